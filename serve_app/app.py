@@ -1,0 +1,53 @@
+"""The builder: `serve_app.app:build` checks the configuration and binds the three deployments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray import serve
+from ray.serve import Application
+
+from serve_app.config import AppConfig
+from serve_app.config_file import app_config_from
+from serve_app.ingress import Ingress
+from serve_app.parser_deployment import ParserDeployment
+from serve_app.segmenter_deployment import SegmenterDeployment
+
+APP_NAME = "segmentation"
+
+
+def build(args: dict[str, Any]) -> Application:
+    """Bind the graph.
+
+    Args:
+        args: the configuration, as `args:` of a Serve config gives it.
+
+    Returns:
+        The application; its deployments' own options (GPU fractions, autoscaling, …) come from the Serve config.
+
+    Raises:
+        ConfigError: names every wrong key.
+    """
+    return bind(app_config_from(args))
+
+
+def bind(config: AppConfig) -> Application:
+    """Bind the graph for a checked configuration."""
+    # Ray annotates the undecorated form of `serve.deployment` as a decorator.
+    deployment: Any = serve.deployment
+    parser = deployment(ParserDeployment).options(
+        max_ongoing_requests=64, ray_actor_options=_resources(config.models.text_parser.device_map)
+    )
+    segmenter = deployment(SegmenterDeployment).options(
+        max_ongoing_requests=64, ray_actor_options=_resources(config.models.segmentation.device)
+    )
+    ingress = deployment(serve.ingress()(Ingress)).options(
+        max_ongoing_requests=config.serving.max_concurrent_requests + 32, ray_actor_options={"num_cpus": 0.25}
+    )
+    application: Application = ingress.bind(config, parser.bind(config), segmenter.bind(config))
+    return application
+
+
+def _resources(device: str) -> dict[str, float]:
+    """What a deployment asks Ray for where the Serve config says nothing: half a GPU each, so that both share one."""
+    return {"num_cpus": 0.5, "num_gpus": 0.5 if device.startswith("cuda") else 0.0}

@@ -1,0 +1,44 @@
+"""Sync and async client of the HTTP service.
+
+    with Client("http://127.0.0.1:8000") as client:
+        result = client.segment("A dog on a red sofa", ["context.jpg"], "generated.jpg")
+        for image in result.images:
+            for found in image.objects:
+                print(image.path, found.label, found.score, found.mask().sum())
+
+    __init__.py    the public names
+    sync.py        Client: moves bytes
+    aio.py         AsyncClient: moves bytes, awaited
+    address.py     what both know: where the service is, who asks, how long to wait
+    exchange.py    one call: when it is sent again, which error ends it
+    requests.py    prompts, images and options -> bodies
+    answers.py     bodies -> documents and events
+    results.py     documents -> results with masks
+    failures.py    error answers -> the error tree
+
+Knows the wire (`schemas`), the error tree (`errors`) and, to decode a mask, `masks`; nothing else of the package.
+"""
+
+from __future__ import annotations
+
+from serve_app.client.aio import AsyncClient
+from serve_app.client.answers import EntitiesEvent, Event, ImageEvent, ResultEvent
+from serve_app.client.failures import ConnectionFailed, InvalidAnswer
+from serve_app.client.requests import SegmentOptions
+from serve_app.client.results import ImageResult, ObjectResult, Result
+from serve_app.client.sync import Client
+
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "ConnectionFailed",
+    "EntitiesEvent",
+    "Event",
+    "ImageEvent",
+    "ImageResult",
+    "InvalidAnswer",
+    "ObjectResult",
+    "Result",
+    "ResultEvent",
+    "SegmentOptions",
+]

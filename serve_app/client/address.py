@@ -1,0 +1,57 @@
+"""Where the service is, who asks, and how long to wait: what the sync and the async client have in common."""
+
+from __future__ import annotations
+
+import httpx
+
+from serve_app.client.exchange import Call
+from serve_app.errors import ConfigError
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+# Servers drop idle connections after 5 s (uvicorn's default); one that is reused just then breaks under the request.
+LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=2.0)
+# No proxy of the environment reaches a service on the caller's own machine.
+LOOPBACK = ("all://localhost", "all://127.0.0.1", "all://[::1]")
+PROBE_TIMEOUT_S = 5.0
+
+
+class BaseClient:
+    """What both clients know: where the service is, who asks, how long to wait and how often to try."""
+
+    def __init__(self, base_url: str, token: str | None, timeout_s: float, max_retries: int) -> None:
+        self._url, userinfo = read_base_url(base_url)
+        if token is not None and not (token and token.isascii() and token.isprintable()):
+            raise ConfigError("token: printable ASCII characters only")  # messages never carry the token itself
+        if not 0 < timeout_s < float("inf"):
+            raise ConfigError(f"timeout_s: {timeout_s} is no number of seconds above 0")
+        self._auth = userinfo if token is None else None
+        self._headers = {} if token is None else {"authorization": f"Bearer {token}"}
+        self._timeout_s = timeout_s
+        self._max_retries = max_retries
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._url!r})"
+
+    def _probe(self, path: str) -> Call:
+        timeout_s = min(PROBE_TIMEOUT_S, self._timeout_s)
+        return Call("GET", self._url + path, timeout_s, expected=frozenset({200, 503}))
+
+
+def read_base_url(base_url: str) -> tuple[str, tuple[str, str] | None]:
+    """Check the service's address.
+
+    Returns:
+        The address without user name, password and a slash at its end, and those two if it has them.
+
+    Raises:
+        ConfigError: it is no http(s) address.
+    """
+    try:
+        url = httpx.URL(base_url)
+    except (httpx.InvalidURL, TypeError) as error:
+        raise ConfigError(f"base_url: {error}") from None
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise ConfigError(f"base_url: {url.copy_with(userinfo=b'')} is no http:// or https:// address")
+    path = url.raw_path.split(b"?")[0].decode("ascii").rstrip("/")
+    userinfo = (url.username, url.password) if url.userinfo else None
+    return f"{url.scheme}://{url.netloc.decode('ascii')}{path}", userinfo

@@ -1,0 +1,158 @@
+"""The client for asyncio: moves bytes, and leaves every decision to `exchange`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from functools import partial
+from os import PathLike
+from typing import TYPE_CHECKING
+
+import httpx
+
+from serve_app.client.address import DEFAULT_URL, LIMITS, LOOPBACK, BaseClient
+from serve_app.client.answers import Event, EventReader, read_document
+from serve_app.client.exchange import Answer, Call, Send, Wait, exchange, transport_error
+from serve_app.client.failures import ConnectionFailed
+from serve_app.client.requests import SegmentOptions, entities_call, segment_call
+from serve_app.client.results import Result
+from serve_app.errors import DeadlineExceeded
+from serve_app.schemas import EntitiesDocument, ImageInput, ResultDocument
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from typing_extensions import Self, Unpack
+
+
+class AsyncClient(BaseClient):
+    """The same, for asyncio: the same arguments, the same methods, awaited.
+
+    Args:
+        base_url: as of Client.
+        token: as of Client.
+        timeout_s: as of Client.
+        max_retries: as of Client.
+        transport: takes the place of HTTPX's own; `httpx.ASGITransport` for an application in the same process.
+
+    Raises:
+        ConfigError: an argument is unusable.
+    """
+
+    def __init__(
+        self,
+        base_url: str = DEFAULT_URL,
+        token: str | None = None,
+        timeout_s: float = 60.0,
+        max_retries: int = 2,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        super().__init__(base_url, token, timeout_s, max_retries)
+        self._http = httpx.AsyncClient(
+            headers=self._headers, auth=self._auth, limits=LIMITS, mounts=dict.fromkeys(LOOPBACK), transport=transport
+        )
+
+    async def segment(
+        self,
+        prompt: str = "",
+        contextual: Sequence[ImageInput | bytes | str | PathLike[str] | Image] = (),
+        generated: ImageInput | bytes | str | PathLike[str] | Image | None = None,
+        **options: Unpack[SegmentOptions],
+    ) -> Result:
+        """Do one job; see Client.segment."""
+        url = self._url + "/v1/segment"
+        call = await self._prepare(prompt, contextual, generated, options)
+        return Result(read_document(ResultDocument, (await self._carry(call)).content, url))
+
+    async def segment_stream(
+        self,
+        prompt: str = "",
+        contextual: Sequence[ImageInput | bytes | str | PathLike[str] | Image] = (),
+        generated: ImageInput | bytes | str | PathLike[str] | Image | None = None,
+        **options: Unpack[SegmentOptions],
+    ) -> AsyncIterator[Event]:
+        """Do one job and get each part of the answer as it is ready; see Client.segment_stream."""
+        call = await self._prepare(prompt, contextual, generated, options, stream=True)
+        response = (await self._carry(call)).live
+        assert response is not None
+        async with aclosing(response):
+            reader = EventReader(call.url)
+            try:
+                async for piece in response.aiter_bytes():
+                    for event in reader.feed(piece):
+                        yield event
+            except (httpx.HTTPError, httpx.StreamError) as cause:
+                raise transport_error(cause, call) from cause
+            for event in reader.end():
+                yield event
+
+    async def entities(self, prompt: str, *, request_id: str | None = None) -> EntitiesDocument:
+        """Read a prompt alone; see Client.entities."""
+        url = self._url + "/v1/entities"
+        answer = await self._carry(entities_call(url, prompt, timeout_s=self._timeout_s, request_id=request_id))
+        return read_document(EntitiesDocument, answer.content, url)
+
+    async def healthy(self) -> bool:
+        """Say whether the service lives; see Client.healthy."""
+        return await self._holds("/healthz")
+
+    async def ready(self) -> bool:
+        """Say whether both models answer; see Client.ready."""
+        return await self._holds("/readyz")
+
+    async def aclose(self) -> None:
+        """Close the connections; the client is of no more use."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def _prepare(
+        self,
+        prompt: str,
+        contextual: Sequence[ImageInput | bytes | str | PathLike[str] | Image],
+        generated: ImageInput | bytes | str | PathLike[str] | Image | None,
+        options: SegmentOptions,
+        stream: bool = False,
+    ) -> Call:
+        url = self._url + "/v1/segment"
+        job = partial(segment_call, timeout_s=self._timeout_s, stream=stream)
+        # Reading files and encoding pictures takes its time: not on the loop.
+        return await asyncio.to_thread(job, url, prompt, contextual, generated, options)
+
+    async def _holds(self, path: str) -> bool:
+        try:
+            return (await self._carry(self._probe(path), max_retries=0)).status == 200
+        except (ConnectionFailed, DeadlineExceeded):
+            return False
+
+    async def _carry(self, call: Call, max_retries: int | None = None) -> Answer:
+        steps = exchange(call, self._max_retries if max_retries is None else max_retries)
+        try:
+            step = next(steps)
+            while True:
+                try:
+                    answer = await (asyncio.sleep(step.seconds) if isinstance(step, Wait) else self._send(step))
+                except (httpx.HTTPError, httpx.StreamError) as cause:
+                    step = steps.throw(cause)
+                else:
+                    step = steps.send(answer)
+        except StopIteration as stop:
+            final: Answer = stop.value
+            return final
+
+    async def _send(self, send: Send) -> Answer:
+        try:
+            return await asyncio.wait_for(self._transfer(send), send.wait_s)
+        except asyncio.TimeoutError:
+            raise httpx.ReadTimeout("no answer in time") from None
+
+    async def _transfer(self, send: Send) -> Answer:
+        response = await self._http.send(self._http.build_request(**send.arguments), stream=True)
+        if send.call.stream and response.status_code == 200:
+            return Answer(200, response.headers, b"", response)
+        async with aclosing(response):
+            return Answer(response.status_code, response.headers, await response.aread())

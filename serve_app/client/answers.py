@@ -1,0 +1,157 @@
+"""Answers of the service: whole documents, and the events of a stream, read line by line.
+
+Pure: bytes in, values or exceptions out. Knows no socket and no clock. Fields that this version does not know are
+skipped, so that an older client reads a newer server; everything it does know is checked as strictly as the server
+checks requests, so that a wrong document is an error and never a half-empty result.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from serve_app.client.failures import ConnectionFailed, InvalidAnswer, error_of, excerpt
+from serve_app.client.results import ImageResult, Result
+from serve_app.schemas import ErrorDocument, ImageDocument, ResultDocument, field_path
+
+Document = TypeVar("Document", bound=BaseModel)
+Role = Literal["contextual", "generated"]
+
+
+@dataclass(frozen=True)
+class EntitiesEvent:
+    """The prompt is read: these things will be looked for."""
+
+    entities: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ImageEvent:
+    """One image is done; `index` counts within its role."""
+
+    role: Role
+    index: int
+    image: ImageResult
+
+
+@dataclass(frozen=True)
+class ResultEvent:
+    """The last event: everything, in the order of the request."""
+
+    result: Result
+
+
+Event = EntitiesEvent | ImageEvent | ResultEvent
+
+
+def read_document(document: type[Document], content: bytes, url: str) -> Document:
+    """Read a 200 answer.
+
+    Args:
+        document: its schema; unknown fields are skipped at every depth.
+        content: the body, JSON.
+        url: where it came from, for the message.
+
+    Raises:
+        InvalidAnswer: the body is not that document; names the first field that is wrong.
+    """
+    try:
+        return document.model_validate_json(content, extra="ignore")
+    except ValidationError as error:
+        raise InvalidAnswer(f"{url}: the answer is no {document.__name__}: {_first_of(error)}") from None
+
+
+class EventReader:
+    """Reads a stream of JSON lines as its pieces arrive, however they are cut.
+
+    Args:
+        url: where the stream comes from, for messages.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._rest = bytearray()
+        self._done = False
+
+    def feed(self, piece: bytes) -> list[Event]:
+        """Take the next bytes.
+
+        Returns:
+            The events whose lines are complete now, in order; often none.
+
+        Raises:
+            GensegError: the stream carried an error event.
+            InvalidAnswer: a line is no event.
+        """
+        # Lines end at "\n" alone: JSON text may carry U+2028 and its like, at which str.splitlines would cut.
+        *lines, rest = piece.split(b"\n")
+        if lines:
+            lines[0] = bytes(self._rest) + lines[0]
+            self._rest.clear()
+        self._rest += rest
+        return [event for line in lines if line.strip() and (event := self._read(line)) is not None]
+
+    def end(self) -> list[Event]:
+        """Say that the stream is over.
+
+        Returns:
+            The event of a last line without its line feed; otherwise none.
+
+        Raises:
+            ConnectionFailed: there was no result and no error yet.
+        """
+        try:
+            events = self.feed(b"\n")
+        except InvalidAnswer:
+            events = []  # half a line: the cut below says it better
+        if not self._done:
+            raise ConnectionFailed(f"{self._url}: the stream ended before its result")
+        return events
+
+    def _read(self, line: bytes) -> Event | None:
+        try:
+            body = json.loads(line)
+        except ValueError:
+            raise InvalidAnswer(f"{self._url}: a line of the stream is not JSON: {excerpt(line)}") from None
+        kind = body.get("event") if isinstance(body, dict) else None
+        if not isinstance(kind, str):
+            raise InvalidAnswer(f"{self._url}: a line of the stream is no event: {excerpt(line)}")
+        try:
+            return self._event(kind, body)
+        except ValidationError as error:
+            raise InvalidAnswer(f"{self._url}: wrong {kind!r} event: {_first_of(error)}") from None
+
+    def _event(self, kind: str, body: dict[str, Any]) -> Event | None:
+        if kind == "entities":
+            return EntitiesEvent(tuple(_EntitiesLine.model_validate(body).entities))
+        if kind == "image":
+            line = _ImageLine.model_validate(body)
+            document = ImageDocument.model_validate(line.image, extra="ignore")
+            return ImageEvent(line.role, line.index, ImageResult(document))
+        if kind == "result":
+            result = Result(ResultDocument.model_validate(body.get("result"), extra="ignore"))
+            self._done = True
+            return ResultEvent(result)
+        if kind == "error":
+            self._done = True
+            raise error_of(ErrorDocument.model_validate(body, extra="ignore").error)
+        return None  # a newer server's kind
+
+
+class _EntitiesLine(BaseModel):
+    entities: list[str]
+
+
+class _ImageLine(BaseModel):
+    role: Role
+    index: int
+    image: dict[str, Any]
+
+
+def _first_of(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    field = field_path(first["loc"])
+    return f"{field}: {first['msg']}" if field else first["msg"]

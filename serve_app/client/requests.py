@@ -1,0 +1,184 @@
+"""What a client sends: jobs and prompts as HTTP bodies, their images read where the caller is.
+
+Knows files and Pillow images, no socket. Options are checked by the same schema as on the server, so a wrong one is the
+same error, before anything is sent.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from os import PathLike
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from pydantic import ValidationError
+
+from serve_app import errors
+from serve_app.client.exchange import Call
+from serve_app.schemas import EntitiesRequest, ImageInput, MaskFormat, SegmentRequest, invalid_request
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
+
+
+class SegmentOptions(TypedDict, total=False):
+    """What a job may say besides its prompt and images; everything left out takes the server's default."""
+
+    entities: list[str] | None
+    threshold: float | None
+    mask_threshold: float | None
+    thresholds: dict[str, float]
+    mask_format: MaskFormat
+    overlays: bool
+    timeout_s: float | None
+    request_id: str | None
+
+
+def segment_call(
+    url: str,
+    prompt: str,
+    contextual: Sequence[ImageInput | bytes | str | PathLike[str] | Image],
+    generated: ImageInput | bytes | str | PathLike[str] | Image | None,
+    options: Mapping[str, Any],
+    *,
+    timeout_s: float,
+    stream: bool = False,
+) -> Call:
+    """Prepare a job; reads the files.
+
+    Args:
+        url: the address of `/v1/segment`.
+        prompt: the image-generation prompt.
+        contextual: the contextual images, in order.
+        generated: the generated image.
+        options: of SegmentOptions.
+        timeout_s: the deadline of a job that names none, in seconds.
+        stream: ask for events.
+
+    Raises:
+        InvalidRequest: an option is unknown, of a wrong type or out of range.
+        OSError: a file cannot be read.
+    """
+    if isinstance(contextual, bytes | str | PathLike | ImageInput):
+        raise errors.InvalidRequest("contextual_images: a list of images, not one", "contextual_images")
+    fields = {"timeout_s": timeout_s, **options}
+    if fields["timeout_s"] is None:
+        fields["timeout_s"] = timeout_s
+    headers = request_id_header(fields.pop("request_id", None))
+    if stream:
+        headers["accept"] = "application/x-ndjson"
+    try:
+        request = SegmentRequest(
+            prompt=prompt,
+            contextual_images=[read_image(image, f"contextual_images[{i}]") for i, image in enumerate(contextual)],
+            generated_image=None if generated is None else read_image(generated, "generated_image"),
+            **fields,
+        )
+    except ValidationError as error:
+        raise invalid_request(error) from None
+    body = multipart_body(request) or json_body(request)
+    assert request.timeout_s is not None
+    return Call("POST", url, request.timeout_s, headers, body, stream)
+
+
+def entities_call(url: str, prompt: str, *, timeout_s: float, request_id: str | None = None) -> Call:
+    """Prepare the reading of a prompt.
+
+    Raises:
+        InvalidRequest: the prompt is no text.
+    """
+    try:
+        request = EntitiesRequest(prompt=prompt)
+    except ValidationError as error:
+        raise invalid_request(error) from None
+    return Call("POST", url, timeout_s, request_id_header(request_id), {"json": request.model_dump()})
+
+
+def request_id_header(request_id: str | None) -> dict[str, str]:
+    """Write the X-Request-ID header; without an id the server makes one.
+
+    Raises:
+        InvalidRequest: the id cannot stand in a header.
+    """
+    if request_id is None:
+        return {}
+    if not (request_id and request_id.isascii() and request_id.isprintable()):
+        raise errors.InvalidRequest("request_id: printable ASCII characters only", "request_id")
+    return {"x-request-id": request_id}
+
+
+def read_image(source: ImageInput | bytes | str | PathLike[str] | Image, place: str) -> ImageInput:
+    """Read one image where the caller is.
+
+    Args:
+        source: a path, an http(s) URL (the server fetches it), the bytes of an image file, an ImageInput, or a Pillow
+            image, which travels as PNG: its pixels as they are, no orientation tag.
+        place: the field, for messages.
+
+    Raises:
+        InvalidRequest: it is none of these.
+        OSError: the file cannot be read.
+    """
+    # Whoever holds a Pillow image has imported Pillow; everybody else need not.
+    pillow = sys.modules.get("PIL.Image")
+    try:
+        if pillow is not None and isinstance(source, pillow.Image):
+            return ImageInput(data=png_of(source), url=None, name=getattr(source, "filename", "") or None)
+        if isinstance(source, bytes | str | PathLike | ImageInput):
+            return ImageInput.from_file(source)
+    except ValidationError as error:
+        raise invalid_request(error).at(place) from None
+    raise errors.InvalidRequest(f"{place}: a path, URL, bytes or image, not {type(source).__name__}", place)
+
+
+def png_of(image: Image) -> bytes:
+    """Encode a Pillow image without loss; fast rather than small, because it travels once."""
+    buffer = BytesIO()
+    (image if image.mode in PNG_MODES else image.convert("RGB")).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def multipart_body(request: SegmentRequest) -> dict[str, Any]:
+    """Write a job as multipart, which carries bytes as they are; base64 would add a third.
+
+    Returns:
+        Keyword arguments for HTTPX; empty where the job cannot travel so: no image at all, an image that is not
+        bytes, or a name that a part's header would not bring back as it is.
+    """
+    parts = [("contextual", image) for image in request.contextual_images]
+    if request.generated_image is not None:
+        parts.append(("generated", request.generated_image))
+    files = []
+    for index, (part, image) in enumerate(parts):
+        # A part without a file name would be a text field; the contract's own name stands in.
+        name = image.name or f"image_{index}"
+        if not isinstance(image.data, bytes) or '"' in name or "\\" in name or not name.isprintable():
+            return {}
+        files.append((part, (name, image.data, "application/octet-stream")))
+    if not files:
+        return {}
+    values = request.model_dump(exclude_unset=True, exclude={"contextual_images", "generated_image"})
+    return {"data": {key: _form_text(value) for key, value in values.items() if value is not None}, "files": files}
+
+
+def json_body(request: SegmentRequest) -> dict[str, Any]:
+    """Write a job as JSON, with its bytes in base64.
+
+    Returns:
+        Keyword arguments for HTTPX.
+    """
+    values = request.model_dump(exclude_unset=True)
+    images = [*values["contextual_images"], *filter(None, [values["generated_image"]])]
+    for image in images:
+        if isinstance(image.get("data"), bytes):
+            image["data"] = base64.b64encode(image["data"]).decode("ascii")
+    return {"json": values}
+
+
+def _form_text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

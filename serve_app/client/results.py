@@ -1,0 +1,222 @@
+"""Results as users of the client see them: thin views of the documents, with masks as arrays on demand.
+
+Pure: knows the documents' shapes and the mask formats, nothing of HTTP. A failed image raises its error where its
+objects are asked for, because "nothing found" and "could not tell" are never the same value. NumPy, pycocotools and
+Pillow are imported when the first mask is decoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from serve_app import errors
+from serve_app.client.failures import InvalidAnswer, error_of
+from serve_app.schemas import ImageDocument, ObjectDocument, ResultDocument, Ring
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class ObjectResult:
+    """One found instance.
+
+    Args:
+        document: the object as the server sent it.
+        size_hw: height and width of its image, in pixels.
+    """
+
+    document: ObjectDocument
+    size_hw: tuple[int, int]
+
+    @property
+    def object_id(self) -> str:
+        """`label_i`, unique within its image."""
+        return self.document.object_id
+
+    @property
+    def label(self) -> str:
+        """The entity it is an instance of."""
+        return self.document.label
+
+    @property
+    def score(self) -> float:
+        """The detection score, in [0, 1]."""
+        return self.document.score
+
+    @property
+    def bbox(self) -> tuple[int, int, int, int]:
+        """`(x1, y1, x2, y2)` in pixels of the image as given, origin top left."""
+        x1, y1, x2, y2 = self.document.bbox
+        return x1, y1, x2, y2
+
+    def mask(self) -> NDArray[np.bool_]:
+        """Decode the mask, whichever format it came in.
+
+        Returns:
+            (H, W) bool, True on the object, of the image's own size; a new array at each call.
+
+        Raises:
+            ValueError: the request asked for no masks (`mask_format="none"`).
+            InvalidAnswer: the mask cannot be decoded, or is not of the image's size.
+        """
+        from serve_app.masks import decode_png, decode_rle
+
+        sent = self.document
+        if sent.mask_rle is not None:
+            self._check_size(tuple(sent.mask_rle.size))  # before decoding: it allocates whatever size the text names
+            mask = self._decoded(decode_rle, sent.mask_rle.model_dump())
+        elif sent.mask_polygons is not None:
+            mask = fill_rings(sent.mask_polygons, self.size_hw)
+        elif sent.mask_png is not None:
+            mask = self._decoded(decode_png, sent.mask_png)
+        else:
+            raise ValueError(f"{self.object_id} carries no mask: the request said mask_format='none'")
+        self._check_size(mask.shape)
+        return mask
+
+    def _check_size(self, size_hw: tuple[int, ...]) -> None:
+        if size_hw != self.size_hw:
+            (height, width), (image_height, image_width) = size_hw, self.size_hw
+            raise InvalidAnswer(
+                f"{self.object_id}: a mask of {width}x{height} pixels on an image of {image_width}x{image_height}"
+            )
+
+    def _decoded(self, decode: Callable[[Any], NDArray[np.bool_]], sent: object) -> NDArray[np.bool_]:
+        try:
+            return decode(sent)
+        except ValueError as error:
+            raise InvalidAnswer(f"{self.object_id}: the mask cannot be decoded: {error}") from None
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """One image's objects.
+
+    Args:
+        document: the image as the server sent it.
+    """
+
+    document: ImageDocument
+
+    @property
+    def path(self) -> str:
+        """The file's path or name, or the URL, as the caller gave it."""
+        return self.document.path
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.document.height, self.document.width
+
+    @property
+    def presence(self) -> Mapping[str, float]:
+        """For every entity, the model's own score that it is in this image at all, in [0, 1]."""
+        return self.document.presence
+
+    @property
+    def error(self) -> errors.GensegError | None:
+        """Why this image has no answer; None where it has one."""
+        return None if self.document.error is None else error_of(self.document.error)
+
+    @cached_property
+    def objects(self) -> tuple[ObjectResult, ...]:
+        """The found instances, as the server ordered them; empty where nothing was found.
+
+        Raises:
+            GensegError: this image failed, so nothing is known about its objects.
+        """
+        if (error := self.error) is not None:
+            raise error
+        if self.document.objects is None:
+            raise InvalidAnswer(f"{self.path}: neither objects nor an error")
+        return tuple(ObjectResult(found, self.size_hw) for found in self.document.objects)
+
+
+@dataclass(frozen=True)
+class Result:
+    """The answer to one job.
+
+    Args:
+        document: the whole document as the server sent it, less the fields that this version does not know.
+    """
+
+    document: ResultDocument
+
+    @property
+    def prompt(self) -> str:
+        """The prompt as given."""
+        return self.document.prompt
+
+    @property
+    def entities(self) -> tuple[str, ...]:
+        """What was looked for."""
+        return tuple(self.document.entities)
+
+    @property
+    def request_id(self) -> str:
+        """The request's id, as it stands in the server's log."""
+        return self.document.meta.request_id
+
+    @cached_property
+    def contextual(self) -> tuple[ImageResult, ...]:
+        """The contextual images, in the order of the request."""
+        return tuple(ImageResult(image) for image in self.document.contextual_images)
+
+    @cached_property
+    def generated(self) -> ImageResult | None:
+        """The generated image; None where none was given."""
+        image = self.document.generated_image
+        return None if image is None else ImageResult(image)
+
+    @property
+    def images(self) -> tuple[ImageResult, ...]:
+        """All images: the contextual ones in order, then the generated one if there is one."""
+        return self.contextual if self.generated is None else (*self.contextual, self.generated)
+
+    def count(self, label: str) -> int:
+        """Count the instances of one entity over all images.
+
+        Raises:
+            ValueError: the label is none of the entities, so that a slip of the pen is not a 0.
+            GensegError: an image failed, so the number is not known.
+        """
+        if label not in self.document.entities:
+            raise ValueError(f"{label!r} is none of the entities: {', '.join(self.entities) or 'there are none'}")
+        return sum(found.label == label for image in self.images for found in image.objects)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document as JSON values, with the keys that the server sent and no others."""
+        return self.document.model_dump(mode="json", exclude_unset=True)
+
+
+def fill_rings(rings: list[Ring], size_hw: tuple[int, int]) -> NDArray[np.bool_]:
+    """Fill closed outlines by the even-odd rule, so that holes stay open whatever way their points run.
+
+    Args:
+        rings: outlines in pixels, where (0, 0) is the corner of the top left pixel; may be empty.
+        size_hw: height and width of the mask.
+
+    Returns:
+        (H, W) bool: True where a pixel's centre lies inside an odd number of rings.
+    """
+    import numpy as np
+
+    height, width = size_hw
+    # A crossing flips every pixel to its right: one mark a crossing, then a running sum along the row.
+    marks = np.zeros((height, width + 1), dtype=np.int32)
+    for ring in rings:
+        points = np.asarray(ring.points, dtype=np.float64).reshape(-1, 2)
+        for (x1, y1), (x2, y2) in zip(points, np.roll(points, -1, axis=0), strict=True):
+            low, high = sorted((y1, y2))
+            rows = np.arange(max(np.ceil(low - 0.5), 0), min(np.ceil(high - 0.5), height), dtype=np.intp)
+            if rows.size == 0:
+                continue
+            crossings = x1 + (rows + 0.5 - y1) * (x2 - x1) / (y2 - y1)
+            marks[rows, np.clip(np.ceil(crossings - 0.5), 0, width).astype(np.intp)] += 1
+    inside: NDArray[np.bool_] = np.cumsum(marks, axis=1)[:, :width] % 2 == 1
+    return inside

@@ -1,0 +1,149 @@
+"""The words of the prompt grammar, read from `words.txt`.
+
+Knows word lists and English plurals and verb forms; knows nothing of sentences or prompts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources
+
+_VOWELS = "aeiou"
+_DOUBLED = frozenset({"sit", "run", "swim", "cut", "hug", "pet", "grab", "drag", "dig", "put", "hit", "nap", "spin", "get"})
+_DOUBLED_LATE = frozenset({"unwrap"})
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """The sections of a word file.
+
+    Args:
+        sections: section name to its entries, in file order; an entry repeated in the file is sampled more often.
+    """
+
+    sections: Mapping[str, tuple[str, ...]]
+
+    def __getitem__(self, section: str) -> tuple[str, ...]:
+        """Return the entries of one section, in file order; raises KeyError for a section that is not there."""
+        return self.sections[section]
+
+    def group(self, prefix: str) -> tuple[str, ...]:
+        """Return the entries of every section named `prefix.<something>`, in file order."""
+        return tuple(word for name, words in self.sections.items() if name.startswith(prefix + ".") for word in words)
+
+    @cached_property
+    def countable_nouns(self) -> tuple[str, ...]:
+        """Singular nouns that take an article and a plural, without those that are held out."""
+        uncountable = {"nouns.mass", "nouns.plural", "nouns.held_out"}
+        names = [name for name in self.sections if name.startswith("nouns.") and name not in uncountable]
+        return tuple(dict.fromkeys(word for name in names for word in self.sections[name]))
+
+    @cached_property
+    def training_nouns(self) -> frozenset[str]:
+        """Every noun that training prompts are made from, in the form it is listed in."""
+        return frozenset((*self.countable_nouns, *self["nouns.mass"], *self["nouns.plural"]))
+
+    @cached_property
+    def training_noun_words(self) -> frozenset[str]:
+        """Every single word of a training noun, listed or plural: "coffee table" gives coffee, table and tables."""
+        forms = [*self.training_nouns, *(self.plural(noun) for noun in self.countable_nouns)]
+        return frozenset(word for form in forms for word in form.split())
+
+    @cached_property
+    def _irregular_plurals(self) -> Mapping[str, str]:
+        pairs = (entry.split(" > ") for entry in self["plurals"])
+        return {singular: plural for singular, plural in pairs}
+
+    def plural(self, noun: str) -> str:
+        """Return the plural of a singular noun; of a compound, the last word's.
+
+        >>> load_lexicon().plural("bus stop"), load_lexicon().plural("cherry"), load_lexicon().plural("snowman")
+        ('bus stops', 'cherries', 'snowmen')
+        """
+        if noun in self._irregular_plurals:
+            return self._irregular_plurals[noun]
+        *rest, last = noun.split(" ")
+        if last in self._irregular_plurals:
+            return " ".join((*rest, self._irregular_plurals[last]))
+        if last.endswith(("s", "x", "z", "ch", "sh")):
+            return noun + "es"
+        if last.endswith("y") and last[-2:-1] not in _VOWELS:
+            return noun[:-1] + "ies"
+        return noun + "s"
+
+
+def with_article(phrase: str) -> str:
+    """Put "a" or "an" before a phrase, by its first letter.
+
+    >>> with_article("old car"), with_article("unicorn"), with_article("dog")
+    ('an old car', 'a unicorn', 'a dog')
+    """
+    vowel = phrase[0] in _VOWELS + "é" and not phrase.startswith(("uni", "use", "euro", "one", "ufo"))
+    return ("an " if vowel else "a ") + phrase
+
+
+def present_participle(verb: str) -> str:
+    """Return the "-ing" form of a verb phrase, whose first word is the verb.
+
+    >>> present_participle("sit on"), present_participle("ride"), present_participle("lie under")
+    ('sitting on', 'riding', 'lying under')
+    """
+    base, *rest = verb.split(" ")
+    if base in _DOUBLED | _DOUBLED_LATE:
+        form = base + base[-1] + "ing"
+    elif base.endswith("ie"):
+        form = base[:-2] + "ying"
+    elif base.endswith("e") and not base.endswith(("ee", "oe", "ye")):
+        form = base[:-1] + "ing"
+    else:
+        form = base + "ing"
+    return " ".join((form, *rest))
+
+
+def third_person(verb: str) -> str:
+    """Return the third person singular of a verb phrase, whose first word is the verb.
+
+    >>> third_person("sit on"), third_person("carry"), third_person("watch over")
+    ('sits on', 'carries', 'watches over')
+    """
+    base, *rest = verb.split(" ")
+    if base.endswith(("s", "x", "z", "ch", "sh")):
+        form = base + "es"
+    elif base.endswith("y") and base[-2] not in _VOWELS:
+        form = base[:-1] + "ies"
+    else:
+        form = base + "s"
+    return " ".join((form, *rest))
+
+
+def parse_lexicon(text: str) -> Lexicon:
+    """Read a word file.
+
+    Args:
+        text: lines of `[section]` headings and comma-separated entries; a line that starts with "#" is a comment.
+
+    Returns:
+        The lexicon; two headings of one name are one section.
+
+    Raises:
+        ValueError: words stand before the first heading.
+    """
+    sections: dict[str, list[str]] = {}
+    current: list[str] | None = None
+    for line in (line.strip() for line in text.splitlines()):
+        if not line or line.startswith("#"):
+            continue
+        if line.startswith("[") and line.endswith("]"):
+            current = sections.setdefault(line[1:-1], [])
+        elif current is None:
+            raise ValueError(f"words before the first [section]: {line!r}")
+        else:
+            current.extend(word.strip() for word in line.split(",") if word.strip())
+    return Lexicon({name: tuple(words) for name, words in sections.items()})
+
+
+def load_lexicon() -> Lexicon:
+    """Read the word file that ships with the package."""
+    return parse_lexicon(resources.files(__package__).joinpath("words.txt").read_text(encoding="utf-8"))

@@ -1,0 +1,289 @@
+"""Trains the embedded parser from nothing: tokenizer, model, chat template, on prompts of the grammar.
+
+The chat before the prompt (the instruction) is the same for every sample, so a step runs it once and lets every sample
+of the batch attend to its keys and values, with gradients; the rest of a step is prompt and answer tokens only. Runs are
+seeded: the data of a step depend on the seed and the step's number alone, so a resumed run sees what the first would
+have seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import logging
+import math
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache, PreTrainedTokenizerFast, Qwen3VLForConditionalGeneration, Qwen3VLProcessor
+
+from serve_app.embedded.grammar import PromptGrammar
+from serve_app.embedded.parser_checkpoint import (
+    answer_text,
+    build_model,
+    build_processor,
+    prompt_text,
+    save_checkpoint,
+    train_tokenizer,
+)
+from serve_app.entities import INSTRUCTION
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINT_FOLDER = Path(__file__).parent / "checkpoints" / "parser"
+_CHUNK_BATCHES = 16
+_TOKENIZER_SAMPLES = 30_000
+_STATE_FILE = "state.pt"
+_PLACEHOLDER = "\x00"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples of a step, padded on the right.
+
+    Args:
+        input_ids: (B, L) int64, what follows the shared prefix: the prompt, the rest of the chat, the answer.
+        is_answer: (B, L) bool, True on the answer's tokens and its end token, which the loss is taken on.
+    """
+
+    input_ids: Tensor
+    is_answer: Tensor
+
+
+class ChatEncoder:
+    """Splits the chat of a sample into the shared prefix and the sample's own tokens.
+
+    Args:
+        processor: holds the chat template and the tokenizer.
+    """
+
+    def __init__(self, processor: Qwen3VLProcessor) -> None:
+        self._tokenizer: PreTrainedTokenizerFast = processor.tokenizer
+        before, self._after = prompt_text(processor, _PLACEHOLDER).split(_PLACEHOLDER)
+        self.prefix_ids: list[int] = self._tokenizer(before)["input_ids"]
+
+    def encode(self, prompts: list[str], answers: list[str]) -> list[tuple[list[int], int]]:
+        """Tokenize samples without the shared prefix.
+
+        Returns:
+            For each sample its tokens and how many of them stand before the answer.
+        """
+        asked = self._tokenizer([prompt + self._after for prompt in prompts])["input_ids"]
+        answered = self._tokenizer([answer + "<|im_end|>" for answer in answers])["input_ids"]
+        return [(question + answer, len(question)) for question, answer in zip(asked, answered, strict=True)]
+
+
+def collate(samples: list[tuple[list[int], int]], pad_id: int) -> Batch:
+    """Pad samples of `ChatEncoder.encode` to one length."""
+    length = max(len(tokens) for tokens, _ in samples)
+    input_ids = torch.full((len(samples), length), pad_id, dtype=torch.long)
+    is_answer = torch.zeros((len(samples), length), dtype=torch.bool)
+    for row, (tokens, answer_start) in enumerate(samples):
+        input_ids[row, : len(tokens)] = torch.tensor(tokens)
+        is_answer[row, answer_start : len(tokens)] = True
+    return Batch(input_ids, is_answer)
+
+
+def answer_logits(model: Qwen3VLForConditionalGeneration, prefix_ids: list[int], batch: Batch) -> Tensor:
+    """Predict the answers' tokens by teacher forcing, with the prefix run once for the whole batch.
+
+    Args:
+        model: any Qwen3-VL; its vision part is not used.
+        prefix_ids: the tokens that every sample starts with.
+        batch: B samples.
+
+    Returns:
+        (N, V) logits of the N answer tokens of the batch, row by row; equal to those of whole, separate chats.
+    """
+    language_model = model.model.language_model
+    rows, length = batch.input_ids.shape
+    start = len(prefix_ids)
+    cache = DynamicCache(config=model.config.get_text_config())
+    language_model(input_ids=torch.tensor([prefix_ids]), past_key_values=cache, use_cache=True)
+    cache.batch_repeat_interleave(rows)
+    positions = torch.arange(start, start + length).expand(rows, length)
+    hidden = language_model(
+        input_ids=batch.input_ids, position_ids=positions, past_key_values=cache, use_cache=True
+    ).last_hidden_state
+    logits: Tensor = model.lm_head(hidden[:, :-1][batch.is_answer[:, 1:]])
+    return logits
+
+
+def batches(encoder: ChatEncoder, seed: int, batch_size: int, pad_id: int, first_step: int) -> Iterator[Batch]:
+    """Draw training batches without end; samples of like length share a batch.
+
+    Args:
+        encoder: tokenizes the samples.
+        seed: of the data.
+        batch_size: samples a batch.
+        pad_id: the padding token.
+        first_step: the number of the first batch, counted from 0; the same number gives the same batch in any run.
+    """
+    for chunk in itertools.count(first_step // _CHUNK_BATCHES):
+        grammar = PromptGrammar(seed * 1_000_003 + chunk)
+        samples = [grammar.sample() for _ in range(_CHUNK_BATCHES * batch_size)]
+        encoded = encoder.encode([sample.prompt for sample in samples], [answer_text(sample.entities) for sample in samples])
+        encoded.sort(key=lambda sample: len(sample[0]))
+        order = list(range(_CHUNK_BATCHES))
+        random.Random(chunk).shuffle(order)
+        for index in order[first_step % _CHUNK_BATCHES if chunk == first_step // _CHUNK_BATCHES else 0 :]:
+            yield collate(encoded[index * batch_size : (index + 1) * batch_size], pad_id)
+
+
+def learning_rate(step: int, steps: int, peak: float, warmup: int = 200) -> float:
+    """Return the rate of a step: linear warm-up, then a cosine down to a hundredth of the peak."""
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    progress = min(1.0, (step - warmup) / max(1, steps - warmup))
+    return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+class ParserTrainer:
+    """A training run with its state on disk.
+
+    Args:
+        run_folder: where the tokenizer and the resumable state live; a run found there is resumed.
+        seed: of the weights and the data.
+        vocabulary_size: of the tokenizer, for a new run.
+        hidden_size: of the model, for a new run.
+        layers: of the model, for a new run.
+    """
+
+    def __init__(self, run_folder: Path, seed: int, vocabulary_size: int, hidden_size: int, layers: int) -> None:
+        torch.manual_seed(seed)
+        self._seed = seed
+        self._run_folder = run_folder
+        self.processor = self._load_or_make_processor(vocabulary_size)
+        self.model = build_model(len(self.processor.tokenizer), hidden_size, layers)
+        self.model.set_attn_implementation("eager")  # on a CPU its backward pass is twice as fast at this size
+        self.encoder = ChatEncoder(self.processor)
+        self.step = 0
+        text_parameters = [*self.model.model.language_model.parameters()]
+        self._trained = text_parameters
+        self._optimizer = torch.optim.AdamW(
+            [
+                {"params": [parameter for parameter in text_parameters if parameter.ndim > 1], "weight_decay": 0.02},
+                {"params": [parameter for parameter in text_parameters if parameter.ndim <= 1], "weight_decay": 0.0},
+            ],
+            lr=0.0,
+            betas=(0.9, 0.98),
+        )
+        self._average = [parameter.detach().clone() for parameter in text_parameters]
+        state_file = run_folder / _STATE_FILE
+        if state_file.exists():
+            state = torch.load(state_file, weights_only=True)
+            self.model.load_state_dict(state["model"])
+            self._optimizer.load_state_dict(state["optimizer"])
+            self._average = state["average"]
+            self.step = state["step"]
+            logger.info("resumed at step %d", self.step)
+
+    def _load_or_make_processor(self, vocabulary_size: int) -> Qwen3VLProcessor:
+        folder = self._run_folder / "processor"
+        if folder.exists():
+            return Qwen3VLProcessor.from_pretrained(folder)
+        processor = build_processor(train_tokenizer(_tokenizer_texts(self._seed), vocabulary_size))
+        processor.save_pretrained(folder)
+        return processor
+
+    def train(self, steps: int, batch_size: int, peak_rate: float, report_every: int, save_every: int, out: Path) -> None:
+        """Train up to a step count, reporting the mean loss, and save on the way and at the end.
+
+        Args:
+            steps: where the run ends and the learning rate reaches its floor.
+            batch_size: samples a step.
+            peak_rate: highest learning rate.
+            report_every: steps between two log lines.
+            save_every: steps between two saves of state and checkpoint.
+            out: the checkpoint's folder.
+        """
+        self.model.train()
+        started, since = time.monotonic(), self.step
+        total, count = 0.0, 0
+        pad_id = self.processor.tokenizer.pad_token_id
+        stream = batches(self.encoder, self._seed, batch_size, pad_id, self.step)
+        while self.step < steps:
+            rate = learning_rate(self.step, steps, peak_rate)
+            total += self._train_step(next(stream), rate)
+            count += 1
+            self.step += 1
+            if self.step % report_every == 0:
+                speed = (time.monotonic() - started) / (self.step - since)
+                logger.info("step %d loss %.4f rate %.2e %.3f s/step", self.step, total / count, rate, speed)
+                total, count = 0.0, 0
+            if self.step % save_every == 0 or self.step == steps:
+                self._save_state()
+                self.save_average(out)
+
+    def _train_step(self, batch: Batch, rate: float) -> float:
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            logits = answer_logits(self.model, self.encoder.prefix_ids, batch)
+        loss = nn.functional.cross_entropy(logits.float(), batch.input_ids[batch.is_answer])
+        self._optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self._trained, 1.0)
+        self._optimizer.step()
+        # The average follows quickly at first and over about 700 steps later.
+        decay = min(0.9985, (1 + self.step) / (20 + self.step))
+        torch._foreach_lerp_(self._average, [parameter.detach() for parameter in self._trained], 1 - decay)
+        return float(loss.detach())
+
+    def _save_state(self) -> None:
+        state = {
+            "model": self.model.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "average": self._average,
+            "step": self.step,
+        }
+        temporary = self._run_folder / (_STATE_FILE + ".part")
+        torch.save(state, temporary)
+        temporary.replace(self._run_folder / _STATE_FILE)
+
+    def save_average(self, out: Path) -> None:
+        """Save a checkpoint of the averaged weights."""
+        current = [parameter.detach().clone() for parameter in self._trained]
+        with torch.no_grad():
+            torch._foreach_copy_(self._trained, self._average)
+            save_checkpoint(self.model, self.processor, out)
+            torch._foreach_copy_(self._trained, current)
+
+
+def _tokenizer_texts(seed: int) -> Iterator[str]:
+    """Prompts and answers, and the chat's fixed text so often that its words become tokens."""
+    for index, sample in enumerate(itertools.islice(PromptGrammar(seed), _TOKENIZER_SAMPLES)):
+        yield sample.prompt
+        yield answer_text(sample.entities)
+        if index % 20 == 0:
+            yield f"system\n{INSTRUCTION}\nuser\nassistant\n"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `run`."""
+    parser.add_argument("--out", type=Path, default=CHECKPOINT_FOLDER, help="checkpoint folder (default: the package's)")
+    parser.add_argument("--run-folder", type=Path, default=Path("runs/parser"), help="resumable state of the run")
+    parser.add_argument("--steps", type=int, default=9000, help="total steps, earlier runs of the folder included")
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--learning-rate", type=float, default=2e-3, help="peak of the cosine")
+    parser.add_argument("--vocabulary-size", type=int, default=3200)
+    parser.add_argument("--hidden-size", type=int, default=192)
+    parser.add_argument("--layers", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--report-every", type=int, default=100, help="steps between log lines")
+    parser.add_argument("--save-every", type=int, default=500, help="steps between saves of state and checkpoint")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, or go on training, and leave the checkpoint in `args.out`; returns the exit status."""
+    torch.set_num_threads(args.threads)
+    args.run_folder.mkdir(parents=True, exist_ok=True)
+    trainer = ParserTrainer(args.run_folder, args.seed, args.vocabulary_size, args.hidden_size, args.layers)
+    trainer.train(args.steps, args.batch_size, args.learning_rate, args.report_every, args.save_every, args.out)
+    return 0

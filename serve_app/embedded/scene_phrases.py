@@ -1,0 +1,178 @@
+"""The concepts that the embedded segmenter learns, and the phrases and queries that name them.
+
+Knows words only: no fonts, no pixels, no model.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink")
+
+BASES = (
+    "dog", "cat", "horse", "cow", "sheep", "elephant", "rabbit", "bird", "duck", "fish", "turtle", "butterfly",
+    "car", "bus", "bicycle", "airplane", "boat", "train", "truck", "house", "tree", "palm tree", "flower", "cactus",
+    "mushroom", "sofa", "chair", "bed", "lamp", "clock", "book", "phone", "guitar", "umbrella", "key", "gift",
+    "balloon", "ball", "basketball", "crown", "hat", "backpack", "red apple", "green apple", "banana", "pizza", "cake",
+    "carrot", "strawberry", "bottle", "cup", "heart", "star", "circle", "square",
+)  # fmt: skip
+
+COLOURED_BASES = (
+    "car", "sofa", "book", "umbrella", "balloon", "bird", "fish", "butterfly", "heart", "circle", "square", "boat",
+    "backpack", "mushroom", "gift", "bed",
+)  # fmt: skip
+
+SYNONYMS: dict[str, tuple[str, ...]] = {
+    "sofa": ("couch",), "bicycle": ("bike",), "airplane": ("plane",), "boat": ("sailboat",),
+    "phone": ("smartphone", "cellphone"), "ball": ("soccer ball", "football"), "rabbit": ("bunny",),
+    "dog": ("puppy",), "cat": ("kitten",), "clock": ("alarm clock",), "cup": ("coffee cup", "cup of coffee", "teacup"),
+    "flower": ("sunflower",), "gift": ("present",), "hat": ("top hat",), "lamp": ("light bulb",), "book": ("notebook",),
+    "truck": ("lorry",), "cake": ("birthday cake",), "house": ("home", "cottage"), "backpack": ("bag",),
+    "bottle": ("champagne bottle",), "pizza": ("slice of pizza",), "car": ("automobile",),
+}  # fmt: skip
+
+NATURAL_COLOURS: dict[str, str] = {
+    "dog": "brown", "horse": "brown", "elephant": "gray", "sheep": "white", "rabbit": "white", "turtle": "green",
+    "tree": "green", "cactus": "green", "banana": "yellow", "flower": "yellow", "crown": "golden", "key": "golden",
+    "cat": "orange", "chair": "wooden", "guitar": "red", "phone": "black", "bicycle": "blue", "basketball": "orange",
+    "hat": "black", "carrot": "orange", "strawberry": "red", "star": "yellow",
+}  # fmt: skip
+"""The colour (or material) people may name although the pictogram has only this one."""
+
+LOOK_ALIKES: tuple[tuple[str, ...], ...] = (
+    ("ball", "basketball", "circle", "balloon", "red apple", "green apple", "clock"),
+    ("sheep", "rabbit", "ball", "cup"),
+    ("dog", "cat", "horse", "cow", "sheep", "rabbit", "elephant"),
+    ("bird", "duck", "fish", "butterfly", "turtle"),
+    ("car", "bus", "truck", "train", "bicycle"),
+    ("airplane", "boat", "bird", "fish"),
+    ("tree", "palm tree", "cactus", "flower", "mushroom", "carrot"),
+    ("red apple", "green apple", "strawberry", "carrot", "banana", "heart", "balloon"),
+    ("sofa", "chair", "bed", "house"),
+    ("cup", "bottle", "lamp", "phone", "key"),
+    ("heart", "star", "circle", "square", "gift", "book", "balloon"),
+    ("pizza", "cake", "banana", "star", "crown"),
+    ("backpack", "gift", "hat", "crown", "book", "phone", "square"),
+    ("umbrella", "mushroom", "balloon", "hat", "guitar", "key"),
+)
+
+SYNONYM_RATE, NATURAL_COLOUR_RATE, PLURAL_RATE, QUALIFIER_RATE = 0.2, 0.15, 0.12, 0.06
+QUALIFIERS = ("a", "the", "small", "big", "large", "little")
+
+
+class Concept(NamedTuple):
+    """What a phrase means: a base noun, narrowed to a colour or not."""
+
+    base: str
+    colour: str | None = None
+
+
+class Query(NamedTuple):
+    """A phrase, what it means, how it was chosen, and which objects of the scene it names.
+
+    Attributes:
+        kind: "plain", "coloured" or "group" for a concept in the scene; "wrong colour", "look-alike" or "absent"
+            for one that is not.
+        objects: indices of the named objects, ascending; empty when the concept is absent.
+    """
+
+    phrase: str
+    concept: Concept
+    kind: str
+    objects: tuple[int, ...]
+
+
+SPRITE_CONCEPTS: tuple[Concept, ...] = tuple(
+    Concept(base, colour) for base in BASES for colour in (COLOURS if base in COLOURED_BASES else (None,))
+)
+"""The most specific concept of each sprite; objects of a scene carry these."""
+
+SPRITES_OF_BASE: dict[str, tuple[Concept, ...]] = {
+    base: tuple(concept for concept in SPRITE_CONCEPTS if concept.base == base) for base in BASES
+}
+
+
+def concepts_of(sprite: Concept) -> tuple[Concept, ...]:
+    """List every concept that is true of a sprite, the most specific first."""
+    broader = [Concept(sprite.base)] if sprite.colour else []
+    if sprite.base.endswith(" apple"):
+        broader.append(Concept("apple"))
+    return (sprite, *broader)
+
+
+ALL_CONCEPTS: tuple[Concept, ...] = tuple(dict.fromkeys(c for s in SPRITE_CONCEPTS for c in concepts_of(s)))
+
+
+def plural(noun: str) -> str:
+    """Form the regular English plural of a noun or noun phrase ("palm tree" -> "palm trees")."""
+    if noun in ("sheep", "fish"):
+        return noun
+    if noun.endswith(("s", "x", "ch", "sh")):
+        return noun + "es"
+    if noun.endswith("y") and noun[-2] not in "aeiou":
+        return noun[:-1] + "ies"
+    return noun + "s"
+
+
+def phrase_for(rng: np.random.Generator, concept: Concept) -> str:
+    """Choose words for a concept: its name, or now and then a synonym, a plural, a natural colour, a qualifier."""
+    base, colour = concept
+    if base in SYNONYMS and rng.random() < SYNONYM_RATE:
+        base = SYNONYMS[base][rng.integers(len(SYNONYMS[base]))]
+    elif base in NATURAL_COLOURS and rng.random() < NATURAL_COLOUR_RATE:
+        base = f"{NATURAL_COLOURS[base]} {base}"
+    phrase = f"{colour} {base}" if colour else base
+    qualifier = QUALIFIERS[rng.integers(len(QUALIFIERS))] if rng.random() < QUALIFIER_RATE else ""
+    if qualifier != "a" and " of " not in phrase and rng.random() < PLURAL_RATE:
+        phrase = plural(phrase)
+    return f"{qualifier} {phrase}".strip()
+
+
+def make_queries(
+    rng: np.random.Generator, sprites: Sequence[Concept], max_present: int, num_queries: int
+) -> list[Query]:
+    """Choose distinct concepts to ask for in a scene: some that are there, and absent ones that are hard to refuse.
+
+    Args:
+        rng: source of the choices.
+        sprites: what each object of the scene is; may be empty.
+        max_present: at most so many queries name something in the scene.
+        num_queries: length of the result.
+
+    Returns:
+        `num_queries` queries, those with objects first.
+    """
+    present = list(dict.fromkeys(c for sprite in sprites for c in concepts_of(sprite)))
+    chosen = [present[i] for i in rng.permutation(len(present))[: min(max_present, num_queries)]]
+    queries = [_present_query(rng, concept, sprites) for concept in chosen]
+    taken = set(present)
+    while len(queries) < num_queries:
+        kind, concept = _absent_candidate(rng, sprites)
+        if concept not in taken:
+            taken.add(concept)
+            queries.append(Query(phrase_for(rng, concept), concept, kind, ()))
+    return queries
+
+
+def _present_query(rng: np.random.Generator, concept: Concept, sprites: Sequence[Concept]) -> Query:
+    objects = tuple(i for i, sprite in enumerate(sprites) if concept in concepts_of(sprite))
+    is_group = concept.colour is None and concept not in SPRITE_CONCEPTS
+    kind = "coloured" if concept.colour else "group" if is_group else "plain"
+    return Query(phrase_for(rng, concept), concept, kind, objects)
+
+
+def _absent_candidate(rng: np.random.Generator, sprites: Sequence[Concept]) -> tuple[str, Concept]:
+    """Propose a concept that may be absent; a scene's own objects suggest the hard ones."""
+    draw = rng.random()
+    if sprites and draw < 0.6:
+        seen = sprites[rng.integers(len(sprites))]
+        if seen.colour and draw < 0.3:
+            return "wrong colour", Concept(seen.base, COLOURS[rng.integers(len(COLOURS))])
+        families = [family for family in LOOK_ALIKES if seen.base in family]
+        if families:
+            family = families[rng.integers(len(families))]
+            base = family[rng.integers(len(family))]
+            colour = seen.colour if base in COLOURED_BASES and rng.random() < 0.5 else None
+            return "look-alike", Concept(base, colour)
+    return "absent", ALL_CONCEPTS[rng.integers(len(ALL_CONCEPTS))]

@@ -1,0 +1,135 @@
+"""Training batches for the segmenter: scenes, phrases about them, and padded targets.
+
+Batch `i` depends on the seed and on `i` only, so a resumed run sees what an unbroken one would have seen.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch.utils.data import Dataset
+from torchvision.transforms.v2 import functional as tvf
+from transformers import CLIPTokenizer
+
+from serve_app.embedded.glyphs import SpriteLibrary
+from serve_app.embedded.scene_phrases import Query, make_queries
+from serve_app.embedded.scenes import OBJECT_COUNTS, Scene, choose_size_wh, make_scene
+from serve_app.embedded.segmenter_model import IMAGE_SIZE, MASK_SIZE, MAX_TOKENS
+
+MAX_OBJECTS = max(OBJECT_COUNTS)
+SCENE_AREA_RANGE = (200**2, 320**2)
+"""Pixels of a training scene: larger than the model's input, as at inference, and still quick to draw."""
+
+
+@dataclass
+class SceneBatch:
+    """B scenes, P phrases each (N = B * P, the phrases of a scene together), K = MAX_OBJECTS.
+
+    Attributes:
+        pixels: (B, 3, 168, 168) uint8.
+        input_ids: (N, 16) int64.
+        attention_mask: (N, 16) int64, 1 where a token is real.
+        boxes: xyxy in [0, 1] of the named objects, (N, K, 4) float32, zero beyond `counts`.
+        counts: number of named objects, (N,) int64; 0 says that the concept is absent.
+        mask_rows: the phrases that are trained on masks too, (M,) int64.
+        masks: covered part of each cell for those phrases, (M, K, 48, 48) float32 in [0, 1].
+    """
+
+    pixels: torch.Tensor
+    input_ids: torch.Tensor
+    attention_mask: torch.Tensor
+    boxes: torch.Tensor
+    counts: torch.Tensor
+    mask_rows: torch.Tensor
+    masks: torch.Tensor
+
+
+class SceneBatches(Dataset[SceneBatch]):
+    """Batches by index, drawn on demand."""
+
+    def __init__(
+        self,
+        sprites: SpriteLibrary,
+        tokenizer: CLIPTokenizer,
+        *,
+        seed: int,
+        num_scenes: int,
+        num_phrases: int,
+        num_mask_rows: int,
+    ) -> None:
+        """Choose the batch shape.
+
+        Args:
+            sprites: pictures of the concepts.
+            tokenizer: the segmenter's tokenizer.
+            seed: chooses the run's data.
+            num_scenes: B.
+            num_phrases: P; at least one of them names something that is absent.
+            num_mask_rows: M; phrases with objects come first, absent ones fill up.
+        """
+        self._sprites, self._tokenizer, self._seed = sprites, tokenizer, seed
+        self._num_scenes, self._num_phrases, self._num_mask_rows = num_scenes, num_phrases, num_mask_rows
+
+    def __getitem__(self, index: int) -> SceneBatch:
+        rng = np.random.default_rng([self._seed, index])
+        scenes: list[Scene] = []
+        queries: list[tuple[int, Query]] = []
+        for number in range(self._num_scenes):
+            size_wh = choose_size_wh(rng, int(rng.uniform(*SCENE_AREA_RANGE)))
+            scene = make_scene(rng, self._sprites, size_wh)
+            scenes.append(scene)
+            asked = make_queries(rng, scene.sprites, self._num_phrases - 1, self._num_phrases)
+            queries += [(number, query) for query in asked]
+        tokens: Any = self._tokenizer(
+            [query.phrase for _, query in queries],
+            padding="max_length",
+            max_length=MAX_TOKENS,
+            truncation=True,
+            return_tensors="pt",
+        )
+        boxes = [torch.from_numpy(_relative_boxes(scene)) for scene in scenes]
+        grids = [mask_grid(scene) for scene in scenes]
+        counts = torch.tensor([len(query.objects) for _, query in queries])
+        mask_rows = self._choose_mask_rows(rng, counts)
+        chosen = [queries[row] for row in mask_rows]
+        return SceneBatch(
+            pixels=torch.stack([shrink(scene) for scene in scenes]),
+            input_ids=tokens["input_ids"],
+            attention_mask=tokens["attention_mask"],
+            boxes=torch.stack([_pad(boxes[number][list(query.objects)]) for number, query in queries]),
+            counts=counts,
+            mask_rows=mask_rows,
+            masks=torch.stack([_pad(grids[number][list(query.objects)]) for number, query in chosen]),
+        )
+
+    def _choose_mask_rows(self, rng: np.random.Generator, counts: torch.Tensor) -> torch.Tensor:
+        order = torch.from_numpy(rng.permutation(len(counts)))
+        absent_last = torch.sort((counts[order] == 0).to(torch.uint8), stable=True).indices
+        return order[absent_last][: self._num_mask_rows]
+
+
+def shrink(scene: Scene) -> torch.Tensor:
+    """Squash a scene to the model's square as the image processor does: (3, 168, 168) uint8."""
+    pixels = torch.from_numpy(scene.image.copy()).permute(2, 0, 1)
+    return tvf.resize(pixels, [IMAGE_SIZE, IMAGE_SIZE], antialias=True)
+
+
+def mask_grid(scene: Scene) -> torch.Tensor:
+    """Measure how much of each grid cell every object covers: (N, 48, 48) float32 in [0, 1]."""
+    masks = torch.from_numpy(scene.masks).float()
+    if not len(masks):
+        return torch.zeros(0, MASK_SIZE, MASK_SIZE)
+    return F.interpolate(masks[None], size=(MASK_SIZE, MASK_SIZE), mode="area")[0]
+
+
+def _relative_boxes(scene: Scene) -> np.ndarray[Any, np.dtype[np.float32]]:
+    height, width = scene.image.shape[:2]
+    return (scene.boxes() / np.array([width, height, width, height])).astype(np.float32)
+
+
+def _pad(rows: torch.Tensor) -> torch.Tensor:
+    padded = rows.new_zeros(MAX_OBJECTS, *rows.shape[1:])
+    padded[: len(rows)] = rows
+    return padded

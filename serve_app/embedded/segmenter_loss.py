@@ -1,0 +1,161 @@
+"""The segmenter's training loss: one-to-one matching, then scores, boxes, presence and masks.
+
+Source: DETR (arXiv 2005.12872) for the matching and box losses, SAM 3 (arXiv 2511.16719) for the presence head, whose
+absent phrases give the query scores no gradient.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.optimize import linear_sum_assignment
+from torchvision.ops import box_convert
+
+from serve_app.embedded.segmenter_data import SceneBatch
+
+
+@dataclass(frozen=True)
+class SegmenterOutput:
+    """What the detector says about N phrases: L decoder layers, Q queries; masks for M of the phrases.
+
+    Attributes:
+        logits: query scores (L, N, Q).
+        boxes: cxcywh in [0, 1], (L, N, Q, 4).
+        presence_logits: (L, N).
+        mask_logits: of the last layer (M, Q, 48, 48).
+        semantic_logits: all objects of the phrase together (M, 48, 48).
+    """
+
+    logits: torch.Tensor
+    boxes: torch.Tensor
+    presence_logits: torch.Tensor
+    mask_logits: torch.Tensor
+    semantic_logits: torch.Tensor
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Factors of the terms; `matched` is the focal weight of queries that have an object, against the others'.
+
+    A `matched` above one half leaves a second box on many objects, far below it loses objects.
+    """
+
+    matched: float = 0.42
+    score: float = 10.0
+    l1: float = 8.0
+    giou: float = 3.0
+    presence: float = 5.0
+    mask_bce: float = 20.0
+    mask_dice: float = 5.0
+    semantic_bce: float = 6.0
+    semantic_dice: float = 3.0
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Pairs of query and object, one row each, over all layers: four index tensors (R,) int64."""
+
+    layer: torch.Tensor
+    phrase: torch.Tensor
+    query: torch.Tensor
+    target: torch.Tensor
+
+
+def box_giou(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """Generalised IoU of xyxy boxes (..., 4), broadcast against each other; in [-1, 1]."""
+    overlap = torch.minimum(first[..., 2:], second[..., 2:]) - torch.maximum(first[..., :2], second[..., :2])
+    hull = torch.maximum(first[..., 2:], second[..., 2:]) - torch.minimum(first[..., :2], second[..., :2])
+    intersection = overlap.clamp(min=0).prod(-1)
+    union = (first[..., 2:] - first[..., :2]).prod(-1) + (second[..., 2:] - second[..., :2]).prod(-1) - intersection
+    hull_area = hull.prod(-1)
+    return intersection / union.clamp(min=1e-7) - (hull_area - union) / hull_area.clamp(min=1e-7)
+
+
+@torch.no_grad()
+def match(output: SegmenterOutput, batch: SceneBatch) -> Matches:
+    """Assign each object of each phrase to one query, for every decoder layer on its own."""
+    centres = box_convert(batch.boxes, "xyxy", "cxcywh")
+    predicted = box_convert(output.boxes, "cxcywh", "xyxy")
+    distance = (output.boxes[..., :, None, :] - centres[:, None]).abs().sum(-1)
+    overlap = box_giou(predicted[..., :, None, :], batch.boxes[:, None])
+    cost = (5 * distance - 2 * overlap - 2 * output.logits.sigmoid()[..., None]).numpy()
+    counts = batch.counts.tolist()
+    rows = [np.zeros((4, 0), dtype=np.int64)]
+    for layer in range(cost.shape[0]):
+        for phrase in np.flatnonzero(counts):
+            queries, targets = linear_sum_assignment(cost[layer, phrase, :, : counts[phrase]])
+            rows.append(np.stack([np.full_like(queries, layer), np.full_like(queries, phrase), queries, targets]))
+    return Matches(*torch.from_numpy(np.concatenate(rows, axis=1)).unbind(0))
+
+
+def segmenter_loss(
+    output: SegmenterOutput, batch: SceneBatch, weights: LossWeights
+) -> tuple[torch.Tensor, dict[str, float]]:
+    """Compute the loss of a batch.
+
+    Returns:
+        The scalar to minimise, and its parts and two rates (mask IoU, presence accuracy) for the log.
+    """
+    matches = match(output, batch)
+    present = (batch.counts > 0).float()
+    num_objects = max(1.0, float(batch.counts.sum()))
+    pairs = (matches.layer, matches.phrase, matches.query)
+    target = torch.zeros_like(output.logits)
+    target[pairs] = 1
+    score = (focal_loss(output.logits, target, weights.matched) * present[:, None]).sum() / num_objects
+    wanted = batch.boxes[matches.phrase, matches.target]
+    got = output.boxes[pairs]
+    l1 = (got - box_convert(wanted, "xyxy", "cxcywh")).abs().sum() / num_objects
+    giou = (1 - box_giou(box_convert(got, "cxcywh", "xyxy"), wanted)).sum() / num_objects
+    # The mean over phrases, summed over layers, as the other terms are.
+    presence = F.binary_cross_entropy_with_logits(
+        output.presence_logits, present.expand_as(output.presence_logits), reduction="none"
+    ).mean(1).sum()  # fmt: skip
+    mask_total, mask_log = mask_loss(output, batch, matches, weights)
+    total = weights.score * score + weights.l1 * l1 + weights.giou * giou + weights.presence * presence + mask_total
+    right = ((output.presence_logits[-1] > 0) == (present > 0)).float().mean()
+    log = {"score": score, "l1": l1, "giou": giou, "presence": presence, "presence_accuracy": right}
+    return total, {name: value.item() for name, value in log.items()} | mask_log
+
+
+def mask_loss(
+    output: SegmenterOutput, batch: SceneBatch, matches: Matches, weights: LossWeights
+) -> tuple[torch.Tensor, dict[str, float]]:
+    """Compare the masks of the last layer's matched queries, and the semantic map as a dense side task."""
+    row_of_phrase = torch.full((len(batch.counts),), -1)
+    row_of_phrase[batch.mask_rows] = torch.arange(len(batch.mask_rows))
+    has_mask = (matches.layer == output.logits.shape[0] - 1) & (row_of_phrase[matches.phrase] >= 0)
+    rows = row_of_phrase[matches.phrase[has_mask]]
+    got, wanted = output.mask_logits[rows, matches.query[has_mask]], batch.masks[rows, matches.target[has_mask]]
+    num_masks = max(1, len(rows))
+    bce = F.binary_cross_entropy_with_logits(got, wanted, reduction="none").mean((1, 2)).sum() / num_masks
+    dice = dice_loss(got, wanted).sum() / num_masks
+    union = batch.masks.amax(1)
+    filled = batch.counts[batch.mask_rows] > 0
+    # Objects cover a small part of the picture, hence the weight.
+    semantic_bce = F.binary_cross_entropy_with_logits(output.semantic_logits, union, pos_weight=torch.tensor(3.0))
+    semantic_dice = (dice_loss(output.semantic_logits, union) * filled).sum() / filled.sum().clamp(min=1)
+    total = (
+        weights.mask_bce * bce
+        + weights.mask_dice * dice
+        + weights.semantic_bce * semantic_bce
+        + weights.semantic_dice * semantic_dice
+    )
+    overlap = ((got > 0) & (wanted > 0.5)).sum((1, 2)) / ((got > 0) | (wanted > 0.5)).sum((1, 2)).clamp(min=1)
+    log = {"bce": bce, "dice": dice, "semantic": semantic_dice, "mask_iou": overlap.sum() / num_masks}
+    return total, {name: value.item() for name, value in log.items()}
+
+
+def focal_loss(logits: torch.Tensor, target: torch.Tensor, positive_weight: float) -> torch.Tensor:
+    """Focal loss with exponent 2, element by element (arXiv 1708.02002)."""
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    miss = torch.where(target > 0, 1 - logits.sigmoid(), logits.sigmoid())
+    return cross_entropy * miss**2 * torch.where(target > 0, positive_weight, 1 - positive_weight)
+
+
+def dice_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Dice loss of each map of (R, H, W), smoothed by one cell: (R,)."""
+    probability = logits.sigmoid()
+    shared = (probability * target).sum((1, 2))
+    return 1 - (2 * shared + 1) / (probability.sum((1, 2)) + target.sum((1, 2)) + 1)

@@ -1,0 +1,229 @@
+"""Trains the embedded segmenter on synthetic scenes, on a CPU, resumably.
+
+`python -m serve_app.embedded.train segmenter --help` lists the options.
+"""
+
+import argparse
+import ctypes
+import math
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import distributed
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from transformers import Sam3Model, Sam3Processor
+from transformers.models.sam3.modeling_sam3 import inverse_sigmoid
+
+from serve_app.embedded.glyphs import find_font, load_sprites
+from serve_app.embedded.segmenter_data import SceneBatch, SceneBatches
+from serve_app.embedded.segmenter_loss import LossWeights, SegmenterOutput, segmenter_loss
+from serve_app.embedded.segmenter_model import build_model
+
+CHECKPOINT_DIR = Path(__file__).parent / "checkpoints" / "segmenter"
+LOG_EVERY = 50
+LOG_DECAY = 0.98
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the segmenter's training."""
+    parser.add_argument("--steps", type=int, default=8000, help="length of the whole run; the rate falls to 0 at it")
+    parser.add_argument("--seed", type=int, default=0, help="of the data and of fresh weights")
+    parser.add_argument("--warm-start", type=Path, help="start from this checkpoint folder; default: random weights")
+    parser.add_argument("--output", type=Path, default=CHECKPOINT_DIR, help="where the checkpoint folder goes")
+    parser.add_argument("--state", type=Path, default=Path("runs/segmenter.pt"), help="file that a run resumes from")
+    parser.add_argument("--save-every", type=int, default=250, help="steps between saves of the state")
+    parser.add_argument("--peak-rate", type=float, default=5e-4, help="largest learning rate")
+    parser.add_argument("--warmup", type=int, default=150, help="steps until the rate is at its peak")
+    parser.add_argument("--average-decay", type=float, default=0.998, help="of the averaged weights that are kept")
+    parser.add_argument("--scenes", type=int, default=16, help="scenes a step and replica")
+    parser.add_argument("--phrases", type=int, default=4, help="phrases a scene")
+    parser.add_argument("--mask-rows", type=int, default=24, help="phrases a step and replica that train the masks")
+    parser.add_argument("--matched-weight", type=float, default=LossWeights.matched, help="focal weight of objects")
+    parser.add_argument("--replicas", type=int, default=2, help="processes of one thread each; one a core is best")
+    parser.add_argument("--font", type=Path, help="NotoColorEmoji.ttf; searched if not given")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, or go on training, and write the checkpoint.
+
+    Returns:
+        The exit status, 0.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        torch.multiprocessing.spawn(_run_replica, args=(args, f"file://{folder}/rendezvous"), nprocs=args.replicas)
+    return 0
+
+
+def _run_replica(rank: int, args: argparse.Namespace, rendezvous: str) -> None:
+    """Train as one of `args.replicas` processes of one thread, which average their gradients at every step."""
+    # One thread each: at these sizes two threads on one batch wait for each other more than they work.
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    torch.manual_seed(args.seed)
+    distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=args.replicas)
+    model, processor = build_model(args.warm_start)
+    batches = SceneBatches(
+        load_sprites(find_font(args.font)),
+        processor.tokenizer,
+        seed=args.seed,
+        num_scenes=args.scenes,
+        num_phrases=args.phrases,
+        num_mask_rows=args.mask_rows,
+    )
+    training = SegmenterTraining(model, args)
+    for line in training.train(batches):
+        if rank == 0:
+            print(line, flush=True)
+    if rank == 0:
+        save_checkpoint(training.average.module, processor, args.output)
+    distributed.destroy_process_group()
+
+
+class SegmenterTraining:
+    """A run: the model, its optimizer, its averaged weights and where it stands."""
+
+    def __init__(self, model: Sam3Model, args: argparse.Namespace) -> None:
+        """Start a run, or take up the one in `args.state` if that file is there."""
+        self._args = args
+        self._weights = LossWeights(matched=args.matched_weight)
+        # Convolutions and norms of the finest maps take a third of the time in this layout.
+        model.vision_encoder.neck.to(memory_format=torch.channels_last)
+        model.mask_decoder.to(memory_format=torch.channels_last)
+        self._model = model.train()
+        self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(args.average_decay), use_buffers=False)
+        self._optimizer = torch.optim.AdamW(model.parameters(), weight_decay=1e-4, betas=(0.9, 0.98), fused=True)
+        self.step = 0
+        if args.state.exists():
+            self._load()
+
+    def train(self, batches: SceneBatches) -> Iterator[str]:
+        """Train to the last step, each replica on batches of its own; yields a line for the log now and then."""
+        rank, replicas = distributed.get_rank(), distributed.get_world_size()
+        smooth: dict[str, float] = {}
+        started, first_step = time.monotonic(), self.step
+        while self.step < self._args.steps:
+            for name, value in self._train_step(batches[self.step * replicas + rank]).items():
+                smooth[name] = LOG_DECAY * smooth.get(name, value) + (1 - LOG_DECAY) * value
+            self.step += 1
+            if rank == 0 and (self.step % self._args.save_every == 0 or self.step == self._args.steps):
+                self._save()
+            if self.step % LOG_EVERY == 0:
+                rate = (self.step - first_step) / (time.monotonic() - started)
+                figures = " ".join(f"{name}={value:.3f}" for name, value in smooth.items())
+                yield f"step {self.step}/{self._args.steps} {rate:.2f} steps/s {figures}"
+
+    def _train_step(self, batch: SceneBatch) -> dict[str, float]:
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._args.peak_rate * schedule(self.step, self._args.warmup, self._args.steps)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            output = forward(self._model, batch)
+        loss, log = segmenter_loss(output, batch, self._weights)
+        self._optimizer.zero_grad()
+        loss.backward()
+        average_gradients(self._model)
+        torch.nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
+        self._optimizer.step()
+        self.average.update_parameters(self._model)
+        return log | {"loss": loss.item()}
+
+    def _save(self) -> None:
+        state = {
+            "step": self.step,
+            "model": self._model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+        }
+        self._args.state.parent.mkdir(parents=True, exist_ok=True)
+        # A rename is all or nothing: a run that is killed while it saves still has the state before.
+        unfinished = self._args.state.with_suffix(".part")
+        torch.save(state, unfinished)
+        unfinished.replace(self._args.state)
+
+    def _load(self) -> None:
+        state = torch.load(self._args.state, weights_only=True)
+        self._model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self.step = state["step"]
+
+
+def average_gradients(model: Sam3Model) -> None:
+    """Replace each gradient by its mean over the replicas; parameters that the loss does not reach have none."""
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    distributed.all_reduce(flat)
+    flat /= distributed.get_world_size()
+    for gradient, part in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))
+
+
+def schedule(step: int, warmup: int, steps: int) -> float:
+    """Learning rate as a part of its peak: a short linear rise, then half a cosine down to 0 at `steps`."""
+    return min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
+
+
+def forward(model: Sam3Model, batch: SceneBatch) -> SegmenterOutput:
+    """Run the model as its own forward does, with each scene encoded once and masks for `batch.mask_rows` only."""
+    vision = model.vision_encoder(batch.pixels.float() / 127.5 - 1)
+    # The last level is the one that the stock forward drops.
+    levels, positions = vision.fpn_hidden_states[:-1], vision.fpn_position_encoding[:-1]
+    num_phrases = len(batch.counts) // len(batch.pixels)
+    text_mask = batch.attention_mask.bool()
+    text = model.get_text_features(
+        input_ids=batch.input_ids, attention_mask=batch.attention_mask, return_dict=True
+    ).pooler_output
+    encoded = model.detr_encoder(
+        vision_features=[levels[-1].repeat_interleave(num_phrases, 0)],
+        text_features=text,
+        vision_pos_embeds=[positions[-1].repeat_interleave(num_phrases, 0)],
+        text_mask=text_mask,
+    )
+    decoded = model.detr_decoder(
+        vision_features=encoded.last_hidden_state,
+        text_features=encoded.text_features,
+        vision_pos_encoding=encoded.pos_embeds_flattened,
+        text_mask=text_mask,
+        spatial_shapes=encoded.spatial_shapes,
+    )
+    hidden = decoded.intermediate_hidden_states
+    boxes = (inverse_sigmoid(decoded.reference_boxes) + model.detr_decoder.box_head(hidden)).sigmoid()
+    logits = model.dot_product_scoring(
+        decoder_hidden_states=hidden, text_features=encoded.text_features, text_mask=text_mask
+    )
+    rows = batch.mask_rows
+    masks = model.mask_decoder(
+        decoder_queries=hidden[-1][rows],
+        backbone_features=[level[rows // num_phrases] for level in levels],
+        encoder_hidden_states=encoded.last_hidden_state[rows],
+        prompt_features=text[rows],
+        prompt_mask=text_mask[rows],
+    )
+    return SegmenterOutput(
+        logits=logits.squeeze(-1).float(),
+        boxes=boxes.float(),
+        presence_logits=decoded.presence_logits.squeeze(-1).float(),
+        mask_logits=masks.pred_masks.float(),
+        semantic_logits=masks.semantic_seg.float()[:, 0],
+    )
+
+
+def save_checkpoint(model: Sam3Model, processor: Sam3Processor, folder: Path) -> None:
+    """Write the model in half precision and the processor, as the stock classes load them."""
+    model.half().save_pretrained(folder)
+    processor.save_pretrained(folder)
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc to keep freed memory: the page faults of fresh activations take a fifth of a step otherwise."""
+    trim_threshold, top_pad, mmap_max = -1, -2, -4  # Source: malloc.h
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+    except OSError:
+        return
+    libc.mallopt(mmap_max, 0)
+    libc.mallopt(trim_threshold, 2**31 - 1)
+    libc.mallopt(top_pad, 2**28)
+

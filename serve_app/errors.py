@@ -1,0 +1,145 @@
+"""The error tree: what can go wrong, its code on the wire and its HTTP status.
+
+    GensegError
+    ├── InvalidRequest          400 invalid_request
+    ├── Unauthorized            401 unauthorized
+    ├── TooLarge                413 too_large
+    ├── UnsupportedMediaType    415 unsupported_media_type
+    ├── InvalidImage            422 invalid_image
+    ├── FetchFailed             422 fetch_failed
+    ├── Overloaded              503 overloaded        (carries retry_after_s)
+    │   └── TooManyRequests     429 overloaded
+    ├── InvalidModelReply       502 invalid_model_reply
+    ├── DeadlineExceeded        504 timeout
+    ├── InternalError           500 internal
+    │   ├── DeviceOutOfMemory
+    │   └── ReplicaDied
+    ├── CheckpointError         a model cannot be loaded; seen at start, never in an answer
+    └── ConfigError             a configuration is wrong; seen at start, never in an answer
+
+Every class takes one positional message, so instances survive pickling between processes; `field` and
+`retry_after_s` are plain attributes and travel along. Imports nothing of this package.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class GensegError(Exception):
+    """Base of everything this package raises on purpose.
+
+    Args:
+        message: one line for the user; names what is wrong and where, never a path or module of the server.
+        field: the part of the request it concerns, such as "contextual_images[1]"; None where it concerns the whole.
+    """
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+    @property
+    def message(self) -> str:
+        """The message as given."""
+        return str(self.args[0])
+
+    def at(self, field: str) -> GensegError:
+        """Return the same error, placed: its message is prefixed with `field` unless it has a place already."""
+        if self.field is not None:
+            return self
+        placed = type(self)(f"{field}: {self.message}", field)
+        placed.__dict__.update({key: value for key, value in self.__dict__.items() if key != "field"})
+        return placed
+
+
+class InvalidRequest(GensegError):
+    """The request is not well-formed: wrong types, unknown fields, numbers out of range."""
+
+    code = "invalid_request"
+    status = 400
+
+
+class Unauthorized(GensegError):
+    """A token is configured and the request has none, or a wrong one."""
+
+    code = "unauthorized"
+    status = 401
+
+
+class TooLarge(GensegError):
+    """Bytes, pixels, images or entities over their limit."""
+
+    code = "too_large"
+    status = 413
+
+
+class UnsupportedMediaType(GensegError):
+    """The body is neither JSON nor multipart."""
+
+    code = "unsupported_media_type"
+    status = 415
+
+
+class InvalidImage(GensegError):
+    """The bytes are no readable image."""
+
+    code = "invalid_image"
+    status = 422
+
+
+class FetchFailed(GensegError):
+    """A URL cannot be fetched, or may not be."""
+
+    code = "fetch_failed"
+    status = 422
+
+
+class Overloaded(GensegError):
+    """Queues are full; the same request may succeed after `retry_after_s` seconds."""
+
+    code = "overloaded"
+    status = 503
+    retry_after_s: float = 1.0
+
+
+class TooManyRequests(Overloaded):
+    """The ingress itself has as many requests as it admits."""
+
+    status = 429
+
+
+class InvalidModelReply(GensegError):
+    """The parser's reply is not a list of entities."""
+
+    code = "invalid_model_reply"
+    status = 502
+
+
+class DeadlineExceeded(GensegError):
+    """The request's deadline passed."""
+
+    code = "timeout"
+    status = 504
+
+
+class InternalError(GensegError):
+    """Anything else; the message says no more than the user can use."""
+
+
+class DeviceOutOfMemory(InternalError):
+    """One image or phrase alone does not fit into the device's memory."""
+
+
+class ReplicaDied(InternalError):
+    """The work failed on every replica that tried it."""
+
+
+class CheckpointError(GensegError):
+    """A checkpoint cannot be loaded: which model, why, and what to do."""
+
+
+class ConfigError(GensegError):
+    """A configuration is wrong: which key, why, and the nearest known one."""

@@ -1,0 +1,213 @@
+"""What is wrong in a configuration, in plain words: a Finding names the place, the fault and the nearest known key.
+
+Works on values and pydantic models; knows neither files nor YAML nor Ray.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+
+Path = tuple[object, ...]
+Model = TypeVar("Model", bound=BaseModel)
+SHOWN_CHARS = 40
+QUOTED = re.compile(r"'([^']*)'")
+SECRET_KEYS = frozenset({"tokens", "ssl_keyfile_password"})
+
+KINDS = {
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "dict_type": "must be a mapping of keys",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "int_from_float": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
+    "list_type": "must be a list",
+    "mapping_type": "must be a mapping of keys",
+    "model_type": "must be a mapping of keys",
+    "string_type": "must be text",
+    "tuple_type": "must be a list",
+}
+BOUNDS = {
+    "greater_than": ("must be greater than {gt}", "gt"),
+    "greater_than_equal": ("must be at least {ge}", "ge"),
+    "less_than": ("must be less than {lt}", "lt"),
+    "less_than_equal": ("must be at most {le}", "le"),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fault: the keys and indices that lead to it, and what is wrong; `on_key` where the key itself is."""
+
+    path: Path
+    message: str
+    on_key: bool = False
+
+    def under(self, prefix: Path) -> Finding:
+        """Return the same finding, seen from a document that holds this value at `prefix`."""
+        return Finding((*prefix, *self.path), self.message, self.on_key)
+
+
+def place_of(path: Sequence[object]) -> str:
+    """Write a path the way users read it: ("applications", 0, "args") is "applications[0].args"; () is ""."""
+    place = ""
+    for part in path:
+        if isinstance(part, int) and not isinstance(part, bool):
+            place += f"[{part}]"
+        else:
+            place += f".{part}" if place else str(part)
+    return place
+
+
+def validated(model: type[Model], value: object) -> tuple[Model | None, list[Finding]]:
+    """Check a value against one of our models, strictly: "0.5" and `yes` are no numbers.
+
+    Args:
+        model: the schema.
+        value: what a file or a caller gave; sequences may be lists.
+
+    Returns:
+        The model and no findings, or None and every finding, in no particular order.
+    """
+    findings = [Finding(path, f"must be a finite number, got {number}") for path, number in non_finite(value)]
+    try:
+        instance = model.model_validate(frozen(value), strict=True)
+    except ValidationError as error:
+        placed = {finding.path for finding in findings}
+        found = (finding_of(entry, model) for entry in error.errors(include_url=False))
+        return None, findings + [finding for finding in found if finding.path not in placed]
+    return (None, findings) if findings else (instance, [])
+
+
+def finding_of(entry: Mapping[str, Any], model: type[BaseModel]) -> Finding:
+    """Put one entry of pydantic's report into our words."""
+    path, kind, given = tuple(entry["loc"]), entry["type"], entry.get("input")
+    if kind == "extra_forbidden":
+        return unknown_key(path, model)
+    if kind == "invalid_key":
+        return Finding(path, f"keys are text, got {shown(given)}", on_key=True)
+    if kind == "missing":
+        return Finding(path[:-1], f"the key '{path[-1]}' is missing")
+    if kind in BOUNDS:
+        template, name = BOUNDS[kind]
+        text = template.format(**{name: f"{entry['ctx'][name]:g}"})
+    elif kind in {"literal_error", "enum"}:
+        expected = str(entry["ctx"]["expected"])
+        return Finding(path, f"must be {expected}, got {shown(given)}{hint(str(given), re.findall(QUOTED, expected))}")
+    elif kind == "string_too_short":
+        text = "must not be empty"
+    elif kind == "value_error":
+        return Finding(path, str(entry["msg"]).removeprefix("Value error, ").rstrip(".!"))
+    else:
+        text = KINDS.get(kind) or lowered(str(entry["msg"]))
+    return Finding(path, f"{text}, got {shown(given)}" if not SECRET_KEYS.intersection(path) else text)
+
+
+def unknown_key(path: Path, model: type[BaseModel]) -> Finding:
+    """Name an unknown key and the nearest known one: among its neighbours, or else where that name belongs."""
+    *parents, key = path
+    neighbours = model_at(model, parents)
+    known = list(neighbours.model_fields) if neighbours else []
+    near = hint(str(key), known)
+    places = {} if near else {place.rpartition(".")[2]: place for place in places_of(model)}
+    if str(key) in places:
+        home = places[str(key)].rpartition(".")[0]
+        near = f"; it belongs under '{home}'" if home else "; it belongs at the top level"
+    elif nearest := nearest_of(str(key), places):
+        near = f"; did you mean '{places[nearest]}'?"
+    return Finding(path, f"unknown key '{key}'{near}", on_key=True)
+
+
+def hint(word: str, known: Iterable[str]) -> str:
+    """Return "; did you mean '…'?" for the nearest known word, or "" where none is near."""
+    nearest = nearest_of(word, known)
+    return f"; did you mean '{nearest}'?" if nearest else ""
+
+
+def nearest_of(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word nearest to one that is not, whatever its case and hyphens; None where none is near."""
+    by_folded = {candidate.lower().replace("-", "_"): candidate for candidate in known}
+    near = difflib.get_close_matches(word.lower().replace("-", "_"), by_folded, n=1, cutoff=0.6)
+    return by_folded[near[0]] if near else None
+
+
+def model_at(model: type[BaseModel], path: Sequence[object]) -> type[BaseModel] | None:
+    """Return the model that a path of keys leads to, or None where it leads to no model."""
+    for part in path:
+        if isinstance(part, int):
+            continue
+        field = model.model_fields.get(str(part))
+        inner = submodel(field.annotation) if field else None
+        if inner is None:
+            return None
+        model = inner
+    return model
+
+
+def submodel(annotation: object) -> type[BaseModel] | None:
+    """Return the first pydantic model inside an annotation such as `Model | None` or `list[Model]`; None if none is."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((inner for part in get_args(annotation) if (inner := submodel(part))), None)
+
+
+def places_of(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Yield the place of every key of a model, the inner ones first."""
+    for name, field in model.model_fields.items():
+        place = f"{prefix}.{name}" if prefix else name
+        if inner := submodel(field.annotation):
+            yield from places_of(inner, place)
+        yield place
+
+
+def non_finite(value: object, path: Path = ()) -> Iterator[tuple[Path, float]]:
+    """Yield every infinity and NaN inside mappings and lists; pydantic lets them pass many a bound."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield path, value
+    for key, inner in children(value):
+        yield from non_finite(inner, (*path, key))
+
+
+def children(value: object) -> Iterable[tuple[object, object]]:
+    """Return the (key, value) pairs of a mapping, the (index, value) pairs of a list, nothing of anything else."""
+    if isinstance(value, Mapping):
+        return value.items()
+    if isinstance(value, list | tuple):
+        return enumerate(value)
+    return ()
+
+
+def frozen(value: object) -> object:
+    """Return the value with its lists as tuples, as the frozen sections hold them."""
+    if isinstance(value, Mapping):
+        return {key: frozen(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return tuple(frozen(inner) for inner in value)
+    return value
+
+
+def shown(value: object) -> str:
+    """Describe a value in a message: short ones as written in YAML, long ones cut, containers by kind."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return "a list"
+    text = repr(value) if isinstance(value, str | int | float) else str(value)
+    return text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}…"
+
+
+def lowered(text: str) -> str:
+    """Start a library's sentence in lower case, so that it reads on after a place."""
+    return text[:1].lower() + text[1:].rstrip(".!")

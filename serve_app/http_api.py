@@ -1,0 +1,126 @@
+"""The HTTP API: routes and NDJSON. Knows FastAPI; knows no Ray and no models."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Any, Protocol
+
+from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import ASGIApp
+
+from serve_app import api_description, bodies, results
+from serve_app.config import AppConfig
+from serve_app.envelope import Envelope
+from serve_app.errors import GensegError, InternalError
+from serve_app.schemas import SegmentRequest, parse_entities_request
+
+logger = logging.getLogger("ray.serve")
+
+NDJSON = "application/x-ndjson"
+
+
+class Service(Protocol):
+    """What the routes call (see ingress.Ingress)."""
+
+    config: AppConfig
+
+    def stream(self, request: SegmentRequest, request_id: str) -> AsyncGenerator[dict[str, Any], None]:
+        """Run a request; events as in pipeline.Pipeline.stream."""
+
+    async def entities(self, prompt: str, request_id: str) -> dict[str, Any]:
+        """Read a prompt only."""
+
+    async def missing(self) -> list[str]:
+        """What is not ready yet; empty when both models answer."""
+
+    def tokens(self) -> tuple[str, ...]:
+        """Accepted bearer tokens; empty for no authentication."""
+
+    def answered(self, route: str, status: int, seconds: float, code: str | None) -> None:
+        """Count an answer."""
+
+
+def make_app(service: Service) -> ASGIApp:
+    """Build the ASGI app.
+
+    Args:
+        service: does the work.
+    """
+    app = FastAPI(
+        title="genseg", version=api_description.VERSION, description=api_description.SUMMARY, redoc_url=None
+    )
+    app.add_exception_handler(HTTPException, _http_error)  # type: ignore[arg-type]
+    _add_job_routes(app, service)
+    _add_health_routes(app, service)
+    return Envelope(app, service.tokens, service.answered)
+
+
+async def _http_error(request: Request, error: HTTPException) -> Response:
+    """Unknown routes and wrong methods, in the shape of every error."""
+    body = {"error": {"code": "invalid_request", "message": str(error.detail).lower(), "field": None}}
+    return JSONResponse(body, error.status_code, dict(error.headers or {}))
+
+
+def _add_job_routes(app: FastAPI, service: Service) -> None:
+    @app.post("/v1/segment", **api_description.SEGMENT)
+    async def segment(request: Request) -> Response:
+        job = await bodies.read_segment_request(request, service.config.limits)
+        events = service.stream(job, request.state.request_id)
+        if _wants_stream(request):
+            # The first event is awaited here, so that a request that fails at once gets its own status.
+            return StreamingResponse(_lines(await anext(events), events), media_type=NDJSON)
+        document: dict[str, Any] = {}
+        async with aclosing(events):
+            async for event in events:
+                document = event.get("result", document)
+        return Response(await asyncio.to_thread(_dumps, document), media_type="application/json")
+
+    @app.post("/v1/entities", **api_description.ENTITIES)
+    async def entities(request: Request) -> Response:
+        job = parse_entities_request(await bodies.read_json(request, service.config.limits))
+        return JSONResponse(await service.entities(job.prompt, request.state.request_id))
+
+
+def _add_health_routes(app: FastAPI, service: Service) -> None:
+    @app.get("/healthz", **api_description.HEALTHZ)
+    async def healthz() -> Response:
+        return JSONResponse({"status": "ok"})
+
+    @app.get("/readyz", **api_description.READYZ)
+    async def readyz() -> Response:
+        missing = await service.missing()
+        if not missing:
+            return JSONResponse({"status": "ready"})
+        return JSONResponse({"status": "not ready", "missing": missing}, status_code=503)
+
+
+def _wants_stream(request: Request) -> bool:
+    accepted = request.headers.get("accept", "").lower()
+    return any(part.split(";")[0].strip() == NDJSON for part in accepted.split(","))
+
+
+async def _lines(first: dict[str, Any], events: AsyncGenerator[dict[str, Any], None]) -> AsyncIterator[bytes]:
+    async with aclosing(events):
+        yield await asyncio.to_thread(_line, first)
+        try:
+            async for event in events:
+                yield await asyncio.to_thread(_line, event)
+        except GensegError as error:
+            yield _line({"event": "error", "error": results.error_body(error)})
+        except Exception:
+            logger.exception("a stream failed")
+            yield _line({"event": "error", "error": results.error_body(InternalError("internal error"))})
+
+
+def _line(event: dict[str, Any]) -> bytes:
+    return _dumps(event) + b"\n"
+
+
+def _dumps(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode(errors="replace")

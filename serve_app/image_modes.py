@@ -1,0 +1,82 @@
+"""A Pillow picture of any mode -> bands of 8-bit RGB.
+
+Which values mean black and white, what lies behind transparency, how Lab becomes RGB. Knows no files and no limits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageCms, ImageFile
+
+RgbArray = npt.NDArray[np.uint8]
+Box = tuple[int, int, int, int]
+Converter = Callable[[Image.Image], RgbArray]
+
+_TIFF_BITS_PER_SAMPLE = 258
+_TIFF_PHOTOMETRIC = 262
+
+
+def rgb_converter(picture: ImageFile.ImageFile, bands: Sequence[Box]) -> Converter:
+    """Choose how a band of this picture becomes RGB.
+
+    Args:
+        picture: a loaded picture.
+        bands: (left, top, right, bottom) boxes that cover it; read beforehand where the range of values must be known.
+
+    Returns:
+        A function from a crop of the picture to (height, width, 3) uint8.
+    """
+    mode = picture.mode
+    if mode.startswith("I;16"):
+        tags = getattr(picture, "tag_v2", {})
+        bits = tags.get(_TIFF_BITS_PER_SAMPLE, (16,))[0]
+        ends = (0.0, float(2**bits - 1))
+        return _stretched(*(ends[::-1] if tags.get(_TIFF_PHOTOMETRIC) == 0 else ends))
+    if mode in {"I", "F"}:
+        return _stretched(*_value_range(picture, bands))
+    if mode == "LAB":
+        return _lab_to_rgb
+    if "transparency" in picture.info or mode in {"RGBA", "LA", "PA", "La", "RGBa"}:
+        return _on_white
+    return lambda band: np.asarray(band.convert("RGB"))
+
+
+def _value_range(picture: ImageFile.ImageFile, bands: Sequence[Box]) -> tuple[float, float]:
+    if picture.format == "PPM" and picture.mode == "I":  # Pillow scales it to 16 bits
+        return 0.0, 65535.0
+    low, high = np.inf, -np.inf
+    for box in bands:
+        values = np.asarray(picture.crop(box))
+        values = values[np.isfinite(values)]
+        if values.size:
+            low, high = min(low, float(values.min())), max(high, float(values.max()))
+    if picture.mode == "F" and low >= 0.0 and high <= 1.0:
+        return 0.0, 1.0
+    return (low, high) if low < high else (0.0, max(high, 1.0) if np.isfinite(high) else 1.0)
+
+
+def _stretched(black: float, white: float) -> Converter:
+    def convert(band: Image.Image) -> RgbArray:
+        values = np.asarray(band).astype(np.float64)
+        values = np.nan_to_num((values - black) * (255.0 / (white - black)), nan=0.0, posinf=255.0, neginf=0.0)
+        grey = np.clip(np.rint(values), 0.0, 255.0).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+
+    return convert
+
+
+def _on_white(band: Image.Image) -> RgbArray:
+    straight = {"La": "LA", "RGBa": "RGBA"}.get(band.mode, band.mode)
+    rgba = band.convert(straight).convert("RGBA")
+    white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+    return np.asarray(Image.alpha_composite(white, rgba).convert("RGB"))
+
+
+def _lab_to_rgb(band: Image.Image) -> RgbArray:
+    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    converted = ImageCms.profileToProfile(band, lab, srgb, outputMode="RGB")
+    rgb: RgbArray = np.asarray(converted)
+    return rgb

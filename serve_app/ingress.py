@@ -1,0 +1,162 @@
+"""Ingress: the deployment in front. Ties handles, pipeline and HTTP together; admits, counts, reconfigures."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import uuid
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+from ray.serve.handle import DeploymentHandle
+
+from serve_app.config import AppConfig
+from serve_app.errors import GensegError, InvalidRequest, TooLarge, TooManyRequests
+from serve_app.fetch import ImageFetcher
+from serve_app.http_api import make_app
+from serve_app.metrics import Metrics
+from serve_app.pipeline import Pipeline, Stages
+from serve_app.remote import RemoteParser, RemoteSegmenter, stored
+from serve_app.schemas import SegmentRequest, parse_request
+from serve_app.settings import IngressSettings
+
+logger = logging.getLogger("ray.serve")
+
+READY_TIMEOUT_S = 5.0
+
+
+class Ingress:
+    """The service's face, for HTTP and for handles.
+
+    Args:
+        config: everything.
+        parser: handle of the ParserDeployment.
+        segmenter: handle of the SegmenterDeployment.
+    """
+
+    def __init__(self, config: AppConfig, parser: DeploymentHandle[Any], segmenter: DeploymentHandle[Any]) -> None:
+        self._args = config
+        self.config = config
+        self._metrics = Metrics()
+        retries = config.serving.max_retries
+        self._parser = RemoteParser(parser, retries, self._count_retry)
+        self._segmenter = RemoteSegmenter(segmenter, retries, self._count_retry)
+        self._fetcher = ImageFetcher(config.fetch, config.limits.max_image_bytes)
+        self._running = 0
+        self._tokens = _tokens(config)
+        stages = Stages(self._parser, self._segmenter, self._fetch, stored)
+        names = {
+            "text_parser": config.models.text_parser.model_name,
+            "segmentation": config.models.segmentation.model_name,
+        }
+        self._pipeline = Pipeline(stages, names)
+
+    def __serve_build_asgi_app__(self) -> Any:  # noqa: PLW3201 - Ray's name
+        return make_app(self)
+
+    def reconfigure(self, user_config: Mapping[str, Any]) -> None:
+        """Take new thresholds, limits, … without a restart; a bad value is refused and the old ones stay."""
+        try:
+            settings = IngressSettings.model_validate(dict(user_config or {}))
+        except ValueError as error:
+            logger.error("user_config of Ingress is refused, the old one stays: %s", error)
+            return
+        self.config = settings.apply_to(self._args)
+        retries = self.config.serving.max_retries
+        self._parser.caller.max_retries = self._segmenter.caller.max_retries = retries
+        self._fetcher = ImageFetcher(self.config.fetch, self.config.limits.max_image_bytes)
+        self._tokens = _tokens(self.config)
+
+    async def segment(self, request: SegmentRequest | Mapping[str, Any]) -> dict[str, Any]:
+        """Do the job for a caller that holds a handle.
+
+        Args:
+            request: a SegmentRequest, or a mapping of the JSON body's shape.
+
+        Returns:
+            The result document.
+
+        Raises:
+            GensegError: as over HTTP.
+        """
+        document: dict[str, Any] = {}
+        async for event in self.stream(parse_request(request), uuid.uuid4().hex):
+            document = event.get("result", document)
+        return document
+
+    async def stream(self, request: SegmentRequest, request_id: str) -> AsyncGenerator[dict[str, Any], None]:
+        """Run a request; events as in pipeline.Pipeline.stream."""
+        limit = self.config.serving.max_concurrent_requests
+        if self._running >= limit:
+            refusal = TooManyRequests(f"{limit} requests are under way; try again later")
+            refusal.retry_after_s = self.config.serving.retry_after_s
+            raise refusal
+        self._running += 1
+        self._metrics.queue_length.set(self._running, tags={"queue": "requests"})
+        try:
+            async for event in self._pipeline.stream(request, self.config, request_id):
+                yield event
+        finally:
+            self._running -= 1
+
+    async def entities(self, prompt: str, request_id: str) -> dict[str, Any]:
+        """Read a prompt only.
+
+        Returns:
+            An EntitiesDocument as a dict.
+
+        Raises:
+            GensegError: the prompt is empty, too long, or could not be read.
+        """
+        limits = self.config.limits
+        if not prompt.strip():
+            raise InvalidRequest("prompt: empty", "prompt")
+        if len(prompt) > limits.max_prompt_chars:
+            raise TooLarge(f"prompt: {len(prompt)} characters are over the limit of {limits.max_prompt_chars}", "prompt")
+        call = self._parser.start(prompt, limits.max_entities, request_id, self.config.serving.timeout_s)
+        try:
+            parsed = await call.result()
+        finally:
+            call.cancel()
+        dropped = [{"entity": entity, "reason": reason} for entity, reason in parsed.dropped]
+        return {"entities": [*parsed.entities], "dropped": dropped}
+
+    async def missing(self) -> list[str]:
+        """What does not answer; empty when both models do."""
+        names = ("text_parser", "segmentation")
+        calls = (self._parser.model_name(), self._segmenter.model_name())
+        answers = await asyncio.gather(
+            *(asyncio.wait_for(call, READY_TIMEOUT_S) for call in calls), return_exceptions=True
+        )
+        return [name for name, answer in zip(names, answers, strict=True) if isinstance(answer, BaseException)]
+
+    def tokens(self) -> tuple[str, ...]:
+        """Accepted bearer tokens; empty for no authentication."""
+        return self._tokens
+
+    def answered(self, route: str, status: int, seconds: float, code: str | None) -> None:
+        """Count an answer."""
+        self._metrics.requests.inc(tags={"route": route, "status": str(status)})
+        self._metrics.request_seconds.observe(seconds, tags={"route": route})
+        if code is not None:
+            self._metrics.rejections.inc(tags={"code": code})
+
+    def _count_retry(self, stage: str) -> None:
+        self._metrics.retries.inc(tags={"stage": stage})
+
+    async def _fetch(self, url: str) -> bytes:
+        try:
+            with self._metrics.stage("fetch"):
+                return await self._fetcher.fetch(url)
+        except GensegError:
+            raise
+        except Exception:
+            logger.exception("a fetch failed")
+            raise
+
+
+def _tokens(config: AppConfig) -> tuple[str, ...]:
+    """Tokens of the configuration and of the environment variable that it names."""
+    named = os.environ.get(config.auth.token_env, "") if config.auth.token_env else ""
+    return (*config.auth.tokens, *(token.strip() for token in named.split(",") if token.strip()))

@@ -1,0 +1,269 @@
+"""Segmenter: images and phrases in; boxes, scores, presence and mask logits out. A NumPy face over SAM3.
+
+Three steps, so that the caller can cache and batch between them: `encode` (the vision pass, once per image), `embed`
+(the text pass, once per phrase), `detect` (the head, once per pair). Keeps no state of a request: thresholds are
+arguments. Knows no Ray, no wire format and no cache. Not thread-safe: one thread calls it; `prepare` alone may be
+called from any thread.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import Sam3Model, Sam3Processor
+
+from serve_app.config import DeviceConfig, SegmentationModel
+from serve_app.errors import DeviceOutOfMemory, GensegError, InternalError, InvalidRequest
+from serve_app.models import checkpoints
+from serve_app.models.memory import halve_when_full
+from serve_app.models.sam3_head import DetectorHead, PairOutputs
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """One image's vision features, on the model's device.
+
+    Attributes:
+        fine: finer maps, finest first, each (D, H_i, W_i), in the vision encoder's dtype.
+        tokens: (T, D) coarsest map after the first self-attention, in the head's dtype.
+    """
+
+    fine: tuple[Tensor, ...]
+    tokens: Tensor
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes on the device."""
+        return sum(part.nbytes for part in (*self.fine, self.tokens))
+
+
+@dataclass(frozen=True)
+class PhraseFeatures:
+    """One phrase's text states (L, D) and their mask (L,), on the model's device."""
+
+    phrase: str
+    states: Tensor
+    mask: Tensor
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes on the device."""
+        return self.states.nbytes + self.mask.nbytes
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One question: every instance of `phrase` in `image` with a score above `threshold`, in [0, 1]."""
+
+    image: ImageFeatures
+    phrase: PhraseFeatures
+    threshold: float
+
+
+@dataclass(frozen=True)
+class Detections:
+    """The answer to one Pair; N instances, best first; N may be 0.
+
+    Attributes:
+        boxes: (N, 4) float32 xyxy, relative to the image, in [0, 1].
+        scores: (N,) float32 in [0, 1]: query score x presence score.
+        presence: presence score of the phrase in the image, in [0, 1].
+        mask_logits: (N, h, w) float32, on the model's mask grid, which covers the whole image.
+    """
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    presence: float
+    mask_logits: NDArray[np.float32]
+
+
+class Segmenter:
+    """A loaded SAM3 detector.
+
+    Args:
+        model: in eval mode, on its device, in float32.
+        processor: the checkpoint's own.
+        vision_dtype: what the vision encoder computes in; the head stays float32.
+    """
+
+    def __init__(self, model: Sam3Model, processor: Sam3Processor, vision_dtype: torch.dtype = torch.float32) -> None:
+        self._processor = processor
+        self._vision_dtype = vision_dtype
+        vision = model.config.vision_config
+        backbone = vision.backbone_config
+        size = processor.image_processor.size
+        self.resolution_hw = (int(size["height"]), int(size["width"]))
+        patch = int(backbone.patch_size)
+        self._head = DetectorHead(model, (self.resolution_hw[0] // patch, self.resolution_hw[1] // patch))
+        self._model = model
+        self._vision = model.vision_encoder.to(vision_dtype)
+        self._positions = int(model.config.text_config.max_position_embeddings)
+        self.vision_passes = 0
+        """Images that went through the vision encoder so far."""
+
+    @classmethod
+    def load(cls, config: SegmentationModel, device: DeviceConfig) -> Segmenter:
+        """Load the configured checkpoint onto its device.
+
+        Also takes the video model's layout, as facebook/sam3 is published: its detector is loaded, its tracker is not.
+
+        Raises:
+            CheckpointError: missing, gated, incomplete, damaged, or the device is not there.
+        """
+        place = checkpoints.resolve_device(config.device, device.cuda_device)
+        checkpoints.cap_memory(place, config.gpu_memory_fraction)
+        source = checkpoints.resolve(config.model_name, "segmenter")
+        with checkpoints.explain(config.model_name):
+            # SDPA throughout: FlashAttention ignores the text's padding in SAM3's cross-attention.
+            model, report = Sam3Model.from_pretrained(
+                source, dtype=torch.float32, attn_implementation="sdpa", output_loading_info=True
+            )
+            checkpoints.check_complete(config.model_name, report["missing_keys"], report["mismatched_keys"])
+            processor = Sam3Processor.from_pretrained(source)
+            model = model.to(place).eval()
+        return cls(model, processor, checkpoints.resolve_dtype(config.dtype, place))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self._head.position.device
+
+    def prepare(self, image: NDArray[np.uint8]) -> Tensor:
+        """Resize and normalise as the checkpoint's processor does. CPU work; any thread may call it.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+
+        Returns:
+            (3, S, S) float32 on the CPU.
+        """
+        # The view stays strided: a contiguous copy of a 4K image costs more than it saves in the resize.
+        planes = torch.from_numpy(image).permute(2, 0, 1)
+        pixels: Tensor = self._processor.image_processor(images=planes, return_tensors="pt")["pixel_values"][0]
+        return pixels
+
+    def encode(self, images: Sequence[Tensor]) -> list[ImageFeatures | DeviceOutOfMemory]:
+        """Run the vision encoder.
+
+        Args:
+            images: tensors from `prepare`; may be empty.
+
+        Returns:
+            One entry per image, in order; an image that does not fit into the device's memory gets the error.
+        """
+        return halve_when_full(self._encode, images, "image")
+
+    @torch.inference_mode()
+    def _encode(self, images: Sequence[Tensor]) -> list[ImageFeatures]:
+        pixels = torch.stack([*images]).to(self.device, self._vision_dtype)
+        states = self._vision.backbone(pixels).last_hidden_state
+        maps = states.unflatten(1, self._head.grid_hw).permute(0, 3, 1, 2)
+        # The neck's last level is not used by the detector.
+        levels = [layer(maps) for layer in [*self._vision.neck.fpn_layers][:-1]]
+        tokens = self._head.attend(levels[-1].float())
+        self.vision_passes += len(images)
+        # Copies, so that one cached image does not keep its whole batch in memory.
+        return [
+            ImageFeatures(tuple(level[index].clone() for level in levels[:-1]), tokens[index].clone())
+            for index in range(len(images))
+        ]
+
+    @torch.inference_mode()
+    def embed(self, phrases: Sequence[str]) -> list[PhraseFeatures | InvalidRequest]:
+        """Run the text encoder.
+
+        Args:
+            phrases: noun phrases; may be empty.
+
+        Returns:
+            One entry per phrase, in order. A phrase longer than the text encoder's positions gets the error: cut
+            silently, it would look for something else.
+        """
+        if not phrases:
+            return []
+        tokens = self._processor.tokenizer(
+            [*phrases], padding="max_length", max_length=self._positions, truncation=False, return_attention_mask=True
+        )
+        fits = [sum(mask) <= self._positions for mask in tokens["attention_mask"]]
+        good = [index for index, fit in enumerate(fits) if fit]
+        found: dict[int, PhraseFeatures] = {}
+        if good:
+            ids = torch.tensor([tokens["input_ids"][index] for index in good], device=self.device)
+            mask = torch.tensor([tokens["attention_mask"][index] for index in good], device=self.device)
+            states = self._model.get_text_features(input_ids=ids, attention_mask=mask).pooler_output
+            for row, index in enumerate(good):
+                found[index] = PhraseFeatures(phrases[index], states[row].clone(), mask[row].bool())
+        return [found.get(index) or self._too_long(phrase) for index, phrase in enumerate(phrases)]
+
+    def _too_long(self, phrase: str) -> InvalidRequest:
+        shown = phrase if len(phrase) <= 60 else f"{phrase[:57]}..."
+        return InvalidRequest(
+            f"entity {shown!r} is longer than the {self._positions} tokens that the segmenter reads", "entities"
+        )
+
+    def detect(self, pairs: Sequence[Pair]) -> list[Detections | GensegError]:
+        """Find every instance for each pair.
+
+        Args:
+            pairs: any mix of images and phrases; may be empty. Pairs of one image share its feature maps.
+
+        Returns:
+            One entry per pair, in order: its Detections, or the error that concerns this pair alone.
+        """
+        return [*halve_when_full(self._detect, pairs, "image and phrase")]
+
+    @torch.inference_mode()
+    def _detect(self, pairs: Sequence[Pair]) -> list[Detections | GensegError]:
+        text = torch.stack([pair.phrase.states for pair in pairs])
+        text_mask = torch.stack([pair.phrase.mask for pair in pairs])
+        out = self._head.detect(torch.stack([pair.image.tokens for pair in pairs]), text, text_mask)
+        presence = out.presence_logits.sigmoid()
+        scores = out.logits.sigmoid() * presence[:, None]
+        limits = torch.tensor([pair.threshold for pair in pairs], dtype=scores.dtype, device=scores.device)
+        order = [
+            torch.nonzero(row).flatten()[values[row].argsort(descending=True, stable=True)]
+            for row, values in zip((scores > limits[:, None]).cpu(), scores.cpu(), strict=True)
+        ]
+        masks = self._masks(pairs, out, order, text, text_mask)
+        sound = (torch.isfinite(scores).all(1) & torch.isfinite(out.boxes).all(2).all(1)).tolist()
+        return [
+            Detections(
+                boxes=_array(out.boxes[row][order[row]]),
+                scores=_array(scores[row][order[row]]),
+                presence=float(presence[row]),
+                mask_logits=_array(masks[row]),
+            )
+            if sound[row]
+            else InternalError("the segmentation model answered with values that are not numbers")
+            for row in range(len(pairs))
+        ]
+
+    def _masks(
+        self, pairs: Sequence[Pair], out: PairOutputs, order: Sequence[Tensor], text: Tensor, text_mask: Tensor
+    ) -> list[Tensor]:
+        height, width = pairs[0].image.fine[0].shape[-2:]
+        masks = [out.queries.new_zeros((0, height, width)) for _ in pairs]
+        rows_of_image: dict[int, list[int]] = {}
+        for row, pair in enumerate(pairs):
+            if len(order[row]):
+                rows_of_image.setdefault(id(pair.image), []).append(row)
+        for rows in rows_of_image.values():
+            fine = [level.float() for level in pairs[rows[0]].image.fine]
+            queries = [out.queries[row][order[row]] for row in rows]
+            drawn = self._head.masks(fine, out.tokens[rows], queries, text[rows], text_mask[rows])
+            for row, mask in zip(rows, drawn, strict=True):
+                masks[row] = mask
+        return masks
+
+
+def _array(tensor: Tensor) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = tensor.float().cpu().numpy()
+    return array

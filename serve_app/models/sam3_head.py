@@ -1,0 +1,176 @@
+"""SAM3's detector head over cached vision features: many (image, phrase) pairs in one pass.
+
+Runs the checkpoint's own modules in an order that computes nothing twice. Against `Sam3Model.forward` per pair:
+
+1. The first encoder layer's self-attention sees the image only, so it runs once per image (`attend`).
+2. Encoder, decoder and scores run for all pairs at once (`detect`).
+3. The mask decoder runs only for pairs with a kept query and only for kept queries (`masks`), one image at a time, so
+   the finest feature maps are broadcast over the image's phrases and never copied.
+4. The 1x1 projection of the finest map is folded into the few mask embeddings, being linear.
+
+Every step is exact up to float rounding. Source of the modules and their order: transformers,
+models/sam3/modeling_sam3.py, `Sam3Model.forward`.
+
+Knows tensors only: no images, no thresholds' meaning, no caches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import Sam3Model
+from transformers.masking_utils import create_bidirectional_mask
+from transformers.models.sam3.modeling_sam3 import box_cxcywh_to_xyxy, inverse_sigmoid
+
+
+@dataclass(frozen=True)
+class PairOutputs:
+    """What the detector says of P pairs, Q queries each, D channels, T image tokens.
+
+    Attributes:
+        logits: (P, Q) detection logits.
+        presence_logits: (P,) presence logits.
+        boxes: (P, Q, 4) xyxy, relative to the image, in [0, 1].
+        queries: (P, Q, D) decoder states, for the mask decoder.
+        tokens: (P, T, D) encoder states, for the mask decoder.
+    """
+
+    logits: Tensor
+    presence_logits: Tensor
+    boxes: Tensor
+    queries: Tensor
+    tokens: Tensor
+
+
+class DetectorHead(nn.Module):
+    """The part of a `Sam3Model` after the vision and text encoders.
+
+    Args:
+        model: the loaded model; its modules are shared, not copied.
+        grid_hw: height and width of the coarsest feature map, in tokens.
+    """
+
+    position: Tensor
+
+    def __init__(self, model: Sam3Model, grid_hw: tuple[int, int]) -> None:
+        super().__init__()
+        self.encoder = model.detr_encoder
+        self.decoder = model.detr_decoder
+        self.scoring = model.dot_product_scoring
+        self.mask_decoder = model.mask_decoder
+        self.grid_hw = grid_hw
+        weight = self.decoder.query_embed.weight
+        shape = torch.Size((1, weight.shape[-1], *grid_hw))
+        position = model.vision_encoder.neck.position_encoding(shape, weight.device, weight.dtype)
+        self.register_buffer("position", position.flatten(2).transpose(1, 2), persistent=False)  # (1, T, D)
+        # On the CPU, so that the decoder reads the sizes without waiting for the GPU.
+        self._spatial_shapes = torch.tensor([grid_hw], dtype=torch.long)
+
+    def attend(self, coarse: Tensor) -> Tensor:
+        """Run the first encoder layer's self-attention, which no phrase takes part in.
+
+        Args:
+            coarse: (B, D, h, w) coarsest feature maps.
+
+        Returns:
+            (B, T, D) tokens that `detect` starts from.
+        """
+        layer = self.encoder.layers[0]
+        tokens = coarse.flatten(2).transpose(1, 2)
+        normed = layer.layer_norm1(tokens)
+        placed = normed + self.position
+        attended, _ = layer.self_attn(query=placed, key=placed, value=normed)
+        shared: Tensor = tokens + attended
+        return shared
+
+    def detect(self, tokens: Tensor, text: Tensor, text_mask: Tensor) -> PairOutputs:
+        """Score every query of every pair.
+
+        Args:
+            tokens: (P, T, D) what `attend` gave for each pair's image.
+            text: (P, L, D) projected text states.
+            text_mask: (P, L) bool, False at padding.
+        """
+        position = self.position.expand(len(tokens), -1, -1)
+        tokens = self._encode(tokens, text, text_mask, position)
+        decoded = self.decoder(
+            vision_features=tokens,
+            text_features=text,
+            vision_pos_encoding=position,
+            text_mask=text_mask,
+            spatial_shapes=self._spatial_shapes,
+        )
+        queries = decoded.intermediate_hidden_states[-1]
+        offsets = self.decoder.box_head(queries)
+        boxes = box_cxcywh_to_xyxy((inverse_sigmoid(decoded.reference_boxes[-1]) + offsets).sigmoid())
+        logits = self.scoring(decoder_hidden_states=queries[None], text_features=text, text_mask=text_mask)
+        return PairOutputs(
+            logits=logits[0, ..., 0],
+            presence_logits=decoded.presence_logits[-1][:, 0],
+            boxes=boxes,
+            queries=queries,
+            tokens=tokens,
+        )
+
+    def _encode(self, tokens: Tensor, text: Tensor, text_mask: Tensor, position: Tensor) -> Tensor:
+        text_attention = _text_attention(self.encoder, tokens, text, text_mask)
+        first, *others = self.encoder.layers
+        attended, _ = first.cross_attn(
+            query=first.layer_norm2(tokens), key=text, value=text, attention_mask=text_attention
+        )
+        tokens = tokens + attended
+        tokens = tokens + first.mlp(first.layer_norm3(tokens))
+        for layer in others:
+            tokens = layer(
+                tokens, prompt_feats=text, vision_pos_encoding=position, prompt_cross_attn_mask=text_attention
+            )
+        return tokens
+
+    def masks(
+        self, fine: Sequence[Tensor], tokens: Tensor, queries: Sequence[Tensor], text: Tensor, text_mask: Tensor
+    ) -> list[Tensor]:
+        """Draw the kept queries' masks for phrases of one image.
+
+        Args:
+            fine: the image's finer feature maps, finest first, each (D, H_i, W_i).
+            tokens: (P, T, D) encoder states of the image's phrases.
+            queries: P tensors (N_p, D): each phrase's kept queries.
+            text: (P, L, D) projected text states.
+            text_mask: (P, L) bool, False at padding.
+
+        Returns:
+            P tensors (N_p, H_0, W_0) of mask logits.
+        """
+        decoder = self.mask_decoder
+        attention = _text_attention(decoder, tokens, text, text_mask)
+        attended, _ = decoder.prompt_cross_attn(
+            query=decoder.prompt_cross_attn_norm(tokens), key=text, value=text, attention_mask=attention
+        )
+        pixels = (tokens + attended).transpose(1, 2).unflatten(2, self.grid_hw)
+        pixels = self._upsample(pixels, fine)
+        projection = decoder.instance_projection
+        weight = projection.weight.flatten(1)
+        logits = []
+        for pair, kept in enumerate(queries):
+            embedded = decoder.mask_embedder(kept)
+            mask = torch.einsum("nd,dhw->nhw", embedded @ weight, pixels[pair])
+            logits.append(mask + (embedded @ projection.bias)[:, None, None])
+        return logits
+
+    def _upsample(self, pixels: Tensor, fine: Sequence[Tensor]) -> Tensor:
+        decoder = self.mask_decoder.pixel_decoder
+        for stage, level in enumerate(reversed(fine)):
+            pixels = F.interpolate(pixels, size=level.shape[-2:], mode="nearest") + level
+            pixels = F.relu(decoder.norms[stage](decoder.conv_layers[stage](pixels)))
+        return pixels
+
+
+def _text_attention(module: nn.Module, states: Tensor, text: Tensor, text_mask: Tensor) -> Tensor | None:
+    mask: Tensor | None = create_bidirectional_mask(
+        config=module.config, inputs_embeds=states, attention_mask=text_mask, encoder_hidden_states=text
+    )
+    return mask

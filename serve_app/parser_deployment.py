@@ -1,0 +1,134 @@
+"""ParserDeployment: prompts in, filtered entities out; batched, cached, each distinct prompt read once.
+
+Thin by design: the models are in `models.qwen3_vl` and `models.openai_parser`, the reading of replies and the filter
+in `entities`, batches in `batching`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+from serve_app.batching import Device, PullBatcher
+from serve_app.cache import ByteLru, CachedWork
+from serve_app.config import AppConfig
+from serve_app.entities import EntityFilter, read_entities
+from serve_app.errors import DeadlineExceeded, GensegError, InternalError, TooLarge
+from serve_app.metrics import Metrics
+from serve_app.settings import ParserSettings
+from serve_app.tasks import ParsedPrompt
+
+logger = logging.getLogger("ray.serve")
+
+
+class ReplySource(Protocol):
+    """Whoever answers the parser's chat: one prompt in, the model's raw reply out."""
+
+    async def reply(self, prompt: str) -> str:
+        """Return the model's text."""
+
+
+class LocalReplies:
+    """Replies of a local checkpoint, many prompts in one generate."""
+
+    def __init__(self, config: AppConfig, metrics: Metrics) -> None:
+        from serve_app.models.qwen3_vl import EntityParser  # torch only where a local model runs
+
+        parser = EntityParser.load(config.models.text_parser, config.device)
+        self.batcher: PullBatcher[str, str] = PullBatcher(
+            Device(ThreadPoolExecutor(1, "parser-model")),
+            parser.generate,
+            budget=config.batching.max_prompts,
+            observe=lambda size: metrics.batch_size.observe(size, tags={"axis": "prompts"}),
+        )
+
+    async def reply(self, prompt: str) -> str:
+        """Return the model's text."""
+        (outcome,) = await self.batcher.submit([prompt], prompt)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+
+def load_replies(config: AppConfig, metrics: Metrics) -> ReplySource:
+    """Make the configured engine."""
+    model = config.models.text_parser
+    if model.engine == "openai":
+        from serve_app.models.openai_parser import OpenAIParser
+
+        key = os.environ.get(model.openai.api_key_env) if model.openai.api_key_env else None
+        engine: ReplySource = OpenAIParser(model, api_key=key)
+        return engine
+    return LocalReplies(config, metrics)
+
+
+class ParserDeployment:
+    """Serves the language model.
+
+    Args:
+        config: everything.
+        load: makes the engine; tests put a fake in its place.
+    """
+
+    def __init__(self, config: AppConfig, load: Callable[[AppConfig, Metrics], ReplySource] = load_replies) -> None:
+        self._args = config
+        self._config = config
+        self._metrics = Metrics()
+        self._replies = load(config, self._metrics)
+        self._filter = EntityFilter(config.entity_filter)
+        self._parsed: CachedWork[tuple[str, ...]] = CachedWork(
+            ByteLru(config.cache.prompt_bytes, lambda entities: 64 + sum(64 + 4 * len(entity) for entity in entities)),
+            lambda hit: self._metrics.cache_lookup("prompt", hit),
+        )
+
+    def reconfigure(self, user_config: Mapping[str, Any]) -> None:
+        """Take a new filter and batch size without a restart; a bad value is refused and the old ones stay."""
+        try:
+            settings = ParserSettings.model_validate(dict(user_config or {}))
+        except ValueError as error:
+            logger.error("user_config of ParserDeployment is refused, the old one stays: %s", error)
+            return
+        self._config = settings.apply_to(self._args)
+        self._filter = EntityFilter(self._config.entity_filter)
+        if isinstance(self._replies, LocalReplies):
+            self._replies.batcher.budget = self._config.batching.max_prompts
+
+    async def model_name(self) -> str:
+        """Name of the model, as configured; that it answers at all says that the model is loaded."""
+        return self._config.models.text_parser.model_name
+
+    async def parse(
+        self, prompt: str, max_entities: int, request_id: str, timeout_s: float
+    ) -> ParsedPrompt | GensegError:
+        """List the entities of a prompt.
+
+        Args:
+            prompt: not empty.
+            max_entities: more are an error, not cut off in silence.
+            request_id: for the logs.
+            timeout_s: seconds left until nobody waits for the answer any more.
+
+        Returns:
+            The entities, filtered; or the error, as a value.
+        """
+        try:
+            parse = self._parsed.get(prompt, lambda: self._parse(prompt))
+            found = self._filter.apply(await asyncio.wait_for(parse, timeout_s))
+            if len(found.kept) > max_entities:
+                raise TooLarge(f"the prompt names {len(found.kept)} entities; the limit is {max_entities}", "prompt")
+            return ParsedPrompt(tuple(found.kept), tuple(found.dropped))
+        except asyncio.TimeoutError:
+            return DeadlineExceeded("the deadline passed before the prompt was read")
+        except GensegError as error:
+            return error
+        except Exception:
+            logger.exception("request %s: the prompt could not be parsed", request_id)
+            return InternalError("the prompt could not be parsed")
+
+    async def _parse(self, prompt: str) -> tuple[str, ...]:
+        with self._metrics.stage("parse"):
+            return tuple(read_entities(await self._replies.reply(prompt)))

@@ -1,0 +1,354 @@
+"""The graph's way: read the prompt and the images at the same time, fan out, merge in the order of the inputs.
+
+Knows no Ray and no HTTP: the parser, the segmenter and the fetcher come in, tests bring fakes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from serve_app import images, results
+from serve_app.config import AppConfig
+from serve_app.entities import normalise_entities
+from serve_app.errors import DeadlineExceeded, GensegError, InternalError, InvalidRequest, TooLarge
+from serve_app.schemas import ImageInput, SegmentRequest
+from serve_app.tasks import ImageTask, ParsedPrompt, SegmentOptions
+
+
+class ParseHandle(Protocol):
+    """A parse under way (see remote.ParseCall)."""
+
+    async def entities(self) -> Any:
+        """Entities, or a reference that the segmenter can wait for."""
+
+    async def result(self) -> ParsedPrompt:
+        """The entities; raises GensegError."""
+
+    def cancel(self) -> None:
+        """Nobody waits for it any more."""
+
+
+class Parser(Protocol):
+    """Whoever reads prompts."""
+
+    def start(self, prompt: str, max_entities: int, request_id: str, timeout_s: float) -> ParseHandle:
+        """Start reading a prompt."""
+
+
+class Segmenter(Protocol):
+    """Whoever segments images."""
+
+    async def segment(
+        self, task: ImageTask, again: Callable[[], Coroutine[Any, Any, tuple[str, ...]]]
+    ) -> dict[str, Any]:
+        """Segment one image; raises GensegError."""
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What the pipeline calls.
+
+    Attributes:
+        parser: reads prompts.
+        segmenter: segments images.
+        fetch: URL to bytes; raises FetchFailed or TooLarge.
+        store: bytes to what an ImageTask carries.
+    """
+
+    parser: Parser
+    segmenter: Segmenter
+    fetch: Callable[[str], Awaitable[bytes]]
+    store: Callable[[bytes], Awaitable[Any]]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One image's place in the request."""
+
+    role: str  # "contextual" or "generated"
+    index: int
+    source: ImageInput
+    ordinal: int
+
+    @property
+    def place(self) -> str:
+        """The field's name, as errors write it."""
+        return "generated_image" if self.role == "generated" else f"contextual_images[{self.index}]"
+
+    @property
+    def path(self) -> str:
+        """What the caller called the image."""
+        return self.source.name or self.source.url or f"image_{self.ordinal}"
+
+
+@dataclass
+class Run:
+    """One request under way; the only thing that changes while it runs."""
+
+    request: SegmentRequest
+    request_id: str
+    deadline: float
+    started: float
+    timings_ms: dict[str, float] = field(default_factory=lambda: {"parse": 0.0, "segment": 0.0, "total": 0.0})
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until the deadline; never below a millisecond, so that whoever gets it can say no itself."""
+        return max(0.001, self.deadline - time.monotonic())
+
+    def elapsed_ms(self) -> float:
+        """Milliseconds since the request came."""
+        return round((time.monotonic() - self.started) * 1000, 3)
+
+
+def check_request(request: SegmentRequest, config: AppConfig) -> SegmentRequest:
+    """Hold a well-formed request against the limits that need no image bytes.
+
+    Returns:
+        The request, its own entities normalised.
+
+    Raises:
+        InvalidRequest: no image, or neither prompt nor entities.
+        TooLarge: too many images or entities, or a prompt that is too long.
+    """
+    limits = config.limits
+    count = len(request.contextual_images) + (request.generated_image is not None)
+    if count == 0:
+        raise InvalidRequest("no image: give contextual_images, generated_image or both")
+    if count > limits.max_images:
+        raise TooLarge(f"{count} images are over the limit of {limits.max_images}")
+    if len(request.prompt) > limits.max_prompt_chars:
+        raise TooLarge(
+            f"prompt: {len(request.prompt)} characters are over the limit of {limits.max_prompt_chars}", "prompt"
+        )
+    if request.entities is None:
+        if not request.prompt.strip():
+            raise InvalidRequest("prompt: empty, and no entities are given", "prompt")
+        return request
+    if len(request.entities) > limits.max_entities:
+        raise TooLarge(
+            f"entities: {len(request.entities)} entities are over the limit of {limits.max_entities}", "entities"
+        )
+    return request.model_copy(update={"entities": normalise_entities(request.entities)})
+
+
+class Pipeline:
+    """Runs requests through the stages.
+
+    Args:
+        stages: what it calls.
+        models: the models' names, for `meta`.
+    """
+
+    def __init__(self, stages: Stages, models: dict[str, str]) -> None:
+        self._stages = stages
+        self._models = models
+
+    async def run(self, request: SegmentRequest, config: AppConfig, request_id: str) -> dict[str, Any]:
+        """Do the whole job.
+
+        Returns:
+            The result document.
+
+        Raises:
+            GensegError: the request as a whole failed.
+        """
+        document: dict[str, Any] = {}
+        async for event in self.stream(request, config, request_id):
+            document = event.get("result", document)
+        return document
+
+    async def stream(
+        self, request: SegmentRequest, config: AppConfig, request_id: str
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """Do the whole job and tell of each part as it is done.
+
+        Yields:
+            {"event": "entities", …}, then {"event": "image", …} as each image finishes, last {"event": "result", …}.
+
+        Raises:
+            GensegError: the request as a whole failed; no further event follows.
+        """
+        timeout_s = min(request.timeout_s or config.serving.timeout_s, config.serving.max_timeout_s)
+        started = time.monotonic()
+        run = Run(check_request(request, config), request_id, started + timeout_s, started)
+        queue: asyncio.Queue[dict[str, Any] | BaseException] = asyncio.Queue()
+        work = asyncio.ensure_future(self._work(run, config, queue.put_nowait))
+        try:
+            while True:
+                event = await asyncio.wait_for(queue.get(), run.left_s)
+                if isinstance(event, BaseException):
+                    raise event
+                yield event
+                if event["event"] == "result":
+                    return
+        except asyncio.TimeoutError:
+            raise DeadlineExceeded(f"the request was not done within {timeout_s:g} s") from None
+        finally:
+            work.cancel()
+            with suppress(asyncio.CancelledError):
+                await work
+
+    async def _work(
+        self, run: Run, config: AppConfig, emit: Callable[[dict[str, Any] | BaseException], None]
+    ) -> None:
+        """Emit every event, or the exception that ends them."""
+        tasks: list[asyncio.Future[Any]] = []
+        parse: ParseHandle | None = None
+        try:
+            slots = _slots(run.request)
+            if run.request.entities is None:
+                parse = self._stages.parser.start(
+                    run.request.prompt, config.limits.max_entities, run.request_id, run.left_s
+                )
+            entities = asyncio.ensure_future(self._entities(run, parse, emit))
+            loaded = [asyncio.ensure_future(self._load(slot, config)) for slot in slots]
+            tasks = [entities, *loaded]
+            # Every image is checked before any is segmented: a bad one costs no model time.
+            headers = await _all_or_first_error(loaded, entities)
+            options = _options(run.request, config)
+            parts = [
+                asyncio.ensure_future(self._segment(run, slot, data, header, options, parse, entities, emit))
+                for slot, (data, header) in zip(slots, headers, strict=True)
+            ]
+            tasks += parts
+            documents = await _all_or_first_error(parts, entities)
+            emit({"event": "result", "result": self._merge(run, options, await entities, slots, documents)})
+        except asyncio.CancelledError:
+            raise
+        except GensegError as error:
+            emit(error)
+        except Exception as error:
+            emit(error)
+        finally:
+            for task in tasks:
+                task.cancel()
+            if parse is not None:
+                parse.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _entities(
+        self, run: Run, parse: ParseHandle | None, emit: Callable[[dict[str, Any]], None]
+    ) -> tuple[str, ...]:
+        parsed = ParsedPrompt(tuple(run.request.entities or ())) if parse is None else await parse.result()
+        if parse is not None:
+            run.timings_ms["parse"] = run.elapsed_ms()
+        dropped = [{"entity": entity, "reason": reason} for entity, reason in parsed.dropped]
+        emit({"event": "entities", "entities": [*parsed.entities], "dropped": dropped})
+        return parsed.entities
+
+    async def _load(self, slot: Slot, config: AppConfig) -> tuple[bytes, images.ImageHeader]:
+        """Bytes of an image, its header checked."""
+        limits = config.limits
+        try:
+            source = slot.source
+            if source.url is not None:
+                data = await self._stages.fetch(source.url)
+            elif isinstance(source.data, bytes):
+                data = source.data
+            else:
+                data = await asyncio.to_thread(images.decode_base64, source.data or "", limits.max_image_bytes)
+            return data, await asyncio.to_thread(images.read_header, data, limits)
+        except GensegError as error:
+            raise error.at(slot.place) from None
+
+    async def _segment(
+        self,
+        run: Run,
+        slot: Slot,
+        data: bytes,
+        header: images.ImageHeader,
+        options: SegmentOptions,
+        parse: ParseHandle | None,
+        entities: asyncio.Future[tuple[str, ...]],
+        emit: Callable[[dict[str, Any]], None],
+    ) -> dict[str, Any]:
+        task = ImageTask(
+            key=await asyncio.to_thread(images.content_key, data),
+            data=await self._stages.store(data),
+            entities=run.request.entities if parse is None else await parse.entities(),
+            options=options,
+            request_id=run.request_id,
+            timeout_s=run.left_s,
+        )
+
+        async def again() -> tuple[str, ...]:
+            return await asyncio.shield(entities)
+
+        try:
+            document = await self._stages.segmenter.segment(task, again)
+        except InternalError as error:
+            # The other images' results are not lost; if there are none, the request fails as a whole.
+            if len(_slots(run.request)) == 1:
+                raise error.at(slot.place) from None
+            document = results.failed_image_document((header.width, header.height), error.at(slot.place))
+        except GensegError as error:
+            raise error.at(slot.place) from None
+        run.timings_ms["segment"] = max(run.timings_ms["segment"], run.elapsed_ms())
+        document = {"path": slot.path, **document}
+        await asyncio.shield(entities)  # the entities event comes first
+        emit({"event": "image", "role": slot.role, "index": slot.index, "image": document})
+        return document
+
+    def _merge(
+        self,
+        run: Run,
+        options: SegmentOptions,
+        entities: Sequence[str],
+        slots: Sequence[Slot],
+        documents: Sequence[dict[str, Any]],
+    ) -> dict[str, Any]:
+        if all(document["error"] is not None for document in documents):
+            raise InternalError(documents[0]["error"]["message"], documents[0]["error"]["field"])
+        run.timings_ms["total"] = run.elapsed_ms()
+        by_role: dict[str, list[dict[str, Any]]] = {"contextual": [], "generated": []}
+        for slot, document in zip(slots, documents, strict=True):
+            by_role[slot.role].append(document)
+        return results.result_document(
+            prompt=run.request.prompt,
+            entities=entities,
+            contextual_images=by_role["contextual"],
+            generated_image=by_role["generated"][0] if by_role["generated"] else None,
+            meta={
+                "request_id": run.request_id,
+                "models": dict(self._models),
+                "threshold": options.threshold,
+                "mask_threshold": options.mask_threshold,
+                "timings_ms": dict(run.timings_ms),
+            },
+        )
+
+
+def _slots(request: SegmentRequest) -> list[Slot]:
+    slots = [Slot("contextual", index, source, index) for index, source in enumerate(request.contextual_images)]
+    if request.generated_image is not None:
+        slots.append(Slot("generated", 0, request.generated_image, len(slots)))
+    return slots
+
+
+def _options(request: SegmentRequest, config: AppConfig) -> SegmentOptions:
+    defaults = config.segmentation
+    return SegmentOptions(
+        # Not `or`: 0.0 is a threshold like any other.
+        threshold=defaults.threshold if request.threshold is None else request.threshold,
+        thresholds=dict(request.thresholds),
+        mask_threshold=defaults.mask_threshold if request.mask_threshold is None else request.mask_threshold,
+        mask_format=request.mask_format,
+        overlays=request.overlays,
+    )
+
+
+async def _all_or_first_error(tasks: Sequence[asyncio.Future[Any]], beside: asyncio.Future[Any]) -> list[Any]:
+    """Wait for all tasks; raise the first error as soon as it is there, also that of the task beside them."""
+    pending: set[asyncio.Future[Any]] = {*tasks, beside}
+    wanted = set(tasks)
+    while wanted & pending:
+        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    return [task.result() for task in tasks]

@@ -1,0 +1,142 @@
+"""From detections to documents: objects of an image, images of a result. Pure; knows no Ray, no HTTP and no model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serve_app import masks, polygons
+from serve_app.errors import GensegError
+from serve_app.schemas import MaskFormat
+from serve_app.tasks import SegmentOptions
+
+
+class Detected(Protocol):
+    """One entity's instances in one image, best first (see models.sam3.Detections)."""
+
+    @property
+    def boxes(self) -> NDArray[np.float32]:
+        """(N, 4) xyxy, relative to the image."""
+
+    @property
+    def scores(self) -> NDArray[np.float32]:
+        """(N,) in [0, 1]."""
+
+    @property
+    def presence(self) -> float:
+        """Presence score in [0, 1]."""
+
+    @property
+    def mask_logits(self) -> NDArray[np.float32]:
+        """(N, h, w) on the model's grid."""
+
+
+def image_document(
+    detections: Mapping[str, Detected], size_wh: tuple[int, int], options: SegmentOptions
+) -> dict[str, Any]:
+    """Write one image's objects.
+
+    Args:
+        detections: by entity, in the document's order.
+        size_wh: width and height of the image, in pixels.
+        options: mask threshold and format.
+
+    Returns:
+        An ImageDocument as a dict, without `path`; its objects carry their RLE under `mask_rle` whatever the format,
+        see `with_mask_format`.
+    """
+    objects = [
+        document for label, found in detections.items() for document in _objects(label, found, size_wh, options)
+    ]
+    return {
+        "width": size_wh[0],
+        "height": size_wh[1],
+        "objects": objects,
+        "presence": {label: _fraction(found.presence) for label, found in detections.items()},
+        "error": None,
+    }
+
+
+def _objects(
+    label: str, found: Detected, size_wh: tuple[int, int], options: SegmentOptions
+) -> list[dict[str, Any]]:
+    width, height = size_wh
+    # Python floats first: float32 products round, and a box of the whole image must end at its last pixel.
+    scaled = found.boxes.astype(np.float64) * (width, height, width, height)
+    boxes = np.clip(np.rint(scaled), 0, (width, height, width, height)).astype(int).tolist()
+    rles = masks.rles_from_logits(found.mask_logits, (height, width), options.mask_threshold)
+    return [
+        {
+            "object_id": f"{label}_{index}",
+            "label": label,
+            "bbox": boxes[index],
+            "score": _fraction(found.scores[index]),
+            "mask_rle": rle,
+        }
+        for index, rle in enumerate(rles)
+    ]
+
+
+def _fraction(value: float | np.floating[Any]) -> float:
+    # Seven digits are all that a float32 holds, and they keep the JSON short.
+    return round(float(value), 7)
+
+
+def with_mask_format(objects: Sequence[dict[str, Any]], mask_format: MaskFormat) -> list[dict[str, Any]]:
+    """Write the masks of objects in the request's format.
+
+    Args:
+        objects: with `mask_rle` as their last key.
+        mask_format: `rle` leaves them; `polygon` and `png` put their key in its place; `none` drops it.
+    """
+    if mask_format == "rle":
+        return [*objects]
+    return [_converted(document, mask_format) for document in objects]
+
+
+def _converted(document: dict[str, Any], mask_format: MaskFormat) -> dict[str, Any]:
+    rest = {key: value for key, value in document.items() if key != "mask_rle"}
+    if mask_format == "polygon":
+        rest["mask_polygons"] = polygons.polygons_from_rle(document["mask_rle"])
+    elif mask_format == "png":
+        rest["mask_png"] = masks.png_base64(document["mask_rle"])
+    return rest
+
+
+def failed_image_document(size_wh: tuple[int, int], error: GensegError) -> dict[str, Any]:
+    """Write an image whose segmentation failed: `objects` is null, since nobody knows them."""
+    return {
+        "width": size_wh[0],
+        "height": size_wh[1],
+        "objects": None,
+        "presence": {},
+        "error": error_body(error),
+    }
+
+
+def error_body(error: GensegError) -> dict[str, Any]:
+    """Write an error the one way that users see it."""
+    return {"code": error.code, "message": error.message, "field": error.field}
+
+
+def result_document(
+    *,
+    prompt: str,
+    entities: Sequence[str],
+    contextual_images: Sequence[dict[str, Any]],
+    generated_image: dict[str, Any] | None,
+    meta: dict[str, Any],
+) -> dict[str, Any]:
+    """Put the whole document together, keys in the documented order."""
+    return {
+        "prompt": prompt,
+        "entities": [*entities],
+        "contextual_images": [*contextual_images],
+        "generated_image": generated_image,
+        "box_format": "xyxy",
+        "coordinate_unit": "pixels",
+        "meta": meta,
+    }

@@ -1,0 +1,273 @@
+"""The wire: requests and documents, exactly as users see them.
+
+Knows shapes and ranges only; opens no file and fetches nothing, except the two `from_file(s)` constructors, which run
+in the caller's process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from serve_app.errors import InvalidRequest
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+MaskFormat = Literal["rle", "polygon", "png", "none"]
+ImageSource = "ImageInput | bytes | str | PathLike[str]"
+
+
+class Wire(BaseModel):
+    """Base of every message: unknown fields are errors, numbers are finite numbers and not strings."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class ImageInput(Wire):
+    """One image: exactly one of `data` and `url`.
+
+    `data` is base64 or a `data:` URI; over a handle it may be the file's raw bytes.
+    """
+
+    data: str | bytes | None = Field(None, description="The image file: base64 or a `data:` URI.")
+    url: str | None = Field(None, description="http(s) address the server fetches.", max_length=8192)
+    name: str | None = Field(None, description="Echoed as `path`.", max_length=4096)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_raw_bytes(cls, value: object) -> object:
+        if isinstance(value, bytes | bytearray | memoryview):
+            return {"data": bytes(value)}
+        return value
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ImageInput:
+        if (self.data is None) == (self.url is None):
+            raise ValueError("an image is exactly one of 'data' and 'url'")
+        return self
+
+    @classmethod
+    def from_file(cls, source: ImageInput | bytes | str | PathLike[str]) -> ImageInput:
+        """Read an image where the caller is.
+
+        Args:
+            source: a path, an http(s) URL (passed on, the server fetches it), the bytes of an image file, or an
+                ImageInput, which is returned as it is.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        if isinstance(source, ImageInput):
+            return source
+        if isinstance(source, bytes):
+            return cls(data=source)
+        text = fspath(source)
+        if text.startswith(("http://", "https://")):
+            return cls(url=text)
+        return cls(data=Path(text.removeprefix("file://")).read_bytes(), name=text)
+
+
+class SegmentRequest(Wire):
+    """The job: a prompt (or entities), contextual images, a generated image."""
+
+    prompt: str = Field("", description="The image-generation prompt.")
+    entities: list[str] | None = Field(None, description="Given, it bypasses the parser.")
+    contextual_images: list[ImageInput] = Field(default_factory=list)
+    generated_image: ImageInput | None = None
+    threshold: Fraction | None = Field(None, description="Objects with a score above it are listed; default 0.5.")
+    mask_threshold: Fraction | None = Field(None, description="Mask probability of an object's pixel; default 0.5.")
+    thresholds: dict[str, Fraction] = Field(default_factory=dict, description="Per entity, over `threshold`.")
+    mask_format: MaskFormat = "rle"
+    overlays: bool = Field(False, description="Add `overlay` to each image: a data URI of an annotated JPEG.")
+    timeout_s: float | None = Field(None, gt=0, description="Deadline, in seconds; capped by the server.")
+
+    @classmethod
+    def from_files(
+        cls,
+        prompt: str = "",
+        contextual: Sequence[ImageInput | bytes | str | PathLike[str]] = (),
+        generated: ImageInput | bytes | str | PathLike[str] | None = None,
+        **options: Any,
+    ) -> SegmentRequest:
+        """Build a request from paths, URLs or bytes, read in the caller's process.
+
+        Args:
+            prompt: the image-generation prompt.
+            contextual: the contextual images, in order.
+            generated: the generated image.
+            options: further fields of SegmentRequest.
+
+        Raises:
+            OSError: a file cannot be read.
+            pydantic.ValidationError: an option is unknown or out of range.
+        """
+        return cls(
+            prompt=prompt,
+            contextual_images=[ImageInput.from_file(source) for source in contextual],
+            generated_image=None if generated is None else ImageInput.from_file(generated),
+            **options,
+        )
+
+
+class EntitiesRequest(Wire):
+    """The body of `POST /v1/entities`."""
+
+    prompt: str
+
+
+class DroppedEntity(Wire):
+    """A term of the parser's reply that the entity filter removed, and why."""
+
+    entity: str
+    reason: str
+
+
+class EntitiesDocument(Wire):
+    """The answer of `POST /v1/entities`."""
+
+    entities: list[str]
+    dropped: list[DroppedEntity]
+
+
+class Rle(Wire):
+    """COCO compressed RLE; `size` is [height, width]. Source: pycocotools.mask."""
+
+    size: Annotated[list[int], Field(min_length=2, max_length=2)]
+    counts: str
+
+
+class Ring(Wire):
+    """One closed outline: `points` are [x, y] pixels; `hole` tells an inner ring from an outer one."""
+
+    points: list[Annotated[list[float], Field(min_length=2, max_length=2)]]
+    hole: bool
+
+
+class ObjectDocument(Wire):
+    """One found instance; it carries the one mask key of the request's `mask_format`."""
+
+    object_id: str
+    label: str
+    bbox: Annotated[list[int], Field(min_length=4, max_length=4, description="[x1, y1, x2, y2] in pixels.")]
+    score: Fraction
+    mask_rle: Rle | None = None
+    mask_polygons: list[Ring] | None = None
+    mask_png: str | None = None
+
+
+class ErrorBody(Wire):
+    """What went wrong and where."""
+
+    code: str
+    message: str
+    field: str | None = None
+
+
+class ImageDocument(Wire):
+    """One image's objects. After a failure `objects` is null and `error` says why."""
+
+    path: str
+    width: int
+    height: int
+    objects: list[ObjectDocument] | None
+    presence: dict[str, Fraction]
+    error: ErrorBody | None
+    overlay: str | None = None
+
+
+class Models(Wire):
+    """The models' names."""
+
+    text_parser: str
+    segmentation: str
+
+
+class Timings(Wire):
+    """Wall-clock milliseconds: the parse, the slowest image, the whole request."""
+
+    parse: float
+    segment: float
+    total: float
+
+
+class Meta(Wire):
+    """How the document came about."""
+
+    request_id: str
+    models: Models
+    threshold: Fraction
+    mask_threshold: Fraction
+    timings_ms: Timings
+
+
+class ResultDocument(Wire):
+    """The answer of `POST /v1/segment`, images in the order of the request."""
+
+    prompt: str
+    entities: list[str]
+    contextual_images: list[ImageDocument]
+    generated_image: ImageDocument | None
+    box_format: Literal["xyxy"]
+    coordinate_unit: Literal["pixels"]
+    meta: Meta
+
+
+class ErrorDocument(Wire):
+    """The one shape of every error."""
+
+    error: ErrorBody
+
+
+def parse_request(body: SegmentRequest | Mapping[str, Any]) -> SegmentRequest:
+    """Check a request that came over a handle or as JSON.
+
+    Args:
+        body: a SegmentRequest, or a mapping of the JSON body's shape.
+
+    Raises:
+        InvalidRequest: names the first field that is wrong.
+    """
+    if isinstance(body, SegmentRequest):
+        return body
+    if not isinstance(body, Mapping):
+        raise InvalidRequest("the body must be a JSON object")
+    try:
+        return SegmentRequest.model_validate(dict(body))
+    except ValidationError as error:
+        raise invalid_request(error) from None
+
+
+def parse_entities_request(body: Mapping[str, Any]) -> EntitiesRequest:
+    """Check the body of `POST /v1/entities`.
+
+    Raises:
+        InvalidRequest: names the first field that is wrong.
+    """
+    try:
+        return EntitiesRequest.model_validate(dict(body))
+    except ValidationError as error:
+        raise invalid_request(error) from None
+
+
+def invalid_request(error: ValidationError) -> InvalidRequest:
+    """Turn pydantic's report into one line about its first entry, and say how many more there are."""
+    first, *others = error.errors(include_url=False, include_context=False, include_input=False)
+    field = field_path(first["loc"])
+    text = {"extra_forbidden": "unknown field", "missing": "required"}.get(first["type"], first["msg"])
+    text = text.removeprefix("Value error, ")
+    more = f" (and {len(others)} more)" if others else ""
+    return InvalidRequest(f"{field}: {text}{more}" if field else f"{text}{more}", field or None)
+
+
+def field_path(location: Sequence[str | int]) -> str:
+    """Write a location the way users read it: ("contextual_images", 1, "data") is "contextual_images[1].data"."""
+    path = ""
+    for part in location:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif part not in {"str", "bytes"}:  # the branch of a union, not a field
+            path += f".{part}" if path else part
+    return path

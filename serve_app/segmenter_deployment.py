@@ -1,0 +1,232 @@
+"""SegmenterDeployment: one image of one request at a time, batched with everybody else's.
+
+The order of an image's work: decode and resize in a thread → vision pass in a batch → (the entities arrive) → phrase
+embeddings → detector pass in a batch → masks and JSON in a thread. The event loop only waits. Thin by design: the
+model is in `models.sam3`, batches in `batching`, documents in `results`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ray import ObjectRef
+from ray.exceptions import RayError
+
+from serve_app import images, results, viz
+from serve_app.batching import Device, PullBatcher
+from serve_app.cache import ByteLru, CachedWork
+from serve_app.config import AppConfig
+from serve_app.errors import DeadlineExceeded, GensegError, InternalError
+from serve_app.metrics import Metrics
+from serve_app.settings import SegmenterSettings
+from serve_app.tasks import EntitiesLost, ImageOutcome, ImageTask, ParsedPrompt
+
+if TYPE_CHECKING:  # torch is imported where the model is loaded, not where the graph is built
+    from serve_app.models.sam3 import Detections, ImageFeatures, Pair, PhraseFeatures, Segmenter
+
+logger = logging.getLogger("ray.serve")
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """What the vision cache keeps of an image: its features and its size as people see it."""
+
+    features: ImageFeatures
+    size_wh: tuple[int, int]
+
+
+def load_segmenter(config: AppConfig) -> Segmenter:
+    """Load the configured checkpoint."""
+    from serve_app.models.sam3 import Segmenter
+
+    return Segmenter.load(config.models.segmentation, config.device)
+
+
+class SegmenterDeployment:
+    """Serves a Segmenter.
+
+    Args:
+        config: everything.
+        load: makes the model; tests put a fake in its place.
+    """
+
+    def __init__(self, config: AppConfig, load: Callable[[AppConfig], Segmenter] = load_segmenter) -> None:
+        self._args = config
+        self._config = config
+        self._metrics = Metrics()
+        self._segmenter = load(config)
+        self._device = Device(ThreadPoolExecutor(1, "segmenter-model"))
+        self._threads = ThreadPoolExecutor(min(8, (os.cpu_count() or 2) + 1), "segmenter-cpu")
+        pixels = self._segmenter.resolution_hw[0] * self._segmenter.resolution_hw[1]
+        self._encoder: PullBatcher[Any, ImageFeatures] = PullBatcher(
+            self._device,
+            self._segmenter.encode,
+            budget=config.batching.max_pixels,
+            cost=lambda _: pixels,
+            observe=self._batch_observer("images"),
+        )
+        self._embedder: PullBatcher[str, PhraseFeatures] = PullBatcher(
+            self._device, self._segmenter.embed, budget=256, observe=self._batch_observer("phrases")
+        )
+        self._detector: PullBatcher[Pair, Detections] = PullBatcher(
+            self._device,
+            self._segmenter.detect,
+            budget=config.batching.max_pairs,
+            observe=self._batch_observer("pairs"),
+        )
+        self._images: CachedWork[EncodedImage] = CachedWork(
+            ByteLru(config.cache.vision_bytes, lambda encoded: encoded.features.nbytes),
+            lambda hit: self._metrics.cache_lookup("vision", hit),
+        )
+        self._phrases: CachedWork[PhraseFeatures] = CachedWork(
+            ByteLru(config.cache.phrase_bytes, lambda phrase: phrase.nbytes),
+            lambda hit: self._metrics.cache_lookup("phrase", hit),
+        )
+        self._broken: str | None = None
+
+    def _batch_observer(self, axis: str) -> Callable[[int], None]:
+        return lambda size: self._metrics.batch_size.observe(size, tags={"axis": axis})
+
+    def reconfigure(self, user_config: Mapping[str, Any]) -> None:
+        """Take new batch budgets and limits without a restart; a bad value is refused and the old ones stay."""
+        try:
+            settings = SegmenterSettings.model_validate(dict(user_config or {}))
+        except ValueError as error:
+            logger.error("user_config of SegmenterDeployment is refused, the old one stays: %s", error)
+            return
+        self._config = settings.apply_to(self._args)
+        self._encoder.budget = self._config.batching.max_pixels
+        self._detector.budget = self._config.batching.max_pairs
+
+    def check_health(self) -> None:
+        """Called by Serve: a replica whose model keeps answering nonsense is replaced."""
+        if self._broken is not None:
+            raise RuntimeError(self._broken)
+
+    async def model_name(self) -> str:
+        """Name of the model, as configured; that it answers at all says that the model is loaded."""
+        return self._config.models.segmentation.model_name
+
+    async def segment(self, task: ImageTask) -> ImageOutcome:
+        """Find every instance of every entity in one image.
+
+        Args:
+            task: the image and what to look for.
+
+        Returns:
+            An image document without `path`; or the error, as a value; or EntitiesLost.
+        """
+        try:
+            return await asyncio.wait_for(self._segment(task), task.timeout_s)
+        except asyncio.TimeoutError:
+            return DeadlineExceeded("the deadline passed before the image was segmented")
+        except GensegError as error:
+            return error
+        except RayError as error:
+            logger.warning("request %s: its image or entities are lost: %s", task.request_id, type(error).__name__)
+            return EntitiesLost()
+        except Exception:
+            logger.exception("request %s: an image failed", task.request_id)
+            return InternalError("the segmentation of an image failed")
+
+    async def _segment(self, task: ImageTask) -> ImageOutcome:
+        encoded = await self._images.get(task.key, lambda: self._encode(task))
+        self._metrics.cache_bytes.set(self._images.cache.nbytes, tags={"cache": "vision"})
+        entities = await _entities(task.entities)
+        if isinstance(entities, EntitiesLost):
+            return entities
+        detections = await self._detect(encoded, entities, task)
+        with self._metrics.stage("masks"):
+            document = await self._in_thread(results.image_document, detections, encoded.size_wh, task.options)
+        if task.options.overlays:
+            document["overlay"] = await self._overlay(task, document["objects"], entities)
+        if task.options.mask_format != "rle":
+            document["objects"] = await self._in_thread(
+                results.with_mask_format, document["objects"], task.options.mask_format
+            )
+        self._metrics.images.inc()
+        if document["objects"]:
+            self._metrics.objects.inc(len(document["objects"]))
+        return document
+
+    async def _encode(self, task: ImageTask) -> EncodedImage:
+        data = await _resolved(task.data)
+        with self._metrics.stage("decode"):
+            pixels, size_wh = await self._in_thread(self._decode, data)
+        with self._metrics.stage("encode"):
+            (features,) = await self._encoder.submit([pixels], task.request_id)
+        return EncodedImage(_value(features), size_wh)
+
+    def _decode(self, data: bytes) -> tuple[Any, tuple[int, int]]:
+        image = images.decode(data, self._config.limits)
+        return self._segmenter.prepare(image), (image.shape[1], image.shape[0])
+
+    async def _detect(
+        self, encoded: EncodedImage, entities: Sequence[str], task: ImageTask
+    ) -> dict[str, Detections]:
+        phrases = await asyncio.gather(*(self._embed(entity, task.request_id) for entity in entities))
+        from serve_app.models.sam3 import Pair
+
+        pairs = [
+            Pair(encoded.features, phrase, task.options.threshold_of(entity))
+            for entity, phrase in zip(entities, phrases, strict=True)
+        ]
+        with self._metrics.stage("detect"):
+            found = await self._detector.submit(pairs, task.request_id)
+        self._metrics.queue_length.set(self._detector.queued, tags={"queue": "pairs"})
+        self._note_health(found)
+        return {entity: _value(outcome) for entity, outcome in zip(entities, found, strict=True)}
+
+    async def _embed(self, entity: str, request_id: str) -> PhraseFeatures:
+        async def make() -> PhraseFeatures:
+            (features,) = await self._embedder.submit([entity], request_id)
+            return _value(features)
+
+        return await self._phrases.get(entity, make)
+
+    def _note_health(self, outcomes: Sequence[object]) -> None:
+        errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        nonsense = [error for error in errors if not isinstance(error, GensegError) or type(error) is InternalError]
+        if outcomes and len(nonsense) == len(outcomes):
+            self._broken = f"the model failed on every pair of a batch: {nonsense[0]}"
+
+    async def _overlay(self, task: ImageTask, objects: Sequence[dict[str, Any]], entities: Sequence[str]) -> str:
+        data = await _resolved(task.data)
+        limits = self._config.limits
+
+        def draw() -> str:
+            colours = viz.entity_colours(entities)
+            return viz.overlay_data_uri(viz.draw_objects(images.decode(data, limits), objects, colours))
+
+        with self._metrics.stage("overlay"):
+            return await self._in_thread(draw)
+
+    async def _in_thread(self, function: Callable[..., Value], *args: Any) -> Value:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
+
+
+async def _resolved(value: Any) -> Any:
+    """Wait for a reference into the object store; anything else is itself."""
+    return await value if isinstance(value, ObjectRef) else value
+
+
+async def _entities(value: Any) -> Sequence[str] | EntitiesLost:
+    """Read the task's entities; the parser's answer may be an error, which its caller deals with."""
+    answer = await _resolved(value)
+    if isinstance(answer, ParsedPrompt):
+        return answer.entities
+    return EntitiesLost() if isinstance(answer, GensegError) else answer
+
+
+def _value(outcome: Value | BaseException) -> Value:
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return outcome

@@ -1,0 +1,158 @@
+"""Pictures of results: each object's mask, box, label and score, in its entity's colour. Pure; writes no file."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFilter
+
+from serve_app.comparison import Panel, compare_sheet
+from serve_app.lettering import Box, draw_tag, font_of, place_tag, printable, shorten, tag_size, width_of
+from serve_app.masks import bounds, decode_png, decode_rle, encode_rle
+from serve_app.palette import Rgb, entity_colours
+from serve_app.polygons import rle_from_polygons
+
+__all__ = ["Panel", "compare_sheet", "draw_objects", "entity_colours", "overlay_data_uri"]
+
+_UNKNOWN: Rgb = (200, 200, 200)  # an object whose label has no colour
+_FILL_ALPHA = 0.38
+_JPEG_QUALITY = 88
+# The outline's opacity by the blurred mask, which climbs from 0 to 255 across the edge: opaque about the middle,
+# fading at both sides.
+_OUTLINE_ALPHA = tuple(round(255 * min(1.0, min(v, 255 - v) / 64)) for v in range(256))
+
+
+@dataclass(frozen=True)
+class _Strokes:
+    """Sizes that follow the image's, in pixels."""
+
+    line: int
+    font: int
+
+    @classmethod
+    def of(cls, size_wh: tuple[int, int], objects: int) -> _Strokes:
+        side = math.sqrt(size_wh[0] * size_wh[1])
+        crowd = min(1.0, math.sqrt(12 / max(objects, 1)))  # smaller labels where there are many
+        font = min(0.022 * side * max(crowd, 0.6), size_wh[1] / 6)
+        return cls(line=max(1, round(side / 450)), font=max(10, round(font)))
+
+
+def draw_objects(
+    image: NDArray[np.uint8], objects: Sequence[Mapping[str, Any]] | None, colours: Mapping[str, Rgb]
+) -> Image.Image:
+    """Draw the objects of one image over it.
+
+    Args:
+        image: (H, W, 3) uint8 RGB; left as it is.
+        objects: of an image document: `label`, `bbox`, `score` and, under `mask_rle`, `mask_polygons` or `mask_png`, a
+            mask; without one the box alone is drawn. None, as after a failure, draws nothing.
+        colours: by label, from `entity_colours`; grey where a label has none.
+
+    Returns:
+        A new RGB image of the same size; lines and letters grow with it, and labels stay inside.
+
+    Raises:
+        ValueError: a mask is malformed, or not of the image's size.
+    """
+    canvas = Image.fromarray(np.ascontiguousarray(image))
+    items = sorted(objects or (), key=lambda item: -_box_area(item["bbox"]))  # small ones lie on top
+    strokes = _Strokes.of(canvas.size, len(items))
+    for item in items:
+        _paint_mask(canvas, item, colours.get(item["label"], _UNKNOWN), strokes)
+    draw = ImageDraw.Draw(canvas)
+    for item in items:
+        _draw_box(draw, item["bbox"], colours.get(item["label"], _UNKNOWN), strokes, canvas.size)
+    _draw_tags(draw, items, colours, strokes, canvas.size)
+    return canvas
+
+
+def overlay_data_uri(image: Image.Image) -> str:
+    """Write an RGB picture as a data URI of a JPEG."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="JPEG", quality=_JPEG_QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _box_area(bbox: Sequence[int]) -> int:
+    return max(0, bbox[2] - bbox[0]) * max(0, bbox[3] - bbox[1])
+
+
+def _paint_mask(canvas: Image.Image, item: Mapping[str, Any], colour: Rgb, strokes: _Strokes) -> None:
+    """Paint the mask's inside and outline, on the part of the canvas that it covers."""
+    rle = _rle(item, (canvas.height, canvas.width))
+    if rle is None:
+        return
+    x1, y1, x2, y2 = bounds(rle)
+    if x1 == x2:
+        return
+    radius = strokes.line
+    x1, y1 = max(0, x1 - 2 * radius), max(0, y1 - 2 * radius)
+    x2, y2 = min(canvas.width, x2 + 2 * radius), min(canvas.height, y2 + 2 * radius)
+    inside = np.ascontiguousarray(decode_rle(rle)[y1:y2, x1:x2]).view(np.uint8)
+    canvas.paste(colour, (x1, y1, x2, y2), Image.fromarray(inside * np.uint8(255 * _FILL_ALPHA)))
+    edge = Image.fromarray(inside * np.uint8(255)).filter(ImageFilter.BoxBlur(radius))
+    canvas.paste(colour, (x1, y1, x2, y2), edge.point(_OUTLINE_ALPHA))
+
+
+def _rle(item: Mapping[str, Any], size_hw: tuple[int, int]) -> Mapping[str, Any] | None:
+    """The object's mask in whichever form it has; None where it has none."""
+    if item.get("mask_rle") is not None:
+        rle: Mapping[str, Any] = item["mask_rle"]
+    elif item.get("mask_polygons") is not None:
+        rle = rle_from_polygons(item["mask_polygons"], size_hw)
+    elif item.get("mask_png") is not None:
+        rle = encode_rle(decode_png(item["mask_png"]))
+    else:
+        return None
+    if tuple(rle["size"]) != size_hw:
+        raise ValueError(f"a mask of size {[*rle['size']]} does not fit an image of size {[*size_hw]}")
+    return rle
+
+
+def _draw_box(
+    draw: ImageDraw.ImageDraw, bbox: Sequence[int], colour: Rgb, strokes: _Strokes, size_wh: tuple[int, int]
+) -> None:
+    x1, y1, x2, y2 = _clipped(bbox, size_wh)
+    draw.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=colour, width=strokes.line)
+
+
+def _clipped(bbox: Sequence[int], size_wh: tuple[int, int]) -> Box:
+    x1, x2 = sorted(max(0, min(int(x), size_wh[0])) for x in (bbox[0], bbox[2]))
+    y1, y2 = sorted(max(0, min(int(y), size_wh[1])) for y in (bbox[1], bbox[3]))
+    return x1, y1, x2, y2
+
+
+def _draw_tags(
+    draw: ImageDraw.ImageDraw,
+    items: Sequence[Mapping[str, Any]],
+    colours: Mapping[str, Rgb],
+    strokes: _Strokes,
+    size_wh: tuple[int, int],
+) -> None:
+    """Draw the labels last, so that nothing lies on them; the surest objects choose their place first."""
+    taken: list[Box] = []
+    for item in sorted(items, key=lambda item: -float(item.get("score") or 0.0)):
+        text = _tag_text(item, strokes.font, size_wh[0])
+        if text:
+            size = tag_size(text, strokes.font)
+            taken.append(place_tag(size, _clipped(item["bbox"], size_wh), (0, 0, *size_wh), taken))
+            draw_tag(draw, taken[-1], text, strokes.font, colours.get(item["label"], _UNKNOWN))
+
+
+def _tag_text(item: Mapping[str, Any], font_size: int, image_width: int) -> str:
+    """Label and score; the label alone, shortened if need be, where both are too wide."""
+    font = font_of(font_size)
+    room = image_width - (tag_size("", font_size)[0])
+    label = printable(str(item["label"]))
+    if item.get("score") is not None:
+        full = f"{label} {float(item['score']):.2f}"
+        if width_of(full, font) <= room:
+            return full
+    return shorten(label, font, room)
