@@ -14,6 +14,8 @@ from serve_app.parser_deployment import ParserDeployment
 from serve_app.segmenter_deployment import SegmenterDeployment
 
 APP_NAME = "segmentation"
+MAX_STARTS = 2
+"""A model that cannot be loaded will not be loadable the twentieth time, Ray's default."""
 
 
 def build(args: dict[str, Any]) -> Application:
@@ -36,10 +38,14 @@ def bind(config: AppConfig) -> Application:
     # Ray annotates the undecorated form of `serve.deployment` as a decorator.
     deployment: Any = serve.deployment
     parser = deployment(ParserDeployment).options(
-        max_ongoing_requests=64, ray_actor_options=_resources(config.models.text_parser.device_map)
+        max_ongoing_requests=64,
+        max_constructor_retry_count=MAX_STARTS,
+        ray_actor_options=_resources(config.models.text_parser.device_map),
     )
     segmenter = deployment(SegmenterDeployment).options(
-        max_ongoing_requests=64, ray_actor_options=_resources(config.models.segmentation.device)
+        max_ongoing_requests=64,
+        max_constructor_retry_count=MAX_STARTS,
+        ray_actor_options=_resources(config.models.segmentation.device),
     )
     ingress = deployment(serve.ingress()(Ingress)).options(
         max_ongoing_requests=config.serving.max_concurrent_requests + 32, ray_actor_options={"num_cpus": 0.25}

@@ -38,17 +38,17 @@ _EXP_COEFFICIENTS = tuple(
 )
 _EXP_RANGE = np.float32(104.5)  # exp is 0 below and infinite above, in float32
 
-# Torch interpolates with all four neighbours at once, not line by line, for small outputs and for three channels.
+# Up to this sum of output height and width, torch interpolates with all four neighbours at once, not line by line.
+# (On one thread it does so for exactly three masks too; on more, and here, it does not.)
 _FOUR_TAP_MAX_SIDES = 128
-_FOUR_TAP_CHANNELS = 3
 
 
 @dataclass(frozen=True)
 class Taps:
     """The two input samples of each output sample along one axis, and their weights.
 
-    `first` is non-decreasing; `second` is `first` + 1, or `first` at the far edge; `weight_first` + `weight_second`
-    is 1 up to rounding.
+    `first` is non-decreasing; `second` is `first` + 1, or `first` at the far edge and where the axis keeps its size;
+    `weight_first` + `weight_second` is 1 up to rounding.
     """
 
     first: Indices
@@ -69,7 +69,8 @@ def taps(size_in: int, size_out: int) -> Taps:
     source = np.maximum(fused(scale, centre, -_HALF), np.float32(0.0))
     first = np.minimum(source.astype(np.int64), size_in - 1)
     weight_second = np.clip(source - first.astype(np.float32), np.float32(0.0), _ONE)
-    return Taps(first, np.minimum(first + 1, size_in - 1), _ONE - weight_second, weight_second)
+    second = first if size_in == size_out else np.minimum(first + 1, size_in - 1)
+    return Taps(first, second, _ONE - weight_second, weight_second)
 
 
 def fused(a: Any, b: Any, c: Any) -> Float32:
@@ -99,9 +100,9 @@ def line(first: Float32, second: Float32, weight_first: Float32, weight_second: 
     return fused(weight_first, first, weight_second * second)
 
 
-def uses_four_taps(size_hw: tuple[int, int], channels: int) -> bool:
-    """Tell which of its two kernels torch runs for this output size and number of masks."""
-    return size_hw[0] + size_hw[1] <= _FOUR_TAP_MAX_SIDES or channels == _FOUR_TAP_CHANNELS
+def uses_four_taps(size_hw: tuple[int, int]) -> bool:
+    """Tell which of its two kernels torch runs for this output size."""
+    return size_hw[0] + size_hw[1] <= _FOUR_TAP_MAX_SIDES
 
 
 def four_taps(corners: Float32, weights_y: Float32, weights_x: Float32) -> Float32:

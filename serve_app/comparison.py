@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -51,7 +52,7 @@ def compare_sheet(panels: Sequence[Panel], colours: Mapping[str, Rgb]) -> Image.
     """
     if not panels:
         raise ValueError("a sheet needs at least one image")
-    columns = min(len(panels), _MAX_COLUMNS)
+    columns = math.ceil(len(panels) / math.ceil(len(panels) / _MAX_COLUMNS))  # rows of nearly equal length
     rows = [panels[i : i + columns] for i in range(0, len(panels), columns)]
     heights = [max(_panel_height(panel) for panel in row) for row in rows]
     width = columns * (_PANEL_WH[0] + _GAP) + _GAP

@@ -34,7 +34,9 @@ class TextParserModel(Section):
 
     model_name: str = Field("embedded", min_length=1, description="Hub name, local folder, or `embedded`.")
     dtype: Dtype = Field("auto", description="`auto`: bfloat16 on a GPU, float32 on a CPU.")
-    device_map: str = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`; `auto` takes a GPU if one is there.")
+    device_map: str = Field(
+        "auto", description="`auto`, `cpu`, `cuda` or `cuda:N`; `auto` takes a GPU if one is there."
+    )
     engine: Literal["transformers", "openai"] = Field("transformers", description="Who runs the model.")
     openai: OpenAIConfig = OpenAIConfig()
     max_new_tokens: int = Field(256, ge=8, le=4096, description="Longest reply, in tokens.")
@@ -47,7 +49,8 @@ class SegmentationModel(Section):
 
     model_name: str = Field("embedded", min_length=1, description="Hub name, local folder, or `embedded`.")
     dtype: Dtype = Field(
-        "auto", description="Of the vision encoder; the head stays float32. `auto`: bfloat16 on a GPU, float32 on a CPU."
+        "auto",
+        description="Of the vision encoder; the head stays float32. `auto`: bfloat16 on a GPU, float32 on a CPU.",
     )
     device: str = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
     compile: bool = Field(False, description="Run the model's modules through torch.compile, warmed up at start.")
@@ -107,7 +110,8 @@ class FetchConfig(Section):
 
     enabled: bool = Field(True, description="False refuses every URL.")
     allowed_hosts: tuple[str, ...] = Field(
-        (), description="Hosts or `host:port` (a private image store) that may be fetched though their address is private."
+        (),
+        description="Hosts or `host:port` (a private image store) that may be fetched though their address is private.",
     )
     timeout_s: float = Field(10.0, gt=0, le=300, description="Limit of one fetch, redirects included.")
     max_redirects: int = Field(3, ge=0, le=10)

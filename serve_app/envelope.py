@@ -8,11 +8,9 @@ from __future__ import annotations
 import hmac
 import json
 import logging
-import re
 import time
 import uuid
-from collections.abc import Callable, MutableMapping
-from typing import Any
+from collections.abc import Callable
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
@@ -23,7 +21,6 @@ from serve_app.errors import GensegError, InternalError, Overloaded, Unauthorize
 
 logger = logging.getLogger("ray.serve")
 
-_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _OPEN_ROUTES = {"/healthz"}
 
 
@@ -34,6 +31,7 @@ class Envelope:
         app: the routes.
         tokens: accepted bearer tokens as they are now; none for no authentication.
         answered: called with route, status, seconds and error code after each answer.
+        echo_request_id: put X-Request-ID into the answer; False where the proxy in front does.
     """
 
     def __init__(
@@ -41,7 +39,10 @@ class Envelope:
         app: ASGIApp,
         tokens: Callable[[], tuple[str, ...]],
         answered: Callable[[str, int, float, str | None], None],
+        *,
+        echo_request_id: bool = True,
     ) -> None:
+        self._echo = echo_request_id
         self._app = app
         self._tokens = tokens
         self._answered = answered
@@ -52,53 +53,44 @@ class Envelope:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        request_id = _request_id(Headers(scope=scope))
-        scope.setdefault("state", {})["request_id"] = request_id
-        answer = _Answer(send, request_id)
-        code = await self._handle(scope, receive, answer)
+        request_id = Headers(scope=scope).get("x-request-id") or uuid.uuid4().hex
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        answer = _Answer(send, request_id if self._echo else None)
+        await self._handle(scope, receive, answer)
         seconds = time.perf_counter() - started
         route = getattr(scope.get("route"), "path", "other")
-        self._answered(route, answer.status, seconds, code)
+        self._answered(route, answer.status, seconds, state.get("error_code"))
         logger.info("request %s %s %d %.0f ms", request_id, route, answer.status, seconds * 1000)
 
-    async def _handle(self, scope: Scope, receive: Receive, answer: _Answer) -> str | None:
+    async def _handle(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
         try:
             _authorize(scope, self._tokens())
             await self._app(scope, receive, answer.send)
-            return None
-        except GensegError as error:
-            failure = error
+        except Unauthorized as error:
+            await error_response(scope, error)(scope, receive, answer.send)
         except Exception:
-            logger.exception("request %s failed", answer.request_id)
-            failure = InternalError("internal error; the service's log has it under this request's id")
-        if not answer.status:
-            await error_response(failure)(scope, receive, answer.send)
-        return failure.code
+            # The routes' own handler has answered already, where an answer was still possible.
+            logger.exception("request %s failed", scope["state"]["request_id"])
+            if not answer.status:
+                await error_response(scope, internal_error())(scope, receive, answer.send)
 
 
 class _Answer:
     """Adds the request id to an answer and remembers its status; 0 while there is none."""
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, send: Send, request_id: str | None) -> None:
         self._send = send
-        self.request_id = request_id
+        self._request_id = request_id
         self.status = 0
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = int(message["status"])
-            MutableHeaders(scope=_mutable(message))["X-Request-ID"] = self.request_id
+            if self._request_id is not None:
+                message.setdefault("headers", [])
+                MutableHeaders(scope=message)["X-Request-ID"] = self._request_id
         await self._send(message)
-
-
-def _mutable(message: Message) -> MutableMapping[str, Any]:
-    message.setdefault("headers", [])
-    return message
-
-
-def _request_id(headers: Headers) -> str:
-    given = headers.get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
 
 def _authorize(scope: Scope, tokens: tuple[str, ...]) -> None:
@@ -113,8 +105,14 @@ def _authorize(scope: Scope, tokens: tuple[str, ...]) -> None:
         raise Unauthorized("the token is not accepted")
 
 
-def error_response(error: GensegError) -> Response:
-    """Write an error the one way that users see it."""
+def internal_error() -> InternalError:
+    """What users read of an error that nobody foresaw."""
+    return InternalError("internal error; the service's log has it under this request's id")
+
+
+def error_response(scope: Scope, error: GensegError) -> Response:
+    """Write an error the one way that users see it, and note its code for the counters."""
+    scope["state"]["error_code"] = error.code
     headers = {}
     if isinstance(error, Overloaded):
         headers["Retry-After"] = str(max(1, round(error.retry_after_s)))

@@ -251,6 +251,8 @@ def _parse(text: str) -> httpx.URL:
         raise FetchFailed("not a URL that can be fetched") from None
     if url.scheme not in {"http", "https"} or not url.raw_host:
         raise FetchFailed("only http and https URLs are fetched")
+    if url.port is not None and not 0 < url.port < 65536:
+        raise FetchFailed("not a URL that can be fetched")
     if url.userinfo:
         raise FetchFailed("URLs with a user name are not fetched")
     return url

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 
 from serve_app import api_description, bodies, results
 from serve_app.config import AppConfig
-from serve_app.envelope import Envelope
+from serve_app.envelope import Envelope, error_response, internal_error
 from serve_app.errors import GensegError, InternalError
 from serve_app.schemas import SegmentRequest, parse_entities_request
 
@@ -46,23 +46,34 @@ class Service(Protocol):
         """Count an answer."""
 
 
-def make_app(service: Service) -> ASGIApp:
+def make_app(service: Service, *, echo_request_id: bool = True) -> ASGIApp:
     """Build the ASGI app.
 
     Args:
         service: does the work.
+        echo_request_id: put X-Request-ID into answers; False where the proxy in front does.
     """
-    app = FastAPI(
-        title="genseg", version=api_description.VERSION, description=api_description.SUMMARY, redoc_url=None
-    )
-    app.add_exception_handler(HTTPException, _http_error)  # type: ignore[arg-type]
+    app = FastAPI(title="genseg", version=api_description.VERSION, description=api_description.SUMMARY, redoc_url=None)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(GensegError, _known_error)
+    app.add_exception_handler(Exception, _unknown_error)
     _add_job_routes(app, service)
     _add_health_routes(app, service)
-    return Envelope(app, service.tokens, service.answered)
+    return Envelope(app, service.tokens, service.answered, echo_request_id=echo_request_id)
 
 
-async def _http_error(request: Request, error: HTTPException) -> Response:
+async def _known_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, GensegError)
+    return error_response(request.scope, error)
+
+
+async def _unknown_error(request: Request, error: Exception) -> Response:
+    return error_response(request.scope, internal_error())
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
     """Unknown routes and wrong methods, in the shape of every error."""
+    assert isinstance(error, HTTPException)
     body = {"error": {"code": "invalid_request", "message": str(error.detail).lower(), "field": None}}
     return JSONResponse(body, error.status_code, dict(error.headers or {}))
 

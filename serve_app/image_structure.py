@@ -16,15 +16,19 @@ from serve_app.errors import InvalidImage
 
 MAX_BLOCKS = 4096
 """Metadata segments (JPEG), chunks other than pixel data (PNG) or extension blocks (GIF) of one file."""
-MAX_PIXEL_CHUNKS = 131_072
+MAX_PIXEL_CHUNKS = 65_536
 """PNG IDAT chunks, or strips and tiles of a TIFF: a 50-megapixel file of 32 x 32 tiles has 50,000."""
-MAX_SCANS = 100
-"""Scans of one JPEG. Source: libtiff's LIBTIFF_JPEG_MAX_ALLOWED_SCAN_NUMBER; libjpeg's script writes 10."""
-MAX_RLE_BYTES = 4 * 1024 * 1024
+MAX_SCANS = 40
+"""Scans of one JPEG; libjpeg's own progressive script writes 10, and libtiff allows 100."""
+MAX_RLE_BYTES = 1024 * 1024
 """Run-length-coded BMP, whose runs are read one by one in Python."""
 
-_JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)
+# Markers that a length follows: not TEM and RST, which stand alone, nor FF 00, which is a byte of pixel data.
+_JPEG_MARKER = re.compile(rb"\xff+([^\x00\x01\xff\xd0-\xd7])", re.DOTALL)
 _JPEG_SOS, _JPEG_EOI = 0xDA, 0xD9
+_JPEG_SEQUENTIAL_FRAMES = frozenset({0xC0, 0xC1, 0xC9})
+_MANY = b"\xff"
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _SPACE = rb"(?:\s|#[^\r\n]*[\r\n])"
 _PNM_HEADER = re.compile(
     rb"(?:P4%b+\d+%b+\d+\s|P[56]%b+\d+%b+\d+%b+(255|65535)\s|P[fF]\s+\d+\s+\d+\s+[-+.\deE]+\s)" % ((_SPACE,) * 5)
@@ -64,15 +68,21 @@ def check_jpeg_scans(data: bytes) -> None:
     Raises:
         InvalidImage: over MAX_SCANS scans, or over MAX_BLOCKS segments.
     """
-    position, scans = 2, 0
+    position, scans, needed = 2, 0, _MANY
     for _ in range(MAX_BLOCKS):
         match = _JPEG_MARKER.search(data, position)
         if match is None or match[1][0] == _JPEG_EOI:
             return
-        scans += match[1][0] == _JPEG_SOS
+        marker, body = match[1][0], match.end() + 2
+        if marker in _JPEG_FRAMES:
+            needed = data[body + 5 : body + 6] if marker in _JPEG_SEQUENTIAL_FRAMES else _MANY
+        elif marker == _JPEG_SOS:
+            scans += 1
+            if scans == 1 and data[body : body + 1] == needed:
+                return  # sequential, with all components in its first scan: libjpeg reads no further
         if scans > MAX_SCANS:
             raise InvalidImage(f"a JPEG file of over {MAX_SCANS} scans")
-        position = match.end() + int.from_bytes(data[match.end() : match.end() + 2], "big")
+        position = match.end() + int.from_bytes(data[match.end() : body], "big")
     raise InvalidImage("a broken JPEG file: too many segments")
 
 

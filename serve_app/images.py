@@ -157,7 +157,7 @@ def decode(data: bytes, limits: LimitsConfig) -> RgbArray:
 
     Returns:
         (height, width, 3) uint8 RGB, C-contiguous and writable, at least 1 x 1. It and Pillow's own picture (4 bytes a
-        pixel) are all that is held; a few TIFF and WebP variants need the picture twice.
+        pixel) are all that is held; TIFF, WebP and AVIF may need Pillow's picture twice.
 
     Raises:
         TooLarge: more bytes or pixels than allowed.

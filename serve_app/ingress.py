@@ -7,10 +7,12 @@ import logging
 import os
 import uuid
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from typing import Any
 
 from ray.serve.handle import DeploymentHandle
 
+from serve_app import results
 from serve_app.config import AppConfig
 from serve_app.errors import GensegError, InvalidRequest, TooLarge, TooManyRequests
 from serve_app.fetch import ImageFetcher
@@ -53,7 +55,7 @@ class Ingress:
         self._pipeline = Pipeline(stages, names)
 
     def __serve_build_asgi_app__(self) -> Any:  # noqa: PLW3201 - Ray's name
-        return make_app(self)
+        return make_app(self, echo_request_id=False)  # Serve's proxy does
 
     def reconfigure(self, user_config: Mapping[str, Any]) -> None:
         """Take new thresholds, limits, … without a restart; a bad value is refused and the old ones stay."""
@@ -85,6 +87,19 @@ class Ingress:
             document = event.get("result", document)
         return document
 
+    async def segment_stream(self, request: SegmentRequest | Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        """Do the job for a caller that holds a handle (`handle.options(stream=True)`) and tell of each part.
+
+        Yields:
+            The events of the NDJSON stream, `{"event": "error", "error": …}` among them.
+        """
+        try:
+            async with aclosing(self.stream(parse_request(request), uuid.uuid4().hex)) as events:
+                async for event in events:
+                    yield event
+        except GensegError as error:
+            yield {"event": "error", "error": results.error_body(error)}
+
     async def stream(self, request: SegmentRequest, request_id: str) -> AsyncGenerator[dict[str, Any], None]:
         """Run a request; events as in pipeline.Pipeline.stream."""
         limit = self.config.serving.max_concurrent_requests
@@ -113,7 +128,9 @@ class Ingress:
         if not prompt.strip():
             raise InvalidRequest("prompt: empty", "prompt")
         if len(prompt) > limits.max_prompt_chars:
-            raise TooLarge(f"prompt: {len(prompt)} characters are over the limit of {limits.max_prompt_chars}", "prompt")
+            raise TooLarge(
+                f"prompt: {len(prompt)} characters are over the limit of {limits.max_prompt_chars}", "prompt"
+            )
         call = self._parser.start(prompt, limits.max_entities, request_id, self.config.serving.timeout_s)
         try:
             parsed = await call.result()

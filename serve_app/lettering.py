@@ -84,7 +84,7 @@ def place_tag(size: tuple[int, int], box: Box, bounds: Box, taken: Sequence[Box]
         left = max(bounds[0], min(x, bounds[2] - size[0]))
         top = max(bounds[1], min(y, bounds[3] - size[1]))
         place = (left, top, left + size[0], top + size[1])
-        covered = sum(_overlap(place, other) for other in taken)
+        covered = sum(overlap(place, other) for other in taken)
         if covered == 0:
             return place
         if least is None or covered < least:
@@ -102,6 +102,7 @@ def _places(size: tuple[int, int], box: Box) -> list[tuple[int, int]]:
     return [(x, y) for y in tops for x in lefts] + beside + around
 
 
-def _overlap(a: Box, b: Box) -> int:
+def overlap(a: Box, b: Box) -> int:
+    """Pixels that two boxes share."""
     width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
     return max(0, width) * max(0, height)

@@ -108,7 +108,7 @@ def _resize(shape: tuple[int, ...], size_hw: tuple[int, int], mask_threshold: fl
         columns=columns,
         row_start=np.searchsorted(rows.first, np.arange(shape[1] + 1)),
         column_start=np.searchsorted(columns.first, np.arange(shape[2] + 1)),
-        four_taps=uses_four_taps(size_hw, shape[0]),
+        four_taps=uses_four_taps(size_hw),
     )
 
 
@@ -196,7 +196,7 @@ def _outline_events(logits: Float32, sides: NDArray[np.int8], cells: Cells, resi
     height, width = resize.size_hw
     pixel_row, row_inside = _pixels(row, resize.row_start)
     pixel_column, column_inside = _pixels(column, resize.column_start)
-    bits = _cell_bits(_corners(logits, cells), pixel_row, pixel_column, resize)
+    bits = _cell_bits(_corners(logits, cells, resize), pixel_row, pixel_column, resize)
     start = (mask[:, None] * width + pixel_column) * height  # (M, cell_w): where each column of pixels starts
 
     first = (start + pixel_row[:, :1]) * 2 + bits[:, :, 0]
@@ -219,11 +219,11 @@ def _pixels(cell: Indices, cell_start: Indices) -> tuple[Indices, Bits]:
     return np.minimum(pixel, cell_start[-1] - 1), inside
 
 
-def _corners(logits: Float32, cells: Cells) -> Float32:
+def _corners(logits: Float32, cells: Cells, resize: _Resize) -> Float32:
     """Probabilities at the cells' corners: (4, M), top left, top right, bottom left, bottom right."""
     mask, row, column = cells
-    below = np.minimum(row + 1, logits.shape[1] - 1)
-    right = np.minimum(column + 1, logits.shape[2] - 1)
+    below = resize.rows.second[resize.row_start[row]]
+    right = resize.columns.second[resize.column_start[column]]
     flat = (mask * logits.shape[1] + np.stack([row, row, below, below])) * logits.shape[2]
     return sigmoid(logits.ravel()[flat + np.stack([column, right, column, right])])
 

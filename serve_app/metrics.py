@@ -17,7 +17,9 @@ class Metrics:
 
     def __init__(self) -> None:
         self.requests = ray_metrics.Counter(
-            "genseg_requests_total", description="Answered requests.", tag_keys=("route", "status")  # type: ignore[arg-type]  # annotated as a tuple of one
+            "genseg_requests_total",
+            description="Answered requests.",
+            tag_keys=("route", "status"),  # type: ignore[arg-type]  # annotated as a tuple of one
         )
         self.request_seconds = ray_metrics.Histogram(
             "genseg_request_seconds", description="Time to the answer.", boundaries=_SECONDS, tag_keys=("route",)
@@ -31,11 +33,15 @@ class Metrics:
             "genseg_batch_size", description="Items of one forward.", boundaries=_SIZES, tag_keys=("axis",)
         )
         self._hits = ray_metrics.Counter("genseg_cache_hits_total", description="Cache hits.", tag_keys=("cache",))
-        self._misses = ray_metrics.Counter("genseg_cache_misses_total", description="Cache misses.", tag_keys=("cache",))
+        self._misses = ray_metrics.Counter(
+            "genseg_cache_misses_total", description="Cache misses.", tag_keys=("cache",)
+        )
         self.cache_bytes = ray_metrics.Gauge("genseg_cache_bytes", description="Bytes in a cache.", tag_keys=("cache",))
         self.queue_length = ray_metrics.Gauge("genseg_queue_length", description="Waiting items.", tag_keys=("queue",))
         self.retries = ray_metrics.Counter("genseg_retries_total", description="Repeated calls.", tag_keys=("stage",))
-        self.rejections = ray_metrics.Counter("genseg_rejections_total", description="Refused work.", tag_keys=("code",))
+        self.rejections = ray_metrics.Counter(
+            "genseg_rejections_total", description="Refused work.", tag_keys=("code",)
+        )
 
     def cache_lookup(self, cache: str, hit: bool) -> None:
         """Count one lookup."""

@@ -16,7 +16,8 @@ from typing import Any, Protocol
 from serve_app.batching import Device, PullBatcher
 from serve_app.cache import ByteLru, CachedWork
 from serve_app.config import AppConfig
-from serve_app.entities import EntityFilter, read_entities
+from serve_app.entities import read_entities
+from serve_app.entity_filter import EntityFilter
 from serve_app.errors import DeadlineExceeded, GensegError, InternalError, TooLarge
 from serve_app.metrics import Metrics
 from serve_app.settings import ParserSettings

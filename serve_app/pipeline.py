@@ -194,9 +194,7 @@ class Pipeline:
             with suppress(asyncio.CancelledError):
                 await work
 
-    async def _work(
-        self, run: Run, config: AppConfig, emit: Callable[[dict[str, Any] | BaseException], None]
-    ) -> None:
+    async def _work(self, run: Run, config: AppConfig, emit: Callable[[dict[str, Any] | BaseException], None]) -> None:
         """Emit every event, or the exception that ends them."""
         tasks: list[asyncio.Future[Any]] = []
         parse: ParseHandle | None = None

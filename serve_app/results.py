@@ -48,9 +48,7 @@ def image_document(
         An ImageDocument as a dict, without `path`; its objects carry their RLE under `mask_rle` whatever the format,
         see `with_mask_format`.
     """
-    objects = [
-        document for label, found in detections.items() for document in _objects(label, found, size_wh, options)
-    ]
+    objects = [document for label, found in detections.items() for document in _objects(label, found, size_wh, options)]
     return {
         "width": size_wh[0],
         "height": size_wh[1],
@@ -60,9 +58,7 @@ def image_document(
     }
 
 
-def _objects(
-    label: str, found: Detected, size_wh: tuple[int, int], options: SegmentOptions
-) -> list[dict[str, Any]]:
+def _objects(label: str, found: Detected, size_wh: tuple[int, int], options: SegmentOptions) -> list[dict[str, Any]]:
     width, height = size_wh
     # Python floats first: float32 products round, and a box of the whole image must end at its last pixel.
     scaled = found.boxes.astype(np.float64) * (width, height, width, height)

@@ -169,9 +169,7 @@ class SegmenterDeployment:
         image = images.decode(data, self._config.limits)
         return self._segmenter.prepare(image), (image.shape[1], image.shape[0])
 
-    async def _detect(
-        self, encoded: EncodedImage, entities: Sequence[str], task: ImageTask
-    ) -> dict[str, Detections]:
+    async def _detect(self, encoded: EncodedImage, entities: Sequence[str], task: ImageTask) -> dict[str, Detections]:
         phrases = await asyncio.gather(*(self._embed(entity, task.request_id) for entity in entities))
         from serve_app.models.sam3 import Pair
 

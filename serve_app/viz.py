@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from serve_app.comparison import Panel, compare_sheet
-from serve_app.lettering import Box, draw_tag, font_of, place_tag, printable, shorten, tag_size, width_of
+from serve_app.lettering import Box, draw_tag, font_of, overlap, place_tag, printable, shorten, tag_size, width_of
 from serve_app.masks import bounds, decode_png, decode_rle, encode_rle
 from serve_app.palette import Rgb, entity_colours
 from serve_app.polygons import rle_from_polygons
@@ -24,9 +24,14 @@ __all__ = ["Panel", "compare_sheet", "draw_objects", "entity_colours", "overlay_
 _UNKNOWN: Rgb = (200, 200, 200)  # an object whose label has no colour
 _FILL_ALPHA = 0.38
 _JPEG_QUALITY = 88
-# The outline's opacity by the blurred mask, which climbs from 0 to 255 across the edge: opaque about the middle,
-# fading at both sides.
-_OUTLINE_ALPHA = tuple(round(255 * min(1.0, min(v, 255 - v) / 64)) for v in range(256))
+# A mask blurred over the width of a line climbs from 0 to 255 across its edge. The opacity of the outline by that
+# value, solid about the middle and soft at the rims: a thin line needs all of the climb, a thick one leaves room at its
+# sides for a white halo that sets it off from what has the same colour.
+_THIN_ALPHA = tuple(round(255 * min(1.0, (127.5 - abs(v - 127.5)) / 64)) for v in range(256))
+_THICK_ALPHA = tuple(round(255 * min(1.0, max(0.0, (96 - abs(v - 127.5)) / 32))) for v in range(256))
+_HALO_ALPHA = tuple(round(170 * min(1.0, (127.5 - abs(v - 127.5)) / 24)) for v in range(256))
+_HALO_FROM = 3  # pixels of line
+_HALO: Rgb = (255, 255, 255)
 
 
 @dataclass(frozen=True)
@@ -40,8 +45,8 @@ class _Strokes:
     def of(cls, size_wh: tuple[int, int], objects: int) -> _Strokes:
         side = math.sqrt(size_wh[0] * size_wh[1])
         crowd = min(1.0, math.sqrt(12 / max(objects, 1)))  # smaller labels where there are many
-        font = min(0.022 * side * max(crowd, 0.6), size_wh[1] / 6)
-        return cls(line=max(1, round(side / 450)), font=max(10, round(font)))
+        font = min(0.025 * side * max(crowd, 0.6), size_wh[1] / 6)
+        return cls(line=max(1, round(side / 320)), font=max(11, round(font)))
 
 
 def draw_objects(
@@ -92,13 +97,17 @@ def _paint_mask(canvas: Image.Image, item: Mapping[str, Any], colour: Rgb, strok
     x1, y1, x2, y2 = bounds(rle)
     if x1 == x2:
         return
-    radius = strokes.line
-    x1, y1 = max(0, x1 - 2 * radius), max(0, y1 - 2 * radius)
-    x2, y2 = min(canvas.width, x2 + 2 * radius), min(canvas.height, y2 + 2 * radius)
+    margin = 2 * strokes.line
+    x1, y1 = max(0, x1 - margin), max(0, y1 - margin)
+    x2, y2 = min(canvas.width, x2 + margin), min(canvas.height, y2 + margin)
+    region = (x1, y1, x2, y2)
     inside = np.ascontiguousarray(decode_rle(rle)[y1:y2, x1:x2]).view(np.uint8)
-    canvas.paste(colour, (x1, y1, x2, y2), Image.fromarray(inside * np.uint8(255 * _FILL_ALPHA)))
-    edge = Image.fromarray(inside * np.uint8(255)).filter(ImageFilter.BoxBlur(radius))
-    canvas.paste(colour, (x1, y1, x2, y2), edge.point(_OUTLINE_ALPHA))
+    canvas.paste(colour, region, Image.fromarray(inside * np.uint8(255 * _FILL_ALPHA)))
+    edge = Image.fromarray(inside * np.uint8(255)).filter(ImageFilter.BoxBlur(strokes.line))
+    thick = strokes.line >= _HALO_FROM
+    if thick:
+        canvas.paste(_HALO, region, edge.point(_HALO_ALPHA))
+    canvas.paste(colour, region, edge.point(_THICK_ALPHA if thick else _THIN_ALPHA))
 
 
 def _rle(item: Mapping[str, Any], size_hw: tuple[int, int]) -> Mapping[str, Any] | None:
@@ -139,20 +148,23 @@ def _draw_tags(
     """Draw the labels last, so that nothing lies on them; the surest objects choose their place first."""
     taken: list[Box] = []
     for item in sorted(items, key=lambda item: -float(item.get("score") or 0.0)):
-        text = _tag_text(item, strokes.font, size_wh[0])
-        if text:
-            size = tag_size(text, strokes.font)
-            taken.append(place_tag(size, _clipped(item["bbox"], size_wh), (0, 0, *size_wh), taken))
-            draw_tag(draw, taken[-1], text, strokes.font, colours.get(item["label"], _UNKNOWN))
+        box = _clipped(item["bbox"], size_wh)
+        texts = _tag_texts(item, strokes.font, size_wh[0])
+        places = [place_tag(tag_size(text, strokes.font), box, (0, 0, *size_wh), taken) for text in texts]
+        covered = [sum(overlap(place, other) for other in taken) for place in places]
+        if texts:
+            best = covered.index(min(covered))  # the score goes where only the label finds room
+            draw_tag(draw, places[best], texts[best], strokes.font, colours.get(item["label"], _UNKNOWN))
+            taken.append(places[best])
 
 
-def _tag_text(item: Mapping[str, Any], font_size: int, image_width: int) -> str:
-    """Label and score; the label alone, shortened if need be, where both are too wide."""
+def _tag_texts(item: Mapping[str, Any], font_size: int, image_width: int) -> list[str]:
+    """What the tag may say, the best first: label and score, or the label alone; no wider than the image."""
     font = font_of(font_size)
-    room = image_width - (tag_size("", font_size)[0])
+    room = image_width - tag_size("", font_size)[0]
     label = printable(str(item["label"]))
+    texts = [shorten(label, font, room)]
     if item.get("score") is not None:
         full = f"{label} {float(item['score']):.2f}"
-        if width_of(full, font) <= room:
-            return full
-    return shorten(label, font, room)
+        texts = [full, *texts] if width_of(full, font) <= room else texts
+    return [text for text in texts if text]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from functools import partial
 from os import PathLike
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self, Unpack
 
 import httpx
 
@@ -22,7 +22,6 @@ from serve_app.schemas import EntitiesDocument, ImageInput, ResultDocument
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-    from typing_extensions import Self, Unpack
 
 
 class AsyncClient(BaseClient):
@@ -49,7 +48,12 @@ class AsyncClient(BaseClient):
     ) -> None:
         super().__init__(base_url, token, timeout_s, max_retries)
         self._http = httpx.AsyncClient(
-            headers=self._headers, auth=self._auth, limits=LIMITS, mounts=dict.fromkeys(LOOPBACK), transport=transport
+            headers=self._headers,
+            auth=self._auth,
+            verify=self._trust(),
+            limits=LIMITS,
+            mounts=dict.fromkeys(LOOPBACK),
+            transport=transport,
         )
 
     async def segment(
@@ -70,7 +74,7 @@ class AsyncClient(BaseClient):
         contextual: Sequence[ImageInput | bytes | str | PathLike[str] | Image] = (),
         generated: ImageInput | bytes | str | PathLike[str] | Image | None = None,
         **options: Unpack[SegmentOptions],
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event, None]:
         """Do one job and get each part of the answer as it is ready; see Client.segment_stream."""
         call = await self._prepare(prompt, contextual, generated, options, stream=True)
         response = (await self._carry(call)).live
@@ -147,7 +151,7 @@ class AsyncClient(BaseClient):
     async def _send(self, send: Send) -> Answer:
         try:
             return await asyncio.wait_for(self._transfer(send), send.wait_s)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             raise httpx.ReadTimeout("no answer in time") from None
 
     async def _transfer(self, send: Send) -> Answer:

@@ -11,7 +11,7 @@ The two stand here because no server sends them. Pure: status, headers and bytes
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from math import isfinite
 
@@ -101,7 +101,7 @@ def read_error(status: int, headers: Mapping[str, str], content: bytes, url: str
     else:
         error = error_of(document.error, status)
     if isinstance(error, errors.Overloaded):
-        retry_after_s = read_retry_after(headers.get("retry-after"), datetime.now(timezone.utc))
+        retry_after_s = read_retry_after(headers.get("retry-after"), datetime.now(UTC))
         if retry_after_s is not None:
             error.retry_after_s = retry_after_s
     return error
@@ -127,7 +127,7 @@ def read_retry_after(value: str | None, now: datetime) -> float | None:
         except ValueError:
             return None
         # "-0000" reads as a date without a zone; HTTP dates are UTC.
-        seconds = (date.replace(tzinfo=date.tzinfo or timezone.utc) - now).total_seconds()
+        seconds = (date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds()
     return max(seconds, 0.0) if isfinite(seconds) else None
 
 

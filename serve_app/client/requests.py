@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from io import BytesIO
@@ -23,6 +24,7 @@ from serve_app.schemas import EntitiesRequest, ImageInput, MaskFormat, SegmentRe
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
 
 
@@ -103,12 +105,12 @@ def request_id_header(request_id: str | None) -> dict[str, str]:
     """Write the X-Request-ID header; without an id the server makes one.
 
     Raises:
-        InvalidRequest: the id cannot stand in a header.
+        InvalidRequest: the id cannot stand in a header and in one word of a log line.
     """
     if request_id is None:
         return {}
-    if not (request_id and request_id.isascii() and request_id.isprintable()):
-        raise errors.InvalidRequest("request_id: printable ASCII characters only", "request_id")
+    if not REQUEST_ID.fullmatch(request_id):
+        raise errors.InvalidRequest("request_id: 1 to 128 printable ASCII characters without spaces", "request_id")
     return {"x-request-id": request_id}
 
 
@@ -132,7 +134,10 @@ def read_image(source: ImageInput | bytes | str | PathLike[str] | Image, place: 
         if isinstance(source, bytes | str | PathLike | ImageInput):
             return ImageInput.from_file(source)
     except ValidationError as error:
-        raise invalid_request(error).at(place) from None
+        found = invalid_request(error)
+        if found.field is None:
+            raise found.at(place) from None
+        raise errors.InvalidRequest(f"{place}.{found.message}", f"{place}.{found.field}") from None
     raise errors.InvalidRequest(f"{place}: a path, URL, bytes or image, not {type(source).__name__}", place)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from serve_app import errors
 from serve_app.client.failures import InvalidAnswer, error_of
-from serve_app.schemas import ImageDocument, ObjectDocument, ResultDocument, Ring
+from serve_app.schemas import ImageDocument, ObjectDocument, ResultDocument
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,13 +65,16 @@ class ObjectResult:
             InvalidAnswer: the mask cannot be decoded, or is not of the image's size.
         """
         from serve_app.masks import decode_png, decode_rle
+        from serve_app.polygons import rle_from_polygons
 
         sent = self.document
         if sent.mask_rle is not None:
             self._check_size(tuple(sent.mask_rle.size))  # before decoding: it allocates whatever size the text names
             mask = self._decoded(decode_rle, sent.mask_rle.model_dump())
         elif sent.mask_polygons is not None:
-            mask = fill_rings(sent.mask_polygons, self.size_hw)
+            # Fills by the even-odd rule, so holes stay open whatever way their points run.
+            rings = [ring.model_dump() for ring in sent.mask_polygons]
+            mask = self._decoded(lambda rings: decode_rle(rle_from_polygons(rings, self.size_hw)), rings)
         elif sent.mask_png is not None:
             mask = self._decoded(decode_png, sent.mask_png)
         else:
@@ -192,31 +195,3 @@ class Result:
     def to_dict(self) -> dict[str, Any]:
         """Return the document as JSON values, with the keys that the server sent and no others."""
         return self.document.model_dump(mode="json", exclude_unset=True)
-
-
-def fill_rings(rings: list[Ring], size_hw: tuple[int, int]) -> NDArray[np.bool_]:
-    """Fill closed outlines by the even-odd rule, so that holes stay open whatever way their points run.
-
-    Args:
-        rings: outlines in pixels, where (0, 0) is the corner of the top left pixel; may be empty.
-        size_hw: height and width of the mask.
-
-    Returns:
-        (H, W) bool: True where a pixel's centre lies inside an odd number of rings.
-    """
-    import numpy as np
-
-    height, width = size_hw
-    # A crossing flips every pixel to its right: one mark a crossing, then a running sum along the row.
-    marks = np.zeros((height, width + 1), dtype=np.int32)
-    for ring in rings:
-        points = np.asarray(ring.points, dtype=np.float64).reshape(-1, 2)
-        for (x1, y1), (x2, y2) in zip(points, np.roll(points, -1, axis=0), strict=True):
-            low, high = sorted((y1, y2))
-            rows = np.arange(max(np.ceil(low - 0.5), 0), min(np.ceil(high - 0.5), height), dtype=np.intp)
-            if rows.size == 0:
-                continue
-            crossings = x1 + (rows + 0.5 - y1) * (x2 - x1) / (y2 - y1)
-            marks[rows, np.clip(np.ceil(crossings - 0.5), 0, width).astype(np.intp)] += 1
-    inside: NDArray[np.bool_] = np.cumsum(marks, axis=1)[:, :width] % 2 == 1
-    return inside

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from os import PathLike
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self, Unpack
 
 import httpx
 
@@ -21,7 +21,6 @@ from serve_app.schemas import EntitiesDocument, ImageInput, ResultDocument
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-    from typing_extensions import Self, Unpack
 
 
 class Client(BaseClient):
@@ -50,7 +49,12 @@ class Client(BaseClient):
     ) -> None:
         super().__init__(base_url, token, timeout_s, max_retries)
         self._http = httpx.Client(
-            headers=self._headers, auth=self._auth, limits=LIMITS, mounts=dict.fromkeys(LOOPBACK), transport=transport
+            headers=self._headers,
+            auth=self._auth,
+            verify=self._trust(),
+            limits=LIMITS,
+            mounts=dict.fromkeys(LOOPBACK),
+            transport=transport,
         )
 
     def segment(
@@ -83,7 +87,7 @@ class Client(BaseClient):
         contextual: Sequence[ImageInput | bytes | str | PathLike[str] | Image] = (),
         generated: ImageInput | bytes | str | PathLike[str] | Image | None = None,
         **options: Unpack[SegmentOptions],
-    ) -> Iterator[Event]:
+    ) -> Generator[Event, None, None]:
         """Do one job and get each part of the answer as it is ready.
 
         Takes what `segment` takes and raises what it raises, at the first step or later. Closing the iterator early

@@ -5,7 +5,6 @@ Never joins a Ray cluster that is running already: its own is private, and goes 
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -19,9 +18,6 @@ from serve_app.commands.progress import Progress
 from serve_app.config import AppConfig
 from serve_app.errors import CheckpointError, GensegError, InternalError
 
-START_TIMEOUT_S = 1800.0
-"""The largest checkpoints take minutes to download and load; Ctrl-C works all the time."""
-
 
 @contextmanager
 def private_ray() -> Iterator[None]:
@@ -31,7 +27,6 @@ def private_ray() -> Iterator[None]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_SERVE_LOG_TO_STDERR", "0")
     import ray
-    from ray import serve
 
     folder = tempfile.mkdtemp(prefix="genseg-")  # short: socket paths inside may have 107 characters
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
@@ -43,11 +38,8 @@ def private_ray() -> Iterator[None]:
             logging_level=logging.ERROR,
             _temp_dir=folder,
         )
-        try:
-            yield
-        finally:
-            with suppress(Exception):
-                serve.shutdown()
+        # No serve.shutdown() at the end: it takes seconds, and Ray's own end takes every process with it.
+        yield
     finally:
         with suppress(Exception):
             ray.shutdown()
@@ -76,8 +68,7 @@ def local_graph(config: AppConfig, progress: Progress) -> Iterator[Any]:
         with progress.step("starting Ray"):
             serve.start(proxy_location="Disabled")
         with progress.step(f"loading models ({_names(config)})"):
-            serve.run(bind(config), name=APP_NAME, route_prefix=None, _local_testing_mode=False, blocking=False)
-            wait_until_running(APP_NAME)
+            run_application(bind(config), APP_NAME, route_prefix=None)
         yield serve.get_app_handle(APP_NAME)
 
 
@@ -86,32 +77,51 @@ def _names(config: AppConfig) -> str:
     return ", ".join(dict.fromkeys(names))
 
 
-def wait_until_running(name: str) -> None:
-    """Wait until an application runs.
+def run_application(application: Any, name: str, route_prefix: str | None) -> None:
+    """Deploy an application and wait until it runs.
 
     Raises:
-        CheckpointError: a model could not be loaded.
-        InternalError: it did not start for another reason, or not in time.
+        GensegError: it cannot start; the message is the model loader's own where that is the reason.
     """
     from ray import serve
 
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < deadline:
+    try:
+        serve.run(application, name=name, route_prefix=route_prefix)
+    except RuntimeError as error:
+        raise start_failure(f"{error}\n{_status_text(name)}") from None
+
+
+def wait_until_running(name: str) -> None:
+    """Wait until an application that was deployed runs.
+
+    Raises:
+        GensegError: it cannot start.
+    """
+    from ray import serve
+
+    while True:
         status = serve.status().applications.get(name)
         if status is not None and status.status == "RUNNING":
             return
         if status is not None and status.status in {"DEPLOY_FAILED", "UNHEALTHY"}:
-            raise start_failure(status)
-        time.sleep(0.1)
-    raise InternalError(f"the graph did not start within {START_TIMEOUT_S:.0f} s")
+            raise start_failure(_status_text(name))
+        time.sleep(0.2)
 
 
-def start_failure(status: Any) -> GensegError:
-    """Find our own line in Ray's report of a failed start."""
-    report = " ".join([status.message, *(deployment.message for deployment in status.deployments.values())])
+def _status_text(name: str) -> str:
+    from ray import serve
+
+    status = serve.status().applications.get(name)
+    if status is None:
+        return ""
+    return "\n".join([status.message, *(deployment.message for deployment in status.deployments.values())])
+
+
+def start_failure(report: str) -> GensegError:
+    """Find our own line in Ray's report of a failed start, which is a remote traceback."""
     for line in report.replace("\\n", "\n").splitlines():
         for marker in ("CheckpointError: ", "ConfigError: "):
             if marker in line:
                 return CheckpointError(line.split(marker, 1)[1].strip())
     lines = [line.strip() for line in report.splitlines() if line.strip()]
-    return InternalError(f"the graph could not be started: {json.dumps(lines[-1][:300]) if lines else 'no reason'}")
+    return InternalError(f"the graph could not be started: {lines[-1][:300] if lines else 'no reason given'}")

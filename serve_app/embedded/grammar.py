@@ -16,6 +16,9 @@ from dataclasses import dataclass
 from serve_app.embedded.lexicon import Lexicon, load_lexicon, present_participle, third_person
 from serve_app.embedded.noun_phrases import NounPhrase, NounPhraseSampler, Split
 
+_EXISTENCE = ("there is", "there are", "we see", "you can see", "stands", "is", "lies", "sits")
+_ADDITIONS = ("there is", "there are", "add", "include", "also include", "please add", "it has", "show")
+
 
 @dataclass(frozen=True)
 class PromptSample:
@@ -108,8 +111,9 @@ class PromptGrammar:
     def _noun_phrase(self) -> NounPhrase:
         return self._nouns.bare() if self._bare else self._nouns.sample()
 
-    def _verb(self) -> str:
-        if self._split is Split.TRAIN and self._rng.random() < 0.15:
+    def _verb(self, known: bool = False) -> str:
+        """Draw a verb; not a `known` one may be invented, as "-ing" tells it from a noun."""
+        if not known and self._split is Split.TRAIN and self._rng.random() < 0.15:
             preposition = self._rng.choice(["", "", " " + self._preposition_only()])
             return self._nouns.invented_word() + preposition
         return self._rng.choice(self._lexicon["verbs"])
@@ -136,7 +140,7 @@ class PromptGrammar:
         draw = self._rng.random()
         be = self._rng.choice(["are", "were"] if subject.plural else ["is", "is", "was"])
         if draw < 0.4:
-            verb = self._verb()
+            verb = self._verb(known=True)
             return verb if subject.plural else third_person(verb)
         if draw < 0.8:
             return f"{be} {present_participle(self._verb())}"
@@ -160,7 +164,12 @@ class PromptGrammar:
             draft.name(self._noun_phrase())
             draft.say("and")
             draft.name(self._noun_phrase())
-        elif draw < 0.23:
+        elif draw < 0.22:
+            draft.name(self._part())
+            draft.say("of")
+            phrase = self._nouns.worn_or_held()
+            draft.name(phrase, f"{rng.choice(['the', 'the', 'a', 'his', 'her'])} {phrase.text}")
+        elif draw < 0.25:
             owner, owned = self._nouns.bare(), self._nouns.worn_or_held()
             draft.name(owner, f"the {owner.text}")
             draft.say("'" if owner.text.endswith("s") else "'s")
@@ -168,8 +177,26 @@ class PromptGrammar:
         else:
             draft.name(self._noun_phrase())
 
+    def _part(self) -> NounPhrase:
+        """Draw what stands before "of the": "the roof", of a thing that is named next."""
+        part = self._rng.choice(self._lexicon["part_nouns"])
+        return NounPhrase(f"the {part}", (part,), part, plural=part.endswith("s"))
+
+    def _aside(self, draft: _Draft) -> None:
+        """Append words that name a thing not in the picture, or an idea: "shaped like a heart", "without cars"."""
+        rng = self._rng
+        kind = rng.random()
+        if kind < 0.4:
+            like = rng.choice(["shaped like", "in the shape of", "that looks like", "looking like", "resembling"])
+            draft.say(f"{like} {self._nouns.sample().text}")
+        elif kind < 0.65:
+            draft.say(f"{rng.choice(['without', 'without any', 'with no', 'but no'])} {self._nouns.bare().text}")
+        else:
+            link = rng.choice(["symbolizing", "full of", "evoking", "representing", "with a sense of", "a feeling of"])
+            draft.say(f"{link} {rng.choice(self._lexicon['noise_nouns'])}")
+
     def _qualify(self, draft: _Draft) -> None:
-        """Append what follows a noun or clause and may name more: "with a hat", "that is wearing a coat", "at night"."""
+        """Append what follows a clause and may name more: "with a hat", "that is wearing a coat", "at night"."""
         rng = self._rng
         draw = rng.random()
         if draw < 0.25:
@@ -183,10 +210,18 @@ class PromptGrammar:
             draft.say(f"{pronoun} {self._predicate(draft.named[-1]) if draft.named else 'is on'}")
             self._object(draft)
         elif draw < 0.54:
-            draft.say(f"{rng.choice(['that is', 'which is', 'who is'])} {rng.choice(self._lexicon['attributes.state'])}")
-        elif draw < 0.62:
+            pronoun = rng.choice(["that", "which", "who"])
+            draft.say(f"{pronoun} is {rng.choice(self._lexicon['attributes.state'])}")
+        elif draw < 0.58:
             draft.say(rng.choice(self._lexicon["verb_phrases"]))
-        elif draw < 0.68:
+        elif draw < 0.61:
+            draft.say(rng.choice(self._lexicon["activities"]))
+        elif draw < 0.635:
+            self._aside(draft)
+        elif draw < 0.66:
+            draft.say("and " + present_participle(self._verb()))
+            self._object(draft)
+        elif draw < 0.69:
             draft.say(rng.choice(self._lexicon["manner"]) + " " + present_participle(self._verb()))
             self._object(draft)
         elif draw < 0.9:
@@ -241,6 +276,9 @@ class PromptGrammar:
     def _list(self, draft: _Draft) -> None:
         """A list of things, at times in a place: "a cat, two dogs and a red ball on a carpet"."""
         self._bare = self._rng.random() < 0.2
+        if self._rng.random() < 0.12:
+            draft.name(self._noun_phrase())
+            draft.say(self._rng.choice([":", ", with", ", including", ", featuring"]))
         self._series(draft, self._rng.randint(2, 6))
         if self._rng.random() < 0.4:
             draft.say(self._relation())
@@ -266,7 +304,7 @@ class PromptGrammar:
             draft.say(self._rng.choice(self._lexicon["place_frames"]))
         draft.say(self._rng.choice([",", ",", "", ";"]))
         if self._rng.random() < 0.5:
-            draft.say(self._rng.choice(["there is", "there are", "we see", "you can see", "stands", "is", "lies", "sits"]))
+            draft.say(self._rng.choice(_EXISTENCE))
             self._series(draft, self._rng.choice([1, 1, 2, 3]))
         else:
             self._clause(draft)
@@ -284,10 +322,10 @@ class PromptGrammar:
         elif draw < 0.5:
             self._clause(draft)
         elif draw < 0.6:
-            draft.say(rng.choice(["there is", "there are", "add", "include", "also include", "please add", "it has", "show"]))
+            draft.say(rng.choice(_ADDITIONS))
             self._series(draft, rng.choice([1, 1, 2, 3]))
             if rng.random() < 0.4:
-                draft.say(rng.choice(["", "next to it", "behind it", "in the background", "in front of it", "nearby", "around it"]))
+                draft.say(rng.choice(self._lexicon["place_frames"]))
         elif draw < 0.8:
             self._located(draft)
         else:
@@ -300,7 +338,7 @@ class PromptGrammar:
         pronoun = rng.choice(["they", "they both"] if known.plural else ["he", "she", "it"])
         subject = rng.choice([f"the {known.head}", f"the {known.entities[0]}", f"the {known.head}", pronoun])
         if rng.random() < 0.2:
-            draft.say(rng.choice(["next to", "behind", "in front of", "near", "above", "beside"]) + f" the {known.head},")
+            draft.say(f"{rng.choice(['next to', 'behind', 'in front of', 'near', 'above'])} the {known.head},")
             self._clause(draft)
             return
         draft.say(subject)
@@ -324,9 +362,8 @@ class PromptGrammar:
                 tags[index] = rng.choice([f"({tag}:1.2)", f"(({tag}))", f"[{tag}]", f"{tag}:1.4"])
             elif self._split is Split.TRAIN and rng.random() < 0.06:
                 name, second = self._nouns.invented_word(), self._nouns.invented_word()
-                tags[index] = rng.choice(
-                    [f"by {name} {second}", f"{name} style", f"in the style of {name}", f"in {name} style", f"{name}core"]
-                )
+                invented = [f"by {name} {second}", f"{name} style", f"in the style of {name}", f"{name} aesthetic"]
+                tags[index] = rng.choice(invented)
         return tags
 
     def _style(self, draft: _Draft) -> None:
@@ -341,7 +378,8 @@ class PromptGrammar:
         else:
             draft.text += " "
         tags = self._tags(count)
-        preposition = "with " if rng.random() < 0.06 and not tags[0].startswith(("in ", "by ", "from ", "shot ")) else ""
+        adverbial = tags[0].startswith(("in ", "by ", "from ", "shot "))
+        preposition = "with " if rng.random() < 0.06 and not adverbial else ""
         joint = " and " if count == 2 and rng.random() < 0.2 else (separator if separator in {" | ", "; "} else ", ")
         draft.text += preposition + joint.join(tags) + rng.choice(["", "", "."])
 

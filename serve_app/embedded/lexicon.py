@@ -11,8 +11,9 @@ from functools import cached_property
 from importlib import resources
 
 _VOWELS = "aeiou"
-_DOUBLED = frozenset({"sit", "run", "swim", "cut", "hug", "pet", "grab", "drag", "dig", "put", "hit", "nap", "spin", "get"})
-_DOUBLED_LATE = frozenset({"unwrap"})
+_DOUBLED = frozenset(
+    {"sit", "run", "swim", "cut", "hug", "pet", "grab", "drag", "dig", "put", "hit", "nap", "spin", "unwrap"}
+)
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ class Lexicon:
 
     @cached_property
     def _irregular_plurals(self) -> Mapping[str, str]:
-        pairs = (entry.split(" > ") for entry in self["plurals"])
-        return {singular: plural for singular, plural in pairs}
+        pairs = (entry.partition(" > ") for entry in self["plurals"])
+        return {singular: plural for singular, _, plural in pairs}
 
     def plural(self, noun: str) -> str:
         """Return the plural of a singular noun; of a compound, the last word's.
@@ -91,7 +92,7 @@ def present_participle(verb: str) -> str:
     ('sitting on', 'riding', 'lying under')
     """
     base, *rest = verb.split(" ")
-    if base in _DOUBLED | _DOUBLED_LATE:
+    if base in _DOUBLED:
         form = base + base[-1] + "ing"
     elif base.endswith("ie"):
         form = base[:-2] + "ying"

@@ -15,10 +15,8 @@ from enum import Enum
 
 from serve_app.embedded.lexicon import Lexicon, with_article
 
-_ONSETS = "b c d f g h j k l m n p r s t v w z br bl ch cl cr dr fl fr gl gr pl pr qu sc sh sk sl sn sp st str th tr tw wh".split()
-_CODAS = ["", "", "", "n", "r", "l", "t", "m", "x", "k", "p", "s", "nd", "rt", "ck", "ng", "st", "sh", "lp", "th", "ll", "gh"]
-_NUCLEI = "a e i o u a e i o u ai ea ee oo ou ie y au é ö ü ñi".split()
-_NUCLEI_WEIGHTS = [12.0] * 10 + [3.0] * 8 + [0.5] * 4
+_ADVERBS = ("very", "brightly", "slightly", "freshly", "beautifully")
+_INSCRIPTIONS = ("that says", "saying", "with the text", "with the word", "titled", "reading", "that reads", "labeled")
 _HELD_OUT_PAIRS_OF_TEN = 1
 
 
@@ -111,9 +109,11 @@ class NounPhraseSampler:
             first, second = rng.choice(self._single_words), rng.choice(self._single_words)
             word = first[: rng.randint(2, max(2, len(first) - 1))] + second[rng.randint(1, len(second) - 2) :]
         else:
+            onsets, vowels = self._lexicon["syllables.onsets"], self._lexicon["syllables.vowels"]
             syllables = rng.choices([1, 2, 3, 4], [2, 5, 3, 1])[0]
-            word = "".join(rng.choice(_ONSETS) + rng.choices(_NUCLEI, _NUCLEI_WEIGHTS)[0] for _ in range(syllables))
-            word = (rng.choice(_NUCLEI[:5]) if rng.random() < 0.15 else "") + word + rng.choice(_CODAS)
+            word = "".join(rng.choice(onsets) + rng.choice(vowels) for _ in range(syllables))
+            end = rng.choice(self._lexicon["syllables.ends"]) if rng.random() < 0.85 else ""
+            word = (rng.choice("aeiou") if rng.random() < 0.15 else "") + word + end
         return word if word not in self._lexicon["nouns.held_out"] else self.invented_word()
 
     def noun(self) -> str:
@@ -131,6 +131,8 @@ class NounPhraseSampler:
         elif draw < self._invented_share:
             word = self.invented_word()
             return f"{word}-{self.invented_word()}" if self._rng.random() < 0.04 else word
+        if self._rng.random() < 0.2:
+            return self._rng.choice(self._lexicon["nouns.common"])
         return self._rng.choice(self._lexicon.countable_nouns)
 
     def attribute(self, noun: str) -> str:
@@ -138,6 +140,8 @@ class NounPhraseSampler:
         rng = self._rng
         if self._split is Split.TRAIN and rng.random() < 0.06:
             return self.invented_word() + rng.choice(["", "", "y", "ed", "ish", "ing", "ian", "en", "-like"])
+        if rng.random() < 0.02:
+            return rng.choice(["{}-year-old", "{} year old", "{}-foot-tall"]).format(rng.randint(2, 99))
         while True:
             attribute = rng.choice(rng.choices(self._attribute_sections, self._attribute_weights)[0])
             if is_held_out_pair(attribute, noun) == (self._split is Split.HELD_OUT):
@@ -153,7 +157,7 @@ class NounPhraseSampler:
         joint = ", " if len(attributes) > 1 and rng.random() < 0.12 else " "
         if len(attributes) == 2 and rng.random() < 0.12:
             joint = " and "
-        adverb = rng.choice(["very ", "brightly ", "slightly ", "freshly ", "beautifully "]) if rng.random() < 0.02 else ""
+        adverb = rng.choice(_ADVERBS) + " " if rng.random() < 0.02 else ""
         return f"{adverb}{joint.join(attributes)} {noun}"
 
     def _of_noun(self, noun: str, determine: Callable[[str], str], plural: bool = False) -> NounPhrase:
@@ -219,12 +223,14 @@ class NounPhraseSampler:
     def _made_of(self) -> NounPhrase:
         phrase = self._with_article()
         made = self._rng.choice(["made of", "made entirely of", "made out of", "carved from", "built from"])
-        return NounPhrase(f"{phrase.text} {made} {self._rng.choice(self._lexicon['materials'])}", phrase.entities, phrase.head)
+        text = f"{phrase.text} {made} {self._rng.choice(self._lexicon['materials'])}"
+        return NounPhrase(text, phrase.entities, phrase.head)
 
     def _inscribed(self) -> NounPhrase:
         rng = self._rng
         phrase = self._with_article()
-        words = " ".join(rng.choice([self.noun(), rng.choice(self._lexicon["noise_nouns"])]) for _ in range(rng.randint(1, 2)))
-        link = rng.choice(["that says", "saying", "with the text", "with the word", "titled", "reading", "that reads", "labeled"])
+        ideas = self._lexicon["noise_nouns"]
+        words = " ".join(rng.choice([self.noun(), rng.choice(ideas)]) for _ in range(rng.randint(1, 2)))
+        link = rng.choice(_INSCRIPTIONS)
         quote = rng.choice(['"', '"', "'"])
         return NounPhrase(f"{phrase.text} {link} {quote}{words}{quote}", phrase.entities, phrase.head)

@@ -1,9 +1,7 @@
 """Trains the embedded parser from nothing: tokenizer, model, chat template, on prompts of the grammar.
 
-The chat before the prompt (the instruction) is the same for every sample, so a step runs it once and lets every sample
-of the batch attend to its keys and values, with gradients; the rest of a step is prompt and answer tokens only. Runs are
-seeded: the data of a step depend on the seed and the step's number alone, so a resumed run sees what the first would
-have seen.
+Runs are seeded: the data of a step depend on the seed and the step's number alone, so a resumed run sees what the first
+would have seen. A run starts on short prompts, which are quick and teach copying, and ends on prompts of any length.
 """
 
 from __future__ import annotations
@@ -15,12 +13,11 @@ import math
 import random
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
-from transformers import DynamicCache, PreTrainedTokenizerFast, Qwen3VLForConditionalGeneration, Qwen3VLProcessor
+from torch import nn
+from transformers import PreTrainedTokenizerFast, Qwen3VLProcessor
 
 from serve_app.embedded.grammar import PromptGrammar
 from serve_app.embedded.parser_checkpoint import (
@@ -31,28 +28,17 @@ from serve_app.embedded.parser_checkpoint import (
     save_checkpoint,
     train_tokenizer,
 )
-from serve_app.entities import INSTRUCTION
+from serve_app.embedded.parser_forward import Batch, answer_logits
 
 logger = logging.getLogger(__name__)
 
 CHECKPOINT_FOLDER = Path(__file__).parent / "checkpoints" / "parser"
 _CHUNK_BATCHES = 16
+_LENGTH_LIMITS = ((0.15, 36), (0.55, 64), (1.0, 240))
+"""Up to a share of the run, the most tokens a sample may have after the shared prefix."""
 _TOKENIZER_SAMPLES = 30_000
 _STATE_FILE = "state.pt"
 _PLACEHOLDER = "\x00"
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Samples of a step, padded on the right.
-
-    Args:
-        input_ids: (B, L) int64, what follows the shared prefix: the prompt, the rest of the chat, the answer.
-        is_answer: (B, L) bool, True on the answer's tokens and its end token, which the loss is taken on.
-    """
-
-    input_ids: Tensor
-    is_answer: Tensor
 
 
 class ChatEncoder:
@@ -89,32 +75,9 @@ def collate(samples: list[tuple[list[int], int]], pad_id: int) -> Batch:
     return Batch(input_ids, is_answer)
 
 
-def answer_logits(model: Qwen3VLForConditionalGeneration, prefix_ids: list[int], batch: Batch) -> Tensor:
-    """Predict the answers' tokens by teacher forcing, with the prefix run once for the whole batch.
-
-    Args:
-        model: any Qwen3-VL; its vision part is not used.
-        prefix_ids: the tokens that every sample starts with.
-        batch: B samples.
-
-    Returns:
-        (N, V) logits of the N answer tokens of the batch, row by row; equal to those of whole, separate chats.
-    """
-    language_model = model.model.language_model
-    rows, length = batch.input_ids.shape
-    start = len(prefix_ids)
-    cache = DynamicCache(config=model.config.get_text_config())
-    language_model(input_ids=torch.tensor([prefix_ids]), past_key_values=cache, use_cache=True)
-    cache.batch_repeat_interleave(rows)
-    positions = torch.arange(start, start + length).expand(rows, length)
-    hidden = language_model(
-        input_ids=batch.input_ids, position_ids=positions, past_key_values=cache, use_cache=True
-    ).last_hidden_state
-    logits: Tensor = model.lm_head(hidden[:, :-1][batch.is_answer[:, 1:]])
-    return logits
-
-
-def batches(encoder: ChatEncoder, seed: int, batch_size: int, pad_id: int, first_step: int) -> Iterator[Batch]:
+def batches(
+    encoder: ChatEncoder, seed: int, batch_size: int, pad_id: int, first_step: int, steps: int
+) -> Iterator[Batch]:
     """Draw training batches without end; samples of like length share a batch.
 
     Args:
@@ -123,16 +86,34 @@ def batches(encoder: ChatEncoder, seed: int, batch_size: int, pad_id: int, first
         batch_size: samples a batch.
         pad_id: the padding token.
         first_step: the number of the first batch, counted from 0; the same number gives the same batch in any run.
+        steps: the length of the run, which the limits on a sample's length follow.
     """
     for chunk in itertools.count(first_step // _CHUNK_BATCHES):
-        grammar = PromptGrammar(seed * 1_000_003 + chunk)
-        samples = [grammar.sample() for _ in range(_CHUNK_BATCHES * batch_size)]
-        encoded = encoder.encode([sample.prompt for sample in samples], [answer_text(sample.entities) for sample in samples])
+        limit = length_limit(chunk * _CHUNK_BATCHES, steps)
+        encoded = _encoded_samples(encoder, PromptGrammar(seed * 1_000_003 + chunk), _CHUNK_BATCHES * batch_size, limit)
         encoded.sort(key=lambda sample: len(sample[0]))
         order = list(range(_CHUNK_BATCHES))
         random.Random(chunk).shuffle(order)
         for index in order[first_step % _CHUNK_BATCHES if chunk == first_step // _CHUNK_BATCHES else 0 :]:
             yield collate(encoded[index * batch_size : (index + 1) * batch_size], pad_id)
+
+
+def _encoded_samples(
+    encoder: ChatEncoder, grammar: PromptGrammar, count: int, limit: int
+) -> list[tuple[list[int], int]]:
+    """Draw and tokenize `count` samples of at most `limit` tokens."""
+    kept: list[tuple[list[int], int]] = []
+    while len(kept) < count:
+        samples = [grammar.sample() for _ in range(count)]
+        answers = [answer_text(sample.entities) for sample in samples]
+        encoded = encoder.encode([sample.prompt for sample in samples], answers)
+        kept.extend(sample for sample in encoded if len(sample[0]) <= limit)
+    return kept[:count]
+
+
+def length_limit(step: int, steps: int) -> int:
+    """Return the most tokens a sample may have at a step of a run."""
+    return next((limit for until, limit in _LENGTH_LIMITS if step < until * steps), _LENGTH_LIMITS[-1][1])
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup: int = 200) -> float:
@@ -160,7 +141,6 @@ class ParserTrainer:
         self._run_folder = run_folder
         self.processor = self._load_or_make_processor(vocabulary_size)
         self.model = build_model(len(self.processor.tokenizer), hidden_size, layers)
-        self.model.set_attn_implementation("eager")  # on a CPU its backward pass is twice as fast at this size
         self.encoder = ChatEncoder(self.processor)
         self.step = 0
         text_parameters = [*self.model.model.language_model.parameters()]
@@ -172,6 +152,7 @@ class ParserTrainer:
             ],
             lr=0.0,
             betas=(0.9, 0.98),
+            fused=True,
         )
         self._average = [parameter.detach().clone() for parameter in text_parameters]
         state_file = run_folder / _STATE_FILE
@@ -191,7 +172,9 @@ class ParserTrainer:
         processor.save_pretrained(folder)
         return processor
 
-    def train(self, steps: int, batch_size: int, peak_rate: float, report_every: int, save_every: int, out: Path) -> None:
+    def train(
+        self, steps: int, batch_size: int, peak_rate: float, report_every: int, save_every: int, out: Path
+    ) -> None:
         """Train up to a step count, reporting the mean loss, and save on the way and at the end.
 
         Args:
@@ -206,7 +189,7 @@ class ParserTrainer:
         started, since = time.monotonic(), self.step
         total, count = 0.0, 0
         pad_id = self.processor.tokenizer.pad_token_id
-        stream = batches(self.encoder, self._seed, batch_size, pad_id, self.step)
+        stream = batches(self.encoder, self._seed, batch_size, pad_id, self.step, steps)
         while self.step < steps:
             rate = learning_rate(self.step, steps, peak_rate)
             total += self._train_step(next(stream), rate)
@@ -223,8 +206,7 @@ class ParserTrainer:
     def _train_step(self, batch: Batch, rate: float) -> float:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            logits = answer_logits(self.model, self.encoder.prefix_ids, batch)
+        logits = answer_logits(self.model, self.encoder.prefix_ids, batch)
         loss = nn.functional.cross_entropy(logits.float(), batch.input_ids[batch.is_answer])
         self._optimizer.zero_grad()
         loss.backward()
@@ -256,17 +238,17 @@ class ParserTrainer:
 
 
 def _tokenizer_texts(seed: int) -> Iterator[str]:
-    """Prompts and answers, and the chat's fixed text so often that its words become tokens."""
+    """Prompts and answers, and now and then the words of the chat format."""
     for index, sample in enumerate(itertools.islice(PromptGrammar(seed), _TOKENIZER_SAMPLES)):
         yield sample.prompt
         yield answer_text(sample.entities)
-        if index % 20 == 0:
-            yield f"system\n{INSTRUCTION}\nuser\nassistant\n"
+        if index % 100 == 0:
+            yield "system\nuser\nassistant\n"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `run`."""
-    parser.add_argument("--out", type=Path, default=CHECKPOINT_FOLDER, help="checkpoint folder (default: the package's)")
+    parser.add_argument("--out", type=Path, default=CHECKPOINT_FOLDER, help="checkpoint folder")
     parser.add_argument("--run-folder", type=Path, default=Path("runs/parser"), help="resumable state of the run")
     parser.add_argument("--steps", type=int, default=9000, help="total steps, earlier runs of the folder included")
     parser.add_argument("--batch-size", type=int, default=32)

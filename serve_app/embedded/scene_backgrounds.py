@@ -1,4 +1,4 @@
-"""Procedural backgrounds for synthetic scenes: flat, gradients, clouds of colour, landscapes, stripes, scribbles.
+"""Procedural backgrounds for synthetic scenes: flat, gradients, clouds of colour, landscapes, scribbles.
 
 Knows nothing of objects.
 """
@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-KINDS = ("flat", "vertical", "horizontal", "clouds", "hazy", "scribbles", "landscape", "stripes")
+KINDS = ("flat", "vertical", "horizontal", "clouds", "hazy", "scribbles", "landscape")
 MAX_GRAIN = 12.0
 """Largest standard deviation of the film grain, in levels of 0 to 255."""
 
@@ -21,8 +21,6 @@ def make_background(rng: np.random.Generator, size_hw: tuple[int, int]) -> npt.N
     kind = KINDS[rng.integers(len(KINDS))]
     if kind == "landscape":
         picture = _landscape(rng, size_hw)
-    elif kind == "stripes":
-        picture = _stripes(rng, size_hw)
     elif kind == "clouds":
         picture = _clouds(rng, size_hw)
     else:
@@ -69,18 +67,6 @@ def _landscape(rng: np.random.Generator, size_hw: tuple[int, int]) -> npt.NDArra
     horizon = (rng.uniform(0.3, 0.8) + swell) * height
     above = np.arange(height)[:, None] < horizon[None]
     return np.where(above[..., None], sky, ground)
-
-
-def _stripes(rng: np.random.Generator, size_hw: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """Parallel bands of two colours, of any direction; close colours look like wallpaper or planks."""
-    height, width = size_hw
-    angle, period = rng.uniform(0, np.pi), rng.uniform(0.04, 0.3) * max(size_hw)
-    first = _colour(rng)
-    second = first + (_colour(rng) - first) * np.float32(rng.uniform(0.1, 1.0))
-    rows = np.arange(height, dtype=np.float32)[:, None] * np.float32(np.sin(angle))
-    columns = np.arange(width, dtype=np.float32)[None] * np.float32(np.cos(angle))
-    in_first = (rows + columns) % period < period * rng.uniform(0.3, 0.7)
-    return np.where(in_first[..., None], first, second)
 
 
 def _scribble(rng: np.random.Generator, picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -57,7 +57,23 @@ LOOK_ALIKES: tuple[tuple[str, ...], ...] = (
     ("umbrella", "mushroom", "balloon", "hat", "guitar", "key"),
 )
 
+UNKNOWN_NOUNS = (
+    "person", "man", "woman", "child", "girl", "boy", "king", "robot", "dragon", "knight", "wizard", "astronaut", "fox",
+    "lion", "tiger", "bear", "wolf", "monkey", "snake", "frog", "owl", "parrot", "eagle", "shark", "whale", "spider",
+    "bee", "deer", "pig", "mouse", "table", "desk", "window", "door", "wall", "floor", "carpet", "curtain", "mirror",
+    "shelf", "vase", "pillow", "blanket", "kettle", "spoon", "plate", "bowl", "knife", "candle", "bench", "fence",
+    "bridge", "road", "street", "river", "lake", "sea", "beach", "mountain", "hill", "grass",
+    "meadow", "field", "sky", "cloud", "moon", "sun", "snow", "rock", "sand", "castle", "tower", "church", "city",
+    "village", "market", "rocket", "tractor", "helicopter", "scooter", "violin", "piano", "drum", "camera", "laptop",
+    "television", "radio", "glasses", "shoe", "dress", "jacket", "scarf", "ring", "sword", "lantern", "bucket", "rope",
+    "ladder", "box", "basket", "barrel", "statue", "fountain", "bread", "cheese", "egg", "lemon", "grapes",
+)  # fmt: skip
+"""Nouns that no sprite shows: to words it does not know the model must answer that nothing is there."""
+
 SYNONYM_RATE, NATURAL_COLOUR_RATE, PLURAL_RATE, QUALIFIER_RATE = 0.2, 0.15, 0.12, 0.06
+NEAR_MISS_RATE, UNKNOWN_RATE = 0.4, 0.15
+"""Parts of the absent concepts: those like something in the scene, and those the model has no picture of."""
+
 QUALIFIERS = ("a", "the", "small", "big", "large", "little")
 
 
@@ -72,8 +88,8 @@ class Query(NamedTuple):
     """A phrase, what it means, how it was chosen, and which objects of the scene it names.
 
     Attributes:
-        kind: "plain", "coloured" or "group" for a concept in the scene; "wrong colour", "look-alike" or "absent"
-            for one that is not.
+        kind: "plain", "coloured" or "group" for a concept in the scene; "wrong colour", "look-alike", "absent" or
+            "unknown word" for one that is not.
         objects: indices of the named objects, ascending; empty when the concept is absent.
     """
 
@@ -165,9 +181,9 @@ def _present_query(rng: np.random.Generator, concept: Concept, sprites: Sequence
 def _absent_candidate(rng: np.random.Generator, sprites: Sequence[Concept]) -> tuple[str, Concept]:
     """Propose a concept that may be absent; a scene's own objects suggest the hard ones."""
     draw = rng.random()
-    if sprites and draw < 0.6:
+    if sprites and draw < NEAR_MISS_RATE:
         seen = sprites[rng.integers(len(sprites))]
-        if seen.colour and draw < 0.3:
+        if seen.colour and draw < NEAR_MISS_RATE / 2:
             return "wrong colour", Concept(seen.base, COLOURS[rng.integers(len(COLOURS))])
         families = [family for family in LOOK_ALIKES if seen.base in family]
         if families:
@@ -175,4 +191,7 @@ def _absent_candidate(rng: np.random.Generator, sprites: Sequence[Concept]) -> t
             base = family[rng.integers(len(family))]
             colour = seen.colour if base in COLOURED_BASES and rng.random() < 0.5 else None
             return "look-alike", Concept(base, colour)
+    if draw > 1 - UNKNOWN_RATE:
+        colour = COLOURS[rng.integers(len(COLOURS))] if rng.random() < 0.3 else None
+        return "unknown word", Concept(UNKNOWN_NOUNS[rng.integers(len(UNKNOWN_NOUNS))], colour)
     return "absent", ALL_CONCEPTS[rng.integers(len(ALL_CONCEPTS))]

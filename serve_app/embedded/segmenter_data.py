@@ -33,8 +33,8 @@ class SceneBatch:
         attention_mask: (N, 16) int64, 1 where a token is real.
         boxes: xyxy in [0, 1] of the named objects, (N, K, 4) float32, zero beyond `counts`.
         counts: number of named objects, (N,) int64; 0 says that the concept is absent.
-        mask_rows: the phrases that are trained on masks too, (M,) int64.
-        masks: covered part of each cell for those phrases, (M, K, 48, 48) float32 in [0, 1].
+        masks: covered part of each grid cell, (M, K, 48, 48) float32 in [0, 1], for the phrases of the first
+            scenes only: M = `num_mask_scenes` * P.
     """
 
     pixels: torch.Tensor
@@ -42,7 +42,6 @@ class SceneBatch:
     attention_mask: torch.Tensor
     boxes: torch.Tensor
     counts: torch.Tensor
-    mask_rows: torch.Tensor
     masks: torch.Tensor
 
 
@@ -57,7 +56,7 @@ class SceneBatches(Dataset[SceneBatch]):
         seed: int,
         num_scenes: int,
         num_phrases: int,
-        num_mask_rows: int,
+        num_mask_scenes: int,
     ) -> None:
         """Choose the batch shape.
 
@@ -67,10 +66,10 @@ class SceneBatches(Dataset[SceneBatch]):
             seed: chooses the run's data.
             num_scenes: B.
             num_phrases: P; at least one of them names something that is absent.
-            num_mask_rows: M; phrases with objects come first, absent ones fill up.
+            num_mask_scenes: scenes whose masks are trained too; masks cost as much as all the rest and learn sooner.
         """
         self._sprites, self._tokenizer, self._seed = sprites, tokenizer, seed
-        self._num_scenes, self._num_phrases, self._num_mask_rows = num_scenes, num_phrases, num_mask_rows
+        self._num_scenes, self._num_phrases, self._num_mask_scenes = num_scenes, num_phrases, num_mask_scenes
 
     def __getitem__(self, index: int) -> SceneBatch:
         rng = np.random.default_rng([self._seed, index])
@@ -90,24 +89,17 @@ class SceneBatches(Dataset[SceneBatch]):
             return_tensors="pt",
         )
         boxes = [torch.from_numpy(_relative_boxes(scene)) for scene in scenes]
-        grids = [mask_grid(scene) for scene in scenes]
+        grids = [mask_grid(scene) for scene in scenes[: self._num_mask_scenes]]
         counts = torch.tensor([len(query.objects) for _, query in queries])
-        mask_rows = self._choose_mask_rows(rng, counts)
-        chosen = [queries[row] for row in mask_rows]
+        with_masks = queries[: self._num_mask_scenes * self._num_phrases]
         return SceneBatch(
             pixels=torch.stack([shrink(scene) for scene in scenes]),
             input_ids=tokens["input_ids"],
             attention_mask=tokens["attention_mask"],
             boxes=torch.stack([_pad(boxes[number][list(query.objects)]) for number, query in queries]),
             counts=counts,
-            mask_rows=mask_rows,
-            masks=torch.stack([_pad(grids[number][list(query.objects)]) for number, query in chosen]),
+            masks=torch.stack([_pad(grids[number][list(query.objects)]) for number, query in with_masks]),
         )
-
-    def _choose_mask_rows(self, rng: np.random.Generator, counts: torch.Tensor) -> torch.Tensor:
-        order = torch.from_numpy(rng.permutation(len(counts)))
-        absent_last = torch.sort((counts[order] == 0).to(torch.uint8), stable=True).indices
-        return order[absent_last][: self._num_mask_rows]
 
 
 def shrink(scene: Scene) -> torch.Tensor:

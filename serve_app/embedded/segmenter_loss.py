@@ -17,7 +17,7 @@ from serve_app.embedded.segmenter_data import SceneBatch
 
 @dataclass(frozen=True)
 class SegmenterOutput:
-    """What the detector says about N phrases: L decoder layers, Q queries; masks for M of the phrases.
+    """What the detector says about N phrases: L decoder layers, Q queries; masks for the first M phrases.
 
     Attributes:
         logits: query scores (L, N, Q).
@@ -123,16 +123,14 @@ def mask_loss(
     output: SegmenterOutput, batch: SceneBatch, matches: Matches, weights: LossWeights
 ) -> tuple[torch.Tensor, dict[str, float]]:
     """Compare the masks of the last layer's matched queries, and the semantic map as a dense side task."""
-    row_of_phrase = torch.full((len(batch.counts),), -1)
-    row_of_phrase[batch.mask_rows] = torch.arange(len(batch.mask_rows))
-    has_mask = (matches.layer == output.logits.shape[0] - 1) & (row_of_phrase[matches.phrase] >= 0)
-    rows = row_of_phrase[matches.phrase[has_mask]]
+    has_mask = (matches.layer == output.logits.shape[0] - 1) & (matches.phrase < len(batch.masks))
+    rows = matches.phrase[has_mask]
     got, wanted = output.mask_logits[rows, matches.query[has_mask]], batch.masks[rows, matches.target[has_mask]]
     num_masks = max(1, len(rows))
     bce = F.binary_cross_entropy_with_logits(got, wanted, reduction="none").mean((1, 2)).sum() / num_masks
     dice = dice_loss(got, wanted).sum() / num_masks
     union = batch.masks.amax(1)
-    filled = batch.counts[batch.mask_rows] > 0
+    filled = batch.counts[: len(batch.masks)] > 0
     # Objects cover a small part of the picture, hence the weight.
     semantic_bce = F.binary_cross_entropy_with_logits(output.semantic_logits, union, pos_weight=torch.tensor(3.0))
     semantic_dice = (dice_loss(output.semantic_logits, union) * filled).sum() / filled.sum().clamp(min=1)

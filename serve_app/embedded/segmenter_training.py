@@ -38,9 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--peak-rate", type=float, default=5e-4, help="largest learning rate")
     parser.add_argument("--warmup", type=int, default=150, help="steps until the rate is at its peak")
     parser.add_argument("--average-decay", type=float, default=0.998, help="of the averaged weights that are kept")
-    parser.add_argument("--scenes", type=int, default=16, help="scenes a step and replica")
+    parser.add_argument("--scenes", type=int, default=8, help="scenes a step and replica")
     parser.add_argument("--phrases", type=int, default=4, help="phrases a scene")
-    parser.add_argument("--mask-rows", type=int, default=24, help="phrases a step and replica that train the masks")
+    parser.add_argument("--mask-scenes", type=int, default=2, help="of those, the ones that train the masks too")
     parser.add_argument("--matched-weight", type=float, default=LossWeights.matched, help="focal weight of objects")
     parser.add_argument("--replicas", type=int, default=2, help="processes of one thread each; one a core is best")
     parser.add_argument("--font", type=Path, help="NotoColorEmoji.ttf; searched if not given")
@@ -71,7 +71,7 @@ def _run_replica(rank: int, args: argparse.Namespace, rendezvous: str) -> None:
         seed=args.seed,
         num_scenes=args.scenes,
         num_phrases=args.phrases,
-        num_mask_rows=args.mask_rows,
+        num_mask_scenes=args.mask_scenes,
     )
     training = SegmenterTraining(model, args)
     for line in training.train(batches):
@@ -166,19 +166,24 @@ def schedule(step: int, warmup: int, steps: int) -> float:
 
 
 def forward(model: Sam3Model, batch: SceneBatch) -> SegmenterOutput:
-    """Run the model as its own forward does, with each scene encoded once and masks for `batch.mask_rows` only."""
-    vision = model.vision_encoder(batch.pixels.float() / 127.5 - 1)
-    # The last level is the one that the stock forward drops.
-    levels, positions = vision.fpn_hidden_states[:-1], vision.fpn_position_encoding[:-1]
-    num_phrases = len(batch.counts) // len(batch.pixels)
+    """Run the model as its own forward does, but each scene is encoded once and only `batch.masks` get masks."""
+    num_phrases, num_masks = len(batch.counts) // len(batch.pixels), len(batch.masks)
+    patches = model.vision_encoder.backbone(batch.pixels.float() / 127.5 - 1).last_hidden_state
+    side = math.isqrt(patches.shape[1])
+    patches = patches.view(len(patches), side, side, -1).permute(0, 3, 1, 2)
+    neck = model.vision_encoder.neck
+    # The finer levels serve the masks alone, and the model never uses the coarsest.
+    *finer, detection, _coarsest = neck.fpn_layers
+    coarse = detection(patches)
+    position = neck.position_encoding(coarse.shape, coarse.device, coarse.dtype)
     text_mask = batch.attention_mask.bool()
     text = model.get_text_features(
         input_ids=batch.input_ids, attention_mask=batch.attention_mask, return_dict=True
     ).pooler_output
     encoded = model.detr_encoder(
-        vision_features=[levels[-1].repeat_interleave(num_phrases, 0)],
+        vision_features=[coarse.repeat_interleave(num_phrases, 0)],
         text_features=text,
-        vision_pos_embeds=[positions[-1].repeat_interleave(num_phrases, 0)],
+        vision_pos_embeds=[position.repeat_interleave(num_phrases, 0)],
         text_mask=text_mask,
     )
     decoded = model.detr_decoder(
@@ -193,13 +198,14 @@ def forward(model: Sam3Model, batch: SceneBatch) -> SegmenterOutput:
     logits = model.dot_product_scoring(
         decoder_hidden_states=hidden, text_features=encoded.text_features, text_mask=text_mask
     )
-    rows = batch.mask_rows
+    with_masks = patches[: num_masks // num_phrases]
+    levels = [layer(with_masks) for layer in finer] + [coarse[: num_masks // num_phrases]]
     masks = model.mask_decoder(
-        decoder_queries=hidden[-1][rows],
-        backbone_features=[level[rows // num_phrases] for level in levels],
-        encoder_hidden_states=encoded.last_hidden_state[rows],
-        prompt_features=text[rows],
-        prompt_mask=text_mask[rows],
+        decoder_queries=hidden[-1][:num_masks],
+        backbone_features=[level.repeat_interleave(num_phrases, 0) for level in levels],
+        encoder_hidden_states=encoded.last_hidden_state[:num_masks],
+        prompt_features=text[:num_masks],
+        prompt_mask=text_mask[:num_masks],
     )
     return SegmenterOutput(
         logits=logits.squeeze(-1).float(),

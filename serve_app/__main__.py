@@ -1,0 +1,9 @@
+"""`python -m serve_app` is `genseg`."""
+
+from __future__ import annotations
+
+import sys
+
+from serve_app.cli import main
+
+sys.exit(main())

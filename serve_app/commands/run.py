@@ -1,0 +1,226 @@
+"""`genseg run`: the job from the shell, on a graph of its own or on a running service."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from serve_app import images
+from serve_app.commands import pictures
+from serve_app.commands.options import CommandError, config_from
+from serve_app.commands.progress import Progress
+from serve_app.config import AppConfig
+from serve_app.errors import GensegError
+from serve_app.schemas import ImageInput, SegmentRequest
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.add_argument("-p", "--prompt", required=True, help="the image-generation prompt")
+    parser.add_argument("-c", "--contextual", nargs="+", action="extend", default=[], metavar="IMG")
+    parser.add_argument("-g", "--generated", metavar="IMG", help="the generated image")
+    parser.add_argument("-o", "--output", default="segmentation_output.json", metavar="OUT.json")
+    parser.add_argument("--config", metavar="FILE", help="configuration (YAML)")
+    parser.add_argument("--text-model", metavar="M", help="hub name, folder, or embedded")
+    parser.add_argument("--seg-model", metavar="M", help="hub name, folder, or embedded")
+    parser.add_argument("--dtype", choices=["auto", "float32", "bfloat16", "float16"], help="of both models")
+    parser.add_argument("--device", metavar="D", help="auto, cpu, cuda or cuda:N, for both models")
+    parser.add_argument("--threshold", type=fraction, metavar="T", help="lowest score of a listed object, 0 to 1")
+    parser.add_argument("--mask-threshold", type=fraction, metavar="T", help="lowest probability of a mask's pixel")
+    parser.add_argument("--save-viz", action="store_true", help="write an annotated picture of every image")
+    parser.add_argument("--viz-dir", metavar="DIR", help="where annotated pictures go (default: the configuration's)")
+    parser.add_argument("--compare", action="store_true", help="write one sheet with all images side by side")
+    parser.add_argument("--quiet", action="store_true", help="print only the JSON, on stdout")
+    parser.add_argument("--url", metavar="URL", help="use a running service instead of a graph of its own")
+    parser.add_argument("--token", metavar="TOKEN", help="bearer token for --url")
+
+
+def fraction(text: str) -> float:
+    """Read a number between 0 and 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+    if not 0.0 <= value <= 1.0:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do the job.
+
+    Raises:
+        GensegError, CommandError: one line for the user.
+    """
+    progress = Progress(args.quiet)
+    # Everything that can be wrong with the command line is found before Ray or a model starts.
+    if not args.contextual and args.generated is None:
+        raise CommandError("no image: give -c, -g or both", usage=True)
+    config = config_from(args)
+    request = read_request(args, config)
+    output = Path(args.output)
+    _check_output(output)
+    if args.url:
+        document = segment_by_url(args, request, progress)
+    else:
+        document = segment_locally(request, config, progress)
+    write_json(output, document)
+    if args.save_viz or args.compare or config.output.save_visualizations:
+        folder = Path(args.viz_dir or config.output.visualization_dir)
+        written = pictures.write_pictures(document, request, config, folder, compare=args.compare)
+        progress.say(f"wrote {len(written)} pictures to {folder}")
+    if args.quiet:
+        print(json.dumps(document, ensure_ascii=False, indent=2))
+    else:
+        progress.say(f"wrote {output}")
+        print(summary(document))
+    return 1 if any(image["error"] for image in document_images(document)) else 0
+
+
+def _check_output(output: Path) -> None:
+    if output.is_dir():
+        raise CommandError(f"-o {output}: is a folder")
+    if not output.resolve().parent.is_dir():
+        raise CommandError(f"-o {output}: there is no folder {output.resolve().parent}")
+
+
+def read_request(args: argparse.Namespace, config: AppConfig) -> SegmentRequest:
+    """Read every image and check its header; a wrong one is named before anything is started."""
+    contextual = [read_image(path, config) for path in args.contextual]
+    generated = None if args.generated is None else read_image(args.generated, config)
+    return SegmentRequest(
+        prompt=args.prompt,
+        contextual_images=contextual,
+        generated_image=generated,
+        threshold=args.threshold,
+        mask_threshold=args.mask_threshold,
+    )
+
+
+def read_image(path: str, config: AppConfig) -> ImageInput:
+    """Read one image file; a URL is left to the service.
+
+    Raises:
+        CommandError: it cannot be read, or is no image.
+    """
+    try:
+        image = ImageInput.from_file(path)
+        if isinstance(image.data, bytes):
+            images.read_header(image.data, config.limits)
+        return image
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror or error}") from None
+    except GensegError as error:
+        raise CommandError(f"{path}: {error.message}") from None
+
+
+def segment_locally(request: SegmentRequest, config: AppConfig, progress: Progress) -> dict[str, Any]:
+    """Start a graph, run the job, stop the graph."""
+    from serve_app.commands.local_graph import local_graph
+
+    with local_graph(config, progress) as handle:
+        started = time.monotonic()
+        events = handle.options(stream=True).segment_stream.remote(request)
+        document = follow(events, request, progress)
+        progress.say(f"done in {time.monotonic() - started:.2f} s; stopping")
+    return document
+
+
+def segment_by_url(args: argparse.Namespace, request: SegmentRequest, progress: Progress) -> dict[str, Any]:
+    """Run the job on a running service."""
+    from serve_app.client import Client
+    from serve_app.client.answers import EntitiesEvent, ImageEvent
+
+    with Client(args.url, token=args.token) as client:
+        done = 0
+        document: dict[str, Any] | None = None
+        stream = client.segment_stream(
+            request.prompt,
+            request.contextual_images,
+            request.generated_image,
+            **request.model_dump(include={"threshold", "mask_threshold"}, exclude_none=True),
+        )
+        for event in stream:
+            if isinstance(event, EntitiesEvent):
+                progress.say(f"entities: {', '.join(event.entities) or 'none'}")
+            elif isinstance(event, ImageEvent):
+                done += 1
+                progress.say(image_line(done, request, event.image.document.model_dump()))
+            else:
+                document = event.result.to_dict()
+    assert document is not None  # the stream ends with a result or raises
+    return document
+
+
+def follow(events: Iterator[dict[str, Any]], request: SegmentRequest, progress: Progress) -> dict[str, Any]:
+    """Say what each event tells; return the document of the last."""
+    done = 0
+    document: dict[str, Any] = {}
+    for event in events:
+        if event["event"] == "entities":
+            progress.say(f"entities: {', '.join(event['entities']) or 'none'}")
+        elif event["event"] == "image":
+            done += 1
+            progress.say(image_line(done, request, event["image"]))
+        elif event["event"] == "error":
+            raise CommandError(named(event["error"], request))
+        else:
+            document = event["result"]
+    return document
+
+
+def named(error: dict[str, Any], request: SegmentRequest) -> str:
+    """An error's line, with the file's name in the place of the field's."""
+    field, message = error["field"] or "", str(error["message"])
+    sources = {f"contextual_images[{index}]": image for index, image in enumerate(request.contextual_images)}
+    if request.generated_image is not None:
+        sources["generated_image"] = request.generated_image
+    source = sources.get(field)
+    return message.replace(field, source.name or source.url or field, 1) if source else message
+
+
+def image_line(done: int, request: SegmentRequest, image: dict[str, Any]) -> str:
+    """One finished image, for the progress."""
+    total = len(request.contextual_images) + (request.generated_image is not None)
+    if image["error"]:
+        return f"[{done}/{total}] {image['path']}: {image['error']['message']}"
+    return f"[{done}/{total}] {image['path']}: {len(image['objects'])} objects"
+
+
+def write_json(path: Path, document: dict[str, Any]) -> None:
+    """Write a document so that a reader never sees half of it."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+        partial.replace(path)
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror or error}") from None
+
+
+def document_images(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """The document's images, contextual ones first."""
+    return [*document["contextual_images"], *filter(None, [document["generated_image"]])]
+
+
+def summary(document: dict[str, Any]) -> str:
+    """A short table: how many of each entity in each image, with the best score."""
+    images_ = document_images(document)
+    entities = document["entities"]
+    rows = [["image", "size", *entities]]
+    for image in images_:
+        cells = [_cell(image, entity) for entity in entities]
+        rows.append([Path(image["path"]).name[:40], f"{image['width']}x{image['height']}", *cells])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join(lines)
+
+
+def _cell(image: dict[str, Any], entity: str) -> str:
+    if image["error"]:
+        return "failed"
+    scores = [item["score"] for item in image["objects"] if item["label"] == entity]
+    return f"{len(scores)} ({max(scores):.2f})" if scores else "-"

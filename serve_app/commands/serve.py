@@ -1,0 +1,136 @@
+"""`genseg serve`: what `serve run` does, with the configuration checked first."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import socket
+import time
+from contextlib import suppress
+from typing import Any
+
+from serve_app.commands.options import CommandError
+from serve_app.commands.progress import Progress
+from serve_app.config import AppConfig
+from serve_app.config_file import LoadedConfig, load_file
+
+DEFAULT_HOST = "127.0.0.1"
+DEFAULT_PORT = 8000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.add_argument("config", nargs="?", metavar="CONFIG", help="Serve config, or a file of our own schema")
+    parser.add_argument("--port", type=int, help=f"port (default: the file's, or {DEFAULT_PORT})")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until Ctrl-C.
+
+    Raises:
+        GensegError, CommandError: one line for the user.
+    """
+    progress = Progress()
+    loaded = load_file(args.config) if args.config else LoadedConfig(AppConfig(), None)
+    host, port = address(loaded, args.port)
+    check_port(host, port)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+    from ray import serve
+
+    joined = _join_or_start(progress)
+    try:
+        with progress.step("loading models"):
+            names = _deploy(loaded, host, port)
+        progress.say(f"serving on http://{host}:{port} (docs: http://{host}:{port}/docs); Ctrl-C stops")
+        while True:
+            time.sleep(1)
+    except KeyboardInterrupt:
+        progress.say("stopping")
+        return 0
+    finally:
+        with suppress(Exception):
+            if joined:
+                for name in names:
+                    serve.delete(name)
+            else:
+                serve.shutdown()
+        ray.shutdown()
+
+
+def address(loaded: LoadedConfig, port: int | None) -> tuple[str, int]:
+    """Host and port: the flag's, the file's, or the default."""
+    options = (loaded.serve or {}).get("http_options") or {}
+    return options.get("host", DEFAULT_HOST), port if port is not None else options.get("port", DEFAULT_PORT)
+
+
+def check_port(host: str, port: int) -> None:
+    """Find a busy port before anything is started.
+
+    Raises:
+        CommandError: it is taken, or may not be used.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OverflowError:
+            raise CommandError(f"port {port}: must be between 0 and 65535", usage=True) from None
+        except OSError as error:
+            reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
+            raise CommandError(f"port {port} on {host} {reason}; choose another with --port") from None
+
+
+def _join_or_start(progress: Progress) -> bool:
+    """Join a Ray cluster that runs on this machine or is named by RAY_ADDRESS; else start one.
+
+    Returns:
+        True if a cluster was joined: it stays when we go.
+    """
+    import logging
+
+    import ray
+
+    try:
+        context = ray.init(address="auto", namespace="serve", logging_level=logging.ERROR, log_to_driver=True)
+        progress.say(f"joined the Ray cluster at {context.address_info['address']}")
+        return True
+    except ConnectionError:
+        with progress.step("starting Ray"):
+            ray.init(address="local", namespace="serve", logging_level=logging.ERROR, include_dashboard=False)
+        return False
+
+
+def _deploy(loaded: LoadedConfig, host: str, port: int) -> list[str]:
+    """Deploy and wait until everything runs; returns the applications' names."""
+    from ray import serve
+
+    from serve_app.app import APP_NAME, bind
+    from serve_app.commands.local_graph import run_application
+
+    if loaded.serve is None:
+        serve.start(http_options={"host": host, "port": port})
+        run_application(bind(loaded.app), APP_NAME, route_prefix="/")
+        return [APP_NAME]
+    return _deploy_file(loaded.serve, host, port)
+
+
+def _deploy_file(document: dict[str, Any], host: str, port: int) -> list[str]:
+    # What `serve run FILE` does, in its own words (ray.serve.scripts.run): there is no public function for it.
+    from ray.serve._private import api
+    from ray.serve.schema import ServeDeploySchema
+
+    from serve_app.commands.local_graph import wait_until_running
+
+    schema = ServeDeploySchema.model_validate(document)
+    client = api.serve_start(
+        http_options={**schema.http_options.model_dump(), "host": host, "port": port},
+        proxy_location=schema.proxy_location,
+    )
+    client.deploy_apps(schema, _blocking=False)
+    names = [application.name for application in schema.applications]
+    for name in names:
+        wait_until_running(name)
+    return names

@@ -1,0 +1,176 @@
+"""Teacher forcing for the text part of a Qwen3-VL, made for training small ones on a CPU.
+
+Every sample starts with the same tokens (the chat with its constant instruction), so they are run once for the batch
+and every sample attends to their keys and values, with gradients. The arithmetic is that of the stock text model, with
+linear layers and attention scores in bfloat16 on demand; a test holds the logits equal to the stock forward's. Knows
+nothing of data, losses or saving.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import Qwen3VLForConditionalGeneration
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples of a step, padded on the right.
+
+    Args:
+        input_ids: (B, L) int64, what follows the shared prefix: the prompt, the rest of the chat, the answer.
+        is_answer: (B, L) bool, True on the answer's tokens and its end token, which the loss is taken on.
+    """
+
+    input_ids: Tensor
+    is_answer: Tensor
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """What the layers share: P prefix tokens, then B samples of L tokens, all in one row of T = P + B * L."""
+
+    prefix: int
+    rows: int
+    length: int
+    cos: Tensor
+    """(T, 1, D / 2), as both halves of a head share their angles."""
+    sin: Tensor
+    """(T, 1, D / 2)."""
+    prefix_mask: Tensor
+    """(P, P), minus infinity above the diagonal."""
+    own_mask: Tensor
+    """(L, L), minus infinity above the diagonal."""
+    dtype: torch.dtype
+
+
+def answer_logits(
+    model: Qwen3VLForConditionalGeneration, prefix_ids: Sequence[int], batch: Batch, dtype: torch.dtype = torch.bfloat16
+) -> Tensor:
+    """Predict the answers' tokens.
+
+    Args:
+        model: float32 weights; its vision part is not used.
+        prefix_ids: the tokens that every sample starts with.
+        batch: B samples.
+        dtype: of the linear layers and the attention scores; norms and the residual stream stay float32.
+
+    Returns:
+        (N, V) logits of the N answer tokens of the batch, row by row.
+    """
+    text_model = model.model.language_model
+    rows, length = batch.input_ids.shape
+    prefix = len(prefix_ids)
+    tokens = torch.cat((torch.tensor(prefix_ids), batch.input_ids.reshape(-1)))
+    positions = torch.cat((torch.arange(prefix), torch.arange(prefix, prefix + length).repeat(rows)))
+    hidden = nn.functional.embedding(tokens, text_model.embed_tokens.weight)
+    # Text has one position for all three axes of the rotary embedding.
+    cos, sin = text_model.rotary_emb(hidden[None], positions[None, None].expand(3, 1, -1))
+    half = cos.shape[-1] // 2
+    layout = _Layout(
+        prefix=prefix,
+        rows=rows,
+        length=length,
+        cos=cos[0, :, None, :half],
+        sin=sin[0, :, None, :half],
+        prefix_mask=_causal(prefix, dtype),
+        own_mask=_causal(length, dtype),
+        dtype=dtype,
+    )
+    for layer in text_model.layers:
+        normed = _rms(hidden, layer.input_layernorm).to(dtype)
+        hidden = hidden + _linear(_attend(normed, layer.self_attn, layout), layer.self_attn.o_proj)
+        normed = _rms(hidden, layer.post_attention_layernorm).to(dtype)
+        gated = nn.functional.silu(_linear(normed, layer.mlp.gate_proj)) * _linear(normed, layer.mlp.up_proj)
+        hidden = hidden + _linear(gated, layer.mlp.down_proj)
+    before_answers = hidden[prefix:].view(rows, length, -1)[:, :-1][batch.is_answer[:, 1:]]
+    return _linear(_rms(before_answers, text_model.norm).to(dtype), model.lm_head)
+
+
+def _causal(size: int, dtype: torch.dtype) -> Tensor:
+    return torch.full((size, size), float("-inf"), dtype=dtype).triu(1)
+
+
+def _linear(values: Tensor, layer: nn.Linear) -> Tensor:
+    return values @ layer.weight.to(values.dtype).t()
+
+
+class _RootMeanSquareNorm(torch.autograd.Function):
+    """The stock RMSNorm with a backward of few passes over memory, which is what a step's time goes into on a CPU."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+        """Normalize the last axis in float32."""
+        values = values.float()
+        inverse = torch.linalg.vector_norm(values, dim=-1, keepdim=True)
+        inverse = inverse.square_().div_(values.shape[-1]).add_(epsilon).rsqrt_()
+        normed = values * inverse
+        ctx.save_for_backward(normed, inverse, weight)
+        return normed * weight
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+        """Return the gradients of values and weight."""
+        normed, inverse, weight = ctx.saved_tensors
+        product = gradient * normed
+        weight_gradient = product.flatten(0, -2).sum(0)
+        along = (product @ weight).div_(normed.shape[-1]).unsqueeze(-1)
+        return (gradient * weight).addcmul_(normed, along, value=-1).mul_(inverse), weight_gradient, None
+
+
+def _rms(values: Tensor, norm: nn.Module) -> Tensor:
+    normed: Tensor = _RootMeanSquareNorm.apply(values, norm.weight, norm.variance_epsilon)
+    return normed
+
+
+def _rotate(values: Tensor, layout: _Layout) -> Tensor:
+    first, second = values.chunk(2, dim=-1)
+    return torch.cat((first * layout.cos - second * layout.sin, second * layout.cos + first * layout.sin), dim=-1)
+
+
+def _attend(normed: Tensor, attention: nn.Module, layout: _Layout) -> Tensor:
+    """Causal attention of the prefix to itself, and of every sample to the prefix and to itself.
+
+    Args:
+        normed: (T, C).
+        attention: the stock module, with K key heads of width D and G query heads for each.
+        layout: of the T tokens.
+
+    Returns:
+        (T, K * G * D).
+    """
+    prefix, rows, length, dtype = layout.prefix, layout.rows, layout.length, layout.dtype
+    total, width = normed.shape[0], attention.head_dim
+    query = _linear(normed, attention.q_proj).view(total, -1, width)
+    key = _linear(normed, attention.k_proj).view(total, -1, width)
+    value = _linear(normed, attention.v_proj).view(total, -1, width)
+    query = (_rotate(_rms(query, attention.q_norm), layout) * attention.scaling).to(dtype)
+    key = _rotate(_rms(key, attention.k_norm), layout).to(dtype)
+    heads = key.shape[1]
+    groups = query.shape[1] // heads
+    shared_key, shared_value = key[:prefix].transpose(0, 1), value[:prefix].transpose(0, 1)  # (K, P, D)
+
+    # 1. The prefix.
+    prefix_query = query[:prefix].view(prefix, heads, groups, width).permute(1, 2, 0, 3).reshape(heads, -1, width)
+    scores = (prefix_query @ shared_key.transpose(1, 2)).view(heads, groups, prefix, prefix) + layout.prefix_mask
+    prefix_out = scores.softmax(-1).view(heads, groups * prefix, prefix) @ shared_value
+    prefix_out = prefix_out.view(heads, groups, prefix, width).permute(2, 0, 1, 3).reshape(prefix, -1)
+
+    # 2. The samples: one softmax over the prefix's keys and their own.
+    own_query = query[prefix:].view(rows, length, heads, groups, width).permute(2, 0, 3, 1, 4)
+    own_query = own_query.reshape(heads, rows * groups * length, width)
+    own_key = key[prefix:].view(rows, length, heads, width).permute(2, 0, 3, 1).reshape(heads * rows, width, length)
+    own_value = value[prefix:].view(rows, length, heads, width).permute(2, 0, 1, 3).reshape(heads * rows, length, width)
+    to_prefix = (own_query @ shared_key.transpose(1, 2)).view(heads, rows, groups * length, prefix)
+    to_own = own_query.view(heads * rows, groups * length, width) @ own_key
+    to_own = (to_own.view(heads, rows, groups, length, length) + layout.own_mask).view(heads, rows, -1, length)
+    weights = torch.cat((to_prefix, to_own), dim=-1).softmax(-1)
+    prefix_weights, own_weights = weights.split((prefix, length), dim=-1)
+    out = (prefix_weights.reshape(heads, -1, prefix) @ shared_value).view(heads * rows, groups * length, width)
+    out = out + own_weights.reshape(heads * rows, groups * length, length) @ own_value
+    out = out.view(heads, rows, groups, length, width).permute(1, 3, 0, 2, 4).reshape(rows * length, -1)
+    return torch.cat((prefix_out, out))

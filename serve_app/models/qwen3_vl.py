@@ -1,0 +1,280 @@
+"""EntityParser: prompts in, the language model's raw replies out. A string face over Qwen3-VL, text only.
+
+Decodes greedily, in left-padded batches, on top of a key-value cache of the constant instruction, and stops each reply
+at its array's end. In float32 the replies are those of plain greedy decoding of one chat at a time, up to that end; in
+half precision a near-tie between two tokens may fall the other way, as it may between any two batch sizes.
+
+Knows no Ray, no wire format and no cache of prompts; what a reply means is `entities`' business. Not thread-safe by
+design: the model keeps state during a generate, so one thread at a time may call it.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import re
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from transformers import (
+    AutoProcessor,
+    DynamicCache,
+    GenerationConfig,
+    LogitsProcessorList,
+    PreTrainedTokenizerBase,
+    Qwen3VLForConditionalGeneration,
+    Qwen3VLProcessor,
+    StoppingCriteriaList,
+)
+from transformers.utils import is_flash_attn_2_available
+
+from serve_app.config import DeviceConfig, TextParserModel
+from serve_app.entities import INSTRUCTION, chat_messages
+from serve_app.errors import CheckpointError, DeviceOutOfMemory, GensegError, InvalidRequest
+from serve_app.models import checkpoints
+from serve_app.models.array_decoding import ArrayEnd, ArrayGrammar, closing_tokens
+from serve_app.models.memory import halve_when_full
+
+logger = logging.getLogger(__name__)
+
+PROBES = ("a", "B", "1", " c", "\n", "(", "é", "狗")
+"""Prompts with different first characters: the tokens that all their chats begin with depend on no prompt."""
+
+Decode = Callable[[Sequence[list[int]]], list[str]]
+
+
+class EntityParser:
+    """A loaded Qwen3-VL, without its vision tower.
+
+    Args:
+        model: in eval mode, on its device. Its vision tower is dropped and its generation settings made greedy.
+        processor: the checkpoint's own, with its chat template.
+        max_new_tokens: longest reply.
+        constrained: allow nothing but a JSON array of strings (needs xgrammar).
+        decode: the device work, chats as token ids in and one reply per chat out; None means this model's.
+
+    Raises:
+        ConfigError: `constrained` without xgrammar.
+    """
+
+    def __init__(
+        self,
+        model: Qwen3VLForConditionalGeneration,
+        processor: Qwen3VLProcessor,
+        *,
+        max_new_tokens: int = 256,
+        constrained: bool = False,
+        decode: Decode | None = None,
+    ) -> None:
+        model.model.visual = None  # text only: 1.15 GB less on the 8B model
+        self._model = model
+        self._processor = processor
+        self._tokenizer: PreTrainedTokenizerBase = processor.tokenizer
+        self._max_new_tokens = max_new_tokens
+        self._positions = int(model.config.text_config.max_position_embeddings)
+        self._greedy = model.generation_config = greedy_config(model.generation_config, self._tokenizer, max_new_tokens)
+        self._closing = closing_tokens(self._tokenizer)
+        self._special = re.compile("|".join(map(re.escape, self._tokenizer.get_added_vocab())) or r"(?!)")
+        self._grammar = self._build_grammar() if constrained else None
+        self._decode = decode or self._decode_on_device
+        self._prefix = self._common_tokens()
+        self._prefix_cache: DynamicCache | None = None if decode else self._encode_prefix()
+
+    @classmethod
+    def load(cls, config: TextParserModel, device: DeviceConfig) -> EntityParser:
+        """Load the configured checkpoint onto its device.
+
+        Args:
+            config: which checkpoint, in which dtype, on which device, and the longest reply.
+            device: which GPU `auto` and `cuda` mean, and whether FlashAttention 2 is wanted.
+
+        Raises:
+            CheckpointError: missing, gated, incomplete, damaged, or the device is not there.
+            ConfigError: constrained decoding without xgrammar.
+        """
+        with checkpoints.explain(config.model_name):
+            path = checkpoints.resolve(config.model_name, "parser")
+            place = checkpoints.resolve_device(config.device_map, device.cuda_device)
+            checkpoints.cap_memory(place, config.gpu_memory_fraction)
+            dtype = checkpoints.resolve_dtype(config.dtype, place)
+            model, report = Qwen3VLForConditionalGeneration.from_pretrained(
+                path,
+                dtype=dtype,
+                device_map={"": str(place)},
+                attn_implementation=choose_attention(device.use_flash_attention, place, dtype),
+                output_loading_info=True,
+            )
+            checkpoints.check_complete(config.model_name, report["missing_keys"], report["mismatched_keys"])
+            processor = AutoProcessor.from_pretrained(path)
+            check_text(config.model_name, processor)
+        return cls(
+            model.eval(),
+            processor,
+            max_new_tokens=config.max_new_tokens,
+            constrained=config.constrained_decoding,
+        )
+
+    def generate(self, prompts: Sequence[str]) -> list[str]:
+        """Let the model answer each prompt.
+
+        Args:
+            prompts: image-generation prompts, at most as many as one batch shall hold; may be empty.
+
+        Returns:
+            One raw reply per prompt, in order, without special tokens.
+
+        Raises:
+            InvalidRequest: a prompt has more tokens than the model reads.
+            DeviceOutOfMemory: a prompt does not fit into the device's memory, even alone.
+        """
+        replies: list[str] = []
+        for reply in self.generate_each(prompts):
+            if isinstance(reply, GensegError):
+                raise reply
+            replies.append(reply)
+        return replies
+
+    def generate_each(self, prompts: Sequence[str]) -> list[str | InvalidRequest | DeviceOutOfMemory]:
+        """Like `generate`, but a prompt that fails leaves the others alone: its error stands in its place."""
+        chats = [self._tokens_or_error(prompt) for prompt in prompts]
+        rows = [chat for chat in chats if isinstance(chat, list)]
+        outcomes = halve_when_full(self._decode, rows, "prompt")
+        replies = iter(outcomes)
+        return [next(replies) if isinstance(chat, list) else chat for chat in chats]
+
+    def encode(self, prompt: str) -> list[int]:
+        """Return the token ids of a prompt's whole chat, up to where the reply begins.
+
+        Text that spells one of the tokenizer's special tokens is blanked: a prompt cannot open or close a turn.
+        """
+        plain = self._special.sub(" ", prompt)
+        encoded = self._processor.apply_chat_template(
+            [chat_messages(plain)], add_generation_prompt=True, tokenize=True, return_dict=True
+        )
+        tokens: list[int] = list(encoded["input_ids"][0])
+        return tokens
+
+    def _tokens_or_error(self, prompt: str) -> list[int] | InvalidRequest:
+        tokens = self.encode(prompt)
+        longest = self._positions - self._max_new_tokens
+        if len(tokens) > longest:
+            return InvalidRequest(
+                f"prompt: {len(tokens)} tokens with the instruction, but the text model reads at most {longest}",
+                "prompt",
+            )
+        return tokens
+
+    @torch.inference_mode()
+    def _decode_on_device(self, chats: Sequence[list[int]]) -> list[str]:
+        """Decode one batch of chats; raises torch.OutOfMemoryError where it does not fit."""
+        # 1. What all chats share with the instruction's cache; a prompt may merge with its last token.
+        shared = min(shared_length(self._prefix, chat) for chat in chats)
+        # 2. The rest of each chat, left-padded after the shared part.
+        input_ids, mask = pad_between(chats, shared, int(self._greedy.pad_token_id))
+        width = input_ids.shape[1]
+        # 3. Greedy decoding. The model remembers the position offsets of its last call: forget them.
+        self._model.model.rope_deltas = None
+        stop = [] if self._grammar else [ArrayEnd(self._tokenizer, self._closing, width)]
+        output = self._model.generate(
+            input_ids=input_ids.to(self._model.device),
+            attention_mask=mask.to(self._model.device),
+            past_key_values=self._cache_for(len(chats), shared),
+            generation_config=self._greedy,
+            stopping_criteria=StoppingCriteriaList(stop),
+            # After the array the grammar itself allows only the end, so it needs no other stop.
+            logits_processor=LogitsProcessorList([self._grammar.processor()] if self._grammar else []),
+        )
+        replies: list[str] = self._tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)
+        return replies
+
+    def _common_tokens(self) -> list[int]:
+        """Return the tokens that every chat begins with: template and instruction up to the prompt."""
+        first, *others = (self.encode(probe) for probe in PROBES)
+        return first[: min(shared_length(first, other) for other in others)]
+
+    @torch.inference_mode()
+    def _encode_prefix(self) -> DynamicCache:
+        cache = DynamicCache(config=self._model.config.text_config)
+        ids = torch.tensor([self._prefix], device=self._model.device)
+        self._model.model.rope_deltas = None
+        self._model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        return cache
+
+    def _cache_for(self, rows: int, length: int) -> DynamicCache | None:
+        """Return a copy of the instruction's cache for a batch: decoding appends to it in place."""
+        if self._prefix_cache is None or length == 0:
+            return None
+        cache = copy.deepcopy(self._prefix_cache)
+        if length < len(self._prefix):
+            cache.crop(length - len(self._prefix))  # a negative length: how many tokens to forget
+        cache.batch_repeat_interleave(rows)
+        return cache
+
+    def _build_grammar(self) -> ArrayGrammar:
+        end = self._greedy.eos_token_id
+        stop_tokens = end if isinstance(end, list) else [end]
+        return ArrayGrammar(self._tokenizer, int(self._model.config.text_config.vocab_size), stop_tokens)
+
+
+def check_text(model_name: str, processor: Qwen3VLProcessor) -> None:
+    """Refuse a checkpoint whose tokenizer or template loses text: where one is missing the library makes an empty one.
+
+    Raises:
+        CheckpointError: the chat does not hold the instruction and the prompt, or its tokens do not spell it.
+    """
+    chat = processor.apply_chat_template([chat_messages("A dog")], add_generation_prompt=True, tokenize=False)[0]
+    spelled = processor.tokenizer.decode(processor.tokenizer.encode(chat))
+    # A tokenizer may fold case and white space; it may not lose words.
+    if INSTRUCTION not in chat or "A dog" not in chat or spelled.casefold().split() != chat.casefold().split():
+        raise CheckpointError(
+            f"model {model_name}: its tokenizer or chat template is missing or damaged; is the download complete?"
+        )
+
+
+def greedy_config(
+    published: GenerationConfig, tokenizer: PreTrainedTokenizerBase, max_new_tokens: int
+) -> GenerationConfig:
+    """Make a checkpoint's generation settings greedy; what it says of stop tokens and penalties stays."""
+    config = copy.deepcopy(published)
+    config.update(do_sample=False, temperature=None, top_p=None, top_k=None, num_beams=1, max_length=None)
+    config.max_new_tokens = max_new_tokens
+    if config.eos_token_id is None:
+        config.eos_token_id = tokenizer.eos_token_id
+    if config.pad_token_id is None:
+        config.pad_token_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    return config
+
+
+def choose_attention(flash: bool, device: torch.device, dtype: torch.dtype) -> str:
+    """Choose the attention: FlashAttention 2 where it is wanted, installed, and on a GPU in half precision."""
+    if not flash:
+        return "sdpa"
+    if device.type == "cuda" and dtype != torch.float32 and is_flash_attn_2_available():
+        return "flash_attention_2"
+    logger.warning("use_flash_attention: needs flash-attn, a GPU and half precision; using sdpa for the text parser")
+    return "sdpa"
+
+
+def shared_length(left: Sequence[int], right: Sequence[int]) -> int:
+    """Count the leading tokens that two chats share."""
+    pairs = zip(left, right, strict=False)
+    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(left), len(right)))
+
+
+def pad_between(chats: Sequence[list[int]], shared: int, pad_token: int) -> tuple[Tensor, Tensor]:
+    """Pad chats to one width, between their shared beginning and the rest.
+
+    Args:
+        chats: token ids, at least one chat; each longer than `shared`.
+        shared: leading tokens that all chats have in common and a cache holds.
+        pad_token: id that fills the gap.
+
+    Returns:
+        Token ids and attention mask, both (chats, width) int64; the mask is 0 in the gap.
+    """
+    width = max(len(chat) for chat in chats)
+    gaps = [width - len(chat) for chat in chats]
+    ids = [chat[:shared] + [pad_token] * gap + chat[shared:] for chat, gap in zip(chats, gaps, strict=True)]
+    mask = [[1] * shared + [0] * gap + [1] * (width - gap - shared) for gap in gaps]
+    return torch.tensor(ids), torch.tensor(mask)

@@ -1,0 +1,129 @@
+"""The parser: a plain greedy `generate` per prompt against ours, in one run, with the same replies.
+
+    python tests/benchmarks/bench_parser.py
+
+prints a table and, last, one line of JSON. The plain side is the libraries' documented use: one chat, one generate.
+Ours shares the instruction's cache, stops at the array's end and decodes in batches. Two models: the embedded one, and
+a random one whose tokenizer spends as many tokens on the instruction as real ones do (the embedded one spends 13).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from transformers import AutoProcessor, Qwen3VLForConditionalGeneration
+
+from serve_app.entities import chat_messages
+from serve_app.models import checkpoints
+from serve_app.models.qwen3_vl import EntityParser
+
+Result = TypeVar("Result")
+
+BATCH = 8
+REPEATS = 3
+EMBEDDED_TOKENS, RANDOM_TOKENS = 128, 32
+PROMPTS = (
+    "A dog sitting on a red sofa in a garden, golden hour",
+    "Two cats and a blue umbrella next to a wooden bench, soft light, highly detailed",
+    "an astronaut riding a horse on mars, cinematic mood",
+    "A bowl of apples",
+    "Photo of a small white house, a tall tree and a rusty car near a lake, wide angle",
+    "An old wooden table with a glass vase, a book and three candles, dramatic lighting",
+    "a golden crown on a pillow",
+    "A fox, an owl and a rabbit in a forest at night, watercolor style, moody atmosphere, 8k",
+)
+
+
+def best_of(work: Callable[[], Result]) -> tuple[float, Result]:
+    """Run some work several times: its shortest time in seconds, and its result."""
+    times = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        result = work()
+        times.append(time.perf_counter() - start)
+    return min(times), result
+
+
+@torch.inference_mode()
+def plain_reply(model: Qwen3VLForConditionalGeneration, processor: Any, prompt: str, max_new_tokens: int) -> str:
+    """Answer one prompt the documented way."""
+    inputs = processor.apply_chat_template(
+        chat_messages(prompt), add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+    )
+    output = model.generate(**inputs, do_sample=False, max_new_tokens=max_new_tokens)
+    reply: str = processor.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    return reply
+
+
+def random_model() -> tuple[Qwen3VLForConditionalGeneration, Any]:
+    """Build a model of 8 layers, 512 wide, on a byte-level tokenizer to which the instruction is 200 tokens."""
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+    from tests.models.small_parser import make_model, make_processor
+
+    processor = make_processor()
+    config = make_model(processor, seed=0, max_positions=1024, spread=0.05).config
+    config.text_config.update({"hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 8, "head_dim": 64})
+    config.text_config.update({"num_attention_heads": 8, "num_key_value_heads": 2})
+    config.text_config.rope_parameters = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [16, 8, 8]}
+    config.vision_config.out_hidden_size = 512
+    torch.manual_seed(0)
+    model = Qwen3VLForConditionalGeneration(config).eval()
+    model.generation_config.update(eos_token_id=2, pad_token_id=0)
+    return model, processor
+
+
+def compare(name: str, model: Qwen3VLForConditionalGeneration, processor: Any, tokens: int) -> list[dict[str, Any]]:
+    """Time both sides on the same model and prompts, ours one prompt at a time and in a batch."""
+    plain_reply(model, processor, PROMPTS[0], 4)  # warm-up
+    reference_s, expected = best_of(lambda: [plain_reply(model, processor, prompt, tokens) for prompt in PROMPTS])
+    parser = EntityParser(model, processor, max_new_tokens=tokens)
+    parser.generate(PROMPTS[:1])
+    rows = []
+    for what, size in (("one by one", 1), (f"batches of {BATCH}", BATCH)):
+        groups = [PROMPTS[start : start + size] for start in range(0, len(PROMPTS), size)]
+        ours_s, replies = best_of(lambda groups=groups: [reply for group in groups for reply in parser.generate(group)])
+        for plain, ours in zip(expected, replies, strict=True):
+            if not ours or not plain.startswith(ours):
+                raise SystemExit(f"{name}, {what}: {ours!r} is not how the plain reply begins: {plain!r}")
+        rows.append(
+            {
+                "what": f"parser, {name}, {len(PROMPTS)} prompts {what}",
+                "reference_s": reference_s,
+                "ours_s": ours_s,
+                "ratio": reference_s / ours_s,
+            }
+        )
+    return rows
+
+
+def run() -> list[dict[str, Any]]:
+    """Measure everything, in float32 on the CPU.
+
+    Returns:
+        Rows of what, reference_s, ours_s and ratio.
+    """
+    path = checkpoints.resolve("embedded", "parser")
+    model = Qwen3VLForConditionalGeneration.from_pretrained(path, dtype=torch.float32).eval()
+    return [
+        *compare("embedded model", model, AutoProcessor.from_pretrained(path), EMBEDDED_TOKENS),
+        *compare("200-token instruction", *random_model(), RANDOM_TOKENS),
+    ]
+
+
+def main() -> None:
+    """Print the table, then the JSON."""
+    rows = run()
+    print(f"{'what':<66}{'plain ms':>10}{'ours ms':>10}{'ratio':>8}")
+    for row in rows:
+        print(f"{row['what']:<66}{1000 * row['reference_s']:>10.0f}{1000 * row['ours_s']:>10.0f}{row['ratio']:>7.1f}x")
+    print(json.dumps(rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,290 @@
+"""The files in cluster/: valid by the published schemas that packages bring, and in step with configs/ and the code."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import ray
+import yaml
+from jsonschema import Draft7Validator
+
+from serve_app import cli
+from serve_app.config_file import load_file
+
+ROOT = Path(__file__).parent.parent
+CLUSTER = ROOT / "cluster"
+RAY_SERVICE = CLUSTER / "kuberay" / "rayservice.yaml"
+RAY_JOB = CLUSTER / "kuberay" / "rayjob.yaml"
+YAML_FILES = sorted(CLUSTER.rglob("*.y*ml"))
+
+
+@pytest.fixture(scope="module")
+def generate() -> Iterator[ModuleType]:
+    yield from script(CLUSTER / "generate.py")
+
+
+@pytest.fixture(scope="module")
+def sizing() -> Iterator[ModuleType]:
+    yield from script(ROOT / "tests" / "benchmarks" / "sizing.py")
+
+
+def script(path: Path) -> Iterator[ModuleType]:
+    """Import a script by its path, and leave nothing of it behind."""
+    before, name = list(sys.path), f"script_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    yield module
+    sys.path[:] = before
+    del sys.modules[name]
+
+
+def documents(path: Path) -> list[dict[str, Any]]:
+    return [document for document in yaml.safe_load_all(path.read_text()) if document]
+
+
+def cluster_of(path: Path) -> dict[str, Any]:
+    (document,) = documents(path)
+    spec = document["spec"]
+    return dict(spec.get("rayClusterConfig") or spec["rayClusterSpec"])
+
+
+def pod_templates(path: Path) -> list[dict[str, Any]]:
+    cluster = cluster_of(path)
+    return [cluster["headGroupSpec"]["template"], *(group["template"] for group in cluster["workerGroupSpecs"])]
+
+
+def largest_replicas(config: Path) -> dict[str, dict[str, Any]]:
+    (application,) = yaml.safe_load(config.read_text())["applications"]
+    return {deployment["name"]: deployment for deployment in application["deployments"]}
+
+
+def core_resources() -> list[Any]:
+    """Every Kubernetes resource that is not a custom one, and every pod of the Ray resources as a Pod."""
+    found = []
+    for path in YAML_FILES:
+        for document in documents(path):
+            version = str(document.get("apiVersion", ""))
+            if document.get("kind") and version.split("/")[0] in {"v1", "batch", "networking.k8s.io"}:
+                found.append(
+                    pytest.param(document, id=f"{path.name}-{document['kind']}-{document['metadata']['name']}")
+                )
+    for path in (RAY_SERVICE, RAY_JOB):
+        for index, template in enumerate(pod_templates(path)):
+            pod = {"apiVersion": "v1", "kind": "Pod", **template, "metadata": {"name": "pod", **template["metadata"]}}
+            found.append(pytest.param(pod, id=f"{path.name}-pod-{index}"))
+    return found
+
+
+@pytest.mark.parametrize("path", YAML_FILES, ids=lambda path: path.name)
+def test_every_file_is_yaml(path: Path) -> None:
+    assert documents(path)
+
+
+@pytest.mark.parametrize("resource", core_resources())
+def test_resources_fit_the_kubernetes_schema(resource: dict[str, Any]) -> None:
+    kubernetes_validate = pytest.importorskip("kubernetes_validate", reason="extra `cluster` is not installed")
+    kubernetes_validate.validate(resource, kubernetes_validate.latest_version(), strict=True)
+
+
+def test_launcher_file_fits_ray_s_schema() -> None:
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    config = yaml.safe_load((CLUSTER / "vm" / "aws.yaml").read_text())
+    schema = json.loads((Path(ray.__file__).parent / "autoscaler" / "ray-schema.json").read_text())
+    assert [error.message for error in Draft7Validator(schema).iter_errors(config)] == []
+    validate_config(prepare_config(config))
+
+
+def test_generated_files_are_up_to_date(generate: ModuleType) -> None:
+    assert generate.stale(ROOT) == []
+
+
+def test_serve_config_of_the_service_is_the_file_in_configs(tmp_path: Path) -> None:
+    (document,) = documents(RAY_SERVICE)
+    inner = tmp_path / "serve.yaml"
+    inner.write_text(document["spec"]["serveConfigV2"])
+    assert yaml.safe_load(inner.read_text()) == yaml.safe_load((ROOT / "configs" / "multi-gpu.yaml").read_text())
+    assert load_file(inner) == load_file(ROOT / "configs" / "multi-gpu.yaml")
+
+
+def test_with_serve_config_replaces_only_what_is_between_the_markers(generate: ModuleType) -> None:
+    manifest = "spec:\n  # BEGIN generated: why\n  serveConfigV2: old\n  # END generated\n  after: 1\n"
+    text = generate.with_serve_config(manifest, "a: 1\n\n# note\n")
+    assert yaml.safe_load(text) == {"spec": {"serveConfigV2": "a: 1\n\n# note\n", "after": 1}}
+    assert generate.with_serve_config(text, "a: 1\n\n# note\n") == text
+    with pytest.raises(ValueError, match="BEGIN"):
+        generate.with_serve_config("spec: {}\n", "a: 1\n")
+
+
+def test_check_fails_on_a_stale_file(generate: ModuleType, tmp_path: Path) -> None:
+    for path in (*generate.SERVE_CONFIGS, *generate.SERVE_CONFIGS.values(), generate.DASHBOARD):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text((ROOT / path).read_text())
+    assert generate.stale(tmp_path) == []
+    config = tmp_path / "configs" / "multi-gpu.yaml"
+    config.write_text(config.read_text().replace("threshold: 0.5", "threshold: 0.4"))
+    assert generate.stale(tmp_path) == [Path("cluster/kuberay/rayservice.yaml")]
+
+
+def test_sizing_tables_are_up_to_date(sizing: ModuleType) -> None:
+    assert sizing.main(["--check"]) == 0
+
+
+def test_sizing_counts_the_published_gains_over_the_plain_loop(sizing: ModuleType) -> None:
+    for phrases, gain in ((5, 3.9), (10, 6.2), (15, 7.6)):
+        vision, head = sizing.gflop(sizing.Request(1, phrases, present=1.0))
+        ratio = sizing.loop_gflop(sizing.Request(1, phrases)) / (vision + head - phrases * sizing.TEXT_GFLOP)
+        assert ratio == pytest.approx(gain, rel=0.03)  # the text encoder's part is cached there
+
+
+def test_sizing_counts_the_largest_fleet_of_the_config(sizing: ModuleType) -> None:
+    deployments = largest_replicas(ROOT / "configs" / "multi-gpu.yaml")
+    names = ("SegmenterDeployment", "ParserDeployment")
+    assert tuple(deployments[name]["autoscaling_config"]["max_replicas"] for name in names) == sizing.FLEET
+
+
+def test_sizing_costs_more_for_more_work(sizing: ModuleType) -> None:
+    for gpu in sizing.GPUS:
+        for few, many in ((sizing.Request(1, 4), sizing.Request(2, 4)), (sizing.Request(1, 4), sizing.Request(1, 8))):
+            assert sizing.request_s(few, gpu, sizing.HOPEFUL) < sizing.request_s(many, gpu, sizing.HOPEFUL)
+        assert sizing.request_s(sizing.TYPICAL, gpu, sizing.HOPEFUL) < sizing.request_s(
+            sizing.TYPICAL, gpu, sizing.CAUTIOUS
+        )
+
+
+def test_dashboard_shows_every_metric_of_the_service_and_no_other() -> None:
+    text = (CLUSTER / "monitoring" / "dashboard.json").read_text()
+    shown = {re.sub(r"_(bucket|sum|count)$", "", name) for name in re.findall(r"ray_(genseg_\w+)", text)}
+    source = (ROOT / "serve_app" / "metrics.py").read_text()
+    assert shown == set(re.findall(r'"(genseg_\w+)"', source))
+
+
+def test_alerts_use_metrics_of_the_service() -> None:
+    text = (CLUSTER / "monitoring" / "alerts.yml").read_text()
+    used = {re.sub(r"_bucket$", "", name) for name in re.findall(r"ray_(genseg_\w+)", text)}
+    source = (ROOT / "serve_app" / "metrics.py").read_text()
+    assert used
+    assert used <= set(re.findall(r'"(genseg_\w+)"', source))
+
+
+@pytest.mark.parametrize("path", [RAY_SERVICE, RAY_JOB], ids=lambda path: path.stem)
+def test_ray_version_is_the_installed_one(path: Path) -> None:
+    assert cluster_of(path)["rayVersion"] == ray.__version__
+
+
+@pytest.mark.parametrize("path", [RAY_SERVICE, RAY_JOB], ids=lambda path: path.stem)
+def test_ray_pods_run_without_privileges(path: Path) -> None:
+    for template in pod_templates(path):
+        assert template["spec"]["securityContext"]["runAsNonRoot"] is True
+        for container in template["spec"]["containers"]:
+            assert container["securityContext"]["allowPrivilegeEscalation"] is False
+            assert container["resources"]["requests"]["memory"] == container["resources"]["limits"]["memory"]
+
+
+@pytest.mark.parametrize("path", [RAY_SERVICE, RAY_JOB], ids=lambda path: path.stem)
+def test_ray_s_own_ports_ask_for_a_token(path: Path) -> None:
+    assert cluster_of(path)["authOptions"] == {"mode": "token"}
+
+
+def test_every_replica_fits_a_node() -> None:
+    gpu, cpu = cluster_of(RAY_SERVICE)["workerGroupSpecs"]
+    (container,) = gpu["template"]["spec"]["containers"]
+    (small,) = cpu["template"]["spec"]["containers"]
+    deployments = largest_replicas(ROOT / "configs" / "multi-gpu.yaml")
+    options = {name: deployment["ray_actor_options"] for name, deployment in deployments.items()}
+    for name in ("ParserDeployment", "SegmenterDeployment"):
+        assert options[name]["num_cpus"] + options["Ingress"]["num_cpus"] <= int(
+            container["resources"]["limits"]["cpu"]
+        )
+        assert options[name]["num_gpus"] == int(container["resources"]["limits"]["nvidia.com/gpu"])
+    assert options["Ingress"]["num_cpus"] <= int(small["resources"]["limits"]["cpu"])
+
+
+@pytest.mark.parametrize("bound", ["min_replicas", "max_replicas"])
+def test_node_counts_follow_the_replicas(bound: str) -> None:
+    deployments = largest_replicas(ROOT / "configs" / "multi-gpu.yaml")
+    replicas = {name: deployment["autoscaling_config"][bound] for name, deployment in deployments.items()}
+    on_gpus = replicas["ParserDeployment"] + replicas["SegmenterDeployment"]
+    gpu, cpu = cluster_of(RAY_SERVICE)["workerGroupSpecs"]
+    assert gpu["minReplicas" if bound == "min_replicas" else "maxReplicas"] == on_gpus
+    assert cpu["minReplicas" if bound == "min_replicas" else "maxReplicas"] == replicas["Ingress"]
+    types = yaml.safe_load((CLUSTER / "vm" / "aws.yaml").read_text())["available_node_types"]
+    assert types["gpu"]["min_workers" if bound == "min_replicas" else "max_workers"] == on_gpus
+    assert types["ingress"]["min_workers" if bound == "min_replicas" else "max_workers"] == replicas["Ingress"]
+
+
+def test_pods_outlive_the_drain_of_every_deployment() -> None:
+    drains = [d["graceful_shutdown_timeout_s"] for d in largest_replicas(ROOT / "configs" / "multi-gpu.yaml").values()]
+    for group in cluster_of(RAY_SERVICE)["workerGroupSpecs"]:
+        assert group["template"]["spec"]["terminationGracePeriodSeconds"] > max(drains)
+
+
+def test_tokens_reach_the_replicas_that_ask_for_them() -> None:
+    name = load_file(ROOT / "configs" / "multi-gpu.yaml").app.auth.token_env
+    for template in pod_templates(RAY_SERVICE)[1:]:
+        (container,) = template["spec"]["containers"]
+        (variable,) = [variable for variable in container["env"] if variable["name"] == name]
+        assert "secretKeyRef" in variable["valueFrom"]
+    assert any(f"--env {name}" in option for option in launcher_options())
+
+
+def launcher_options() -> list[str]:
+    return list(yaml.safe_load((CLUSTER / "vm" / "aws.yaml").read_text())["docker"]["run_options"])
+
+
+def test_the_network_policy_opens_the_ports_that_are_served() -> None:
+    policy, _ = documents(CLUSTER / "kuberay" / "networkpolicy.yaml")
+    opened = {port["port"] for rule in policy["spec"]["ingress"] for port in rule.get("ports", [])}
+    config = yaml.safe_load((ROOT / "configs" / "multi-gpu.yaml").read_text())
+    assert config["http_options"]["port"] in opened
+    for template in pod_templates(RAY_SERVICE):
+        assert policy["spec"]["podSelector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+
+
+def test_the_batch_job_runs_a_command_that_exists(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (job,) = documents(RAY_JOB)
+    program, *arguments = shlex.split(job["spec"]["entrypoint"])
+    assert program == "genseg"
+    if arguments[0] not in cli.COMMANDS:
+        pytest.skip("this version has no such command")
+    config = ROOT / "configs" / Path(arguments[arguments.index("--config") + 1]).name
+    assert config.is_file()
+    missing = str(tmp_path / "none.jsonl")
+    here = {
+        "/data/manifest.jsonl": missing,
+        "/data/results": str(tmp_path),
+        f"/opt/genseg/configs/{config.name}": str(config),
+    }
+    assert cli.main([here.get(argument, argument) for argument in arguments]) == 1
+    assert missing in capfd.readouterr().err
+
+
+def test_the_image_is_built_from_files_that_exist() -> None:
+    text = (CLUSTER / "Dockerfile").read_text()
+    sources = [
+        source for line in re.findall(r"^COPY (?!--from)(.+)$", text, re.MULTILINE) for source in line.split()[:-1]
+    ]
+    ignored = (CLUSTER / "Dockerfile.dockerignore").read_text().splitlines()
+    for source in sources:
+        assert (ROOT / source).exists(), source
+        assert f"!{source}" in ignored
+
+
+def test_the_image_does_not_run_as_root() -> None:
+    stages = re.split(r"^FROM ", (CLUSTER / "Dockerfile").read_text(), flags=re.MULTILINE)[1:]
+    (runtime,) = [stage for stage in stages if "AS runtime" in stage.splitlines()[0]]
+    assert "USER 1000:1000" in runtime
+    assert all("USER root" not in stage for stage in stages)
