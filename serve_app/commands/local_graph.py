@@ -20,24 +20,27 @@ from serve_app.errors import CheckpointError, GensegError, InternalError
 
 
 @contextmanager
-def private_ray() -> Iterator[None]:
-    """Start a Ray of our own and stop it at the end, its files included."""
+def private_ray(progress: Progress) -> Iterator[None]:
+    """Start a Ray of our own, with Serve but without HTTP, and stop it at the end, its files included."""
     # Before the import: Ray reads them once.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_SERVE_LOG_TO_STDERR", "0")
     import ray
+    from ray import serve
 
     folder = tempfile.mkdtemp(prefix="genseg-")  # short: socket paths inside may have 107 characters
-    logging.getLogger("ray.serve").setLevel(logging.ERROR)
     try:
-        ray.init(
-            address="local",
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            _temp_dir=folder,
-        )
+        with progress.step("starting Ray"):
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                _temp_dir=folder,
+            )
+            logging.getLogger("ray.serve").setLevel(logging.ERROR)
+            serve.start(proxy_location="Disabled")
         # No serve.shutdown() at the end: it takes seconds, and Ray's own end takes every process with it.
         yield
     finally:
@@ -60,13 +63,11 @@ def local_graph(config: AppConfig, progress: Progress) -> Iterator[Any]:
     Raises:
         GensegError: a model could not be loaded; the message is the loader's own.
     """
-    with private_ray():
+    with private_ray(progress):
         from ray import serve
 
         from serve_app.app import APP_NAME, bind
 
-        with progress.step("starting Ray"):
-            serve.start(proxy_location="Disabled")
         with progress.step(f"loading models ({_names(config)})"):
             run_application(bind(config), APP_NAME, route_prefix=None)
         yield serve.get_app_handle(APP_NAME)

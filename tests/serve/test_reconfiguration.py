@@ -1,0 +1,83 @@
+"""What configs/embedded.yaml promises: `user_config` leaves the replicas alone, `args` restarts every one of them."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ray import serve
+from ray.serve.context import _get_global_client
+from ray.serve.schema import ServeDeploySchema
+
+from tests.conftest import png
+
+EMBEDDED = Path(__file__).parent.parent.parent / "configs" / "embedded.yaml"
+NAME = "reconfiguration"
+
+
+def application(threshold: float, vision_bytes: int) -> dict[str, Any]:
+    """The application of configs/embedded.yaml, under another name, with one setting and one argument changed."""
+    (app,) = yaml.safe_load(EMBEDDED.read_text())["applications"]
+    app = copy.deepcopy(app)
+    app["name"], app["route_prefix"] = NAME, f"/{NAME}"
+    app["args"]["cache"]["vision_bytes"] = vision_bytes
+    (ingress,) = [deployment for deployment in app["deployments"] if deployment["name"] == "Ingress"]
+    ingress["user_config"]["segmentation"]["threshold"] = threshold
+    return dict(app)
+
+
+def deploy(app: dict[str, Any]) -> None:
+    """Do what `serve deploy` does; returns when the application runs as told."""
+    others = [deployed for deployed in _deployed() if deployed["name"] != NAME]
+    assert not others, "deploying a file removes every application that is not in it"
+    _get_global_client().deploy_apps(ServeDeploySchema.model_validate({"applications": [app]}), _blocking=True)
+
+
+def _deployed() -> list[dict[str, Any]]:
+    details = _get_global_client().get_serve_details()
+    return [application for application in details["applications"].values() if application["source"] == "declarative"]
+
+
+def replicas() -> dict[str, set[str]]:
+    """The replicas of each deployment, by id."""
+    details = _get_global_client().get_serve_details()["applications"][NAME]
+    return {
+        name: {replica["replica_id"] for replica in deployment["replicas"] if replica["state"] == "RUNNING"}
+        for name, deployment in details["deployments"].items()
+    }
+
+
+def reported_threshold() -> float:
+    """The threshold that a request without one gets."""
+    handle = serve.get_app_handle(NAME)
+    image = {"data": png(), "name": "noise.png"}
+    result = handle.segment.remote({"entities": ["dog"], "contextual_images": [image]}).result(timeout_s=60)
+    return float(result["meta"]["threshold"])
+
+
+@pytest.mark.usefixtures("ray_serve")
+async def test_user_config_keeps_the_replicas_and_args_restart_them() -> None:
+    def run() -> None:
+        deploy(application(threshold=0.5, vision_bytes=1000))
+        first = replicas()
+        assert set(first) == {"Ingress", "ParserDeployment", "SegmenterDeployment"}
+        assert reported_threshold() == 0.5
+
+        deploy(application(threshold=0.25, vision_bytes=1000))
+        deadline = time.monotonic() + 10
+        while reported_threshold() != 0.25:
+            assert time.monotonic() < deadline, "the new threshold never came"
+            time.sleep(0.1)
+        assert replicas() == first
+
+        deploy(application(threshold=0.25, vision_bytes=2000))
+        second = replicas()
+        assert all(second[name] and not second[name] & first[name] for name in first)
+        serve.delete(NAME)
+
+    await asyncio.to_thread(run)
