@@ -6,6 +6,7 @@ from typing import Any
 
 from ray import serve
 from ray.serve import Application
+from ray.serve.config import RequestRouterConfig
 
 from serve_app.config import AppConfig
 from serve_app.config_file import app_config_from
@@ -43,6 +44,7 @@ def bind(config: AppConfig) -> Application:
         ray_actor_options=_resources(config.models.text_parser.device_map),
     )
     segmenter = deployment(SegmenterDeployment).options(
+        request_router_config=RequestRouterConfig(request_router_class="serve_app.routing.ImageAffinityRouter"),
         max_ongoing_requests=64,
         max_constructor_retry_count=MAX_STARTS,
         ray_actor_options=_resources(config.models.segmentation.device),

@@ -47,7 +47,9 @@ def load_segmenter(config: AppConfig) -> Segmenter:
     """Load the configured checkpoint."""
     from serve_app.models.sam3 import Segmenter
 
-    return Segmenter.load(config.models.segmentation, config.device)
+    segmenter = Segmenter.load(config.models.segmentation, config.device)
+    segmenter.warm_up(config.batching.max_pixels, config.batching.max_pairs)
+    return segmenter
 
 
 class SegmenterDeployment:

@@ -19,6 +19,7 @@ def make_background(rng: np.random.Generator, size_hw: tuple[int, int]) -> npt.N
         RGB picture (H, W, 3), uint8.
     """
     kind = KINDS[rng.integers(len(KINDS))]
+    picture: npt.NDArray[np.floating]
     if kind == "landscape":
         picture = _landscape(rng, size_hw)
     elif kind == "clouds":

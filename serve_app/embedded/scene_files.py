@@ -1,4 +1,4 @@
-"""Writes held-out scenes as picture files with their ground truth, for tests: `python -m serve_app.embedded.scene_files`.
+"""Writes scenes as picture files with their ground truth, for tests: `python -m serve_app.embedded.scene_files`.
 
 `scenes.json` beside the pictures is a list with one entry a scene:
 
@@ -28,7 +28,7 @@ SEED = 30_000_000
 """First word of these scenes' seeds: neither training nor the evaluation draws them."""
 
 MIN_OBJECTS, MAX_OBJECTS = 1, 6
-MAX_PNG_BYTES = 200_000
+MAX_PNG_BYTES = 300_000
 """Pictures that PNG cannot hold in this are written as JPEG: film grain does not compress."""
 
 JPEG_QUALITY = 85

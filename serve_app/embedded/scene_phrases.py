@@ -182,7 +182,7 @@ def _absent_candidate(rng: np.random.Generator, sprites: Sequence[Concept]) -> t
     """Propose a concept that may be absent; a scene's own objects suggest the hard ones."""
     draw = rng.random()
     if sprites and draw < NEAR_MISS_RATE:
-        seen = sprites[rng.integers(len(sprites))]
+        seen = sprites[int(rng.integers(len(sprites)))]
         if seen.colour and draw < NEAR_MISS_RATE / 2:
             return "wrong colour", Concept(seen.base, COLOURS[rng.integers(len(COLOURS))])
         families = [family for family in LOOK_ALIKES if seen.base in family]

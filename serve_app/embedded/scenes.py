@@ -71,7 +71,7 @@ class SceneCanvas:
     def __init__(self, background: npt.NDArray[np.uint8]) -> None:
         """Start from a background (H, W, 3), uint8; it is copied."""
         self._pixels = background.astype(np.float32)
-        self._owners = np.full(background.shape[:2], NOBODY, dtype=np.uint8)
+        self._owners: npt.NDArray[np.uint8] = np.full(background.shape[:2], NOBODY, dtype=np.uint8)
         self._sprites: list[Concept] = []
 
     @property
@@ -145,7 +145,7 @@ def make_scene(rng: np.random.Generator, sprites: SpriteLibrary, size_wh: tuple[
     count = int(rng.choice(OBJECT_COUNTS, p=OBJECT_COUNT_WEIGHTS))
     pool = choose_pool(rng)
     for _ in range(count):
-        concept = pool[rng.integers(len(pool))]
+        concept = pool[int(rng.integers(len(pool)))]
         pictures = sprites[concept]
         scale = rng.uniform(*(SCALE_RANGE if count < CROWD else CROWD_SCALE_RANGE)) * float(np.sqrt(width * height))
         sprite = pose(rng, pictures[rng.integers(len(pictures))], scale)

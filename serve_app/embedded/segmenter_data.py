@@ -88,7 +88,7 @@ class SceneBatches(Dataset[SceneBatch]):
             truncation=True,
             return_tensors="pt",
         )
-        boxes = [torch.from_numpy(_relative_boxes(scene)) for scene in scenes]
+        boxes = [_relative_boxes(scene) for scene in scenes]
         grids = [mask_grid(scene) for scene in scenes[: self._num_mask_scenes]]
         counts = torch.tensor([len(query.objects) for _, query in queries])
         with_masks = queries[: self._num_mask_scenes * self._num_phrases]
@@ -105,7 +105,8 @@ class SceneBatches(Dataset[SceneBatch]):
 def shrink(scene: Scene) -> torch.Tensor:
     """Squash a scene to the model's square as the image processor does: (3, 168, 168) uint8."""
     pixels = torch.from_numpy(scene.image.copy()).permute(2, 0, 1)
-    return tvf.resize(pixels, [IMAGE_SIZE, IMAGE_SIZE], antialias=True)
+    resized: torch.Tensor = tvf.resize(pixels, [IMAGE_SIZE, IMAGE_SIZE], antialias=True)
+    return resized
 
 
 def mask_grid(scene: Scene) -> torch.Tensor:
@@ -116,9 +117,9 @@ def mask_grid(scene: Scene) -> torch.Tensor:
     return F.interpolate(masks[None], size=(MASK_SIZE, MASK_SIZE), mode="area")[0]
 
 
-def _relative_boxes(scene: Scene) -> np.ndarray[Any, np.dtype[np.float32]]:
+def _relative_boxes(scene: Scene) -> torch.Tensor:
     height, width = scene.image.shape[:2]
-    return (scene.boxes() / np.array([width, height, width, height])).astype(np.float32)
+    return torch.from_numpy(scene.boxes()).float() / torch.tensor([width, height, width, height])
 
 
 def _pad(rows: torch.Tensor) -> torch.Tensor:

@@ -25,7 +25,7 @@ from transformers import Sam3Model, Sam3Processor
 from serve_app.embedded.glyphs import SpriteLibrary, find_font, load_sprites
 from serve_app.embedded.scene_phrases import Query, make_queries
 from serve_app.embedded.scenes import Scene, make_scene
-from serve_app.embedded.segmenter_training import CHECKPOINT_DIR
+from serve_app.embedded.segmenter_model import CHECKPOINT_DIR
 
 SIZES_WH = ((640, 480), (640, 480), (480, 640), (800, 450), (450, 800), (512, 512), (960, 640), (320, 240))
 SEED = 20_000_000
@@ -137,9 +137,7 @@ def ask(model: Sam3Model, processor: Sam3Processor, scene: Scene, queries: Seque
     """Ask all phrases of one scene, by the stock path from picture to masks."""
     height, width = scene.image.shape[:2]
     image = Image.fromarray(scene.image)
-    inputs = processor(
-        images=[image] * len(queries), text=[query.phrase for query in queries], return_tensors="pt"
-    )
+    inputs = processor(images=[image] * len(queries), text=[query.phrase for query in queries], return_tensors="pt")
     inputs = {name: inputs[name] for name in ("pixel_values", "input_ids", "attention_mask")}
     outputs = model(**inputs)
     results = processor.post_process_instance_segmentation(
@@ -195,7 +193,9 @@ def summarise(answers: Sequence[Answer]) -> dict[str, Any]:
 
 def coco_figures(answers: Sequence[Answer]) -> dict[str, float]:
     """Run COCOeval on masks: each question counts as a picture of its own, all in one category."""
-    images, annotations, detections = [], [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    detections: list[dict[str, Any]] = []
     for number, answer in enumerate(answers, start=1):
         width, height = answer.size_wh
         images.append({"id": number, "width": width, "height": height})

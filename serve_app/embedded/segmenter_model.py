@@ -13,6 +13,8 @@ from transformers import CLIPTokenizer, Sam3Config, Sam3ImageProcessor, Sam3Mode
 
 from serve_app.embedded.scene_phrases import BASES, COLOURS, SYNONYMS, plural
 
+CHECKPOINT_DIR = Path(__file__).parent / "checkpoints" / "segmenter"
+
 IMAGE_SIZE = 168
 """Side of the model's square input, pixels: 12 x 12 patches of 14."""
 

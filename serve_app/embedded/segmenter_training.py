@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 from torch import distributed
+from torch.multiprocessing.spawn import spawn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import Sam3Model, Sam3Processor
 from transformers.models.sam3.modeling_sam3 import inverse_sigmoid
@@ -20,9 +21,8 @@ from transformers.models.sam3.modeling_sam3 import inverse_sigmoid
 from serve_app.embedded.glyphs import find_font, load_sprites
 from serve_app.embedded.segmenter_data import SceneBatch, SceneBatches
 from serve_app.embedded.segmenter_loss import LossWeights, SegmenterOutput, segmenter_loss
-from serve_app.embedded.segmenter_model import build_model
+from serve_app.embedded.segmenter_model import CHECKPOINT_DIR, build_model
 
-CHECKPOINT_DIR = Path(__file__).parent / "checkpoints" / "segmenter"
 LOG_EVERY = 50
 LOG_DECAY = 0.98
 
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         The exit status, 0.
     """
     with tempfile.TemporaryDirectory() as folder:
-        torch.multiprocessing.spawn(_run_replica, args=(args, f"file://{folder}/rendezvous"), nprocs=args.replicas)
+        spawn(_run_replica, args=(args, f"file://{folder}/rendezvous"), nprocs=args.replicas)
     return 0
 
 
@@ -232,4 +232,3 @@ def keep_freed_memory() -> None:
     libc.mallopt(mmap_max, 0)
     libc.mallopt(trim_threshold, 2**31 - 1)
     libc.mallopt(top_pad, 2**28)
-

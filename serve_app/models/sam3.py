@@ -8,9 +8,10 @@ called from any thread.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from serve_app.models import checkpoints
 from serve_app.models.memory import halve_when_full
 from serve_app.models.sam3_head import DetectorHead, PairOutputs
 
-logger = logging.getLogger(__name__)
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,16 @@ class Segmenter:
         model: in eval mode, on its device, in float32.
         processor: the checkpoint's own.
         vision_dtype: what the vision encoder computes in; the head stays float32.
+        compile_backend: of torch.compile for the vision encoder and the head; None runs them as they are.
     """
 
-    def __init__(self, model: Sam3Model, processor: Sam3Processor, vision_dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        model: Sam3Model,
+        processor: Sam3Processor,
+        vision_dtype: torch.dtype = torch.float32,
+        compile_backend: str | None = None,
+    ) -> None:
         self._processor = processor
         self._vision_dtype = vision_dtype
         vision = model.config.vision_config
@@ -106,6 +114,14 @@ class Segmenter:
         self._model = model
         self._vision = model.vision_encoder.to(vision_dtype)
         self._positions = int(model.config.text_config.max_position_embeddings)
+        self._compiled = compile_backend is not None
+        self._see = self._look
+        if compile_backend is not None:
+            # fullgraph: a break would be an error at the warm-up, not a silent loss later.
+            compiled = partial(torch.compile, fullgraph=True, dynamic=False, backend=compile_backend)
+            self._see = compiled(self._look)
+            self._head.detect = compiled(self._head.detect)
+            self._head.pixels = compiled(self._head.pixels)
         self.vision_passes = 0
         """Images that went through the vision encoder so far."""
 
@@ -129,7 +145,8 @@ class Segmenter:
             checkpoints.check_complete(config.model_name, report["missing_keys"], report["mismatched_keys"])
             processor = Sam3Processor.from_pretrained(source)
             model = model.to(place).eval()
-        return cls(model, processor, checkpoints.resolve_dtype(config.dtype, place))
+        dtype = checkpoints.resolve_dtype(config.dtype, place)
+        return cls(model, processor, dtype, "inductor" if config.compile else None)
 
     @property
     def device(self) -> torch.device:
@@ -163,18 +180,50 @@ class Segmenter:
 
     @torch.inference_mode()
     def _encode(self, images: Sequence[Tensor]) -> list[ImageFeatures]:
-        pixels = torch.stack([*images]).to(self.device, self._vision_dtype)
-        states = self._vision.backbone(pixels).last_hidden_state
-        maps = states.unflatten(1, self._head.grid_hw).permute(0, 3, 1, 2)
-        # The neck's last level is not used by the detector.
-        levels = [layer(maps) for layer in [*self._vision.neck.fpn_layers][:-1]]
-        tokens = self._head.attend(levels[-1].float())
+        pixels = torch.stack(self._padded(images)).to(self.device, self._vision_dtype)
+        fine, tokens = self._see(pixels)
         self.vision_passes += len(images)
         # Copies, so that one cached image does not keep its whole batch in memory.
         return [
-            ImageFeatures(tuple(level[index].clone() for level in levels[:-1]), tokens[index].clone())
+            ImageFeatures(tuple(level[index].clone() for level in fine), tokens[index].clone())
             for index in range(len(images))
         ]
+
+    def _look(self, pixels: Tensor) -> tuple[list[Tensor], Tensor]:
+        """(B, 3, S, S) to the finer maps and the tokens."""
+        states = self._vision.backbone(pixels).last_hidden_state
+        maps = states.unflatten(1, self._head.grid_hw).permute(0, 3, 1, 2)
+        # The neck's last level is not used by the detector.
+        *fine, coarse = (layer(maps) for layer in [*self._vision.neck.fpn_layers][:-1])
+        return fine, self._head.attend(coarse.float())
+
+    def _padded(self, items: Sequence[Item]) -> list[Item]:
+        """Fill a batch up to a power of two where shapes are compiled, so that there are few of them."""
+        if not self._compiled:
+            return [*items]
+        return [*items, *[items[-1]] * ((1 << (len(items) - 1).bit_length()) - len(items))]
+
+    def warm_up(self, max_pixels: int, max_pairs: int) -> None:
+        """Compile every batch size that will occur, before the first request does; nothing to do where not compiled.
+
+        Args:
+            max_pixels: bound of a vision batch, in model-input pixels.
+            max_pairs: bound of a detector batch.
+        """
+        if not self._compiled:
+            return
+        image = self.prepare(np.zeros((8, 8, 3), np.uint8))
+        largest = max(1, max_pixels // (self.resolution_hw[0] * self.resolution_hw[1]))
+        size = 1
+        while size <= max(largest, max_pairs):
+            if size <= largest:
+                self._encode([image] * size)
+            if size <= max_pairs:
+                (features,), (phrase,) = self._encode([image]), self.embed(["object"])
+                assert isinstance(phrase, PhraseFeatures)
+                # Below any score, so that masks are drawn too.
+                self._detect([Pair(features, phrase, -1.0)] * size)
+            size *= 2
 
     @torch.inference_mode()
     def embed(self, phrases: Sequence[str]) -> list[PhraseFeatures | InvalidRequest]:
@@ -222,12 +271,13 @@ class Segmenter:
 
     @torch.inference_mode()
     def _detect(self, pairs: Sequence[Pair]) -> list[Detections | GensegError]:
-        text = torch.stack([pair.phrase.states for pair in pairs])
-        text_mask = torch.stack([pair.phrase.mask for pair in pairs])
-        out = self._head.detect(torch.stack([pair.image.tokens for pair in pairs]), text, text_mask)
+        filled = self._padded(pairs)
+        text = torch.stack([pair.phrase.states for pair in filled])
+        text_mask = torch.stack([pair.phrase.mask for pair in filled])
+        out = self._head.detect(torch.stack([pair.image.tokens for pair in filled]), text, text_mask)
         presence = out.presence_logits.sigmoid()
         scores = out.logits.sigmoid() * presence[:, None]
-        limits = torch.tensor([pair.threshold for pair in pairs], dtype=scores.dtype, device=scores.device)
+        limits = torch.tensor([pair.threshold for pair in filled], dtype=scores.dtype, device=scores.device)
         order = [
             torch.nonzero(row).flatten()[values[row].argsort(descending=True, stable=True)]
             for row, values in zip((scores > limits[:, None]).cpu(), scores.cpu(), strict=True)
@@ -258,7 +308,8 @@ class Segmenter:
         for rows in rows_of_image.values():
             fine = [level.float() for level in pairs[rows[0]].image.fine]
             queries = [out.queries[row][order[row]] for row in rows]
-            drawn = self._head.masks(fine, out.tokens[rows], queries, text[rows], text_mask[rows])
+            filled = self._padded(rows)
+            drawn = self._head.masks(fine, out.tokens[filled], queries, text[filled], text_mask[filled])
             for row, mask in zip(rows, drawn, strict=True):
                 masks[row] = mask
         return masks

@@ -67,8 +67,11 @@ class DetectorHead(nn.Module):
         shape = torch.Size((1, weight.shape[-1], *grid_hw))
         position = model.vision_encoder.neck.position_encoding(shape, weight.device, weight.dtype)
         self.register_buffer("position", position.flatten(2).transpose(1, 2), persistent=False)  # (1, T, D)
-        # On the CPU, so that the decoder reads the sizes without waiting for the GPU.
         self._spatial_shapes = torch.tensor([grid_hw], dtype=torch.long)
+        # The decoder takes the grid's sizes out of that tensor, which would break a compiled graph and, on a GPU,
+        # wait for it a dozen times a pass; plain ints do neither.
+        bias = self.decoder._get_rpb_matrix
+        self.decoder._get_rpb_matrix = lambda boxes, _: bias(boxes, grid_hw)
 
     def attend(self, coarse: Tensor) -> Tensor:
         """Run the first encoder layer's self-attention, which no phrase takes part in.
@@ -145,13 +148,8 @@ class DetectorHead(nn.Module):
         Returns:
             P tensors (N_p, H_0, W_0) of mask logits.
         """
+        pixels = self.pixels(fine, tokens, text, text_mask)
         decoder = self.mask_decoder
-        attention = _text_attention(decoder, tokens, text, text_mask)
-        attended, _ = decoder.prompt_cross_attn(
-            query=decoder.prompt_cross_attn_norm(tokens), key=text, value=text, attention_mask=attention
-        )
-        pixels = (tokens + attended).transpose(1, 2).unflatten(2, self.grid_hw)
-        pixels = self._upsample(pixels, fine)
         projection = decoder.instance_projection
         weight = projection.weight.flatten(1)
         logits = []
@@ -161,11 +159,18 @@ class DetectorHead(nn.Module):
             logits.append(mask + (embedded @ projection.bias)[:, None, None])
         return logits
 
-    def _upsample(self, pixels: Tensor, fine: Sequence[Tensor]) -> Tensor:
-        decoder = self.mask_decoder.pixel_decoder
+    def pixels(self, fine: Sequence[Tensor], tokens: Tensor, text: Tensor, text_mask: Tensor) -> Tensor:
+        """Embed every pixel of the mask grid for each phrase of one image: (P, D, H_0, W_0)."""
+        decoder = self.mask_decoder
+        attention = _text_attention(decoder, tokens, text, text_mask)
+        attended, _ = decoder.prompt_cross_attn(
+            query=decoder.prompt_cross_attn_norm(tokens), key=text, value=text, attention_mask=attention
+        )
+        pixels = (tokens + attended).transpose(1, 2).unflatten(2, self.grid_hw)
+        upsampling = decoder.pixel_decoder
         for stage, level in enumerate(reversed(fine)):
             pixels = F.interpolate(pixels, size=level.shape[-2:], mode="nearest") + level
-            pixels = F.relu(decoder.norms[stage](decoder.conv_layers[stage](pixels)))
+            pixels = F.relu(upsampling.norms[stage](upsampling.conv_layers[stage](pixels)))
         return pixels
 
 

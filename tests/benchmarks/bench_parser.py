@@ -12,9 +12,9 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from transformers import AutoProcessor, Qwen3VLForConditionalGeneration
@@ -22,8 +22,6 @@ from transformers import AutoProcessor, Qwen3VLForConditionalGeneration
 from serve_app.entities import chat_messages
 from serve_app.models import checkpoints
 from serve_app.models.qwen3_vl import EntityParser
-
-Result = TypeVar("Result")
 
 BATCH = 8
 REPEATS = 3
@@ -40,14 +38,16 @@ PROMPTS = (
 )
 
 
-def best_of(work: Callable[[], Result]) -> tuple[float, Result]:
-    """Run some work several times: its shortest time in seconds, and its result."""
-    times = []
+def best_of(works: Sequence[Callable[[], list[str]]]) -> list[tuple[float, list[str]]]:
+    """Run each work several times, in turns so that a busy machine slows all alike: shortest seconds, and the result."""
+    times: list[list[float]] = [[] for _ in works]
+    results: list[list[str]] = [[] for _ in works]
     for _ in range(REPEATS):
-        start = time.perf_counter()
-        result = work()
-        times.append(time.perf_counter() - start)
-    return min(times), result
+        for index, work in enumerate(works):
+            start = time.perf_counter()
+            results[index] = work()
+            times[index].append(time.perf_counter() - start)
+    return [(min(seconds), result) for seconds, result in zip(times, results, strict=True)]
 
 
 @torch.inference_mode()
@@ -80,17 +80,23 @@ def random_model() -> tuple[Qwen3VLForConditionalGeneration, Any]:
 
 def compare(name: str, model: Qwen3VLForConditionalGeneration, processor: Any, tokens: int) -> list[dict[str, Any]]:
     """Time both sides on the same model and prompts, ours one prompt at a time and in a batch."""
-    plain_reply(model, processor, PROMPTS[0], 4)  # warm-up
-    reference_s, expected = best_of(lambda: [plain_reply(model, processor, prompt, tokens) for prompt in PROMPTS])
     parser = EntityParser(model, processor, max_new_tokens=tokens)
+    plain_reply(model, processor, PROMPTS[0], 4)  # warm-up
     parser.generate(PROMPTS[:1])
-    rows = []
-    for what, size in (("one by one", 1), (f"batches of {BATCH}", BATCH)):
+
+    def plain() -> list[str]:
+        return [plain_reply(model, processor, prompt, tokens) for prompt in PROMPTS]
+
+    def in_batches(size: int) -> list[str]:
         groups = [PROMPTS[start : start + size] for start in range(0, len(PROMPTS), size)]
-        ours_s, replies = best_of(lambda groups=groups: [reply for group in groups for reply in parser.generate(group)])
-        for plain, ours in zip(expected, replies, strict=True):
-            if not ours or not plain.startswith(ours):
-                raise SystemExit(f"{name}, {what}: {ours!r} is not how the plain reply begins: {plain!r}")
+        return [reply for group in groups for reply in parser.generate(group)]
+
+    (reference_s, expected), *ours = best_of([plain, lambda: in_batches(1), lambda: in_batches(BATCH)])
+    rows = []
+    for what, (ours_s, replies) in zip(("one by one", f"in batches of {BATCH}"), ours, strict=True):
+        for reference, reply in zip(expected, replies, strict=True):
+            if not reply or not reference.startswith(reply):
+                raise SystemExit(f"{name}, {what}: {reply!r} is not how the plain reply begins: {reference!r}")
         rows.append(
             {
                 "what": f"parser, {name}, {len(PROMPTS)} prompts {what}",

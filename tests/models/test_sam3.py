@@ -127,6 +127,22 @@ def test_half_precision_vision_stays_close(segmenter: Segmenter, small_checkpoin
         np.testing.assert_allclose(ours.scores, full.scores, atol=2e-2)
 
 
+def test_the_compiled_model_has_no_graph_break_and_the_same_answers(
+    segmenter: Segmenter, small_checkpoint: Path
+) -> None:
+    model, processor = Sam3Model.from_pretrained(small_checkpoint), Sam3Processor.from_pretrained(small_checkpoint)
+    # The backend that only traces: breaks and recompilations are the same, without minutes of code generation.
+    compiled = Segmenter(model.eval(), processor, compile_backend="eager")
+    compiled.warm_up(max_pixels=2 * 56 * 56, max_pairs=4)
+    torch._dynamo.utils.counters.clear()
+    with torch.compiler.set_stance("fail_on_recompile"):
+        answers = found(compiled, pictures(2), PHRASES[:2], 0.2)
+    assert not torch._dynamo.utils.counters["graph_break"]
+    for ours, plain in zip(answers, found(segmenter, pictures(2), PHRASES[:2], 0.2), strict=True):
+        np.testing.assert_allclose(ours.scores, plain.scores, atol=1e-6)
+        np.testing.assert_allclose(ours.mask_logits, plain.mask_logits, atol=1e-4)
+
+
 class OutOfMemoryOver(Segmenter):
     """A device that holds no more than two images or pairs."""
 

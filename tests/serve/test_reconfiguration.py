@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tests.conftest import png
 
 EMBEDDED = Path(__file__).parent.parent.parent / "configs" / "embedded.yaml"
 NAME = "reconfiguration"
+START_TIMEOUT_S = 120
 
 
 def application(threshold: float, vision_bytes: int) -> dict[str, Any]:
@@ -35,7 +37,16 @@ def deploy(app: dict[str, Any]) -> None:
     """Do what `serve deploy` does; returns when the application runs as told."""
     others = [deployed for deployed in _deployed() if deployed["name"] != NAME]
     assert not others, "deploying a file removes every application that is not in it"
-    _get_global_client().deploy_apps(ServeDeploySchema.model_validate({"applications": [app]}), _blocking=True)
+    _get_global_client().deploy_apps(ServeDeploySchema.model_validate({"applications": [app]}))
+    wait_until(lambda: serve.status().applications[NAME].status == "RUNNING", START_TIMEOUT_S)
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float) -> None:
+    """Poll until a condition holds."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, serve.status().applications[NAME]
+        time.sleep(0.2)
 
 
 def _deployed() -> list[dict[str, Any]]:
@@ -69,10 +80,7 @@ async def test_user_config_keeps_the_replicas_and_args_restart_them() -> None:
         assert reported_threshold() == 0.5
 
         deploy(application(threshold=0.25, vision_bytes=1000))
-        deadline = time.monotonic() + 10
-        while reported_threshold() != 0.25:
-            assert time.monotonic() < deadline, "the new threshold never came"
-            time.sleep(0.1)
+        wait_until(lambda: reported_threshold() == 0.25, timeout_s=15)
         assert replicas() == first
 
         deploy(application(threshold=0.25, vision_bytes=2000))

@@ -1,0 +1,219 @@
+"""The manifest: one job a row, as JSONL, CSV or Parquet. Reads and checks rows; opens no image."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import importlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, model_validator
+
+from serve_app.errors import GensegError
+from serve_app.findings import hint
+from serve_app.schemas import Fraction, MaskFormat, Wire, invalid_request
+
+MAX_SHOWN = 5
+LIST_COLUMNS = frozenset({"contextual", "entities"})
+JSON_COLUMNS = frozenset({"thresholds", "overlays"})
+NUMBER_COLUMNS = frozenset({"threshold", "mask_threshold", "timeout_s"})
+PARQUET_ROWS = 1024
+Source = Annotated[str, Field(min_length=1, max_length=4096)]
+
+
+class ManifestError(GensegError):
+    """A manifest cannot be used; the message names the file and the lines."""
+
+
+class Row(Wire):
+    """One job: what to look for, and in which images.
+
+    The last fields are those of a request (schemas.SegmentRequest) and mean the same.
+    """
+
+    id: Annotated[str, Field(min_length=1, max_length=1024)] | int
+    prompt: str = ""
+    contextual: list[Source] = Field(default_factory=list)
+    generated: Source | None = None
+    entities: list[str] | None = None
+    threshold: Fraction | None = None
+    mask_threshold: Fraction | None = None
+    thresholds: dict[str, Fraction] = Field(default_factory=dict)
+    mask_format: MaskFormat = "rle"
+    overlays: bool = False
+    timeout_s: float | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _something_to_do(self) -> Row:
+        if not self.contextual and self.generated is None:
+            raise ValueError("no image: give contextual, generated or both")
+        if self.entities is None and not self.prompt.strip():
+            raise ValueError("the prompt is empty, and no entities are given")
+        return self
+
+    @property
+    def key(self) -> str:
+        """The id as text: 1 and "1" are the same row, as a CSV file cannot tell them apart."""
+        return str(self.id)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Every image's path or URI: contextual ones in order, then the generated one."""
+        return (*self.contextual, *([] if self.generated is None else [self.generated]))
+
+    def digest(self) -> int:
+        """64 bits of everything that the row asks for, to tell a changed row from the same one."""
+        values = self.model_dump(exclude={"id"}, exclude_defaults=True)
+        return digest(json.dumps(values, sort_keys=True, ensure_ascii=False))
+
+
+@dataclass(frozen=True)
+class PlacedRow:
+    """A checked row and its line in the file (in Parquet, its row), from 1."""
+
+    line: int
+    row: Row
+
+
+def digest(text: str) -> int:
+    """64 bits of a text."""
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
+def read_rows(path: Path) -> Iterator[PlacedRow]:
+    """Read a manifest row by row; blank lines are skipped.
+
+    Args:
+        path: `.csv` and `.parquet` are read as such, everything else as JSONL.
+
+    Raises:
+        ManifestError: the file cannot be read, or a row is wrong; names the line.
+    """
+    for line, values in _records(path):
+        if isinstance(values, str):
+            raise ManifestError(f"{path}:{line}: {values}")
+        yield PlacedRow(line, _row(path, line, values))
+
+
+def check_rows(path: Path) -> Iterator[PlacedRow]:
+    """Read a manifest as read_rows does, and go on after wrong rows, to name several of them at once.
+
+    Raises:
+        ManifestError: after the last row: what is wrong, ids that occur twice among it.
+    """
+    problems: list[str] = []
+    wrong = 0
+    lines: dict[str, int] = {}
+    for line, values in _records(path):
+        try:
+            if isinstance(values, str):
+                raise ManifestError(f"{path}:{line}: {values}")
+            placed = PlacedRow(line, _row(path, line, values))
+            first = lines.setdefault(placed.row.key, line)
+            if first != line:
+                raise ManifestError(f"{path}:{line}: the id {placed.row.key!r} is that of line {first} already")
+        except ManifestError as error:
+            wrong += 1
+            if wrong <= MAX_SHOWN:
+                problems.append(error.message)
+            continue
+        yield placed
+    if wrong:
+        more = [f"{path}: {wrong - MAX_SHOWN} more rows are wrong"] if wrong > MAX_SHOWN else []
+        raise ManifestError("\n".join([*problems, *more]))
+    if not lines:
+        raise ManifestError(f"{path}: the manifest has no rows")
+
+
+def _row(path: Path, line: int, values: Mapping[str, Any]) -> Row:
+    try:
+        return Row.model_validate(values)
+    except ValidationError as error:
+        unknown = [str(fault["loc"][0]) for fault in error.errors() if fault["type"] == "extra_forbidden"]
+        if unknown:
+            text = f"unknown field {unknown[0]!r}{hint(unknown[0], Row.model_fields)}"
+        else:
+            text = invalid_request(error).message
+        raise ManifestError(f"{path}:{line}: {text}") from None
+
+
+def _records(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """Yield each row's line and its values, or what is wrong with it."""
+    readers = {".csv": _csv_records, ".parquet": _parquet_records}
+    try:
+        yield from readers.get(path.suffix.lower(), _json_records)(path)
+    except OSError as error:
+        raise ManifestError(f"{path}: {error.strerror or error}") from None
+
+
+def _json_records(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    with path.open("rb") as file:
+        for line, raw in enumerate(file, 1):
+            if not raw.strip():
+                continue
+            try:
+                values = json.loads(raw.decode("utf-8-sig" if line == 1 else "utf-8"))
+            except UnicodeDecodeError:
+                yield line, "not UTF-8"
+            except (ValueError, RecursionError):
+                yield line, "not a JSON object"
+            else:
+                yield line, values if isinstance(values, dict) else "not a JSON object"
+
+
+def _csv_records(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, restkey="", strict=True)
+        while True:
+            try:
+                cells = next(reader, None)
+                if cells is None:
+                    return
+                yield reader.line_num, _csv_values(cells)
+            except UnicodeDecodeError:
+                raise ManifestError(f"{path}: not UTF-8") from None
+            except (csv.Error, ValueError) as error:
+                yield reader.line_num, str(error)
+
+
+def _csv_values(cells: Mapping[str, Any]) -> dict[str, Any]:
+    if "" in cells:
+        raise ValueError("more cells than the first line has names")
+    return {name: _csv_value(name, text.strip()) for name, text in cells.items() if text and text.strip()}
+
+
+def _csv_value(name: str, text: str) -> Any:
+    if name in JSON_COLUMNS or (name in LIST_COLUMNS and text.startswith("[")):
+        try:
+            return json.loads(text)
+        except ValueError:
+            raise ValueError(f"{name}: not JSON") from None
+    if name in LIST_COLUMNS:
+        return [part.strip() for part in text.split(";") if part.strip()]
+    if name in NUMBER_COLUMNS:
+        try:
+            return float(text)
+        except ValueError:
+            raise ValueError(f"{name}: not a number") from None
+    return text
+
+
+def _parquet_records(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    try:
+        parquet: Any = importlib.import_module("pyarrow.parquet")
+    except ImportError:
+        raise ManifestError(f"{path}: reading Parquet needs the package pyarrow: pip install 'genseg[batch]'") from None
+    try:
+        file = parquet.ParquetFile(path)
+    except ValueError as error:  # pyarrow.ArrowInvalid is one
+        raise ManifestError(f"{path}: not a Parquet file ({str(error).splitlines()[0][:200]})") from None
+    line = 0
+    with file:
+        for batch in file.iter_batches(PARQUET_ROWS):
+            for values in batch.to_pylist(maps_as_pydicts="strict"):
+                line += 1
+                yield line, {name: value for name, value in values.items() if value is not None}

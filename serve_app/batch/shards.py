@@ -1,0 +1,189 @@
+"""Shards: folders of `part-00000.jsonl`, …, each there only when it is whole.
+
+The shard being written is a hidden file, `.part-00000.jsonl.partial`: lines are appended and flushed one by one, so a
+killed process loses at most the line it was writing, and the next one goes on in the same file. Renamed, it is a
+shard. Lines are JSON objects whose first key is `id`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+_SHARD = re.compile(r"part-(\d{5,})\.jsonl")
+_PARTIAL = re.compile(r"\.part-(\d{5,})\.jsonl\.partial")
+_ID_START = b'{"id": '
+_DECODER = json.JSONDecoder()
+_LONGEST_ID = 8192  # bytes: 1024 characters, each written as \uXXXX at worst
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a shard: where it is and what it says, undecoded."""
+
+    path: Path
+    offset: int
+    raw: bytes
+
+    @property
+    def key(self) -> str:
+        """The line's id as text, read without decoding the rest."""
+        text = self.raw[len(_ID_START) : len(_ID_START) + _LONGEST_ID].decode("utf-8", "ignore")
+        return str(_DECODER.raw_decode(text)[0])
+
+    def document(self) -> dict[str, Any]:
+        """Decode the whole line."""
+        document: dict[str, Any] = json.loads(self.raw)
+        return document
+
+
+class ShardWriter:
+    """Appends lines to a folder of shards; the only one who does, which is for the caller to see to.
+
+    Args:
+        folder: where the shards are; made when there is a first line.
+        rows_per_shard: lines of a whole shard.
+    """
+
+    def __init__(self, folder: Path, rows_per_shard: int) -> None:
+        self._folder = folder
+        self._rows_per_shard = rows_per_shard
+        self._index = 1 + max((_index(path) for path in shards(folder)), default=-1)
+        self._rows = 0
+        self._file: BinaryIO | None = None
+
+    def recover(self) -> Iterator[Line]:
+        """Take up the shard that an earlier process left unfinished; to be called (and exhausted) before `append`.
+
+        Yields:
+            Its lines. Whatever follows its last whole line is cut off.
+        """
+        for path in _partials(self._folder):
+            self._index = max(self._index, _index(path))
+            end = 0
+            for line in lines_of(path):
+                if not _is_whole(line.raw):
+                    break
+                end = line.offset + len(line.raw)
+                self._rows += 1
+                yield line
+            os.truncate(path, end)
+            if self._rows:
+                self._file = path.open("ab")
+            else:
+                path.unlink()
+        if self._rows >= self._rows_per_shard:
+            self.seal()
+
+    def append(self, identifier: str | int, document: Mapping[str, Any]) -> None:
+        """Write one line, so that it outlives this process.
+
+        Args:
+            identifier: of the row; the line's first key.
+            document: the rest; may not have an `id` of its own.
+
+        Raises:
+            OSError: the disk is full, or the folder gone.
+        """
+        line = json.dumps({"id": identifier, **document}, ensure_ascii=False, allow_nan=False)
+        if self._file is None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._file = self._partial.open("ab")
+        self._file.write(line.encode("utf-8", "backslashreplace") + b"\n")
+        self._file.flush()
+        self._rows += 1
+        if self._rows >= self._rows_per_shard:
+            self.seal()
+
+    def seal(self) -> None:
+        """Turn what is written into a shard."""
+        if self._file is None:
+            return
+        os.fsync(self._file.fileno())
+        self._file.close()
+        os.replace(self._partial, self._folder / f"part-{self._index:05d}.jsonl")
+        _sync_folder(self._folder)
+        self._file, self._rows, self._index = None, 0, self._index + 1
+
+    @property
+    def _partial(self) -> Path:
+        return self._folder / f".part-{self._index:05d}.jsonl.partial"
+
+
+def shards(folder: Path) -> list[Path]:
+    """List a folder's whole shards in order; none where there is no folder."""
+    found = [path for path in _entries(folder) if _SHARD.fullmatch(path.name)]
+    return sorted(found, key=_index)
+
+
+def lines_of(path: Path) -> Iterator[Line]:
+    """Read a shard line by line."""
+    offset = 0
+    with path.open("rb") as file:
+        for raw in file:
+            yield Line(path, offset, raw)
+            offset += len(raw)
+
+
+def keep_lines(path: Path, keep: Callable[[Line], bool]) -> None:
+    """Rewrite a shard without some of its lines, so that a reader sees the old file or the new one."""
+    partial = path.with_name(f".{path.name}.rewritten")
+    with partial.open("wb") as file:
+        for line in lines_of(path):
+            if keep(line):
+                file.write(line.raw)
+        file.flush()
+        os.fsync(file.fileno())
+        size = file.tell()
+    if size:
+        os.replace(partial, path)
+    else:
+        path.unlink()
+        partial.unlink()
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a small file so that a reader sees all of it or nothing."""
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def _is_whole(raw: bytes) -> bool:
+    if not (raw.startswith(_ID_START) and raw.endswith(b"}\n")):
+        return False
+    try:
+        json.loads(raw)
+    except ValueError:
+        return False
+    return True
+
+
+def _partials(folder: Path) -> list[Path]:
+    return sorted(path for path in _entries(folder) if _PARTIAL.fullmatch(path.name))
+
+
+def _entries(folder: Path) -> list[Path]:
+    return [*folder.iterdir()] if folder.is_dir() else []
+
+
+def _index(path: Path) -> int:
+    match = _SHARD.fullmatch(path.name) or _PARTIAL.fullmatch(path.name)
+    assert match is not None
+    return int(match.group(1))
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,101 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from serve_app.embedded.glyphs import SpriteLibrary
+from serve_app.embedded.scene_files import main as write_scene_files
+from serve_app.embedded.scene_files import write_scene
+from serve_app.embedded.scene_phrases import Concept, Query
+from serve_app.embedded.scenes import make_scene
+from serve_app.embedded.segmenter_evaluation import Answer, ask, encode, held_out_scenes, match_ious, summarise
+from serve_app.embedded.segmenter_model import build_model
+
+SCENES = Path(__file__).parents[1] / "data" / "scenes"
+
+
+def square(left: int, size: int = 20) -> dict[str, Any]:
+    mask = np.zeros((50, 100), dtype=np.uint8)
+    mask[10 : 10 + size, left : left + size] = 1
+    return encode(mask)
+
+
+def answer(kind: str, truth: list[int], found: list[int], scores: list[float], presence: float) -> Answer:
+    query = Query("dog", Concept("dog"), kind, tuple(range(len(truth))))
+    return Answer(query, [square(x) for x in truth], [square(x) for x in found], scores, presence, (100, 50))
+
+
+def test_match_ious_gives_an_object_to_one_detection_only() -> None:
+    assert match_ious([square(10), square(11)], [square(10)]) == [pytest.approx(1.0)]
+    assert match_ious([square(12), square(50)], [square(50), square(10)]) == [pytest.approx(18 / 22), pytest.approx(1)]
+    assert match_ious([square(40)], [square(10)]) == []
+    assert match_ious([], [square(10)]) == [] == match_ious([square(10)], [])
+
+
+def test_summarise_counts_at_the_threshold() -> None:
+    answers = [
+        answer("plain", [10, 60], [10, 60, 11], [0.9, 0.8, 0.3], 0.9),
+        answer("coloured", [10], [10, 60], [0.9, 0.6], 0.8),
+        answer("plain", [40], [], [], 0.2),
+        answer("absent", [], [], [], 0.1),
+    ]
+    figures = summarise(answers)
+    assert figures["precision"] == pytest.approx(3 / 4)
+    assert figures["recall"] == pytest.approx(3 / 4)
+    assert figures["presence_accuracy"] == pytest.approx(3 / 4)
+    assert figures["mask_iou"] == pytest.approx(1.0)
+    assert figures["by_kind"]["absent"]["recall"] is None
+    assert figures["by_kind"]["plain"]["objects"] == 3
+    assert 0.7 < figures["ap50"] <= 0.76
+
+
+def test_held_out_scenes_do_not_depend_on_their_number(sprites: SpriteLibrary) -> None:
+    (first, asked), *_ = held_out_scenes(sprites, 2, seed=0)
+    (again, asked_again), *_ = held_out_scenes(sprites, 1, seed=0)
+    assert np.array_equal(first.image, again.image)
+    assert asked == asked_again
+
+
+def test_ask_answers_every_query_by_the_stock_path(sprites: SpriteLibrary) -> None:
+    model, processor = build_model(None)
+    scene, queries = next(held_out_scenes(sprites, 1, seed=0))
+    answers = ask(model.eval(), processor, scene, queries[:2])
+    assert [each.query for each in answers] == queries[:2]
+    for each in answers:
+        assert each.scores == sorted(each.scores, reverse=True)
+        assert all(rle["size"] == list(scene.image.shape[:2]) for rle in each.found)
+
+
+def test_write_scene_tells_the_truth(sprites: SpriteLibrary, tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    scene = make_scene(rng, sprites, (160, 120))
+    entry = write_scene(rng, scene, tmp_path, "scene")
+    with Image.open(tmp_path / entry["file"]) as picture:
+        assert picture.size == (entry["width"], entry["height"]) == (160, 120)
+    labels = [each["label"] for each in entry["objects"]]
+    assert len(labels) == len(scene.sprites)
+    assert set(labels) < set(entry["entities"])
+    assert all(entity in entry["prompt"] for entity in entry["entities"][1:])
+    for each, mask in zip(entry["objects"], scene.masks, strict=True):
+        assert np.array_equal(coco_mask.decode(each["mask_rle"]).astype(bool), mask)
+
+
+def test_write_scene_files_needs_the_font(tmp_path: Path) -> None:
+    with pytest.raises(Exception, match="fonts-noto-color-emoji"):
+        write_scene_files([str(tmp_path), "--font", str(tmp_path / "missing.ttf")])
+
+
+def test_bundled_scenes_are_consistent() -> None:
+    entries = json.loads((SCENES / "scenes.json").read_text(encoding="utf-8"))
+    assert len(entries) == 20
+    for entry in entries:
+        with Image.open(SCENES / entry["file"]) as picture:
+            assert picture.size == (entry["width"], entry["height"])
+        for each in entry["objects"]:
+            assert each["label"] in entry["entities"]
+            x, y, width, height = coco_mask.toBbox(each["mask_rle"]).astype(int).tolist()
+            assert each["bbox"] == [x, y, x + width, y + height]
