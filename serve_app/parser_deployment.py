@@ -42,7 +42,7 @@ class LocalReplies:
         parser = EntityParser.load(config.models.text_parser, config.device)
         self.batcher: PullBatcher[str, str] = PullBatcher(
             Device(ThreadPoolExecutor(1, "parser-model")),
-            parser.generate,
+            parser.generate_each,
             budget=config.batching.max_prompts,
             observe=lambda size: metrics.batch_size.observe(size, tags={"axis": "prompts"}),
         )

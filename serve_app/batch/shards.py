@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 
 _SHARD = re.compile(r"part-(\d{5,})\.jsonl")
 _PARTIAL = re.compile(r"\.part-(\d{5,})\.jsonl\.partial")
+_REWRITTEN = ".rewritten"
 _ID_START = b'{"id": '
 _DECODER = json.JSONDecoder()
 _LONGEST_ID = 8192  # bytes: 1024 characters, each written as \uXXXX at worst
@@ -63,7 +64,11 @@ class ShardWriter:
         Yields:
             Its lines. Whatever follows its last whole line is cut off.
         """
+        for path in _entries(self._folder):
+            if path.name.endswith(_REWRITTEN):
+                path.unlink()
         for path in _partials(self._folder):
+            self.seal()
             self._index = max(self._index, _index(path))
             end = 0
             for line in lines_of(path):
@@ -132,7 +137,7 @@ def lines_of(path: Path) -> Iterator[Line]:
 
 def keep_lines(path: Path, keep: Callable[[Line], bool]) -> None:
     """Rewrite a shard without some of its lines, so that a reader sees the old file or the new one."""
-    partial = path.with_name(f".{path.name}.rewritten")
+    partial = path.with_name(f".{path.name}{_REWRITTEN}")
     with partial.open("wb") as file:
         for line in lines_of(path):
             if keep(line):

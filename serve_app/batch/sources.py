@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,16 @@ from serve_app.batch.manifest import ManifestError, Row
 from serve_app.errors import FetchFailed, GensegError, TooLarge
 from serve_app.schemas import ImageInput, SegmentRequest
 
-HTTP_TIMEOUT_S = 60.0
+HTTP_TIMEOUT_S = 30.0
+_PAUSES_S = (0.5, 2.0)  # before further tries
+_PASSING_STATUSES = frozenset({429, 500, 502, 503, 504})
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # two letters at least: `C:` is a drive
 _OWN_SCHEMES = frozenset({"file", "http", "https"})
 _ROW_ONLY = frozenset({"id", "contextual", "generated"})
+
+
+class _TryAgain(FetchFailed):
+    """The server may answer otherwise in a moment."""
 
 
 class SourceReader:
@@ -75,7 +82,8 @@ class SourceReader:
             with _fsspec().open(source, "rb") as file:
                 return self._read_file(file)
         except GensegError as error:
-            raise type(error)(f"{source}: {error.message}") from None
+            kind = TooLarge if isinstance(error, TooLarge) else FetchFailed
+            raise kind(f"{source}: {error.message}") from None
         except OSError as error:
             raise FetchFailed(f"{source}: {error.strerror or _first_line(error)}") from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -98,9 +106,18 @@ class SourceReader:
         return self._within_limit(data)
 
     def _read_http(self, url: str) -> bytes:
+        for pause_s in _PAUSES_S:
+            try:
+                return self._get(url)
+            except (httpx.TransportError, _TryAgain):
+                time.sleep(pause_s)
+        return self._get(url)
+
+    def _get(self, url: str) -> bytes:
         with self._http.stream("GET", url) as response:
-            if response.status_code != 200:
-                raise FetchFailed(f"the server answered with status {response.status_code}")
+            status = response.status_code
+            if status != 200:
+                raise (_TryAgain if status in _PASSING_STATUSES else FetchFailed)(f"the server answered with {status}")
             data = bytearray()
             for piece in response.iter_bytes():
                 data += piece

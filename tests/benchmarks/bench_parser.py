@@ -39,7 +39,7 @@ PROMPTS = (
 
 
 def best_of(works: Sequence[Callable[[], list[str]]]) -> list[tuple[float, list[str]]]:
-    """Run each work several times, in turns so that a busy machine slows all alike: shortest seconds, and the result."""
+    """Run each work several times, in turns, so that a busy machine slows all alike: shortest seconds, and result."""
     times: list[list[float]] = [[] for _ in works]
     results: list[list[str]] = [[] for _ in works]
     for _ in range(REPEATS):

@@ -98,7 +98,7 @@ async def test_twenty_requests_at_once_are_all_right(graph: Graph, demo: Segment
     for index in range(20):
         picked = [sources[(index + offset) % 3] for offset in range(1 + index % 3)]
         jobs.append(SegmentRequest(entities=["dog", "red sofa"], contextual_images=[x for x in picked if x]))
-    single = [graph.handle.segment.remote(job).result()["contextual_images"] for job in jobs[:3]]
+    single = [(await graph.handle.segment.remote(job))["contextual_images"] for job in jobs[:3]]
     async with httpx.AsyncClient(timeout=120) as http:
         answers = await asyncio.gather(*(http.post(f"{graph.url}/v1/segment", json=body(job)) for job in jobs))
     assert [answer.status_code for answer in answers] == [200] * 20

@@ -1,0 +1,102 @@
+"""Results as one COCO instances file, written while they are read: memory holds categories and places, no masks.
+
+Source: the format as pycocotools.COCO reads it, https://cocodataset.org/#format-data
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from serve_app import rle
+from serve_app.batch.output import OutputError
+
+
+def write_coco(path: Path, documents: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Write results as a COCO instances file.
+
+    Images get ids in the order of the documents, categories in the order in which the entities come up; both from 1.
+    An image's further keys are `job_id` and `role`, an annotation's `score` and `object_id`.
+
+    Args:
+        path: a reader sees the old file or the new one.
+        documents: results with their `id`, masks as RLE.
+
+    Returns:
+        How many images, annotations and categories there are.
+
+    Raises:
+        OutputError: the file cannot be written, or a mask is not in RLE.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    categories: dict[str, int] = {}
+    try:
+        with partial.open("w", encoding="utf-8") as file, tempfile.TemporaryFile(
+            "w+", encoding="utf-8", dir=path.parent
+        ) as annotations:
+            file.write('{"info": {"description": "genseg"}, "licenses": [],\n"images": [')
+            images, objects = _write_images(documents, categories, file, annotations)
+            file.write('\n],\n"annotations": [')
+            annotations.seek(0)
+            shutil.copyfileobj(annotations, file)
+            file.write('\n],\n"categories": ')
+            named = [{"id": number, "name": name, "supercategory": ""} for name, number in categories.items()]
+            file.write(json.dumps(named, ensure_ascii=False) + "}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise OutputError(f"{path}: {error.strerror or error}") from None
+    return {"images": images, "annotations": objects, "categories": len(categories)}
+
+
+def _write_images(
+    documents: Iterable[Mapping[str, Any]], categories: dict[str, int], file: IO[str], annotations: IO[str]
+) -> tuple[int, int]:
+    images = objects = 0
+    for document in documents:
+        for entity in document["entities"]:
+            categories.setdefault(entity, len(categories) + 1)
+        for role, image in _images(document):
+            images += 1
+            entry = {
+                "id": images,
+                "file_name": image["path"],
+                "width": image["width"],
+                "height": image["height"],
+                "job_id": document["id"],
+                "role": role,
+            }
+            file.write(("," if images > 1 else "") + "\n" + json.dumps(entry, ensure_ascii=False))
+            for item in image["objects"]:
+                objects += 1
+                entry = {"id": objects, "image_id": images, **_annotation(item, categories, document["id"])}
+                annotations.write(("," if objects > 1 else "") + "\n" + json.dumps(entry, ensure_ascii=False))
+    return images, objects
+
+
+def _images(document: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    yield from (("contextual", image) for image in document["contextual_images"])
+    if document["generated_image"] is not None:
+        yield "generated", document["generated_image"]
+
+
+def _annotation(item: Mapping[str, Any], categories: dict[str, int], job_id: str | int) -> dict[str, Any]:
+    if "mask_rle" not in item:
+        raise OutputError(f"row {job_id!r}: a COCO file needs masks as RLE, this row asked for another mask_format")
+    x1, y1, x2, y2 = item["bbox"]
+    return {
+        "category_id": categories.setdefault(item["label"], len(categories) + 1),
+        "segmentation": item["mask_rle"],
+        "area": rle.area(item["mask_rle"]),
+        "bbox": [x1, y1, x2 - x1, y2 - y1],
+        "iscrowd": 0,
+        "score": item["score"],
+        "object_id": item["object_id"],
+    }

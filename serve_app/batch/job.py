@@ -1,0 +1,167 @@
+"""The job itself: rows through a Segment, some at a time, each result kept as soon as it is there.
+
+Memory holds as many rows' images and results as are at work, and every row's id. Knows no Ray.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+from serve_app.batch.manifest import Row
+from serve_app.batch.output import OutputError, OutputFolder
+from serve_app.batch.patience import Segment, ServiceLost
+from serve_app.batch.plan import Plan
+from serve_app.batch.progress import Meter, Reporter
+from serve_app.batch.sources import SourceReader
+from serve_app.errors import GensegError, InternalError
+
+LONGEST_TIMEOUT_S = 86400.0
+"""Asked for where a row names none, and capped by the service: rows wait for each other here, and nobody for them."""
+
+MAX_READERS = 32
+
+
+class Job:
+    """Does the rows of a plan.
+
+    Args:
+        output: keeps the results.
+        reader: reads the images.
+        segment: does one row; see patience.Segment.
+        defaults: options of the request for rows that do not name them.
+        meter: counts.
+        reporter: told of failures.
+    """
+
+    def __init__(
+        self,
+        output: OutputFolder,
+        reader: SourceReader,
+        segment: Segment,
+        defaults: Mapping[str, Any],
+        meter: Meter,
+        reporter: Reporter,
+    ) -> None:
+        self._output = output
+        self._reader = reader
+        self._segment = segment
+        self._defaults = {"timeout_s": LONGEST_TIMEOUT_S, **defaults}
+        self._meter = meter
+        self._reporter = reporter
+
+    async def run(self, plan: Plan, concurrency: int) -> None:
+        """Do every row that is left.
+
+        Args:
+            plan: of the same output.
+            concurrency: rows at work at the same time.
+
+        Raises:
+            ServiceLost, OutputError: the job cannot go on.
+            asyncio.CancelledError: it was stopped; rows at work are dropped, what is done is kept.
+        """
+        rows = plan.pending(self._output)
+        count = max(1, min(concurrency, plan.left))
+        with ThreadPoolExecutor(min(count, MAX_READERS), "images") as threads:
+            async with self._reporter.following(self._meter):
+                try:
+                    await _all_or_first_error([self._work(rows, threads) for _ in range(count)])
+                finally:
+                    self._meter.stop()
+
+    async def _work(self, rows: Iterator[Row], threads: ThreadPoolExecutor) -> None:
+        for row in rows:  # one loop, one thread: workers may share the iterator
+            try:
+                document = await self._do(row, threads)
+            except (ServiceLost, OutputError):
+                raise
+            except GensegError as error:
+                self._fail(row, {"code": error.code, "message": error.message, "field": error.field})
+                continue
+            failure = failed_image(document)
+            if failure is not None:
+                self._fail(row, failure)
+                continue
+            self._output.add(row, document)
+            self._meter.count(len(row.sources), failed=False)
+
+    async def _do(self, row: Row, threads: ThreadPoolExecutor) -> dict[str, Any]:
+        loop = asyncio.get_running_loop()
+        request = await loop.run_in_executor(threads, self._reader.request, row)
+        missing = {name: value for name, value in self._defaults.items() if getattr(request, name) is None}
+        try:
+            return await self._segment(request.model_copy(update=missing))
+        except GensegError:
+            raise
+        except Exception as error:
+            raise InternalError(f"unexpected {type(error).__name__}") from error
+
+    def _fail(self, row: Row, error: Mapping[str, Any]) -> None:
+        self._output.fail(row, error)
+        self._meter.count(len(row.sources), failed=True)
+        self._reporter.failure(f"row {row.key!r}: {error['code']}: {error['message']}")
+
+
+def run_job(job: Job, plan: Plan, concurrency: int) -> bool:
+    """Run a job to its end, or until Ctrl-C or a termination signal.
+
+    Returns:
+        False if it was stopped.
+
+    Raises:
+        ServiceLost, OutputError: the job cannot go on.
+    """
+    return asyncio.run(_until_stopped(job.run(plan, concurrency)))
+
+
+async def _until_stopped(work: Awaitable[None]) -> bool:
+    task = asyncio.ensure_future(work)
+    stopped = asyncio.Event()
+
+    def stop() -> None:
+        stopped.set()
+        task.cancel()
+
+    with _on_signals(stop):
+        try:
+            await task
+        except asyncio.CancelledError:
+            if not stopped.is_set():
+                raise
+    return not stopped.is_set()
+
+
+@contextmanager
+def _on_signals(stop: Any) -> Iterator[None]:
+    """Call `stop` in the loop on SIGINT and SIGTERM: never in the middle of a write, unlike a KeyboardInterrupt."""
+    loop = asyncio.get_running_loop()
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in previous:
+        loop.add_signal_handler(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)
+
+
+def failed_image(document: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Find the first image that failed: the row counts as failed then, so that it is done again as a whole."""
+    images = [*document["contextual_images"], *filter(None, [document["generated_image"]])]
+    return next((dict(image["error"]) for image in images if image["error"] is not None), None)
+
+
+async def _all_or_first_error(work: list[Any]) -> None:
+    tasks = [asyncio.ensure_future(each) for each in work]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

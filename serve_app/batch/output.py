@@ -1,0 +1,205 @@
+"""The output folder: results and errors as shards, and what is done already. One process at a time.
+
+    DIR/part-00000.jsonl …          result documents, each with its row's id
+    DIR/errors/part-00000.jsonl …   rows that failed: id, code, message, field
+    DIR/summary.json                the figures of the last run
+    DIR/.genseg-batch/              the lock and the fingerprint
+
+What is done is read off the shards themselves, so there is no second record that could disagree with them.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from serve_app.batch.fingerprint import Fingerprint
+from serve_app.batch.manifest import Row
+from serve_app.batch.shards import Line, ShardWriter, keep_lines, lines_of, shards, write_whole
+from serve_app.errors import GensegError
+
+_STATE = ".genseg-batch"
+# Keys that every image and every object has once; inside a JSON text their quotes would be escaped.
+_IMAGE_KEY = b'"width": '
+_OBJECT_KEY = b'"object_id": '
+
+
+class OutputError(GensegError):
+    """An output folder cannot be used; the message names it."""
+
+
+class OutputFolder:
+    """Where a job's results go; see `open_output`.
+
+    Attributes:
+        done: ids of rows with a result, as text.
+        failed: error code by id, of rows whose latest try failed.
+        images: images in all results.
+        objects: objects in all results.
+        fingerprint: whose results these are; None before the first job.
+    """
+
+    def __init__(self, folder: Path, rows_per_shard: int) -> None:
+        self.folder = folder
+        self.done: set[str] = set()
+        self.failed: dict[str, str] = {}
+        self.images = 0
+        self.objects = 0
+        self._results = ShardWriter(folder, rows_per_shard)
+        self._errors = ShardWriter(folder / "errors", rows_per_shard)
+        self._error_lines = 0
+        try:
+            self.fingerprint = Fingerprint.load(folder / _STATE)
+        except (ValueError, KeyError, OSError) as error:
+            raise OutputError(f"{folder}: its {_STATE} cannot be used ({error}); choose another folder") from None
+        if self.fingerprint is None and shards(folder):
+            raise OutputError(f"{folder}: holds shards of something else; choose another folder")
+        self._load()
+
+    def begin(self, fingerprint: Fingerprint) -> None:
+        """Record whose results follow."""
+        self.fingerprint = fingerprint
+        with _explained(self.folder):
+            fingerprint.save(self.folder / _STATE)
+
+    def add(self, row: Row, document: Mapping[str, Any]) -> None:
+        """Keep a row's result.
+
+        Raises:
+            OutputError: it cannot be written, or comes from other models than the results before.
+        """
+        self._check_models(document["meta"]["models"])
+        with _explained(self.folder):
+            self._results.append(row.id, document)
+        images = _images(document)
+        self.images += len(images)
+        self.objects += sum(len(image["objects"]) for image in images)
+        self.done.add(row.key)
+        self.failed.pop(row.key, None)
+
+    def fail(self, row: Row, error: Mapping[str, Any]) -> None:
+        """Keep a row's error: code, message and field.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        with _explained(self.folder):
+            self._errors.append(row.id, error)
+        self._error_lines += 1
+        self.failed[row.key] = error["code"]
+
+    def codes(self) -> dict[str, int]:
+        """Count the failed rows by code, most frequent first."""
+        return dict(Counter(self.failed.values()).most_common())
+
+    def finish(self) -> None:
+        """Turn everything written into whole shards and drop errors that hold no longer."""
+        with _explained(self.folder):
+            self._results.seal()
+            self._errors.seal()
+            if self._error_lines != len(self.failed):
+                self._drop_old_errors()
+
+    def documents(self) -> Iterator[Line]:
+        """Yield every result, in the order in which they were written; to be called after `finish`."""
+        for path in shards(self.folder):
+            yield from lines_of(path)
+
+    def write_summary(self, summary: Mapping[str, Any]) -> Path:
+        """Write summary.json."""
+        path = self.folder / "summary.json"
+        with _explained(self.folder):
+            write_whole(path, json.dumps(summary, indent=2).encode() + b"\n")
+        return path
+
+    def _load(self) -> None:
+        with _explained(self.folder):
+            for line in self.documents():
+                self._note_result(line)
+            for line in self._results.recover():
+                self._note_result(line)
+            for path in shards(self.folder / "errors"):
+                for line in lines_of(path):
+                    self._note_error(line)
+            for line in self._errors.recover():
+                self._note_error(line)
+        for key in self.done & self.failed.keys():
+            del self.failed[key]
+
+    def _note_result(self, line: Line) -> None:
+        self.done.add(line.key)
+        self.images += line.raw.count(_IMAGE_KEY)
+        self.objects += line.raw.count(_OBJECT_KEY)
+
+    def _note_error(self, line: Line) -> None:
+        self._error_lines += 1
+        self.failed[line.key] = line.document()["code"]
+
+    def _check_models(self, models: Mapping[str, str]) -> None:
+        assert self.fingerprint is not None  # begin() comes first
+        if not self.fingerprint.models:
+            self.fingerprint.models = dict(models)
+            with _explained(self.folder):
+                self.fingerprint.save_job(self.folder / _STATE)
+        elif self.fingerprint.models != models:
+            before, now = (", ".join(names.values()) for names in (self.fingerprint.models, models))
+            raise OutputError(f"{self.folder}: holds results of {before}, but those that come now are of {now}")
+
+    def _drop_old_errors(self) -> None:
+        latest: dict[str, tuple[Path, int]] = {}
+        for path in shards(self.folder / "errors"):
+            latest.update((line.key, (path, line.offset)) for line in lines_of(path) if line.key in self.failed)
+        for path in shards(self.folder / "errors"):
+            keep_lines(path, lambda line: latest.get(line.key) == (line.path, line.offset))
+        self._error_lines = len(self.failed)
+
+
+@contextmanager
+def open_output(folder: Path, rows_per_shard: int) -> Iterator[OutputFolder]:
+    """Open an output folder for one job, and close it so that everything written is in whole shards.
+
+    Args:
+        folder: made if it is not there.
+        rows_per_shard: lines of a whole shard.
+
+    Raises:
+        OutputError: another job writes there now, it holds something else, or it cannot be written.
+    """
+    with _explained(folder):
+        (folder / _STATE).mkdir(parents=True, exist_ok=True)
+        lock = (folder / _STATE / "lock").open("ab")
+    with lock:
+        _take(lock, folder)
+        output = OutputFolder(folder, rows_per_shard)
+        try:
+            yield output
+        finally:
+            output.finish()
+
+
+def _take(lock: BinaryIO, folder: Path) -> None:
+    """Take the lock; the system gives it back when the process ends, however it ends."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in {errno.EWOULDBLOCK, errno.EACCES}:
+            raise OutputError(f"{folder}: another job writes there at this moment") from None
+        raise OutputError(f"{folder}: cannot be locked: {error.strerror or error}") from None
+
+
+@contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{error.filename or folder}: {error.strerror or error}") from None
+
+
+def _images(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [*document["contextual_images"], *filter(None, [document["generated_image"]])]

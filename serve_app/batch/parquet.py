@@ -1,0 +1,93 @@
+"""Shards of results as Parquet files beside them, one for each: `part-00000.jsonl` gives `part-00000.parquet`."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from serve_app.batch.output import OutputError
+from serve_app.batch.shards import lines_of, shards
+
+
+def load_pyarrow() -> Any:
+    """Import pyarrow.
+
+    Raises:
+        OutputError: it is not installed.
+    """
+    try:
+        importlib.import_module("pyarrow.parquet")
+        return importlib.import_module("pyarrow")
+    except ImportError:
+        raise OutputError("writing Parquet needs the package pyarrow: pip install 'genseg[batch]'") from None
+
+
+def write_missing(folder: Path) -> int:
+    """Write the Parquet file of every shard that has none; one shard at a time is in memory.
+
+    A row is a job: `id` (text), `prompt`, `entities` and `images`; an image has its `role` and `index` besides the
+    document's own keys, `presence` is a map, and `mask_rle` a struct (null where another format was asked for).
+
+    Returns:
+        How many were written.
+
+    Raises:
+        OutputError: pyarrow is missing, or a file cannot be written.
+    """
+    pyarrow = load_pyarrow()
+    schema = _schema(pyarrow)
+    written = 0
+    for shard in shards(folder):
+        target = shard.with_suffix(".parquet")
+        if target.exists():
+            continue
+        partial = target.with_name(f".{target.name}.partial")
+        table = pyarrow.Table.from_pylist([_row(line.document()) for line in lines_of(shard)], schema=schema)
+        try:
+            pyarrow.parquet.write_table(table, partial, compression="zstd")
+            os.replace(partial, target)
+        except OSError as error:
+            raise OutputError(f"{target}: {error.strerror or error}") from None
+        written += 1
+    return written
+
+
+def _row(document: Mapping[str, Any]) -> dict[str, Any]:
+    generated = document["generated_image"]
+    images = [_image(image, "contextual", index) for index, image in enumerate(document["contextual_images"])]
+    images += [] if generated is None else [_image(generated, "generated", 0)]
+    row = {name: document[name] for name in ("prompt", "entities", "box_format", "coordinate_unit")}
+    return {"id": str(document["id"]), **row, "images": images}
+
+
+def _image(image: Mapping[str, Any], role: str, index: int) -> dict[str, Any]:
+    return {**image, "role": role, "index": index, "presence": [*image["presence"].items()]}
+
+
+def _schema(pa: Any) -> Any:
+    text, real, whole = pa.string(), pa.float64(), pa.int32()
+    item = pa.struct(
+        {
+            "object_id": text,
+            "label": text,
+            "bbox": pa.list_(whole),
+            "score": real,
+            "mask_rle": pa.struct({"size": pa.list_(whole), "counts": text}),
+        }
+    )
+    image = pa.struct(
+        {
+            "role": text,
+            "index": whole,
+            "path": text,
+            "width": whole,
+            "height": whole,
+            "objects": pa.list_(item),
+            "presence": pa.map_(text, real),
+        }
+    )
+    fields = {"id": text, "prompt": text, "entities": pa.list_(text), "images": pa.list_(image)}
+    return pa.schema({**fields, "box_format": text, "coordinate_unit": text})

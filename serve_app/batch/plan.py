@@ -1,0 +1,124 @@
+"""What a run has to do: the manifest held against the output folder, before anything is started."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from serve_app.batch.fingerprint import Fingerprint, settings_difference
+from serve_app.batch.manifest import MAX_SHOWN, ManifestError, PlacedRow, Row, check_rows, digest, read_rows
+from serve_app.batch.output import OutputError, OutputFolder
+from serve_app.batch.sources import check_schemes, scheme_of
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The work of one run.
+
+    Attributes:
+        manifest: the file.
+        rows: rows in it.
+        left: rows that this run does.
+        redo: failed rows, by id, among those.
+        mask_formats: the formats that rows ask for.
+    """
+
+    manifest: Path
+    rows: int
+    left: int
+    redo: frozenset[str]
+    mask_formats: frozenset[str]
+
+    def pending(self, output: OutputFolder) -> Iterator[Row]:
+        """Read the manifest again and yield the rows that are to be done.
+
+        Args:
+            output: as the plan was made with; may go on growing meanwhile.
+
+        Raises:
+            ManifestError: the file changed since it was checked.
+        """
+        for placed in read_rows(self.manifest):
+            key = placed.row.key
+            if key not in output.done and (key not in output.failed or key in self.redo):
+                yield placed.row
+
+
+@dataclass
+class _Seen:
+    """What one pass over the manifest notes."""
+
+    rows: dict[int, int] = field(default_factory=dict)
+    schemes: set[str | None] = field(default_factory=set)
+    mask_formats: set[str] = field(default_factory=set)
+    changed: list[PlacedRow] = field(default_factory=list)
+    redo: set[str] = field(default_factory=set)
+    left: int = 0
+
+
+def make_plan(manifest: Path, output: OutputFolder, settings: Mapping[str, Any], retry_errors: bool) -> Plan:
+    """Check a manifest and find what is left to do; records in the folder whose results it will hold.
+
+    Rows may have been added since the folder's last job, and rows without a result may have changed; failed ones
+    among these are done again.
+
+    Args:
+        manifest: the file.
+        output: the open folder.
+        settings: what decides about results besides the rows.
+        retry_errors: do failed rows again.
+
+    Raises:
+        ManifestError: rows are wrong, or their images cannot be read for want of a package.
+        OutputError: the folder holds results of other rows or other settings.
+    """
+    before = output.fingerprint or Fingerprint()
+    difference = settings_difference(before.settings, settings)
+    if difference:
+        raise OutputError(f"{output.folder}: holds results of other settings: {difference}; choose another folder")
+    seen = _read(manifest, output, before, retry_errors)
+    _check_same_rows(manifest, output, seen)
+    check_schemes(seen.schemes)
+    for key in [key for key in output.failed if digest(key) not in seen.rows]:
+        del output.failed[key]  # the row is gone, and nobody waits for it any more
+    output.begin(Fingerprint({**before.settings, **settings}, seen.rows, before.models))
+    return Plan(manifest, len(seen.rows), seen.left, frozenset(seen.redo), frozenset(seen.mask_formats))
+
+
+def _read(manifest: Path, output: OutputFolder, before: Fingerprint, retry_errors: bool) -> _Seen:
+    seen = _Seen()
+    for placed in check_rows(manifest):
+        row = placed.row
+        name, content = digest(row.key), row.digest()
+        seen.rows[name] = content
+        seen.schemes.update(map(scheme_of, row.sources))
+        seen.mask_formats.add(row.mask_format)
+        same = before.rows.get(name, content) == content
+        if row.key in output.done:
+            if not same:
+                seen.changed.append(placed)
+            continue
+        if row.key in output.failed:
+            if same and not retry_errors:
+                continue
+            seen.redo.add(row.key)
+        seen.left += 1
+    return seen
+
+
+def _check_same_rows(manifest: Path, output: OutputFolder, seen: _Seen) -> None:
+    advice = "choose another folder, or give these rows new ids"
+    if seen.changed:
+        named = ", ".join(f"line {placed.line} (id {placed.row.key!r})" for placed in seen.changed[:MAX_SHOWN])
+        more = f" and {len(seen.changed) - MAX_SHOWN} more" if len(seen.changed) > MAX_SHOWN else ""
+        raise OutputError(f"{output.folder}: was made with other rows: {manifest}: {named}{more} changed; {advice}")
+    gone = [key for key in output.done if digest(key) not in seen.rows]
+    if gone:
+        raise OutputError(
+            f"{output.folder}: holds results of {len(gone)} rows, such as {gone[0]!r}, that {manifest} does not have; "
+            "choose another folder"
+        )
+    if len(seen.rows) < 1:
+        raise ManifestError(f"{manifest}: the manifest has no rows")

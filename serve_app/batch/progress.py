@@ -1,0 +1,135 @@
+"""Progress of a job on stderr: one line that rewrites itself on a terminal, a line every few seconds in a log file."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import TextIO
+
+TERMINAL_EVERY_S = 0.5
+LOG_EVERY_S = 10.0
+RATE_OVER_S = 60.0
+SHOWN_FAILURES = 10
+
+
+class Meter:
+    """Counts rows and images and tells rates.
+
+    Args:
+        rows: rows of this run.
+        before: rows that were done by earlier runs.
+        clock: seconds, never going back.
+    """
+
+    def __init__(self, rows: int, before: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._started = clock()
+        self._stopped: float | None = None
+        self._before = before
+        self._rows = rows
+        self.done = 0
+        self.failed = 0
+        self.images = 0
+        # Time, rows and images, of the last minute: rates follow what the service does now.
+        self._marks: deque[tuple[float, int, int]] = deque([(self._started, 0, 0)])
+
+    def count(self, images: int, failed: bool) -> None:
+        """Count one row that is over, and its images."""
+        self.done += not failed
+        self.failed += failed
+        self.images += 0 if failed else images
+        now = self._clock()
+        if now - self._marks[-1][0] >= 0.1:
+            self._marks.append((now, self.done + self.failed, self.images))
+        while len(self._marks) > 2 and now - self._marks[1][0] > RATE_OVER_S:
+            self._marks.popleft()
+
+    def stop(self) -> None:
+        """Let the clock stand still."""
+        self._stopped = self._clock()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds from the start until now, or until the stop."""
+        return (self._clock() if self._stopped is None else self._stopped) - self._started
+
+    @property
+    def images_per_s(self) -> float:
+        """Images of this run over its seconds; 0 before the first."""
+        return self.images / self.seconds if self.images and self.seconds > 0 else 0.0
+
+    def line(self) -> str:
+        """Rows done, failures, images a second and the time left, at the rates of the last minute."""
+        over = self.done + self.failed
+        then, rows_then, images_then = self._marks[0]
+        elapsed = self.seconds + self._started - then
+        rows_per_s = (over - rows_then) / elapsed if elapsed > 0 else 0.0
+        images_per_s = (self.images - images_then) / elapsed if elapsed > 0 else 0.0
+        left_s = (self._rows - over) / rows_per_s if rows_per_s > 0 else None
+        parts = [f"{self._before + over}/{self._before + self._rows} rows"]
+        parts += [f"{self.failed} failed"] if self.failed else []
+        parts += [f"{images_per_s:.1f} images/s", "time left unknown" if left_s is None else f"{hours(left_s)} left"]
+        return ", ".join(parts)
+
+
+class Reporter:
+    """Writes a meter's line while a job runs.
+
+    Args:
+        quiet: writes nothing at all.
+        stream: where to; None for the standard error as it is at the time.
+    """
+
+    def __init__(self, quiet: bool = False, stream: TextIO | None = None) -> None:
+        self._quiet = quiet
+        self._stream = stream
+        self._failures = 0
+
+    @property
+    def _out(self) -> TextIO:
+        return self._stream or sys.stderr
+
+    def say(self, text: str) -> None:
+        """Write a line of its own."""
+        if not self._quiet:
+            back = "\r\x1b[K" if self._out.isatty() else ""
+            print(f"{back}{text}", file=self._out, flush=True)
+
+    def failure(self, text: str) -> None:
+        """Write one failed row; the first few only, the rest is in the errors folder."""
+        self._failures += 1
+        if self._failures <= SHOWN_FAILURES:
+            self.say(text)
+        elif self._failures == SHOWN_FAILURES + 1:
+            self.say("further failures are not shown")
+
+    @asynccontextmanager
+    async def following(self, meter: Meter) -> AsyncIterator[None]:
+        """Write the meter's line again and again while the block runs, and once at its end."""
+        ticker = asyncio.ensure_future(self._tick(meter))
+        try:
+            yield
+        finally:
+            ticker.cancel()
+            with suppress(asyncio.CancelledError):
+                await ticker
+            self.say(meter.line())
+
+    async def _tick(self, meter: Meter) -> None:
+        terminal = self._out.isatty()
+        while not self._quiet:
+            await asyncio.sleep(TERMINAL_EVERY_S if terminal else LOG_EVERY_S)
+            if terminal:
+                print(f"\r\x1b[K{meter.line()}", end="", file=self._out, flush=True)
+            else:
+                self.say(meter.line())
+
+
+def hours(seconds: float) -> str:
+    """Write a duration as h:mm:ss."""
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
