@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ray import serve
 from ray.serve import Application
-from ray.serve.config import RequestRouterConfig
 
 from serve_app.config import AppConfig
 from serve_app.config_file import app_config_from
@@ -34,8 +34,13 @@ def build(args: dict[str, Any]) -> Application:
     return bind(app_config_from(args))
 
 
-def bind(config: AppConfig) -> Application:
-    """Bind the graph for a checked configuration."""
+def bind(config: AppConfig, options: Mapping[str, Mapping[str, Any]] | None = None) -> Application:
+    """Bind the graph for a checked configuration.
+
+    Args:
+        config: everything.
+        options: options of the deployments by their name, over the defaults here, where no Serve config brings them.
+    """
     # Ray annotates the undecorated form of `serve.deployment` as a decorator.
     deployment: Any = serve.deployment
     parser = deployment(ParserDeployment).options(
@@ -44,7 +49,7 @@ def bind(config: AppConfig) -> Application:
         ray_actor_options=_resources(config.models.text_parser.device_map),
     )
     segmenter = deployment(SegmenterDeployment).options(
-        request_router_config=RequestRouterConfig(request_router_class="serve_app.routing.ImageAffinityRouter"),
+        request_router_config={"request_router_class": "serve_app.routing.ImageAffinityRouter"},
         max_ongoing_requests=64,
         max_constructor_retry_count=MAX_STARTS,
         ray_actor_options=_resources(config.models.segmentation.device),
@@ -52,6 +57,8 @@ def bind(config: AppConfig) -> Application:
     ingress = deployment(serve.ingress()(Ingress)).options(
         max_ongoing_requests=config.serving.max_concurrent_requests + 32, ray_actor_options={"num_cpus": 0.25}
     )
+    given = options or {}
+    parser, segmenter, ingress = (each.options(**given.get(each.name, {})) for each in (parser, segmenter, ingress))
     application: Application = ingress.bind(config, parser.bind(config), segmenter.bind(config))
     return application
 

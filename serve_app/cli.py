@@ -19,6 +19,7 @@ from serve_app.errors import GensegError
 COMMANDS = {
     "run": ("run", "segment every thing a prompt mentions in every image"),
     "serve": ("serve", "serve the HTTP API until Ctrl-C"),
+    "batch": ("batch", "a whole dataset, resumable at any moment"),
     "check-config": ("check_config", "check a configuration file"),
     "demo": ("demo", "the embedded models on the bundled images"),
 }

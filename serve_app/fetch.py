@@ -101,7 +101,7 @@ class ImageFetcher:
         host = _parse(url).raw_host.decode("ascii")
         try:
             return await asyncio.wait_for(self._follow(url), self._config.timeout_s)
-        except (asyncio.TimeoutError, httpcore.TimeoutException):
+        except (TimeoutError, httpcore.TimeoutException):
             raise FetchFailed(f"{host} did not send the image within {self._config.timeout_s:g} s") from None
         except _NotPublic:
             raise FetchFailed(f"{host} has, or redirects to, no public address") from None

@@ -54,7 +54,7 @@ class Ingress:
         }
         self._pipeline = Pipeline(stages, names)
 
-    def __serve_build_asgi_app__(self) -> Any:  # noqa: PLW3201 - Ray's name
+    def __serve_build_asgi_app__(self) -> Any:
         return make_app(self, echo_request_id=False)  # Serve's proxy does
 
     def reconfigure(self, user_config: Mapping[str, Any]) -> None:

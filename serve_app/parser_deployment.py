@@ -122,7 +122,7 @@ class ParserDeployment:
             if len(found.kept) > max_entities:
                 raise TooLarge(f"the prompt names {len(found.kept)} entities; the limit is {max_entities}", "prompt")
             return ParsedPrompt(tuple(found.kept), tuple(found.dropped))
-        except asyncio.TimeoutError:
+        except TimeoutError:
             return DeadlineExceeded("the deadline passed before the prompt was read")
         except GensegError as error:
             return error

@@ -187,7 +187,7 @@ class Pipeline:
                 yield event
                 if event["event"] == "result":
                     return
-        except asyncio.TimeoutError:
+        except TimeoutError:
             raise DeadlineExceeded(f"the request was not done within {timeout_s:g} s") from None
         finally:
             work.cancel()

@@ -18,7 +18,7 @@ SLACK = 2
 """Calls by which the home's queue may be longer than the shortest: a vision pass saved is worth about as much."""
 
 
-class ImageAffinityRouter(FIFOMixin, MultiplexMixin, RequestRouter):  # type: ignore[misc]  # Ray's mixins are untyped
+class ImageAffinityRouter(FIFOMixin, MultiplexMixin, RequestRouter):
     """Chooses a segmenter replica for a call whose `multiplexed_model_id` is the image's content hash."""
 
     async def choose_replicas(

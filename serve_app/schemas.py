@@ -11,13 +11,24 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from serve_app.errors import InvalidRequest
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+def _encodable(text: str) -> str:
+    # JSON can name half of a surrogate pair ("\\ud800"), which no tokenizer and no answer can carry.
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("has half of a surrogate pair, which is no character") from None
+    return text
+
+
+Text = Annotated[str, AfterValidator(_encodable)]
 MaskFormat = Literal["rle", "polygon", "png", "none"]
-ImageSource = "ImageInput | bytes | str | PathLike[str]"
 
 
 class Wire(BaseModel):
@@ -33,8 +44,8 @@ class ImageInput(Wire):
     """
 
     data: str | bytes | None = Field(None, description="The image file: base64 or a `data:` URI.")
-    url: str | None = Field(None, description="http(s) address the server fetches.", max_length=8192)
-    name: str | None = Field(None, description="Echoed as `path`.", max_length=4096)
+    url: Text | None = Field(None, description="http(s) address the server fetches.", max_length=8192)
+    name: Text | None = Field(None, description="Echoed as `path`.", max_length=4096)
 
     @model_validator(mode="before")
     @classmethod
@@ -73,13 +84,13 @@ class ImageInput(Wire):
 class SegmentRequest(Wire):
     """The job: a prompt (or entities), contextual images, a generated image."""
 
-    prompt: str = Field("", description="The image-generation prompt.")
-    entities: list[str] | None = Field(None, description="Given, it bypasses the parser.")
+    prompt: Text = Field("", description="The image-generation prompt.")
+    entities: list[Text] | None = Field(None, description="Given, it bypasses the parser.")
     contextual_images: list[ImageInput] = Field(default_factory=list)
     generated_image: ImageInput | None = None
     threshold: Fraction | None = Field(None, description="Objects with a score above it are listed; default 0.5.")
     mask_threshold: Fraction | None = Field(None, description="Mask probability of an object's pixel; default 0.5.")
-    thresholds: dict[str, Fraction] = Field(default_factory=dict, description="Per entity, over `threshold`.")
+    thresholds: dict[Text, Fraction] = Field(default_factory=dict, description="Per entity, over `threshold`.")
     mask_format: MaskFormat = "rle"
     overlays: bool = Field(False, description="Add `overlay` to each image: a data URI of an annotated JPEG.")
     timeout_s: float | None = Field(None, gt=0, description="Deadline, in seconds; capped by the server.")
@@ -115,7 +126,7 @@ class SegmentRequest(Wire):
 class EntitiesRequest(Wire):
     """The body of `POST /v1/entities`."""
 
-    prompt: str
+    prompt: Text
 
 
 class DroppedEntity(Wire):

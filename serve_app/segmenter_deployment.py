@@ -128,7 +128,7 @@ class SegmenterDeployment:
         """
         try:
             return await asyncio.wait_for(self._segment(task), task.timeout_s)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             return DeadlineExceeded("the deadline passed before the image was segmented")
         except GensegError as error:
             return error

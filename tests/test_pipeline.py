@@ -66,7 +66,9 @@ class FakeSegmenter:
         self.tasks: list[ImageTask] = []
         self.cancelled = 0
 
-    async def segment(self, task: ImageTask, again: Callable[[], Coroutine[Any, Any, tuple[str, ...]]]) -> dict[str, Any]:
+    async def segment(
+        self, task: ImageTask, again: Callable[[], Coroutine[Any, Any, tuple[str, ...]]]
+    ) -> dict[str, Any]:
         self.tasks.append(task)
         width = int.from_bytes(task.data[16:20], "big")  # of a PNG
         try:

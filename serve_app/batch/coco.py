@@ -36,9 +36,10 @@ def write_coco(path: Path, documents: Iterable[Mapping[str, Any]]) -> dict[str, 
     partial = path.with_name(f".{path.name}.partial")
     categories: dict[str, int] = {}
     try:
-        with partial.open("w", encoding="utf-8") as file, tempfile.TemporaryFile(
-            "w+", encoding="utf-8", dir=path.parent
-        ) as annotations:
+        with (
+            partial.open("w", encoding="utf-8") as file,
+            tempfile.TemporaryFile("w+", encoding="utf-8", dir=path.parent) as annotations,
+        ):
             file.write('{"info": {"description": "genseg"}, "licenses": [],\n"images": [')
             images, objects = _write_images(documents, categories, file, annotations)
             file.write('\n],\n"annotations": [')

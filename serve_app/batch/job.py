@@ -148,7 +148,8 @@ def _on_signals(stop: Any) -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             loop.remove_signal_handler(number)
-            signal.signal(number, handler)
+            if handler is not None:  # else it was not set from Python, and cannot be set again
+                signal.signal(number, handler)
 
 
 def failed_image(document: Mapping[str, Any]) -> dict[str, Any] | None:

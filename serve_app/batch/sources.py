@@ -103,7 +103,8 @@ class SourceReader:
 
     def _read_file(self, file: Any) -> bytes:
         data: bytes = file.read(self._max_bytes + 1)
-        return self._within_limit(data)
+        self._check_size(data)
+        return data
 
     def _read_http(self, url: str) -> bytes:
         for pause_s in _PAUSES_S:
@@ -121,13 +122,12 @@ class SourceReader:
             data = bytearray()
             for piece in response.iter_bytes():
                 data += piece
-                self._within_limit(data)
+                self._check_size(data)
         return bytes(data)
 
-    def _within_limit(self, data: Any) -> Any:
+    def _check_size(self, data: bytes | bytearray) -> None:
         if len(data) > self._max_bytes:
             raise TooLarge(f"the file is over the limit of {self._max_bytes} bytes")
-        return data
 
 
 def scheme_of(source: str) -> str | None:

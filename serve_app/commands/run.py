@@ -64,10 +64,7 @@ def run(args: argparse.Namespace) -> int:
     request = read_request(args, config)
     output = Path(args.output)
     _check_output(output)
-    if args.url:
-        document = segment_by_url(args, request, progress)
-    else:
-        document = segment_locally(request, config, progress)
+    document = segment_by_url(args, request, progress) if args.url else segment_locally(request, config, progress)
     write_json(output, document)
     if args.save_viz or args.compare or config.output.save_visualizations:
         folder = Path(args.viz_dir or config.output.visualization_dir)

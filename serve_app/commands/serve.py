@@ -94,8 +94,8 @@ def _join_or_start(progress: Progress) -> bool:
     import ray
 
     try:
-        context = ray.init(address="auto", namespace="serve", logging_level=logging.ERROR, log_to_driver=True)
-        progress.say(f"joined the Ray cluster at {context.address_info['address']}")
+        ray.init(address="auto", namespace="serve", logging_level=logging.ERROR)
+        progress.say(f"joined the Ray cluster at {ray.get_runtime_context().gcs_address}")
         return True
     except ConnectionError:
         with progress.step("starting Ray"):

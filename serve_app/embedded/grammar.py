@@ -72,7 +72,7 @@ class PromptGrammar:
         if rng.random() < 0.33 and body != self._sentences.located:
             draft.say(rng.choice(self._lexicon["frames"]))
         body(draft)
-        sentences = rng.choices([0, 1, 2, 3, 5], [78, 14, 5, 2, 1])[0]
+        sentences = rng.choices([0, 1, 2, 3, 5], [80, 14, 4, 1.5, 0.5])[0]
         if sentences or rng.random() < 0.3:
             draft.say(".")
         for _ in range(sentences):

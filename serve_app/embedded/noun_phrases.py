@@ -60,7 +60,7 @@ class NounPhraseSampler:
         invented_share: the share of nouns that are invented words.
     """
 
-    def __init__(self, lexicon: Lexicon, rng: random.Random, split: Split, invented_share: float = 0.3) -> None:
+    def __init__(self, lexicon: Lexicon, rng: random.Random, split: Split, invented_share: float = 0.27) -> None:
         self._lexicon = lexicon
         self._rng = rng
         self._split = split
@@ -77,7 +77,7 @@ class NounPhraseSampler:
             (5, self._mass),
             (3, self._determined),
             (3, self._of_phrase),
-            (3, self._coordinated),
+            (5, self._coordinated),
             (1, self._representation),
             (1, self._made_of),
             (1, self._inscribed),
@@ -119,7 +119,7 @@ class NounPhraseSampler:
     def noun(self) -> str:
         """Draw a singular noun: listed, held out, invented, or a compound of two."""
         rng = self._rng
-        if rng.random() < 0.08:
+        if rng.random() < 0.05:
             return f"{self._simple_noun()} {self._simple_noun()}"
         return self._simple_noun()
 
@@ -150,12 +150,12 @@ class NounPhraseSampler:
     def attributed(self, noun: str) -> str:
         """Put zero to three attributes before a noun."""
         rng = self._rng
-        count = rng.choices([0, 1, 2, 3], [46, 38, 14, 2])[0]
+        count = rng.choices([0, 1, 2, 3], [48, 41, 10, 1])[0]
         attributes = list(dict.fromkeys(self.attribute(noun) for _ in range(count)))
         if not attributes:
             return noun
-        joint = ", " if len(attributes) > 1 and rng.random() < 0.12 else " "
-        if len(attributes) == 2 and rng.random() < 0.12:
+        joint = ", " if len(attributes) > 1 and rng.random() < 0.06 else " "
+        if len(attributes) == 2 and rng.random() < 0.06:
             joint = " and "
         adverb = rng.choice(_ADVERBS) + " " if rng.random() < 0.02 else ""
         return f"{adverb}{joint.join(attributes)} {noun}"

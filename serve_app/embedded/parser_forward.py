@@ -122,7 +122,7 @@ class _RootMeanSquareNorm(torch.autograd.Function):
         return (gradient * weight).addcmul_(normed, along, value=-1).mul_(inverse), weight_gradient, None
 
 
-def _rms(values: Tensor, norm: nn.Module) -> Tensor:
+def _rms(values: Tensor, norm: Any) -> Tensor:
     normed: Tensor = _RootMeanSquareNorm.apply(values, norm.weight, norm.variance_epsilon)
     return normed
 
@@ -132,12 +132,12 @@ def _rotate(values: Tensor, layout: _Layout) -> Tensor:
     return torch.cat((first * layout.cos - second * layout.sin, second * layout.cos + first * layout.sin), dim=-1)
 
 
-def _attend(normed: Tensor, attention: nn.Module, layout: _Layout) -> Tensor:
+def _attend(normed: Tensor, attention: Any, layout: _Layout) -> Tensor:
     """Causal attention of the prefix to itself, and of every sample to the prefix and to itself.
 
     Args:
         normed: (T, C).
-        attention: the stock module, with K key heads of width D and G query heads for each.
+        attention: the stock `Qwen3VLTextAttention`, with K key heads of width D and G query heads for each.
         layout: of the T tokens.
 
     Returns:

@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 CHECKPOINT_FOLDER = Path(__file__).parent / "checkpoints" / "parser"
 _CHUNK_BATCHES = 16
-_LENGTH_LIMITS = ((0.15, 36), (0.55, 64), (1.0, 240))
+_LENGTH_LIMITS = ((0.15, 36), (0.78, 64), (1.0, 160))
 """Up to a share of the run, the most tokens a sample may have after the shared prefix."""
 _TOKENIZER_SAMPLES = 30_000
 _STATE_FILE = "state.pt"
@@ -212,8 +212,8 @@ class ParserTrainer:
         loss.backward()
         nn.utils.clip_grad_norm_(self._trained, 1.0)
         self._optimizer.step()
-        # The average follows quickly at first and over about 700 steps later.
-        decay = min(0.9985, (1 + self.step) / (20 + self.step))
+        # The average follows quickly at first and over about 200 steps later.
+        decay = min(0.995, (1 + self.step) / (20 + self.step))
         torch._foreach_lerp_(self._average, [parameter.detach() for parameter in self._trained], 1 - decay)
         return float(loss.detach())
 

@@ -190,7 +190,7 @@ class SentenceSampler:
     def chain(self, draft: Draft) -> None:
         """Noun phrases linked by prepositions and participles: "a dog sitting on a red sofa in a garden"."""
         draft.name(self.noun_phrase())
-        for _ in range(self._rng.choices([0, 1, 2, 3, 4], [8, 38, 34, 15, 5])[0]):
+        for _ in range(self._rng.choices([0, 1, 2, 3, 4], [10, 42, 33, 12, 3])[0]):
             if self._rng.random() < 0.12:
                 draft.say(",")
             draft.say(self.relation())

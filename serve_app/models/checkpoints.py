@@ -77,7 +77,7 @@ def _reason(error: BaseException) -> str:
         return "the hub knows no such model; check the name, set HF_TOKEN if it is private, or give a local folder"
     if isinstance(error, torch.OutOfMemoryError) or "out of memory" in lowered:
         return "the device has not enough memory; use a smaller model, dtype bfloat16, or another device"
-    if "SafetensorError" in names or "unpicklingerror" in lowered or "header" in lowered and "safetensors" in lowered:
+    if "SafetensorError" in names or "unpicklingerror" in lowered or ("header" in lowered and "safetensors" in lowered):
         return "a weights file is damaged or half-downloaded; delete it and download it again"
     if "LocalEntryNotFoundError" in names or "couldn't connect" in lowered or "offline mode" in lowered:
         return "the hub cannot be reached and the model is not in the local cache; give a local folder as model_name"

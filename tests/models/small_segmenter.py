@@ -63,7 +63,9 @@ def config(tokens: CLIPTokenizer) -> Sam3Config:
             "bos_token_id": tokens.bos_token_id,
             "pad_token_id": tokens.pad_token_id,
         },
-        geometry_encoder_config={"hidden_size": WIDTH, "num_layers": 1, "num_attention_heads": 2, "intermediate_size": 64},
+        geometry_encoder_config={
+            "hidden_size": WIDTH, "num_layers": 1, "num_attention_heads": 2, "intermediate_size": 64,
+        },
         detr_encoder_config={"hidden_size": WIDTH, "num_layers": 2, "num_attention_heads": 2, "intermediate_size": 64},
         detr_decoder_config={
             "hidden_size": WIDTH, "num_layers": 2, "num_attention_heads": 2, "intermediate_size": 64, "num_queries": 7,

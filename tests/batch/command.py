@@ -1,0 +1,22 @@
+"""`genseg batch` in a process of its own, on a segmenter that needs no model: to be killed and started again."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from serve_app.commands import batch
+from tests.batch.dataset import FakeSegment, connecting
+
+
+def parsed(*arguments: Any) -> argparse.Namespace:
+    """Parse the command's own flags."""
+    parser = argparse.ArgumentParser()
+    batch.add_arguments(parser)
+    return parser.parse_args([str(argument) for argument in arguments])
+
+
+if __name__ == "__main__":
+    pause_s, *rest = sys.argv[1:]
+    sys.exit(batch.run_with(parsed(*rest), connecting(FakeSegment(float(pause_s)))))

@@ -1,0 +1,141 @@
+"""Small datasets, and a segmenter that needs no model: what it finds follows from the request alone."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from serve_app import results, rle
+from serve_app.errors import GensegError
+from serve_app.schemas import SegmentRequest
+
+MODELS = {"text_parser": "fake-parser", "segmentation": "fake-segmenter"}
+SIZE_WH = (24, 16)
+
+
+class FakeSegment:
+    """Finds one box per word of the prompt in every image; where it lies follows from the image's bytes.
+
+    Args:
+        pause_s: of each row.
+        fail: raises for the rows that should fail.
+    """
+
+    def __init__(self, pause_s: float = 0.0, fail: Callable[[SegmentRequest], GensegError | None] = lambda _: None):
+        self.pause_s, self.fail = pause_s, fail
+        self.requests: list[SegmentRequest] = []
+        self.at_work = self.most_at_work = 0
+        self.models = MODELS
+
+    async def __call__(self, request: SegmentRequest) -> dict[str, Any]:
+        self.requests.append(request)
+        self.at_work += 1
+        self.most_at_work = max(self.most_at_work, self.at_work)
+        try:
+            await asyncio.sleep(self.pause_s)
+        finally:
+            self.at_work -= 1
+        error = self.fail(request)
+        if error is not None:
+            raise error
+        return document_of(request, self.models)
+
+
+def document_of(request: SegmentRequest, models: dict[str, str] = MODELS) -> dict[str, Any]:
+    """The result document of a request."""
+    entities = request.entities or request.prompt.split()
+    generated = request.generated_image
+    return results.result_document(
+        prompt=request.prompt,
+        entities=entities,
+        contextual_images=[image_of(image.data, image.name, entities) for image in request.contextual_images],
+        generated_image=None if generated is None else image_of(generated.data, generated.name, entities),
+        meta={
+            "request_id": "fixed",
+            "models": models,
+            "threshold": 0.5 if request.threshold is None else request.threshold,
+            "mask_threshold": 0.5,
+            "timings_ms": {"parse": 0.0, "segment": 0.0, "total": 0.0},
+        },
+    )
+
+
+def image_of(data: Any, name: str | None, entities: list[str]) -> dict[str, Any]:
+    """An image document with one box per entity."""
+    width, height = SIZE_WH
+    objects = []
+    for entity in entities:
+        x, y = (byte % 8 for byte in hashlib.blake2b(data + entity.encode(), digest_size=2).digest())
+        mask = np.zeros((height, width), dtype=np.bool_)
+        mask[y : y + 5, x : x + 7] = True
+        mask[y, x] = False
+        objects.append(
+            {
+                "object_id": f"{entity}_0",
+                "label": entity,
+                "bbox": [x, y, x + 7, y + 5],
+                "score": 0.75,
+                "mask_rle": rle.encode_rle(mask),
+            }
+        )
+    presence = dict.fromkeys(entities, 0.9)
+    return {
+        "path": name,
+        "width": width,
+        "height": height,
+        "objects": objects,
+        "presence": presence,
+        "error": None,
+    }
+
+
+def write_dataset(folder: Path, rows: int, start: int = 0) -> Path:
+    """Write a JSONL manifest and its images: two contextual ones and a generated one a row, the first one shared."""
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    (folder / "images" / "shared.png").write_bytes(b"shared")
+    path = folder / "rows.jsonl"
+    with path.open("a") as file:
+        for number in range(start, start + rows):
+            for name in (f"c{number}.png", f"g{number}.png"):
+                (folder / "images" / name).write_bytes(name.encode())
+            file.write(json.dumps(row_of(number)) + "\n")
+    return path
+
+
+def row_of(number: int) -> dict[str, Any]:
+    """A row of `write_dataset`."""
+    return {
+        "id": f"row-{number}",
+        "prompt": f"dog sofa{number % 3}",
+        "contextual": ["images/shared.png", f"images/c{number}.png"],
+        "generated": f"images/g{number}.png",
+    }
+
+
+def read_lines(folder: Path) -> list[dict[str, Any]]:
+    """Every line of every whole shard of a folder, in order."""
+    return [json.loads(line) for path in sorted(folder.glob("part-*.jsonl")) for line in path.read_text().splitlines()]
+
+
+def by_id(lines: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Lines by id; an id that comes twice is a failure."""
+    found = {line["id"]: line for line in lines}
+    assert len(found) == len(lines)
+    return found
+
+
+def connecting(segment: Any) -> Callable[..., Any]:
+    """What `commands.batch.graph` is, for a segmenter that is there already."""
+
+    @contextmanager
+    def connect(*_: Any) -> Iterator[Any]:
+        yield segment
+
+    return connect
