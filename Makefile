@@ -7,7 +7,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: install demo test check bench format clean
+.PHONY: install demo test check bench chaos overload soak format clean
 
 install: $(STAMP)
 
@@ -30,6 +30,9 @@ check: install
 
 bench: install
 	$(BIN)/python -m tests.benchmarks
+
+chaos overload soak: install
+	$(BIN)/python -m tests.stress.$@
 
 format: install
 	$(BIN)/ruff check --fix .

@@ -50,8 +50,8 @@ class FakeParse:
 
 
 class FakeParser:
-    def __init__(self, outcome: ParsedPrompt | GensegError = ParsedPrompt(("dog", "sofa")), seconds: float = 0) -> None:
-        self.outcome, self.seconds, self.started = outcome, seconds, 0
+    def __init__(self, outcome: ParsedPrompt | GensegError | None = None, seconds: float = 0) -> None:
+        self.outcome, self.seconds, self.started = outcome or ParsedPrompt(("dog", "sofa")), seconds, 0
 
     def start(self, prompt: str, max_entities: int, request_id: str, timeout_s: float) -> FakeParse:
         self.started += 1
@@ -181,7 +181,7 @@ async def test_a_bad_image_is_named_and_no_image_is_segmented() -> None:
 
 async def test_a_refused_url_is_named() -> None:
     request = job(10).model_copy(update={"generated_image": ImageInput(url="http://10.0.0.1/a.png")})
-    with pytest.raises(FetchFailed, match="^generated_image: "):
+    with pytest.raises(FetchFailed, match=r"^generated_image: "):
         await run(request, pipeline())
 
 

@@ -120,8 +120,7 @@ class Segmenter:
             # fullgraph: a break would be an error at the warm-up, not a silent loss later.
             compiled = partial(torch.compile, fullgraph=True, dynamic=False, backend=compile_backend)
             self._see = compiled(self._look)
-            self._head.detect = compiled(self._head.detect)
-            self._head.pixels = compiled(self._head.pixels)
+            self._head.compile_with(compiled)
         self.vision_passes = 0
         """Images that went through the vision encoder so far."""
 

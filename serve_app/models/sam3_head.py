@@ -16,8 +16,9 @@ Knows tensors only: no images, no thresholds' meaning, no caches.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -72,6 +73,11 @@ class DetectorHead(nn.Module):
         # wait for it a dozen times a pass; plain ints do neither.
         bias = self.decoder._get_rpb_matrix
         self.decoder._get_rpb_matrix = lambda boxes, _: bias(boxes, grid_hw)
+
+    def compile_with(self, compile_: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+        """Put compiled forms in the place of `detect` and `pixels`."""
+        for name in ("detect", "pixels"):
+            setattr(self, name, compile_(getattr(self, name)))
 
     def attend(self, coarse: Tensor) -> Tensor:
         """Run the first encoder layer's self-attention, which no phrase takes part in.
@@ -171,7 +177,8 @@ class DetectorHead(nn.Module):
         for stage, level in enumerate(reversed(fine)):
             pixels = F.interpolate(pixels, size=level.shape[-2:], mode="nearest") + level
             pixels = F.relu(upsampling.norms[stage](upsampling.conv_layers[stage](pixels)))
-        return pixels
+        embedded: Tensor = pixels
+        return embedded
 
 
 def _text_attention(module: nn.Module, states: Tensor, text: Tensor, text_mask: Tensor) -> Tensor | None:

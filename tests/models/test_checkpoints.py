@@ -91,14 +91,15 @@ def test_a_gated_model_says_what_to_do() -> None:
     class GatedRepoError(Exception):
         pass
 
-    with (
-        pytest.raises(CheckpointError, match=r"facebook/sam3: .*licence.*HF_TOKEN.*local folder"),
-        checkpoints.explain("facebook/sam3"),
-    ):
-        try:
-            raise GatedRepoError("401 Client Error")
-        except GatedRepoError as error:
-            raise OSError("You are trying to access a gated repo.") from error
+    def refused() -> None:
+        with checkpoints.explain("facebook/sam3"):
+            try:
+                raise GatedRepoError("401 Client Error")
+            except GatedRepoError as error:
+                raise OSError("You are trying to access a gated repo.") from error
+
+    with pytest.raises(CheckpointError, match=r"facebook/sam3: .*licence.*HF_TOKEN.*local folder"):
+        refused()
 
 
 @pytest.mark.parametrize(

@@ -78,26 +78,32 @@ def ours(segmenter: Segmenter, question: Question, thresholds: Mapping[str, floa
     return objects
 
 
-def theirs(reference: ReferenceSegmenter, question: Question, thresholds: Mapping[str, float]) -> list[dict[str, Any]]:
-    picture = question.picture
-    return [
-        found
-        for phrase in question.phrases
-        for found in reference.segment(picture, phrase, threshold=thresholds[phrase])
-    ]
+class ReferenceAnswers:
+    """What the reference loop says to each question; it is slow, so each is asked once."""
 
+    def __init__(self, reference: ReferenceSegmenter) -> None:
+        self._reference = reference
+        self._known: dict[str, tuple[dict[str, float], list[dict[str, Any]]]] = {}
 
-def thresholds_of(reference: ReferenceSegmenter, question: Question) -> dict[str, float]:
-    """The question's threshold; where it has none, the middle of the widest gap below the second-best score."""
-    if question.threshold is not None:
-        return dict.fromkeys(question.phrases, question.threshold)
-    chosen = {}
-    for phrase in question.phrases:
-        scores = np.array([found["score"] for found in reference.segment(question.picture, phrase, threshold=0.0)])
-        gaps = scores[1:-1] - scores[2:]
-        widest = int(gaps.argmax()) + 1
-        chosen[phrase] = float(scores[widest] + scores[widest + 1]) / 2
-    return chosen
+    def of(self, question: Question) -> tuple[dict[str, float], list[dict[str, Any]]]:
+        """The thresholds that the question is asked with, by phrase, and the objects found."""
+        if question.name not in self._known:
+            thresholds = {phrase: self._threshold(question, phrase) for phrase in question.phrases}
+            objects = [
+                found
+                for phrase in question.phrases
+                for found in self._reference.segment(question.picture, phrase, threshold=thresholds[phrase])
+            ]
+            self._known[question.name] = thresholds, objects
+        return self._known[question.name]
+
+    def _threshold(self, question: Question, phrase: str) -> float:
+        """The question's own; where it has none, the middle of the widest gap below the second-best score."""
+        if question.threshold is not None:
+            return question.threshold
+        scores = np.array([found["score"] for found in self._reference.segment(question.picture, phrase, threshold=0)])
+        widest = int((scores[1:-1] - scores[2:]).argmax()) + 1
+        return float(scores[widest] + scores[widest + 1]) / 2
 
 
 def mask(found: Mapping[str, Any]) -> NDArray[np.bool_]:
@@ -117,8 +123,8 @@ def iou(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
 
 
 @pytest.fixture(scope="module")
-def reference() -> ReferenceSegmenter:
-    return ReferenceSegmenter.load(checkpoints.resolve(checkpoints.EMBEDDED, "segmenter"))
+def reference() -> ReferenceAnswers:
+    return ReferenceAnswers(ReferenceSegmenter.load(checkpoints.resolve(checkpoints.EMBEDDED, "segmenter")))
 
 
 def load(dtype: str) -> Segmenter:
@@ -140,10 +146,10 @@ QUESTIONS = [*scenes(), *random_pictures()]
 
 @pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.name)
 def test_segmenter_gives_the_reference_loops_objects(
-    reference: ReferenceSegmenter, full: Segmenter, question: Question
+    reference: ReferenceAnswers, full: Segmenter, question: Question
 ) -> None:
-    thresholds = thresholds_of(reference, question)
-    expected, found = theirs(reference, question, thresholds), ours(full, question, thresholds)
+    thresholds, expected = reference.of(question)
+    found = ours(full, question, thresholds)
     assert [one["label"] for one in found] == [one["label"] for one in expected]
     for one, other in zip(found, expected, strict=True):
         assert one["score"] == pytest.approx(other["score"], abs=1e-4)
@@ -153,10 +159,10 @@ def test_segmenter_gives_the_reference_loops_objects(
 
 @pytest.mark.parametrize("question", scenes(), ids=lambda question: question.name)
 def test_half_precision_vision_gives_the_reference_loops_objects(
-    reference: ReferenceSegmenter, mixed: Segmenter, question: Question
+    reference: ReferenceAnswers, mixed: Segmenter, question: Question
 ) -> None:
-    thresholds = thresholds_of(reference, question)
-    expected, found = theirs(reference, question, thresholds), ours(mixed, question, thresholds)
+    thresholds, expected = reference.of(question)
+    found = ours(mixed, question, thresholds)
     # A score this near the threshold may fall on either side of it.
     assert labels_away_from(found, thresholds) == labels_away_from(expected, thresholds)
     for one in found:
@@ -173,8 +179,8 @@ def labels_away_from(objects: Sequence[Mapping[str, Any]], thresholds: Mapping[s
     return [one["label"] for one in objects if abs(one["score"] - thresholds[one["label"]]) > 1e-2]
 
 
-def test_the_questions_are_not_empty(reference: ReferenceSegmenter) -> None:
+def test_the_questions_are_not_empty(reference: ReferenceAnswers) -> None:
     """Comparing nothing with nothing would prove nothing."""
-    counts = [len(theirs(reference, question, thresholds_of(reference, question))) for question in QUESTIONS]
+    counts = [len(reference.of(question)[1]) for question in QUESTIONS]
     assert sum(counts) >= len(QUESTIONS)
     assert all(count >= 2 for count in counts[-len(SIZES_WH) :])

@@ -1,0 +1,157 @@
+"""Manifests: the three formats say the same, and every fault names its line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serve_app.batch.manifest import ManifestError, Row, check_rows, read_rows
+
+GOOD = {"id": "a", "prompt": "a dog", "generated": "g.png"}
+
+
+def jsonl(folder: Path, *rows: Any) -> Path:
+    path = folder / "rows.jsonl"
+    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+    return path
+
+
+def test_read_rows_reads_jsonl(tmp_path: Path) -> None:
+    path = jsonl(tmp_path, GOOD, "", {"id": 7, "prompt": "a cat", "contextual": ["x.png", "s3://b/y.png"]})
+    first, second = read_rows(path)
+    assert (first.line, first.row.key, first.row.sources) == (1, "a", ("g.png",))
+    assert (second.line, second.row.id, second.row.sources) == (3, 7, ("x.png", "s3://b/y.png"))
+
+
+def test_read_rows_takes_a_byte_order_mark_and_crlf(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(GOOD).encode() + b"\r\n")
+    assert [placed.row.id for placed in read_rows(path)] == ["a"]
+
+
+def test_read_rows_reads_csv(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(
+        "id,prompt,contextual,generated,entities,threshold,thresholds\n"
+        'a,"a dog, red",x.png; y.png,g.png,,,\n'
+        'b,,"[""p;1.png""]",,"[""dog""]",0.25,"{""dog"": 0.5}"\n'
+    )
+    rows = [placed.row for placed in read_rows(path)]
+    assert rows == [
+        Row(id="a", prompt="a dog, red", contextual=["x.png", "y.png"], generated="g.png"),
+        Row(id="b", contextual=["p;1.png"], entities=["dog"], threshold=0.25, thresholds={"dog": 0.5}),
+    ]
+
+
+def test_read_rows_reads_parquet(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "rows.parquet"
+    values = [
+        {"id": 1, "prompt": "a dog", "contextual": ["x.png"], "generated": None, "threshold": None},
+        {"id": 2, "prompt": "a cat", "contextual": None, "generated": "g.png", "threshold": 0.25},
+    ]
+    parquet.write_table(pyarrow.Table.from_pylist(values), path)
+    placed = [*read_rows(path)]
+    assert [each.line for each in placed] == [1, 2]
+    assert [each.row for each in placed] == [
+        Row(id=1, prompt="a dog", contextual=["x.png"]),
+        Row(id=2, prompt="a cat", generated="g.png", threshold=0.25),
+    ]
+
+
+def test_read_rows_refuses_what_only_claims_to_be_parquet(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "rows.parquet"
+    path.write_text("id\n")
+    with pytest.raises(ManifestError, match=r"rows\.parquet: not a Parquet file"):
+        [*read_rows(path)]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("{", "not a JSON object"),
+        ("[1]", "not a JSON object"),
+        ({**GOOD, "id": None}, "id"),
+        ({**GOOD, "id": ""}, "id"),
+        ({**GOOD, "id": True}, "id"),
+        ({"prompt": "a dog", "generated": "g.png"}, "id: required"),
+        ({"id": "b", "prompt": "a dog"}, "no image"),
+        ({"id": "b", "prompt": " ", "generated": "g.png"}, "the prompt is empty"),
+        ({**GOOD, "contextual": "x.png"}, "contextual"),
+        ({**GOOD, "contextual": ["x.png", ""]}, r"contextual\[1\]"),
+        ({**GOOD, "contextal": ["x.png"]}, "unknown field 'contextal'; did you mean 'contextual'"),
+        ({**GOOD, "threshold": 2}, "threshold"),
+        ('{"id": "a", "prompt": "a dog", "generated": "g.png", "threshold": NaN}', "threshold"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_check_rows_names_the_line(tmp_path: Path, row: Any, message: str) -> None:
+    path = jsonl(tmp_path, {**GOOD, "id": "first"}, row)
+    with pytest.raises(ManifestError, match=rf"rows\.jsonl:2: .*{message}"):
+        [*check_rows(path)]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("id,prompt,generated\na,a dog,g.png,more\n", ":2: more cells"),
+        ("id,prompt,generated,threshold\na,a dog,g.png,high\n", ":2: threshold: not a number"),
+        ('id,prompt,generated,entities\na,a dog,g.png,"[dog]"\n', ":2: entities: not JSON"),
+        ("id,prompt,generated\na,a dog,g.png\na,a cat,g.png\n", ":3: the id 'a' is that of line 2"),
+    ],
+    ids=["cells", "number", "json", "twice"],
+)
+def test_check_rows_names_the_line_of_a_csv(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(text)
+    with pytest.raises(ManifestError, match=message):
+        [*check_rows(path)]
+
+
+def test_check_rows_refuses_an_id_that_comes_twice_with_both_lines(tmp_path: Path) -> None:
+    path = jsonl(tmp_path, {**GOOD, "id": "1"}, GOOD, {**GOOD, "id": 1})
+    with pytest.raises(ManifestError, match=r"rows\.jsonl:3: the id '1' is that of line 1 already"):
+        [*check_rows(path)]
+
+
+def test_check_rows_shows_the_first_faults_and_counts_the_rest(tmp_path: Path) -> None:
+    path = jsonl(tmp_path, *["{"] * 12)
+    with pytest.raises(ManifestError) as caught:
+        [*check_rows(path)]
+    lines = caught.value.message.splitlines()
+    assert [line.split(": ")[0].rsplit(":", 1)[1] for line in lines[:5]] == ["1", "2", "3", "4", "5"]
+    assert lines[5:] == [f"{path}: 7 more rows are wrong"]
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n"], ids=["empty", "blank lines"])
+def test_check_rows_refuses_a_manifest_without_rows(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(ManifestError, match="no rows"):
+        [*check_rows(path)]
+
+
+def test_read_rows_names_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=r"none\.jsonl: No such file"):
+        [*read_rows(tmp_path / "none.jsonl")]
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({}, True),
+        ({"id": "b"}, True),
+        ({"threshold": None, "contextual": []}, True),
+        ({"prompt": "a cat"}, False),
+        ({"generated": "h.png"}, False),
+        ({"threshold": 0.0}, False),
+    ],
+    ids=str,
+)
+def test_digest_tells_a_changed_row(change: dict[str, Any], same: bool) -> None:
+    assert (Row(**GOOD).digest() == Row(**{**GOOD, **change}).digest()) is same

@@ -1,0 +1,83 @@
+"""Waiting: full services are asked again, lost ones end the job, answers are never repeated."""
+
+from __future__ import annotations
+
+import pytest
+
+from serve_app.batch.patience import Patient, ServiceAway, ServiceLost
+from serve_app.errors import GensegError, InvalidImage, Overloaded, TooManyRequests
+from serve_app.schemas import SegmentRequest
+
+
+class Clock:
+    """Time that passes only by sleeping."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.sleeps: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.sleeps.append(seconds)
+
+
+class Refusing:
+    """Raises errors in turn, the last one for ever; None is an answer."""
+
+    def __init__(self, *errors: GensegError | None) -> None:
+        self.errors = errors
+        self.calls = 0
+
+    async def __call__(self, request: SegmentRequest) -> dict[str, object]:
+        error = self.errors[min(self.calls, len(self.errors) - 1)]
+        self.calls += 1
+        if error is not None:
+            raise error
+        return {"prompt": request.prompt}
+
+
+def full(retry_after_s: float) -> TooManyRequests:
+    error = TooManyRequests("full")
+    error.retry_after_s = retry_after_s
+    return error
+
+
+REQUEST = SegmentRequest(prompt="dog")
+
+
+async def test_patient_asks_a_full_service_again_after_its_pause() -> None:
+    clock, service = Clock(), Refusing(full(4.0), full(4.0), None)
+    assert await Patient(service, sleep=clock.sleep, clock=clock)(REQUEST) == {"prompt": "dog"}
+    assert service.calls == 3
+    assert 2.0 <= clock.sleeps[0] <= 4.0
+    assert 3.0 <= clock.sleeps[1] <= 6.0
+
+
+async def test_patient_gives_a_row_up_after_its_time() -> None:
+    clock, service = Clock(), Refusing(Overloaded("full"))
+    with pytest.raises(Overloaded):
+        await Patient(service, full_for_s=100, sleep=clock.sleep, clock=clock)(REQUEST)
+    assert 100 < clock.now < 120
+    assert max(clock.sleeps) <= 15.0
+
+
+async def test_patient_waits_for_a_service_that_comes_back() -> None:
+    clock, service = Clock(), Refusing(ServiceAway("died"), None)
+    assert await Patient(service, sleep=clock.sleep, clock=clock)(REQUEST) == {"prompt": "dog"}
+
+
+async def test_patient_ends_the_job_when_the_service_stays_away() -> None:
+    clock, service = Clock(), Refusing(ServiceAway("died"))
+    with pytest.raises(ServiceLost, match="does not come back: died"):
+        await Patient(service, away_for_s=30, sleep=clock.sleep, clock=clock)(REQUEST)
+    assert 30 < clock.now < 50
+
+
+async def test_patient_passes_an_answer_on_at_once() -> None:
+    clock, service = Clock(), Refusing(InvalidImage("no image"))
+    with pytest.raises(InvalidImage):
+        await Patient(service, sleep=clock.sleep, clock=clock)(REQUEST)
+    assert (service.calls, clock.sleeps) == (1, [])

@@ -1,0 +1,96 @@
+"""Progress: the figures, and what is written to a terminal, to a log file and when quiet."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+
+import pytest
+
+from serve_app.batch import progress
+from serve_app.batch.progress import Meter, Reporter, hours
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_line_tells_rows_rates_and_the_time_left() -> None:
+    clock = Clock()
+    meter = Meter(100, before=20, clock=clock)
+    assert meter.line() == "20/120 rows, 0.0 images/s, time left unknown"
+    for number in range(10):
+        clock.now += 1
+        meter.count(images=3, failed=number == 0)
+    assert meter.line() == "30/120 rows, 1 failed, 2.7 images/s, 0:01:30 left"
+
+
+def test_line_follows_the_rate_of_the_last_minute() -> None:
+    clock = Clock()
+    meter = Meter(1000, clock=clock)
+    for _ in range(100):
+        clock.now += 10
+        meter.count(images=1, failed=False)
+    for _ in range(100):
+        clock.now += 1
+        meter.count(images=1, failed=False)
+    assert ", 1.0 images/s, " in meter.line()
+    assert meter.images_per_s == pytest.approx(200 / 1100)
+
+
+def test_stop_lets_the_clock_stand_still() -> None:
+    clock = Clock()
+    meter = Meter(1, clock=clock)
+    clock.now += 2
+    meter.count(images=4, failed=False)
+    meter.stop()
+    clock.now += 100
+    assert (meter.seconds, meter.images_per_s) == (2, 2)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00:00"), (59.6, "0:01:00"), (3725, "1:02:05"), (360000, "100:00:00")])
+def test_hours_writes_a_duration(seconds: float, text: str) -> None:
+    assert hours(seconds) == text
+
+
+async def follow(reporter: Reporter, seconds: float) -> None:
+    async with reporter.following(Meter(10)):
+        await asyncio.sleep(seconds)
+
+
+async def test_reporter_rewrites_one_line_on_a_terminal() -> None:
+    out = Terminal()
+    await follow(Reporter(stream=out), progress.TERMINAL_EVERY_S * 2.5)
+    assert out.getvalue().count("\r\x1b[K0/10 rows") == 3
+    assert out.getvalue().count("\n") == 1
+
+
+async def test_reporter_writes_whole_lines_to_a_log_file() -> None:
+    out = io.StringIO()
+    await follow(Reporter(stream=out), 0.01)
+    assert out.getvalue() == "0/10 rows, 0.0 images/s, time left unknown\n"
+
+
+async def test_reporter_writes_nothing_when_quiet() -> None:
+    out = Terminal()
+    reporter = Reporter(quiet=True, stream=out)
+    await follow(reporter, 0.01)
+    reporter.failure("row 1")
+    assert out.getvalue() == ""
+
+
+def test_failure_shows_the_first_few() -> None:
+    out = io.StringIO()
+    reporter = Reporter(stream=out)
+    for number in range(50):
+        reporter.failure(f"row {number}")
+    assert len(out.getvalue().splitlines()) == progress.SHOWN_FAILURES + 1
