@@ -53,6 +53,7 @@ class SegmentationModel(Section):
         description="Of the vision encoder; the head stays float32. `auto`: bfloat16 on a GPU, float32 on a CPU.",
     )
     device: str = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
+    tf32: bool = Field(False, description="Let a GPU multiply the head's float32 in TF32: faster, less exact.")
     compile: bool = Field(False, description="Run the model's modules through torch.compile, warmed up at start.")
     gpu_memory_fraction: float | None = Field(None, gt=0, le=1, description="Hard cap of this process on its GPU.")
 

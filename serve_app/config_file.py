@@ -115,7 +115,7 @@ def _examine(path: str | PathLike[str]) -> tuple[LoadedConfig | None, list[Probl
     findings += found
     problems = [Problem(_line_of(root, item), place_of(item.path), item.message) for item in findings]
     if config is None or problems:
-        return None, sorted(problems, key=lambda problem: problem.line or 0)
+        return None, sorted(dict.fromkeys(problems), key=lambda problem: problem.line or 0)
     return LoadedConfig(config, document if is_serve else None), []
 
 

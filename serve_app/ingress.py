@@ -14,7 +14,7 @@ from ray.serve.handle import DeploymentHandle
 
 from serve_app import results
 from serve_app.config import AppConfig
-from serve_app.errors import GensegError, InvalidRequest, TooLarge, TooManyRequests
+from serve_app.errors import ConfigError, GensegError, InvalidRequest, TooLarge, TooManyRequests
 from serve_app.fetch import ImageFetcher
 from serve_app.http_api import make_app
 from serve_app.metrics import Metrics
@@ -46,7 +46,7 @@ class Ingress:
         self._segmenter = RemoteSegmenter(segmenter, retries, self._count_retry)
         self._fetcher = ImageFetcher(config.fetch, config.limits.max_image_bytes)
         self._running = 0
-        self._tokens = _tokens(config)
+        self._tokens = accepted_tokens(config)
         stages = Stages(self._parser, self._segmenter, self._fetch, stored)
         names = {
             "text_parser": config.models.text_parser.model_name,
@@ -60,15 +60,15 @@ class Ingress:
     def reconfigure(self, user_config: Mapping[str, Any]) -> None:
         """Take new thresholds, limits, … without a restart; a bad value is refused and the old ones stay."""
         try:
-            settings = IngressSettings.model_validate(dict(user_config or {}))
-        except ValueError as error:
+            config = IngressSettings.model_validate(dict(user_config or {})).apply_to(self._args)
+            self._tokens = accepted_tokens(config)
+        except (ValueError, ConfigError) as error:
             logger.error("user_config of Ingress is refused, the old one stays: %s", error)
             return
-        self.config = settings.apply_to(self._args)
-        retries = self.config.serving.max_retries
+        self.config = config
+        retries = config.serving.max_retries
         self._parser.caller.max_retries = self._segmenter.caller.max_retries = retries
-        self._fetcher = ImageFetcher(self.config.fetch, self.config.limits.max_image_bytes)
-        self._tokens = _tokens(self.config)
+        self._fetcher = ImageFetcher(config.fetch, config.limits.max_image_bytes)
 
     async def segment(self, request: SegmentRequest | Mapping[str, Any]) -> dict[str, Any]:
         """Do the job for a caller that holds a handle.
@@ -173,7 +173,14 @@ class Ingress:
             raise
 
 
-def _tokens(config: AppConfig) -> tuple[str, ...]:
-    """Tokens of the configuration and of the environment variable that it names."""
-    named = os.environ.get(config.auth.token_env, "") if config.auth.token_env else ""
-    return (*config.auth.tokens, *(token.strip() for token in named.split(",") if token.strip()))
+def accepted_tokens(config: AppConfig, environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """Tokens of the configuration and of the environment variable that it names; none for no authentication.
+
+    Raises:
+        ConfigError: the variable is named but empty. Without this, a forgotten secret would open the service.
+    """
+    name = config.auth.token_env
+    named = [token.strip() for token in environment.get(name, "").split(",") if token.strip()] if name else []
+    if name and not named:
+        raise ConfigError(f"auth.token_env: the environment variable {name} is not set, or empty")
+    return (*config.auth.tokens, *named)

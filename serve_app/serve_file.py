@@ -6,6 +6,7 @@ never work. Ray's own schema is imported on use only, so that a file without `ap
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Set
 from typing import Any, get_args, get_origin
@@ -63,7 +64,7 @@ def serve_findings(document: Mapping[Any, Any]) -> tuple[AppConfig | None, list[
             app, found = our_findings(application)
             findings += [finding.under(at) for finding in found]
             config = config if ours > 1 else app
-    if "applications" in document and not ours:
+    if isinstance(document.get("applications"), list) and not ours:
         findings.append(Finding(("applications",), f"no application has the import_path '{IMPORT_PATH}'"))
     return config, findings
 
@@ -124,7 +125,9 @@ def ray_findings(model: type[BaseModel], document: Mapping[Any, Any], known: lis
     """
     seen = {finding.path for finding in known}
     try:
-        model.model_validate(without(document, seen))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.model_validate(without(document, seen))
     except ValidationError as error:
         found = [(entry, finding_of(entry, model)) for entry in error.errors(include_url=False)]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -134,7 +137,7 @@ def ray_findings(model: type[BaseModel], document: Mapping[Any, Any], known: lis
     findings: list[Finding] = []
     for entry, finding in found:
         place = existing(finding.path, document)
-        dropped = entry["type"] == "missing" and tuple(entry["loc"]) in seen
+        dropped = entry["type"] == "missing" and any(path[: len(entry["loc"])] == entry["loc"] for path in seen)
         if place not in seen and not dropped:
             seen.add(place)
             findings.append(Finding(place, finding.message))
@@ -238,7 +241,9 @@ def autoscaling_findings(deployment: Mapping[Any, Any]) -> Iterator[Finding]:
     numbers = {key: value for key, value in given.items() if key != "policy" and key in AutoscalingConfig.model_fields}
     shapes = {finding.path for finding in shape_findings(AutoscalingConfig, numbers)}
     try:
-        AutoscalingConfig.model_validate({key: value for key, value in numbers.items() if (key,) not in shapes})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            AutoscalingConfig.model_validate({key: value for key, value in numbers.items() if (key,) not in shapes})
     except ValidationError as error:
         for entry in error.errors(include_url=False):
             yield finding_of(entry, AutoscalingConfig).under(("autoscaling_config",))

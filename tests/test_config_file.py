@@ -295,6 +295,35 @@ def test_check_file_finds_every_fault_of_a_serve_config_at_once(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("applications: {}", ["1 applications: must be a list, got a mapping"], id="mapping-for-list"),
+        pytest.param(
+            "applications: []",
+            ["1 applications: no application has the import_path 'serve_app.app:build'"],
+            id="no-application",
+        ),
+        pytest.param("http_options: {}", ["1 the key 'applications' is missing"], id="applications-missing"),
+        pytest.param(
+            "applications: [{import_path: serve_app.app:build, args: [1]}]",
+            ["1 applications[0].args: must be a mapping of keys, got a list"],
+            id="list-for-args",
+        ),
+        pytest.param(
+            "applications: [{import_path: serve_app.app:build, deployments: [5, {name: Ingres}]}]",
+            [
+                "1 applications[0].deployments[0]: must be a mapping of keys, got 5",
+                "1 applications[0].deployments[1].name: unknown deployment 'Ingres'; did you mean 'Ingress'?",
+            ],
+            id="number-for-deployment",
+        ),
+    ],
+)
+def test_check_file_says_each_fault_of_an_odd_serve_config_once(tmp_path: Path, text: str, expected: list[str]) -> None:
+    assert lines(check_file(write(tmp_path, text))) == expected
+
+
+@pytest.mark.parametrize(
     ("data", "expected"),
     [
         pytest.param(b"", "None the file is empty", id="empty"),

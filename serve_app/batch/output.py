@@ -96,7 +96,7 @@ class OutputFolder:
 
     def codes(self) -> dict[str, int]:
         """Count the failed rows by code, most frequent first."""
-        return dict(Counter(self.failed.values()).most_common())
+        return dict(sorted(Counter(self.failed.values()).items(), key=lambda each: (-each[1], each[0])))
 
     def finish(self) -> None:
         """Turn everything written into whole shards and drop errors that hold no longer."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -21,7 +21,6 @@ from serve_app.errors import FetchFailed, GensegError, TooLarge
 from serve_app.schemas import ImageInput, SegmentRequest
 
 HTTP_TIMEOUT_S = 30.0
-_PAUSES_S = (0.5, 2.0)  # before further tries
 _PASSING_STATUSES = frozenset({429, 500, 502, 503, 504})
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # two letters at least: `C:` is a drive
 _OWN_SCHEMES = frozenset({"file", "http", "https"})
@@ -38,10 +37,12 @@ class SourceReader:
     Args:
         folder: what relative paths start from.
         max_bytes: the largest image file.
+        pauses_s: before further tries of a web server that is busy or breaks off.
     """
 
-    def __init__(self, folder: Path, max_bytes: int) -> None:
+    def __init__(self, folder: Path, max_bytes: int, pauses_s: Sequence[float] = (0.5, 2.0)) -> None:
         self._folder = folder
+        self._pauses_s = pauses_s
         self._max_bytes = max_bytes
         self._http = httpx.Client(follow_redirects=True, timeout=HTTP_TIMEOUT_S, headers={"User-Agent": "genseg"})
 
@@ -107,7 +108,7 @@ class SourceReader:
         return data
 
     def _read_http(self, url: str) -> bytes:
-        for pause_s in _PAUSES_S:
+        for pause_s in self._pauses_s:
             try:
                 return self._get(url)
             except (httpx.TransportError, _TryAgain):

@@ -29,7 +29,7 @@ def private_ray(progress: Progress) -> Iterator[None]:
     import ray
     from ray import serve
 
-    folder = tempfile.mkdtemp(prefix="genseg-")  # short: socket paths inside may have 107 characters
+    folder = tempfile.mkdtemp(prefix="genseg-", dir=_short_folder())
     try:
         with progress.step("starting Ray"):
             ray.init(
@@ -47,6 +47,12 @@ def private_ray(progress: Progress) -> Iterator[None]:
         with suppress(Exception):
             ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _short_folder() -> str:
+    """Where the session's files go: its sockets' paths, about 75 characters below it, may have 107 in all."""
+    folder = tempfile.gettempdir()
+    return folder if len(folder) <= 30 else "/tmp"
 
 
 @contextmanager

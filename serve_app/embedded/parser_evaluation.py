@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from transformers import AutoProcessor, Qwen3VLForConditionalGeneration, Qwen3VL
 from serve_app.embedded.grammar import PromptGrammar, PromptSample
 from serve_app.embedded.lexicon import Lexicon, load_lexicon
 from serve_app.embedded.noun_phrases import Split
+from serve_app.embedded.parser_checkpoint import answer_text
 from serve_app.entities import chat_messages
 
 CHECKPOINT_FOLDER = Path(__file__).parent / "checkpoints" / "parser"
@@ -152,13 +152,13 @@ def _read(reply: str) -> tuple[str, ...] | None:
 
 
 def _report(title: str, samples: Sequence[PromptSample], replies: Sequence[str]) -> None:
-    sys.stdout.write(f"{title}: {measure(samples, replies)}\n")
+    print(f"{title}: {measure(samples, replies)}")
 
 
 def _report_errors(samples: Iterable[PromptSample], replies: Iterable[str], count: int) -> None:
     wrong = ((sample, reply) for sample, reply in zip(samples, replies, strict=True) if _read(reply) != sample.entities)
     for sample, reply in itertools.islice(wrong, count):
-        sys.stdout.write(f"  prompt   {sample.prompt}\n  expected {json.dumps(sample.entities)}\n  answer   {reply}\n")
+        print(f"  prompt   {sample.prompt}\n  expected {answer_text(sample.entities)}\n  answer   {reply}")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -193,5 +193,5 @@ def run(args: argparse.Namespace) -> int:
         if chosen:
             _report(title, [written[index] for index in chosen], [replies[index] for index in chosen])
     _report_errors(written, replies, args.errors)
-    sys.stdout.write(f"{(time.monotonic() - started) / asked * 1000:.0f} ms a prompt on {args.threads} thread(s)\n")
+    print(f"{(time.monotonic() - started) / asked * 1000:.0f} ms a prompt on {args.threads} thread(s)")
     return 0

@@ -106,14 +106,14 @@ class _RootMeanSquareNorm(torch.autograd.Function):
     def forward(ctx: Any, values: Tensor, weight: Tensor, epsilon: float) -> Tensor:
         """Normalize the last axis in float32."""
         values = values.float()
-        inverse = torch.linalg.vector_norm(values, dim=-1, keepdim=True)
+        inverse: Tensor = torch.linalg.vector_norm(values, dim=-1, keepdim=True)
         inverse = inverse.square_().div_(values.shape[-1]).add_(epsilon).rsqrt_()
         normed = values * inverse
         ctx.save_for_backward(normed, inverse, weight)
         return normed * weight
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         """Return the gradients of values and weight."""
         normed, inverse, weight = ctx.saved_tensors
         product = gradient * normed

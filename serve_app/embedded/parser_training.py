@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import logging
 import math
 import random
 import time
@@ -30,11 +29,9 @@ from serve_app.embedded.parser_checkpoint import (
 )
 from serve_app.embedded.parser_forward import Batch, answer_logits
 
-logger = logging.getLogger(__name__)
-
 CHECKPOINT_FOLDER = Path(__file__).parent / "checkpoints" / "parser"
 _CHUNK_BATCHES = 16
-_LENGTH_LIMITS = ((0.15, 36), (0.78, 64), (1.0, 160))
+_LENGTH_LIMITS = ((0.15, 36), (0.8, 64), (1.0, 160))
 """Up to a share of the run, the most tokens a sample may have after the shared prefix."""
 _TOKENIZER_SAMPLES = 30_000
 _STATE_FILE = "state.pt"
@@ -162,7 +159,7 @@ class ParserTrainer:
             self._optimizer.load_state_dict(state["optimizer"])
             self._average = state["average"]
             self.step = state["step"]
-            logger.info("resumed at step %d", self.step)
+            print(f"resumed at step {self.step}", flush=True)
 
     def _load_or_make_processor(self, vocabulary_size: int) -> Qwen3VLProcessor:
         folder = self._run_folder / "processor"
@@ -197,7 +194,7 @@ class ParserTrainer:
             self.step += 1
             if self.step % report_every == 0:
                 speed = (time.monotonic() - started) / (self.step - since)
-                logger.info("step %d loss %.4f rate %.2e %.3f s/step", self.step, total / count, rate, speed)
+                print(f"step {self.step} loss {total / count:.4f} rate {rate:.2e} {speed:.3f} s/step", flush=True)
                 total, count = 0.0, 0
             if self.step % save_every == 0 or self.step == steps:
                 self._save_state()
@@ -250,7 +247,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `run`."""
     parser.add_argument("--out", type=Path, default=CHECKPOINT_FOLDER, help="checkpoint folder")
     parser.add_argument("--run-folder", type=Path, default=Path("runs/parser"), help="resumable state of the run")
-    parser.add_argument("--steps", type=int, default=9000, help="total steps, earlier runs of the folder included")
+    parser.add_argument("--steps", type=int, default=3650, help="total steps, earlier runs of the folder included")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--learning-rate", type=float, default=2e-3, help="peak of the cosine")
     parser.add_argument("--vocabulary-size", type=int, default=3200)

@@ -135,6 +135,7 @@ class Segmenter:
         """
         place = checkpoints.resolve_device(config.device, device.cuda_device)
         checkpoints.cap_memory(place, config.gpu_memory_fraction)
+        torch.set_float32_matmul_precision("high" if config.tf32 else "highest")
         source = checkpoints.resolve(config.model_name, "segmenter")
         with checkpoints.explain(config.model_name):
             # SDPA throughout: FlashAttention ignores the text's padding in SAM3's cross-attention.

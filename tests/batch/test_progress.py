@@ -57,7 +57,9 @@ def test_stop_lets_the_clock_stand_still() -> None:
     assert (meter.seconds, meter.images_per_s) == (2, 2)
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00:00"), (59.6, "0:01:00"), (3725, "1:02:05"), (360000, "100:00:00")])
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0:00:00"), (59.6, "0:01:00"), (3725, "1:02:05"), (360000, "100:00:00")]
+)
 def test_hours_writes_a_duration(seconds: float, text: str) -> None:
     assert hours(seconds) == text
 

@@ -6,6 +6,7 @@ on the CPU with one torch thread. It must fall from end to end and never rise on
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Sequence
 from typing import TypeVar
@@ -26,8 +27,6 @@ PHRASES_OF_IMAGES, IMAGES_OF_PHRASES = 4, 1
 REPEATS = 5
 NOISE = 0.03
 """A step up smaller than this is the clock, not the code: the same work differs by as much from run to run."""
-
-WORDS = tuple(f"{colour} {thing}" for thing in pictures.THINGS for colour in pictures.COLOURS)
 
 
 def job(segmenter: Segmenter, config: AppConfig, files: Sequence[bytes], phrases: Sequence[str]) -> None:
@@ -70,7 +69,7 @@ def seconds_per_pair(segmenter: Segmenter, sizes: Sequence[tuple[int, int]]) -> 
     for _ in range(REPEATS):
         for index, (image_count, phrase_count) in enumerate(sizes):
             started = time.perf_counter()
-            job(segmenter, config, files[:image_count], WORDS[:phrase_count])
+            job(segmenter, config, files[:image_count], pictures.GRID[:phrase_count])
             taken = (time.perf_counter() - started) / (image_count * phrase_count)
             best[index] = min(best[index], taken)
     return best
@@ -97,10 +96,8 @@ def run() -> list[Row]:
         (f"growth, {PHRASES[0]} to {PHRASES[-1]} phrases x {IMAGES_OF_PHRASES} image: time per pair", over_phrases),
     ):
         taken = seconds_per_pair(segmenter, sizes)
-        rises = [round(after / before, 3) for before, after in zip(taken, taken[1:], strict=False)]
+        rises = [round(after / before, 3) for before, after in itertools.pairwise(taken)]
         steps = {f"{images}x{phrases}": seconds for (images, phrases), seconds in zip(sizes, taken, strict=True)}
         never_rises = max(rises) <= 1 + NOISE
-        rows.append(
-            compared(what, taken[0], taken[-1], target=1.0, also_met=never_rises, steps=steps, rises=rises)
-        )
+        rows.append(compared(what, taken[0], taken[-1], target=1.0, also_met=never_rises, steps=steps, rises=rises))
     return rows

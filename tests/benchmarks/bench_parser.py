@@ -24,8 +24,8 @@ from serve_app.models import checkpoints
 from serve_app.models.qwen3_vl import EntityParser
 
 BATCH = 8
-REPEATS = 3
-EMBEDDED_TOKENS, RANDOM_TOKENS = 128, 32
+REPEATS = 2
+EMBEDDED_TOKENS, RANDOM_TOKENS = 128, 16
 PROMPTS = (
     "A dog sitting on a red sofa in a garden, golden hour",
     "Two cats and a blue umbrella next to a wooden bench, soft light, highly detailed",

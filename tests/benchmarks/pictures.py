@@ -18,6 +18,7 @@ GRAIN = 4
 ENTITIES = 4
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink")
 THINGS = ("car", "sofa", "book", "umbrella", "balloon", "bird", "fish", "butterfly", "heart", "circle", "boat", "bed")
+GRID = tuple(f"{colour} {thing}" for thing in THINGS for colour in COLOURS)
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,12 @@ def _scenes() -> list[dict[str, Any]]:
 
 
 def _prompt(seed: int, present: list[str]) -> str:
-    """Name two things that are there and two of a grid that the seed walks through, so that no prompt repeats."""
+    """Name two things that are there, and two more of a grid that the seeds walk through."""
     rng = np.random.default_rng([seed, 1])
     there = [str(label) for label in rng.permutation(sorted({*present}))][:2]
-    colour, thing = divmod(seed % (len(COLOURS) * len(THINGS)), len(THINGS))
-    others = [f"{COLOURS[colour]} {THINGS[thing]}", f"{COLOURS[colour - 1]} {THINGS[thing - 1]}"]
-    named = [*there, *(other for other in others if other not in there)]
+    start = 2 * seed % len(GRID)
+    others = [name for name in (*GRID[start:], *GRID[:start]) if name not in there]
+    named = [*there, *others][:ENTITIES]
     phrases = [f"{'an' if name[0] in 'aeiou' else 'a'} {name}" for name in named]
     sentence = f"{phrases[0]} next to {phrases[1]}, with " + " and ".join(phrases[2:])
     return sentence[0].upper() + sentence[1:]

@@ -33,9 +33,7 @@ def make_app(parser: ReferenceParser, segmenter: ReferenceSegmenter) -> FastAPI:
         return {"status": "ready"}
 
     @app.post("/v1/segment")
-    def segment(
-        prompt: Annotated[str, Form()], contextual: list[UploadFile], generated: UploadFile
-    ) -> dict[str, Any]:
+    def segment(prompt: Annotated[str, Form()], contextual: list[UploadFile], generated: UploadFile) -> dict[str, Any]:
         pictures = [Image.open(io.BytesIO(part.file.read())).convert("RGB") for part in (*contextual, generated)]
         with models:
             entities = parser.entities(prompt)

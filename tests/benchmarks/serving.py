@@ -121,9 +121,7 @@ async def _send(url: str, jobs: Sequence[Job], concurrency: int) -> Load:
         async def sender() -> None:
             for index, job in waiting:
                 started = time.perf_counter()
-                answer = await client.post(
-                    "/v1/segment", content=job.body, headers={"content-type": job.content_type}
-                )
+                answer = await client.post("/v1/segment", content=job.body, headers={"content-type": job.content_type})
                 latencies[index] = time.perf_counter() - started
                 answer.raise_for_status()
                 documents[index] = answer.json()

@@ -49,8 +49,16 @@ def test_lexicon_lines_are_within_sections() -> None:
 
 @pytest.mark.parametrize(
     ("singular", "plural"),
-    [("dog", "dogs"), ("bus stop", "bus stops"), ("snowman", "snowmen"), ("cherry", "cherries"), ("toy", "toys"),
-     ("match", "matches"), ("butter knife", "butter knives"), ("ball of yarn", "balls of yarn")],
+    [
+        ("dog", "dogs"),
+        ("bus stop", "bus stops"),
+        ("snowman", "snowmen"),
+        ("cherry", "cherries"),
+        ("toy", "toys"),
+        ("match", "matches"),
+        ("butter knife", "butter knives"),
+        ("ball of yarn", "balls of yarn"),
+    ],
 )
 def test_plural_forms(lexicon: Lexicon, singular: str, plural: str) -> None:
     assert lexicon.plural(singular) == plural
@@ -58,8 +66,14 @@ def test_plural_forms(lexicon: Lexicon, singular: str, plural: str) -> None:
 
 @pytest.mark.parametrize(
     ("verb", "participle", "third"),
-    [("sit on", "sitting on", "sits on"), ("ride", "riding", "rides"), ("lie in", "lying in", "lies in"),
-     ("carry", "carrying", "carries"), ("watch", "watching", "watches"), ("unwrap", "unwrapping", "unwraps")],
+    [
+        ("sit on", "sitting on", "sits on"),
+        ("ride", "riding", "rides"),
+        ("lie in", "lying in", "lies in"),
+        ("carry", "carrying", "carries"),
+        ("watch", "watching", "watches"),
+        ("unwrap", "unwrapping", "unwraps"),
+    ],
 )
 def test_verb_forms(verb: str, participle: str, third: str) -> None:
     assert (present_participle(verb), third_person(verb)) == (participle, third)

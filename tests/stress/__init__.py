@@ -1,1 +1,1 @@
-"""Long runs against a real service on this machine: `make chaos`, `make overload`, `make soak`. Not part of `make test`."""
+"""Long runs against a real service: `make chaos`, `make overload`, `make soak`. Not part of `make test`."""

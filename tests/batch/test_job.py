@@ -1,0 +1,323 @@
+"""Whole jobs on a segmenter that needs no model: results, errors, going on, refusing what does not belong."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serve_app.batch.manifest import ManifestError
+from serve_app.batch.output import OutputError
+from serve_app.batch.patience import ServiceLost
+from serve_app.commands import batch
+from serve_app.commands.options import CommandError
+from serve_app.errors import GensegError, InternalError, InvalidImage, TooManyRequests
+from serve_app.schemas import ResultDocument, SegmentRequest
+from tests.batch.command import parsed
+from tests.batch.dataset import FakeSegment, by_id, connecting, read_lines, row_of, write_dataset
+
+
+class Dataset:
+    """A manifest of a few rows and the command on it."""
+
+    def __init__(self, folder: Path, rows: int) -> None:
+        self.manifest = write_dataset(folder, rows)
+        self.out = folder / "out"
+
+    def run(self, segment: FakeSegment | None = None, *flags: Any) -> int:
+        return batch.run_with(
+            parsed(self.manifest, "--output", self.out, "--rows-per-shard", 4, *flags),
+            connecting(segment or FakeSegment()),
+        )
+
+    @property
+    def results(self) -> dict[str, dict[str, Any]]:
+        return by_id(read_lines(self.out))
+
+    @property
+    def errors(self) -> dict[str, dict[str, Any]]:
+        return by_id(read_lines(self.out / "errors"))
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        return dict(json.loads((self.out / "summary.json").read_text()))
+
+    def rewrite(self, *rows: dict[str, Any]) -> None:
+        self.manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
+    return Dataset(tmp_path, 10)
+
+
+def failing(*numbers: int) -> FakeSegment:
+    """Fails the rows of these numbers."""
+    names = {f"images/g{number}.png" for number in numbers}
+
+    def fail(request: SegmentRequest) -> GensegError | None:
+        assert request.generated_image is not None
+        return (
+            InvalidImage("generated_image: no image", "generated_image")
+            if request.generated_image.name in names
+            else None
+        )
+
+    return FakeSegment(fail=fail)
+
+
+def test_run_writes_a_document_for_every_row(dataset: Dataset) -> None:
+    assert dataset.run() == 0
+    assert set(dataset.results) == {f"row-{number}" for number in range(10)}
+    for identifier, document in dataset.results.items():
+        assert next(iter(document)) == "id"
+        row = row_of(int(identifier.removeprefix("row-")))
+        result = ResultDocument.model_validate({key: value for key, value in document.items() if key != "id"})
+        assert [image.path for image in result.contextual_images] == row["contextual"]
+        assert result.generated_image is not None
+        assert result.generated_image.path == row["generated"]
+    assert [len(path.read_text().splitlines()) for path in sorted(dataset.out.glob("part-*"))] == [4, 4, 2]
+    assert dataset.summary.items() >= {
+        "rows": 10, "done": 10, "failed": 0, "failed_by_code": {}, "left": 0, "images": 30, "objects": 60,
+    }.items()  # fmt: skip
+    assert dataset.summary["images_per_s"] > 0
+
+
+def test_run_again_does_nothing(dataset: Dataset) -> None:
+    dataset.run()
+    before = dataset.results
+    segment = FakeSegment()
+    assert dataset.run(segment) == 0
+    assert (segment.requests, dataset.results) == ([], before)
+    assert dataset.summary["images"] == 30
+    assert dataset.summary["objects"] == 60
+
+
+def test_run_keeps_to_its_concurrency(dataset: Dataset) -> None:
+    segment = FakeSegment(pause_s=0.01)
+    dataset.run(segment, "--concurrency", 3)
+    assert segment.most_at_work == 3
+
+
+def test_run_keeps_errors_apart(dataset: Dataset, capfd: pytest.CaptureFixture[str]) -> None:
+    (dataset.manifest.parent / "images" / "c7.png").unlink()
+    assert dataset.run(failing(2)) == 1
+    assert len(dataset.results) == 8
+    assert dataset.errors["row-2"] == {
+        "id": "row-2", "code": "invalid_image", "message": "generated_image: no image", "field": "generated_image",
+    }  # fmt: skip
+    assert dataset.errors["row-7"]["code"] == "fetch_failed"
+    assert dataset.errors["row-7"]["message"] == "contextual_images[1]: images/c7.png: No such file or directory"
+    assert dataset.summary["failed_by_code"] == {"invalid_image": 1, "fetch_failed": 1}
+    assert f"2 rows failed (1 fetch_failed, 1 invalid_image): see {dataset.out}/errors" in capfd.readouterr().err
+
+
+def test_run_leaves_failed_rows_until_it_is_told_to_retry(dataset: Dataset) -> None:
+    dataset.run(failing(2, 3))
+    segment = failing(3)
+    assert dataset.run(segment) == 1
+    assert segment.requests == []
+    assert dataset.run(segment, "--retry-errors") == 1
+    assert len(segment.requests) == 2
+    assert set(dataset.errors) == {"row-3"}
+    assert len(dataset.results) == 9
+    assert dataset.run(None, "--retry-errors") == 0
+    assert dataset.errors == {}
+    assert len(dataset.results) == 10
+
+
+def test_run_counts_a_row_with_a_failed_image_as_failed(dataset: Dataset) -> None:
+    class HalfFailing(FakeSegment):
+        async def __call__(self, request: SegmentRequest) -> dict[str, Any]:
+            document = await super().__call__(request)
+            error = {"code": "internal", "message": "contextual_images[1]: lost", "field": "contextual_images[1]"}
+            document["contextual_images"][1] |= {"objects": None, "presence": {}, "error": error}
+            return document
+
+    assert dataset.run(HalfFailing()) == 1
+    assert dataset.results == {}
+    assert dataset.errors["row-0"]["message"] == "contextual_images[1]: lost"
+
+
+def test_run_waits_for_a_full_service(dataset: Dataset) -> None:
+    refused: set[str | None] = set()
+
+    def full_once(request: SegmentRequest) -> GensegError | None:
+        assert request.generated_image is not None
+        name = request.generated_image.name
+        if name in refused:
+            return None
+        refused.add(name)
+        error = TooManyRequests("full")
+        error.retry_after_s = 0.01
+        return error
+
+    segment = FakeSegment(fail=full_once)
+    assert dataset.run(segment) == 0
+    assert (len(segment.requests), len(dataset.results)) == (20, 10)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(ServiceLost("gone"), None), (InternalError("one row"), "internal")], ids=["lost", "row"]
+)
+def test_run_ends_only_when_the_service_is_lost(dataset: Dataset, error: GensegError, code: str | None) -> None:
+    segment = FakeSegment(fail=lambda request: error if request.prompt == "dog sofa1" else None)
+    with contextlib.nullcontext() if code else pytest.raises(ServiceLost):
+        assert dataset.run(segment, "--concurrency", 1) == 1
+    assert {line["code"] for line in dataset.errors.values()} == ({code} if code else set())
+    assert dataset.run(None, "--retry-errors") == 0
+    assert len(dataset.results) == 10
+
+
+def test_run_does_rows_that_were_added(dataset: Dataset) -> None:
+    dataset.run()
+    write_dataset(dataset.manifest.parent, 3, start=10)
+    segment = FakeSegment()
+    assert dataset.run(segment) == 0
+    assert (len(segment.requests), len(dataset.results)) == (3, 13)
+
+
+def test_run_does_a_failed_row_again_that_was_corrected(dataset: Dataset) -> None:
+    dataset.run(failing(4, 5))
+    rows = [row_of(number) for number in range(10)]
+    rows[4]["generated"] = "images/g3.png"
+    dataset.rewrite(*rows[:5], *rows[6:])
+    assert dataset.run() == 0
+    assert dataset.results["row-4"]["generated_image"]["path"] == "images/g3.png"
+    assert dataset.errors == {}
+    assert dataset.summary["rows"] == 9
+
+
+def test_run_refuses_rows_that_changed(dataset: Dataset) -> None:
+    dataset.run()
+    rows = [row_of(number) for number in range(10)]
+    rows[6]["prompt"] = "another prompt"
+    dataset.rewrite(*rows)
+    with pytest.raises(OutputError, match=r"out: was made with other rows: .*: line 7 \(id 'row-6'\) changed"):
+        dataset.run()
+    assert len(dataset.results) == 10
+
+
+def test_run_refuses_a_manifest_that_lacks_rows(dataset: Dataset) -> None:
+    dataset.run()
+    dataset.rewrite(row_of(0), row_of(11))
+    with pytest.raises(OutputError, match=r"out: holds results of 9 rows, such as 'row-\d'"):
+        dataset.run()
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "message"),
+    [
+        (["--threshold", "0.4"], ["--threshold", "0.3"], "--threshold was 0.4 and is 0.3"),
+        ([], ["--mask-threshold", "0.0"], "--mask-threshold was None and is 0.0"),
+        (["--standalone"], ["--config", "{}"], "segmentation.threshold was 0.5 and is 0.25"),
+    ],
+    ids=["changed", "new", "config"],
+)
+def test_run_refuses_other_settings(
+    dataset: Dataset, tmp_path: Path, before: list[str], now: list[str], message: str
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("segmentation: {threshold: 0.25}\n")
+    dataset.run(None, *before)
+    with pytest.raises(OutputError, match=message):
+        dataset.run(None, *(flag.format(config) for flag in now))
+
+
+def test_run_refuses_results_of_other_models(dataset: Dataset) -> None:
+    dataset.run()
+    write_dataset(dataset.manifest.parent, 1, start=10)
+    segment = FakeSegment()
+    segment.models = {"text_parser": "fake-parser", "segmentation": "another"}
+    with pytest.raises(OutputError, match=r"holds results of fake-parser, fake-segmenter, but .* fake-parser, another"):
+        dataset.run(segment)
+    assert len(dataset.results) == 10
+
+
+def test_run_passes_thresholds_on_to_rows_that_name_none(dataset: Dataset) -> None:
+    dataset.rewrite(row_of(0), {**row_of(1), "threshold": 0.0})
+    segment = FakeSegment()
+    dataset.run(segment, "--threshold", "0.4")
+    assert [request.threshold for request in segment.requests] == [0.4, 0.0]
+
+
+def test_run_refuses_a_folder_that_another_job_writes_to(dataset: Dataset) -> None:
+    dataset.run()
+    with (dataset.out / ".genseg-batch" / "lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(OutputError, match="out: another job writes there"):
+            dataset.run()
+    assert dataset.run() == 0
+
+
+def test_run_refuses_a_folder_with_shards_of_something_else(dataset: Dataset) -> None:
+    dataset.out.mkdir()
+    (dataset.out / "part-00000.jsonl").write_text('{"id": 1}\n')
+    with pytest.raises(OutputError, match="holds shards of something else"):
+        dataset.run()
+
+
+def test_run_checks_the_manifest_before_anything_starts(dataset: Dataset) -> None:
+    dataset.rewrite(row_of(0), {**row_of(1), "promt": "x"})
+    with pytest.raises(ManifestError, match="unknown field 'promt'"):
+        batch.run_with(parsed(dataset.manifest, "--output", dataset.out), lambda *_: pytest.fail("started"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none.jsonl", "--output", "{out}"], "none.jsonl: there is no such file"),
+        (["{manifest}", "--output", "s3://bucket/out"], "--output s3://bucket/out: must be a path"),
+        (["{manifest}", "--output", "{out}", "--coco", "none/coco.json"], "--coco none/coco.json: there is no folder"),
+    ],
+)
+def test_run_refuses_paths_that_cannot_be(dataset: Dataset, arguments: list[str], message: str) -> None:
+    named = [text.format(manifest=dataset.manifest, out=dataset.out) for text in arguments]
+    with pytest.raises(CommandError, match=message):
+        batch.run_with(parsed(*named), lambda *_: pytest.fail("started"))
+    assert not dataset.out.exists()
+
+
+@contextlib.contextmanager
+def signalled(number: signal.Signals, after_s: float) -> Iterator[None]:
+    timer = threading.Timer(after_s, os.kill, (os.getpid(), number))
+    timer.start()
+    yield
+    timer.join()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_run_stops_on_a_signal_and_keeps_what_is_done(
+    dataset: Dataset, number: signal.Signals, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Stuck(FakeSegment):
+        async def __call__(self, request: SegmentRequest) -> dict[str, Any]:
+            self.pause_s = 60.0 if len(self.requests) >= 5 else 0.0
+            return await super().__call__(request)
+
+    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    started = time.monotonic()
+    with signalled(number, 0.5):
+        assert dataset.run(Stuck(), "--concurrency", 2) == 1
+    assert time.monotonic() - started < 10
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
+    assert len(dataset.results) == 5
+    assert dataset.summary["left"] == 5
+    assert "stopped with 5 rows left; the same command goes on" in capfd.readouterr().err
+    again = FakeSegment()
+    assert dataset.run(again) == 0
+    assert (len(again.requests), len(dataset.results)) == (5, 10)
+
+
+def test_run_prints_nothing_when_quiet(dataset: Dataset, capfd: pytest.CaptureFixture[str]) -> None:
+    dataset.run(None, "--quiet")
+    assert capfd.readouterr() == ("", "")

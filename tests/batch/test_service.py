@@ -1,0 +1,146 @@
+"""Jobs on the real graph with the embedded models: the same results as by the handle, each prompt read once."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import serve_app.embedded
+from serve_app.config import AppConfig
+from serve_app.schemas import SegmentRequest
+from tests.batch.dataset import by_id, read_lines
+from tests.conftest import png
+
+APP = "batch-test"
+IMAGES = Path(serve_app.embedded.__file__).parent / "images"
+PROMPTS = ("a dog sitting next to a red sofa", "a yellow balloon over a tree")
+TIMEOUT_S = 150
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running application whose parser notes every prompt that it reads."""
+
+    handle: Any
+    address: str
+    prompts_read: Path
+
+
+@pytest.fixture(scope="module")
+def service(ray_serve: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    import ray
+    from ray import serve
+
+    from serve_app.ingress import Ingress
+    from serve_app.parser_deployment import ParserDeployment, load_replies
+    from serve_app.segmenter_deployment import SegmenterDeployment
+
+    notes = tmp_path_factory.mktemp("service") / "prompts.txt"
+
+    def load(config: Any, metrics: Any) -> Any:
+        replies = load_replies(config, metrics)
+
+        class Noting:
+            async def reply(self, prompt: str) -> str:
+                with notes.open("a") as file:
+                    file.write(prompt + "\n")
+                return await replies.reply(prompt)
+
+        return Noting()
+
+    deployment: Any = serve.deployment
+    config = AppConfig()
+    parser = deployment(ParserDeployment).options(max_ongoing_requests=64).bind(config, load)
+    segmenter = deployment(SegmenterDeployment).options(max_ongoing_requests=64).bind(config)
+    ingress = deployment(serve.ingress()(Ingress)).options(max_ongoing_requests=96)
+    serve.run(ingress.bind(config, parser, segmenter), name=APP, route_prefix=None)
+    yield Service(serve.get_app_handle(APP), ray.get_runtime_context().gcs_address, notes)
+    serve.delete(APP)
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    """Ten rows of two prompts on a few images, one of them broken."""
+    story = json.loads((IMAGES / "demo.json").read_text())
+    for number in range(3):
+        (tmp_path / f"noise{number}.png").write_bytes(png(80, 60, number))
+    (tmp_path / "broken.png").write_bytes(png(64, 48)[:200])
+    rows = [
+        {
+            "id": number,
+            "prompt": PROMPTS[number % 2],
+            "contextual": [f"noise{number % 3}.png"],
+            "generated": str(IMAGES / story["generated"]) if number != 4 else "broken.png",
+        }
+        for number in range(10)
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def run_batch(manifest: Path, out: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "serve_app", "batch", str(manifest), "--output", str(out), *flags]
+    return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+
+
+def comparable(document: dict[str, Any]) -> dict[str, Any]:
+    """A result without what differs between any two requests."""
+    rest = {key: value for key, value in document.items() if key not in {"id", "meta"}}
+    return rest | {"models": document["meta"]["models"]}
+
+
+async def online(service: Service, row: dict[str, Any], folder: Path) -> dict[str, Any]:
+    request = SegmentRequest.from_files(
+        row["prompt"],
+        [(folder / source).read_bytes() for source in row["contextual"]],
+        (folder / row["generated"]).read_bytes(),
+    )
+    document: dict[str, Any] = await service.handle.segment.remote(request)
+    document["contextual_images"][0]["path"] = row["contextual"][0]
+    document["generated_image"]["path"] = row["generated"]
+    return document
+
+
+@pytest.mark.timeout(2 * TIMEOUT_S)
+async def test_batch_on_a_running_service(service: Service, manifest: Path) -> None:
+    out = manifest.parent / "out"
+    done = run_batch(manifest, out, "--address", service.address, "--app", APP)
+    assert done.returncode == 1, done.stderr
+    assert "1 rows failed (1 invalid_image)" in done.stderr
+    (error,) = read_lines(out / "errors")
+    assert (error["id"], error["code"], error["field"]) == (4, "invalid_image", "generated_image")
+    results = by_id(read_lines(out))
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    assert set(results) == {row["id"] for row in rows} - {4}
+    assert sum(len(document["generated_image"]["objects"]) for document in results.values()) > 0
+    assert sorted(service.prompts_read.read_text().splitlines()) == sorted(PROMPTS)
+    for number in (0, 1):
+        expected = await online(service, rows[number], manifest.parent)
+        assert comparable(results[number]) == comparable(expected)
+
+
+@pytest.mark.timeout(2 * TIMEOUT_S)
+def test_batch_on_replicas_of_its_own_on_a_cluster(service: Service, manifest: Path) -> None:
+    from ray import serve
+
+    out = manifest.parent / "out"
+    done = run_batch(manifest, out, "--address", service.address, "--app", APP, "--standalone")
+    assert done.returncode == 1, done.stderr
+    assert len(by_id(read_lines(out))) == 9
+    assert [name for name in serve.status().applications if name.startswith(f"{APP}-batch")] == []
+    assert APP in serve.status().applications
+
+
+def test_batch_names_an_address_without_a_cluster(manifest: Path) -> None:
+    done = run_batch(manifest, manifest.parent / "out", "--address", "127.0.0.1:1")
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("genseg: ")]
+    assert line.startswith("genseg: no Ray cluster at 127.0.0.1:1")

@@ -1,0 +1,132 @@
+"""Wrong usage and wrong input: one line, the right exit code, before Ray or a model starts."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from serve_app.cli import main
+from tests.conftest import png
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "picture.png"
+    path.write_bytes(png())
+    return path
+
+
+def failure(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str]:
+    """Exit code and stderr of a command that must fail without a traceback."""
+    code = main(argv)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "Traceback" not in err
+    assert len(err.strip().splitlines()) == 1
+    return code, err.strip()
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        [],
+        ["nonsense"],
+        ["run"],
+        ["run", "-p", "a dog", "-c", "x.png", "--threshold", "2"],
+        ["run", "-p", "a dog", "-c", "x.png", "--threshold", "much"],
+        ["run", "-p", "a dog", "-c", "x.png", "--dtype", "int3"],
+        ["run", "-p", "a dog", "-c", "x.png", "--nonsense"],
+        ["check-config"],
+    ],
+    ids=lambda argv: " ".join(argv) or "nothing",
+)
+def test_wrong_usage_exits_with_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(argv)
+    assert exit_.value.code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_run_without_an_image_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert failure(capsys, "run", "-p", "a dog") == (2, "genseg: no image: give -c, -g or both")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(None, "No such file"), (b"", "empty"), (b"no image at all", "not an image"), (png()[:60], "")],
+    ids=["missing", "empty", "text", "header only"],
+)
+def test_run_names_a_file_that_is_no_image(
+    content: bytes | None, words: str, tmp_path: Path, picture: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = tmp_path / "bad.jpg"
+    if content is not None:
+        bad.write_bytes(content)
+    if words:
+        code, line = failure(capsys, "run", "-p", "a dog", "-c", str(picture), "-g", str(bad))
+        assert (code, line.startswith(f"genseg: {bad}: ")) == (1, True)
+        assert words in line
+
+
+def test_run_names_a_folder_given_as_image(tmp_path: Path, picture: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, line = failure(capsys, "run", "-p", "a dog", "-c", str(picture), str(tmp_path))
+    assert code == 1
+    assert str(tmp_path) in line
+
+
+def test_run_names_an_output_that_cannot_be_written(picture: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, line = failure(capsys, "run", "-p", "a dog", "-c", str(picture), "-o", "/nowhere/at/all.json")
+    assert (code, "/nowhere/at" in line) == (1, True)
+
+
+def test_run_names_a_wrong_key_of_the_configuration(
+    tmp_path: Path, picture: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "wrong.yaml"
+    config.write_text("segmentation: {treshold: 0.5}\n")
+    code, line = failure(capsys, "run", "-p", "a dog", "-c", str(picture), "--config", str(config))
+    assert code == 1
+    assert "treshold" in line
+    assert "threshold" in line
+
+
+def test_run_by_url_says_that_nobody_answers(picture: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    code, line = failure(capsys, "run", "-p", "a dog", "-c", str(picture), "--url", url)
+    assert code == 1
+    assert url in line
+
+
+def test_serve_names_a_busy_port(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        code, line = failure(capsys, "serve", "--port", str(port))
+    assert code == 1
+    assert f"port {port} on 127.0.0.1 is in use" in line
+
+
+def test_check_config_lists_every_fault_with_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "wrong.yaml"
+    config.write_text("segmentation:\n  treshold: 0.5\n  mask_threshold: 7\n")
+    assert main(["check-config", str(config)]) == 1
+    err = capsys.readouterr().err.splitlines()
+    assert err[0].startswith(f"{config}:2: ")
+    assert err[1].startswith(f"{config}:3: ")
+
+
+def test_check_config_is_silent_about_a_good_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check-config", "configs/embedded.yaml"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_the_module_is_the_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "serve_app", "--version"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.split()[0]) == (0, "genseg")
