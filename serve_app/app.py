@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ray import serve
@@ -11,8 +11,9 @@ from ray.serve import Application
 from serve_app.config import AppConfig
 from serve_app.config_file import app_config_from
 from serve_app.ingress import Ingress
-from serve_app.parser_deployment import ParserDeployment
-from serve_app.segmenter_deployment import SegmenterDeployment
+from serve_app.metrics import Metrics
+from serve_app.parser_deployment import ParserDeployment, ReplySource, load_replies
+from serve_app.segmenter_deployment import SegmenterDeployment, load_segmenter
 
 APP_NAME = "segmentation"
 MAX_STARTS = 2
@@ -34,12 +35,20 @@ def build(args: dict[str, Any]) -> Application:
     return bind(app_config_from(args))
 
 
-def bind(config: AppConfig, options: Mapping[str, Mapping[str, Any]] | None = None) -> Application:
+def bind(
+    config: AppConfig,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    load_replies: Callable[[AppConfig, Metrics], ReplySource] = load_replies,
+    load_segmenter: Callable[[AppConfig], Any] = load_segmenter,
+) -> Application:
     """Bind the graph for a checked configuration.
 
     Args:
         config: everything.
         options: options of the deployments by their name, over the defaults here, where no Serve config brings them.
+        load_replies: makes the parser's engine, inside its replicas.
+        load_segmenter: makes the segmenter, inside its replicas.
     """
     # Ray annotates the undecorated form of `serve.deployment` as a decorator.
     deployment: Any = serve.deployment
@@ -59,7 +68,9 @@ def bind(config: AppConfig, options: Mapping[str, Mapping[str, Any]] | None = No
     )
     given = options or {}
     parser, segmenter, ingress = (each.options(**given.get(each.name, {})) for each in (parser, segmenter, ingress))
-    application: Application = ingress.bind(config, parser.bind(config), segmenter.bind(config))
+    application: Application = ingress.bind(
+        config, parser.bind(config, load_replies), segmenter.bind(config, load_segmenter)
+    )
     return application
 
 

@@ -3,39 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from serve_app import masks, polygons
 from serve_app.errors import GensegError
+from serve_app.models.detections import Detections
 from serve_app.schemas import MaskFormat
 from serve_app.tasks import SegmentOptions
 
 
-class Detected(Protocol):
-    """One entity's instances in one image, best first (see models.sam3.Detections)."""
-
-    @property
-    def boxes(self) -> NDArray[np.float32]:
-        """(N, 4) xyxy, relative to the image."""
-
-    @property
-    def scores(self) -> NDArray[np.float32]:
-        """(N,) in [0, 1]."""
-
-    @property
-    def presence(self) -> float:
-        """Presence score in [0, 1]."""
-
-    @property
-    def mask_logits(self) -> NDArray[np.float32]:
-        """(N, h, w) on the model's grid."""
-
-
 def image_document(
-    detections: Mapping[str, Detected], size_wh: tuple[int, int], options: SegmentOptions
+    detections: Mapping[str, Detections], size_wh: tuple[int, int], options: SegmentOptions
 ) -> dict[str, Any]:
     """Write one image's objects.
 
@@ -58,7 +38,7 @@ def image_document(
     }
 
 
-def _objects(label: str, found: Detected, size_wh: tuple[int, int], options: SegmentOptions) -> list[dict[str, Any]]:
+def _objects(label: str, found: Detections, size_wh: tuple[int, int], options: SegmentOptions) -> list[dict[str, Any]]:
     width, height = size_wh
     # Python floats first: float32 products round, and a box of the whole image must end at its last pixel.
     scaled = found.boxes.astype(np.float64) * (width, height, width, height)

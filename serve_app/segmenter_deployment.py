@@ -24,11 +24,12 @@ from serve_app.cache import ByteLru, CachedWork
 from serve_app.config import AppConfig
 from serve_app.errors import DeadlineExceeded, GensegError, InternalError
 from serve_app.metrics import Metrics
+from serve_app.models.detections import Detections, ImageFeatures, Pair, PhraseFeatures
 from serve_app.settings import SegmenterSettings
 from serve_app.tasks import EntitiesLost, ImageOutcome, ImageTask, ParsedPrompt
 
 if TYPE_CHECKING:  # torch is imported where the model is loaded, not where the graph is built
-    from serve_app.models.sam3 import Detections, ImageFeatures, Pair, PhraseFeatures, Segmenter
+    from serve_app.models.sam3 import Segmenter
 
 logger = logging.getLogger("ray.serve")
 
@@ -173,8 +174,6 @@ class SegmenterDeployment:
 
     async def _detect(self, encoded: EncodedImage, entities: Sequence[str], task: ImageTask) -> dict[str, Detections]:
         phrases = await asyncio.gather(*(self._embed(entity, task.request_id) for entity in entities))
-        from serve_app.models.sam3 import Pair
-
         pairs = [
             Pair(encoded.features, phrase, task.options.threshold_of(entity))
             for entity, phrase in zip(entities, phrases, strict=True)

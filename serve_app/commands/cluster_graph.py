@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -14,6 +15,8 @@ from serve_app.commands.options import CommandError
 from serve_app.commands.progress import Progress
 from serve_app.config_file import LoadedConfig
 
+NO_OPTIONS = frozenset({"name", "rolling_update_percentage"})  # the rest of a deployment in a Serve config is one
+KNOCK_S = 5.0
 SERVE_NAMESPACE = "serve"  # Source: ray.serve._private.constants.SERVE_NAMESPACE
 
 
@@ -68,7 +71,7 @@ def _own_graph(loaded: LoadedConfig, progress: Progress, name: str) -> Iterator[
         with suppress(Exception), progress.step("removing the replicas"):
             serve.delete(name)
             if not was_there and not serve.status().applications:
-                serve.shutdown()  # type: ignore[no-untyped-call]
+                serve.shutdown()
 
 
 def _deploy(loaded: LoadedConfig, progress: Progress, name: str) -> None:
@@ -89,7 +92,7 @@ def deployment_options(document: Mapping[str, Any] | None) -> dict[str, dict[str
     for application in (document or {}).get("applications", []):
         if application.get("import_path") == IMPORT_PATH:
             return {
-                deployment["name"]: {name: value for name, value in deployment.items() if name != "name"}
+                deployment["name"]: {name: value for name, value in deployment.items() if name not in NO_OPTIONS}
                 for deployment in application.get("deployments", [])
             }
     return {}
@@ -112,13 +115,15 @@ def _cluster(address: str | None, progress: Progress) -> Iterator[bool]:
     import ray
 
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
+    named = address or os.environ.get("RAY_ADDRESS")
+    if named:
+        _check_reachable(named)
     context: Any = None
     try:
         context = ray.init(
             address or "auto", namespace=SERVE_NAMESPACE, logging_level=logging.ERROR, log_to_driver=False
         )
     except (ConnectionError, ValueError) as error:
-        named = address or os.environ.get("RAY_ADDRESS")
         if named:
             raise CommandError(f"no Ray cluster at {named}: {str(error).splitlines()[0][:200]}") from None
     try:
@@ -128,3 +133,20 @@ def _cluster(address: str | None, progress: Progress) -> Iterator[bool]:
     finally:
         if context is not None:
             ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Knock at a cluster's door: Ray itself goes on trying for minutes.
+
+    Raises:
+        CommandError: the address is no HOST:PORT, or nobody answers there.
+    """
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or "/" in address:
+        raise CommandError(f"Ray address {address}: must be HOST:PORT of the cluster's head, such as 127.0.0.1:6379")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), KNOCK_S).close()
+    except (OSError, OverflowError) as error:
+        raise CommandError(f"no Ray cluster at {address}: {error}") from None

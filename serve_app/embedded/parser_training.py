@@ -31,7 +31,7 @@ from serve_app.embedded.parser_forward import Batch, answer_logits
 
 CHECKPOINT_FOLDER = Path(__file__).parent / "checkpoints" / "parser"
 _CHUNK_BATCHES = 16
-_LENGTH_LIMITS = ((0.15, 36), (0.8, 64), (1.0, 160))
+_LENGTH_LIMITS = ((0.15, 36), (0.5, 64), (1.0, 160))
 """Up to a share of the run, the most tokens a sample may have after the shared prefix."""
 _TOKENIZER_SAMPLES = 30_000
 _STATE_FILE = "state.pt"

@@ -13,7 +13,12 @@ from typing import Any
 import pytest
 
 import serve_app.embedded
+from serve_app.app import bind
+from serve_app.commands.cluster_graph import deployment_options, job_graph
+from serve_app.commands.options import CommandError
+from serve_app.commands.progress import Progress
 from serve_app.config import AppConfig
+from serve_app.config_file import LoadedConfig, load_file
 from serve_app.schemas import SegmentRequest
 from tests.batch.dataset import by_id, read_lines
 from tests.conftest import png
@@ -139,8 +144,41 @@ def test_batch_on_replicas_of_its_own_on_a_cluster(service: Service, manifest: P
     assert APP in serve.status().applications
 
 
-def test_batch_names_an_address_without_a_cluster(manifest: Path) -> None:
-    done = run_batch(manifest, manifest.parent / "out", "--address", "127.0.0.1:1")
-    assert done.returncode == 1
-    (line,) = [line for line in done.stderr.splitlines() if line.startswith("genseg: ")]
-    assert line.startswith("genseg: no Ray cluster at 127.0.0.1:1")
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("127.0.0.1:1", "no Ray cluster at 127.0.0.1:1: "),
+        ("http://127.0.0.1:8265", "Ray address http://127.0.0.1:8265: must be HOST:PORT"),
+        ("head", "Ray address head: must be HOST:PORT"),
+    ],
+    ids=["nobody there", "dashboard", "no port"],
+)
+def test_job_graph_refuses_an_address_that_cannot_be(address: str, message: str) -> None:
+    loaded = LoadedConfig(AppConfig(), None)
+    with (
+        pytest.raises(CommandError, match=message),
+        job_graph(loaded, Progress(quiet=True), address=address, app_name=APP, standalone=False),
+    ):
+        pytest.fail("joined")
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[2] / "configs").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_deployment_options_are_those_of_the_serve_config(path: Path) -> None:
+    loaded = load_file(path)
+    options = deployment_options(loaded.serve)
+    assert set(options) == {"Ingress", "ParserDeployment", "SegmenterDeployment"}
+    assert all("name" not in each for each in options.values())
+    application = bind(loaded.app, options)
+    built = {each.name: each for each in (application._bound_deployment, *bound_below(application))}
+    for name, given in options.items():
+        assert built[name].ray_actor_options.items() >= given["ray_actor_options"].items()
+        assert built[name].max_ongoing_requests == given["max_ongoing_requests"]
+    assert deployment_options(None) == {}
+
+
+def bound_below(application: Any) -> list[Any]:
+    """The deployments that an application's ingress calls."""
+    arguments = application._bound_deployment.init_args
+    return [each._bound_deployment for each in arguments if hasattr(each, "_bound_deployment")]

@@ -179,7 +179,7 @@ def measure_ours(
 ) -> tuple[float, Stages, list[dict[str, Any]]]:
     """Run the package's path, from pixels to the document; returns its seconds, its stages and the objects."""
     started = time.perf_counter()
-    prepared = segmenter.prepare(np.asarray(image))
+    prepared = segmenter.prepare(np.array(image))
     ready = time.perf_counter()
     with marked(head_marks(model)) as times:
         answers, steps = detect(segmenter, prepared, thresholds)
@@ -253,7 +253,7 @@ def run() -> list[Row]:
     reference_s, reference_stages = 0.0, Stages()
     for dtype, target in (("float32", TARGET_FP32), ("bfloat16", TARGET_BF16 if machine.has_bf16() else None)):
         segmenter = Segmenter(model, processor, getattr(torch, dtype))
-        thresholds = choose_thresholds(model, segmenter, segmenter.prepare(np.asarray(image)))
+        thresholds = choose_thresholds(model, segmenter, segmenter.prepare(np.array(image)))
         more: dict[str, Any] = {}
         ours_s, stages, objects = measure_ours(model, segmenter, image, thresholds)
         print_profile(f"ours, {dtype} vision", ours_s, stages)

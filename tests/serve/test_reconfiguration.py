@@ -23,14 +23,19 @@ NAME = "reconfiguration"
 START_TIMEOUT_S = 120
 
 
-def application(threshold: float, vision_bytes: int) -> dict[str, Any]:
-    """The application of configs/embedded.yaml, under another name, with one setting and one argument changed."""
+def application(threshold: float, vision_bytes: int, **settings: Any) -> dict[str, Any]:
+    """The application of configs/embedded.yaml, under another name, with settings and one argument changed.
+
+    Around fake models, which start at once: what restarts does not depend on them.
+    """
     (app,) = yaml.safe_load(EMBEDDED.read_text())["applications"]
     app = copy.deepcopy(app)
     app["name"], app["route_prefix"] = NAME, f"/{NAME}"
+    app["import_path"] = "tests.serve.fakes:build"
     app["args"]["cache"]["vision_bytes"] = vision_bytes
     (ingress,) = [deployment for deployment in app["deployments"] if deployment["name"] == "Ingress"]
     ingress["user_config"]["segmentation"]["threshold"] = threshold
+    ingress["user_config"].update(settings)
     return dict(app)
 
 
@@ -83,6 +88,12 @@ async def test_user_config_keeps_the_replicas_and_args_restart_them() -> None:
 
         deploy(application(threshold=0.25, vision_bytes=1000))
         wait_until(lambda: reported_threshold() == 0.25, timeout_s=15)
+        assert replicas() == first
+
+        # A bad value is refused as a whole, and what was there before stays.
+        deploy(application(threshold=7, vision_bytes=1000, limits={"max_images": 1}))
+        time.sleep(1)
+        assert reported_threshold() == 0.25
         assert replicas() == first
 
         deploy(application(threshold=0.25, vision_bytes=2000))
