@@ -31,7 +31,13 @@ def png(width: int = 64, height: int = 48, seed: int = 0) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def ray_serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def metrics_url() -> str:
+    """Where the Ray of `ray_serve` shows its metrics to Prometheus."""
+    return f"http://127.0.0.1:{free_port()}/metrics"
+
+
+@pytest.fixture(scope="session")
+def ray_serve(metrics_url: str) -> Iterator[str]:
     """A Ray with Serve on this machine; yields the HTTP address."""
     import ray
     from ray import serve
@@ -43,6 +49,7 @@ def ray_serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         include_dashboard=False,
         logging_level=logging.ERROR,
         log_to_driver=False,
+        _metrics_export_port=int(metrics_url.split(":")[2].split("/")[0]),
     )
     serve.start(http_options={"host": "127.0.0.1", "port": port})
     yield f"http://127.0.0.1:{port}"
