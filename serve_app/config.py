@@ -119,7 +119,10 @@ class FetchConfig(Section):
 
 
 class AuthConfig(Section):
-    """Bearer tokens; none means no authentication."""
+    """Bearer tokens; none means no authentication.
+
+    Ray writes `args:` into its logs, so prefer `token_env` to `tokens` there.
+    """
 
     tokens: tuple[str, ...] = Field((), description="Any of them is accepted: two during a rotation.")
     token_env: str | None = Field(None, description="Name of an environment variable with comma-separated tokens.")

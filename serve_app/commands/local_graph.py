@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -44,9 +45,16 @@ def private_ray(progress: Progress) -> Iterator[None]:
         # No serve.shutdown() at the end: it takes seconds, and Ray's own end takes every process with it.
         yield
     finally:
+        finish_undisturbed()
         with suppress(Exception):
             ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def finish_undisturbed() -> None:
+    """Ignore further Ctrl-C: an impatient second one would leave processes and files behind."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _short_folder() -> str:

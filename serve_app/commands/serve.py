@@ -10,6 +10,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
+from serve_app.commands.local_graph import finish_undisturbed
 from serve_app.commands.options import CommandError
 from serve_app.commands.progress import Progress
 from serve_app.config import AppConfig
@@ -39,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
     import ray
     from ray import serve
 
+    names: list[str] = []
     joined = _join_or_start(progress)
     try:
         with progress.step("loading models"):
@@ -50,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
         progress.say("stopping")
         return 0
     finally:
+        finish_undisturbed()
         with suppress(Exception):
             if joined:
                 for name in names:
