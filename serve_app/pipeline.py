@@ -14,9 +14,9 @@ from typing import Any, Protocol
 
 from serve_app import images, results
 from serve_app.config import AppConfig
-from serve_app.entities import normalise_entities
-from serve_app.errors import DeadlineExceeded, GensegError, InternalError, InvalidRequest, TooLarge
-from serve_app.schemas import ImageInput, SegmentRequest
+from serve_app.errors import DeadlineExceeded, GensegError, InternalError
+from serve_app.schemas import SegmentRequest
+from serve_app.slots import Slot, check_request, options_of, slots_of
 from serve_app.tasks import ImageTask, ParsedPrompt, SegmentOptions
 
 
@@ -66,26 +66,6 @@ class Stages:
     store: Callable[[bytes], Awaitable[Any]]
 
 
-@dataclass(frozen=True)
-class Slot:
-    """One image's place in the request."""
-
-    role: str  # "contextual" or "generated"
-    index: int
-    source: ImageInput
-    ordinal: int
-
-    @property
-    def place(self) -> str:
-        """The field's name, as errors write it."""
-        return "generated_image" if self.role == "generated" else f"contextual_images[{self.index}]"
-
-    @property
-    def path(self) -> str:
-        """What the caller called the image."""
-        return self.source.name or self.source.url or f"image_{self.ordinal}"
-
-
 @dataclass
 class Run:
     """One request under way; the only thing that changes while it runs."""
@@ -104,37 +84,6 @@ class Run:
     def elapsed_ms(self) -> float:
         """Milliseconds since the request came."""
         return round((time.monotonic() - self.started) * 1000, 3)
-
-
-def check_request(request: SegmentRequest, config: AppConfig) -> SegmentRequest:
-    """Hold a well-formed request against the limits that need no image bytes.
-
-    Returns:
-        The request, its own entities normalised.
-
-    Raises:
-        InvalidRequest: no image, or neither prompt nor entities.
-        TooLarge: too many images or entities, or a prompt that is too long.
-    """
-    limits = config.limits
-    count = len(request.contextual_images) + (request.generated_image is not None)
-    if count == 0:
-        raise InvalidRequest("no image: give contextual_images, generated_image or both")
-    if count > limits.max_images:
-        raise TooLarge(f"{count} images are over the limit of {limits.max_images}")
-    if len(request.prompt) > limits.max_prompt_chars:
-        raise TooLarge(
-            f"prompt: {len(request.prompt)} characters are over the limit of {limits.max_prompt_chars}", "prompt"
-        )
-    if request.entities is None:
-        if not request.prompt.strip():
-            raise InvalidRequest("prompt: empty, and no entities are given", "prompt")
-        return request
-    if len(request.entities) > limits.max_entities:
-        raise TooLarge(
-            f"entities: {len(request.entities)} entities are over the limit of {limits.max_entities}", "entities"
-        )
-    return request.model_copy(update={"entities": normalise_entities(request.entities)})
 
 
 class Pipeline:
@@ -199,7 +148,7 @@ class Pipeline:
         tasks: list[asyncio.Future[Any]] = []
         parse: ParseHandle | None = None
         try:
-            slots = _slots(run.request)
+            slots = slots_of(run.request)
             if run.request.entities is None:
                 parse = self._stages.parser.start(
                     run.request.prompt, config.limits.max_entities, run.request_id, run.left_s
@@ -209,7 +158,7 @@ class Pipeline:
             tasks = [entities, *loaded]
             # Every image is checked before any is segmented: a bad one costs no model time.
             headers = await _all_or_first_error(loaded, entities)
-            options = _options(run.request, config)
+            options = options_of(run.request, config)
             parts = [
                 asyncio.ensure_future(self._segment(run, slot, data, header, options, parse, entities, emit))
                 for slot, (data, header) in zip(slots, headers, strict=True)
@@ -282,7 +231,7 @@ class Pipeline:
             document = await self._stages.segmenter.segment(task, again)
         except InternalError as error:
             # The other images' results are not lost; if there are none, the request fails as a whole.
-            if len(_slots(run.request)) == 1:
+            if len(slots_of(run.request)) == 1:
                 raise error.at(slot.place) from None
             document = results.failed_image_document((header.width, header.height), error.at(slot.place))
         except GensegError as error:
@@ -320,25 +269,6 @@ class Pipeline:
                 "timings_ms": dict(run.timings_ms),
             },
         )
-
-
-def _slots(request: SegmentRequest) -> list[Slot]:
-    slots = [Slot("contextual", index, source, index) for index, source in enumerate(request.contextual_images)]
-    if request.generated_image is not None:
-        slots.append(Slot("generated", 0, request.generated_image, len(slots)))
-    return slots
-
-
-def _options(request: SegmentRequest, config: AppConfig) -> SegmentOptions:
-    defaults = config.segmentation
-    return SegmentOptions(
-        # Not `or`: 0.0 is a threshold like any other.
-        threshold=defaults.threshold if request.threshold is None else request.threshold,
-        thresholds=dict(request.thresholds),
-        mask_threshold=defaults.mask_threshold if request.mask_threshold is None else request.mask_threshold,
-        mask_format=request.mask_format,
-        overlays=request.overlays,
-    )
 
 
 async def _all_or_first_error(tasks: Sequence[asyncio.Future[Any]], beside: asyncio.Future[Any]) -> list[Any]:

@@ -18,7 +18,7 @@ RAY_ROOMS = {
 PURE = {
     "addresses", "batching", "bilinear", "cache", "comparison", "config", "entities", "entity_filter", "entity_terms",
     "errors", "image_modes", "image_structure", "images", "lettering", "mask_logits", "masks", "palette", "pipeline",
-    "polygons", "results", "rle", "schemas", "settings", "tasks", "viz",
+    "polygons", "results", "rle", "schemas", "settings", "slots", "tasks", "viz",
 }  # fmt: skip
 """Know neither Ray, nor torch, nor an HTTP framework."""
 

@@ -103,6 +103,6 @@ def run() -> list[Row]:
     what = f"batcher, {ITEMS} arrivals every {INTERVAL_S * 1000:g} ms, against @serve.batch"
     batches = {"reference_batches": theirs.batches, "ours_batches": ours.batches}
     return [
-        compared(f"{what}: until the last answer", theirs.seconds, ours.seconds, **batches),
+        compared(f"{what}: until the last answer", theirs.seconds, ours.seconds, more=batches),
         compared(f"{what}: the longest wait", theirs.longest_wait_s, ours.longest_wait_s),
     ]

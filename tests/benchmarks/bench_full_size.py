@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from transformers import Sam3Config, Sam3ImageProcessor, Sam3Model, Sam3Processor
 
 from serve_app import results
-from serve_app.models.sam3 import Detections, ImageFeatures, Pair, PhraseFeatures, Segmenter
+from serve_app.models.detections import Detections, ImageFeatures, Pair, PhraseFeatures
+from serve_app.models.sam3 import Segmenter
 from serve_app.tasks import SegmentOptions
 from tests.benchmarks import machine
 from tests.benchmarks.reference_loop import ReferenceSegmenter
@@ -69,7 +70,10 @@ def marked(marks: Sequence[Mark]) -> Iterator[dict[str, float]]:
     times: dict[str, float] = {}
 
     def enter(name: str) -> Callable[..., None]:
-        return lambda *_: times.setdefault(name, time.perf_counter()) and None
+        def note(*_: object) -> None:
+            times.setdefault(name, time.perf_counter())
+
+        return note
 
     def leave(name: str) -> Callable[..., None]:
         return lambda *_: times.update({name: time.perf_counter()})
@@ -265,5 +269,5 @@ def run() -> list[Row]:
         least = floor(rates[dtype], rates["float32"])
         print(f"  floor: {least['flop_ratio']:.2f}x in FLOPs, {least['ours_floor_s']:.1f} s for ours", flush=True)
         more |= {"objects": len(objects), "stages": stages, "reference_stages_of_a_phrase": reference_stages, **least}
-        rows.append(compared(f"{what}, {dtype} vision", reference_s, ours_s, target=target, **more))
+        rows.append(compared(f"{what}, {dtype} vision", reference_s, ours_s, target=target, more=more))
     return rows

@@ -15,7 +15,8 @@ import torch
 
 from serve_app import images, results
 from serve_app.config import AppConfig, DeviceConfig, SegmentationModel
-from serve_app.models.sam3 import Detections, ImageFeatures, Pair, PhraseFeatures, Segmenter
+from serve_app.models.detections import Detections, ImageFeatures, Pair, PhraseFeatures
+from serve_app.models.sam3 import Segmenter
 from serve_app.tasks import SegmentOptions
 from tests.benchmarks import pictures
 from tests.benchmarks.rows import Row, compared
@@ -99,5 +100,7 @@ def run() -> list[Row]:
         rises = [round(after / before, 3) for before, after in itertools.pairwise(taken)]
         steps = {f"{images}x{phrases}": seconds for (images, phrases), seconds in zip(sizes, taken, strict=True)}
         never_rises = max(rises) <= 1 + NOISE
-        rows.append(compared(what, taken[0], taken[-1], target=1.0, also_met=never_rises, steps=steps, rises=rises))
+        rows.append(
+            compared(what, taken[0], taken[-1], target=1.0, also_met=never_rises, more={"steps": steps, "rises": rises})
+        )
     return rows

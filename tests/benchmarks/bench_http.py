@@ -128,21 +128,23 @@ def run() -> list[Row]:
     if same < LEAST_SAME:
         raise SystemExit(f"only {same:.0%} of the requests were answered alike: nothing is compared")
     p50, p95 = ([percentile(load.latencies_s, percent) for load in (plain, first)] for percent in (50, 95))
-    rate = {"unit": "requests/s", "higher_is_better": True}
     what = f"HTTP, 3 images x 4 entities, {CONCURRENCY} at a time"
     return [
-        compared(
+        rates(
             f"{what}: rate against the plain server",
-            plain.per_second,
-            first.per_second,
-            **rate,
+            plain,
+            first,
             target=3.0,
             also_met=p95[1] < p95[0],
-            same_answers=same,
-            **content(first),
+            more={"same_answers": same, **content(first)},
         ),
         compared(f"{what}: p50 against the plain server", *p50),
         compared(f"{what}: p95 against the plain server", *p95, target=1.0),
-        compared(f"{what}: the same requests again", first.per_second, again.per_second, **rate, target=2.0),
-        compared(f"{what}: the same pictures, other prompts", first.per_second, other_prompts.per_second, **rate),
+        rates(f"{what}: the same requests again", first, again, target=2.0),
+        rates(f"{what}: the same pictures, other prompts", first, other_prompts),
     ]
+
+
+def rates(what: str, reference: Load, ours: Load, **options: Any) -> Row:
+    """Compare two loads by requests a second."""
+    return compared(what, reference.per_second, ours.per_second, unit="requests/s", higher_is_better=True, **options)

@@ -21,7 +21,8 @@ def compared(
     unit: str = "s",
     higher_is_better: bool = False,
     target: float | None = None,
-    **more: Any,
+    also_met: bool = True,
+    more: Mapping[str, Any] | None = None,
 ) -> Row:
     """Make a row of two measurements of one run.
 
@@ -32,11 +33,13 @@ def compared(
         unit: of both.
         higher_is_better: True for rates.
         target: least ratio; None asks for nothing.
+        also_met: whether what the target asks for besides the ratio holds.
         more: further keys of the row.
     """
     ratio = ours / reference if higher_is_better else reference / ours
     bound = None if target is None else "ratio >="
-    return _row(what, unit, reference, ours, ratio, target, bound, more)
+    met = None if target is None else ratio >= target and also_met
+    return _row(what, unit, (reference, ours, ratio), (target, bound, met), more)
 
 
 def limited(
@@ -46,7 +49,7 @@ def limited(
     unit: str,
     at_least: float | None = None,
     at_most: float | None = None,
-    **more: Any,
+    more: Mapping[str, Any] | None = None,
 ) -> Row:
     """Make a row of one measurement against a limit in its own unit; give one limit, or none.
 
@@ -59,8 +62,10 @@ def limited(
         more: further keys of the row.
     """
     if at_least is not None:
-        return _row(what, unit, None, ours, None, at_least, "ours >=", more)
-    return _row(what, unit, None, ours, None, at_most, None if at_most is None else "ours <=", more)
+        return _row(what, unit, (None, ours, None), (at_least, "ours >=", ours >= at_least), more)
+    if at_most is not None:
+        return _row(what, unit, (None, ours, None), (at_most, "ours <=", ours <= at_most), more)
+    return _row(what, unit, (None, ours, None), (None, None, None), more)
 
 
 def normalised(row: Mapping[str, Any]) -> Row:
@@ -70,34 +75,22 @@ def normalised(row: Mapping[str, Any]) -> Row:
     known = {"what", "reference_s", "ours_s", "ratio", "target", "peak_mb"}
     more = {key: value for key, value in row.items() if key not in known}
     if "peak_mb" in row:
-        return limited(row["what"], row["peak_mb"], unit="MB", at_most=row.get("target"), seconds=row["ours_s"], **more)
-    return compared(row["what"], row["reference_s"], row["ours_s"], target=row.get("target"), **more)
+        more["seconds"] = row["ours_s"]
+        return limited(row["what"], row["peak_mb"], unit="MB", at_most=row.get("target"), more=more)
+    return compared(row["what"], row["reference_s"], row["ours_s"], target=row.get("target"), more=more)
 
 
 def _row(
     what: str,
     unit: str,
-    reference: float | None,
-    ours: float,
-    ratio: float | None,
-    target: float | None,
-    bound: str | None,
-    more: Mapping[str, Any],
+    figures: tuple[float | None, float, float | None],
+    asked: tuple[float | None, str | None, bool | None],
+    more: Mapping[str, Any] | None,
 ) -> Row:
-    row: Row = {"what": what, "unit": unit, "reference": reference, "ours": ours, "ratio": ratio}
-    row |= {"target": target, "bound": bound, "met": _met(ours, ratio, target, bound), **more}
-    # A benchmark that knows more than the figure (a lower p95 as well, a rise in between) narrows what is met.
-    if row["met"] and not row.get("also_met", True):
-        row["met"] = False
-    return row
-
-
-def _met(ours: float, ratio: float | None, target: float | None, bound: str | None) -> bool | None:
-    if target is None:
-        return None
-    if bound == "ratio >=":
-        return ratio is not None and ratio >= target
-    return ours >= target if bound == "ours >=" else ours <= target
+    row: Row = {"what": what, "unit": unit}
+    row |= dict(zip(("reference", "ours", "ratio"), figures, strict=True))
+    row |= dict(zip(("target", "bound", "met"), asked, strict=True))
+    return row | dict(more or {})
 
 
 def table(rows: Sequence[Row]) -> str:

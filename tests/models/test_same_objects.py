@@ -18,7 +18,8 @@ from pycocotools import mask as coco_mask
 from serve_app.config import DeviceConfig, LimitsConfig, SegmentationModel
 from serve_app.images import decode
 from serve_app.models import checkpoints
-from serve_app.models.sam3 import Detections, ImageFeatures, Pair, PhraseFeatures, Segmenter
+from serve_app.models.detections import Detections, ImageFeatures, Pair, PhraseFeatures
+from serve_app.models.sam3 import Segmenter
 from serve_app.results import image_document
 from serve_app.tasks import SegmentOptions
 from tests.benchmarks.reference_loop import ReferenceSegmenter
@@ -114,7 +115,8 @@ def mask(found: Mapping[str, Any]) -> NDArray[np.bool_]:
 def inside(found: Mapping[str, Any]) -> NDArray[np.float64]:
     """The box, cut at the picture's edges: the stock post-processing leaves what hangs over, we do not."""
     height, width = found["mask_rle"]["size"]
-    return np.clip(found["bbox"], 0, (width, height, width, height))
+    box: NDArray[np.float64] = np.clip(found["bbox"], 0, (width, height, width, height))
+    return box
 
 
 def iou(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
