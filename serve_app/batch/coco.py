@@ -52,8 +52,9 @@ def write_coco(path: Path, documents: Iterable[Mapping[str, Any]]) -> dict[str, 
             os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise OutputError(f"{path}: {error.strerror or error}") from None
+    finally:
+        partial.unlink(missing_ok=True)  # there after a failure only
     return {"images": images, "annotations": objects, "categories": len(categories)}
 
 

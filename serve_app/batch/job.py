@@ -1,6 +1,6 @@
 """The job itself: rows through a Segment, some at a time, each result kept as soon as it is there.
 
-Memory holds as many rows' images and results as are at work, and every row's id. Knows no Ray.
+Memory holds the images and results of the rows at work, within a budget, and every row's id. Knows no Ray.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
+from serve_app.batch.budget import ByteBudget
 from serve_app.batch.manifest import Row
 from serve_app.batch.output import OutputError, OutputFolder
 from serve_app.batch.patience import Segment, ServiceLost
@@ -19,11 +20,14 @@ from serve_app.batch.plan import Plan
 from serve_app.batch.progress import Meter, Reporter
 from serve_app.batch.sources import SourceReader
 from serve_app.errors import GensegError, InternalError
+from serve_app.schemas import SegmentRequest
 
 LONGEST_TIMEOUT_S = 86400.0
 """Asked for where a row names none, and capped by the service: rows wait for each other here, and nobody for them."""
 
 MAX_READERS = 32
+MAX_IMAGE_BYTES = 512 * 1024 * 1024
+"""Image files in memory at the same time, of all rows at work; a row with more goes alone."""
 
 
 class Job:
@@ -53,6 +57,7 @@ class Job:
         self._defaults = {"timeout_s": LONGEST_TIMEOUT_S, **defaults}
         self._meter = meter
         self._reporter = reporter
+        self._budget = ByteBudget(MAX_IMAGE_BYTES)
 
     async def run(self, plan: Plan, concurrency: int) -> None:
         """Do every row that is left.
@@ -92,14 +97,16 @@ class Job:
 
     async def _do(self, row: Row, threads: ThreadPoolExecutor) -> dict[str, Any]:
         loop = asyncio.get_running_loop()
-        request = await loop.run_in_executor(threads, self._reader.request, row)
-        missing = {name: value for name, value in self._defaults.items() if getattr(request, name) is None}
-        try:
-            return await self._segment(request.model_copy(update=missing))
-        except GensegError:
-            raise
-        except Exception as error:
-            raise InternalError(f"unexpected {type(error).__name__}") from error
+        async with self._budget.piece() as known:
+            request = await loop.run_in_executor(threads, self._reader.request, row)
+            known(_image_bytes(request))
+            missing = {name: value for name, value in self._defaults.items() if getattr(request, name) is None}
+            try:
+                return await self._segment(request.model_copy(update=missing))
+            except GensegError:
+                raise
+            except Exception as error:
+                raise InternalError(f"unexpected {type(error).__name__}") from error
 
     def _fail(self, row: Row, error: Mapping[str, Any]) -> None:
         self._output.fail(row, error)
@@ -150,6 +157,11 @@ def _on_signals(stop: Any) -> Iterator[None]:
             loop.remove_signal_handler(number)
             if handler is not None:  # else it was not set from Python, and cannot be set again
                 signal.signal(number, handler)
+
+
+def _image_bytes(request: SegmentRequest) -> int:
+    sources = [*request.contextual_images, *filter(None, [request.generated_image])]
+    return sum(len(source.data or b"") for source in sources)
 
 
 def failed_image(document: Mapping[str, Any]) -> dict[str, Any] | None:

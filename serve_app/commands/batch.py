@@ -8,6 +8,7 @@ ray job submit --address http://HEAD:8265 -- genseg batch /data/rows.jsonl --out
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -123,8 +124,14 @@ def graph(args: argparse.Namespace, loaded: LoadedConfig, progress: Progress) ->
     from serve_app.commands.cluster_graph import job_graph
 
     place = {"address": args.address, "app_name": args.app, "standalone": args.standalone}
-    with job_graph(loaded, progress, **place) as handle:
-        yield HandleSegment(handle)
+    previous = [(number, signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGINT)]
+    try:
+        with job_graph(loaded, progress, **place) as handle:
+            yield HandleSegment(handle)
+    finally:
+        # The end of a graph ignores signals; what is written after it may be stopped again.
+        for number, handler in previous:
+            signal.signal(number, handler)
 
 
 def _check_paths(args: argparse.Namespace) -> None:

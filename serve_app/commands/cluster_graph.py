@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from serve_app.commands.local_graph import private_ray, run_application, wait_until_running
+from serve_app.commands.local_graph import finish_undisturbed, private_ray, run_application, wait_until_running
 from serve_app.commands.options import CommandError
 from serve_app.commands.progress import Progress
 from serve_app.config_file import LoadedConfig
@@ -68,6 +68,7 @@ def _own_graph(loaded: LoadedConfig, progress: Progress, name: str) -> Iterator[
         _deploy(loaded, progress, name)
         yield serve.get_app_handle(name)
     finally:
+        finish_undisturbed()
         with suppress(Exception), progress.step("removing the replicas"):
             serve.delete(name)
             if not was_there and not serve.status().applications:

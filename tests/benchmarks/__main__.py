@@ -20,7 +20,7 @@ from typing import Any
 from tests.benchmarks import machine
 from tests.benchmarks.rows import Row, normalised, table
 
-NAMES = ("postprocess", "batcher", "parser", "growth", "orchestration", "http", "full_size")
+NAMES = ("postprocess", "batcher", "parser", "growth", "orchestration", "http", "full_size", "batch")
 OUTPUT = Path("results/benchmarks.json")
 
 

@@ -1,0 +1,53 @@
+"""Bounds the image bytes that are in memory at the same time, whatever the rows bring. Knows asyncio only."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+FIRST_GUESS_BYTES = 4 * 1024 * 1024
+
+
+class ByteBudget:
+    """Lets work in while its bytes fit; a piece larger than the whole budget gets in alone.
+
+    How large a piece is shows only once it is read, so each is taken to be as large as the largest so far.
+
+    Args:
+        total_bytes: what may be held at the same time.
+        guess_bytes: size of the first pieces, before any was read.
+    """
+
+    def __init__(self, total_bytes: int, guess_bytes: int = FIRST_GUESS_BYTES) -> None:
+        self._total = total_bytes
+        self._largest = guess_bytes
+        self._read_any = False
+        self._held = 0
+        self._changed = asyncio.Condition()
+
+    @asynccontextmanager
+    async def piece(self) -> AsyncIterator[Callable[[int], None]]:
+        """Wait until a piece fits and hold its bytes while the block runs.
+
+        Yields:
+            What to call with its true size, once that is known.
+        """
+        async with self._changed:
+            await self._changed.wait_for(lambda: not self._held or self._held + self._largest <= self._total)
+            held = self._largest
+            self._held += held
+
+        def known(size: int) -> None:
+            nonlocal held
+            self._held += size - held
+            held = size
+            self._largest = max(self._largest, size) if self._read_any else size
+            self._read_any = True
+
+        try:
+            yield known
+        finally:
+            self._held -= held
+            async with self._changed:
+                self._changed.notify_all()
