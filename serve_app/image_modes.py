@@ -41,6 +41,8 @@ def rgb_converter(picture: ImageFile.ImageFile, bands: Sequence[Box]) -> Convert
         return _lab_to_rgb
     if "transparency" in picture.info or mode in {"RGBA", "LA", "PA", "La", "RGBa"}:
         return _on_white
+    if mode == "RGB":
+        return np.asarray
     return lambda band: np.asarray(band.convert("RGB"))
 
 

@@ -308,7 +308,8 @@ def _assemble(file: _OpenFile) -> RgbArray:
     boxes = [(0, top, width, min(top + rows, height)) for top in range(0, height, rows)]
     to_rgb = rgb_converter(picture, boxes)
     for box in boxes:
-        stored[box[1] : box[3]] = to_rgb(picture.crop(box))
+        # A crop is a copy, which a picture of one band does not need.
+        stored[box[1] : box[3]] = to_rgb(picture.crop(box) if len(boxes) > 1 else picture)
     return pixels
 
 

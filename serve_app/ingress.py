@@ -46,6 +46,7 @@ class Ingress:
         self._segmenter = RemoteSegmenter(segmenter, retries, self._count_retry)
         self._fetcher = ImageFetcher(config.fetch, config.limits.max_image_bytes)
         self._running = 0
+        self._metrics.watch_queue("requests", lambda: self._running)
         self._tokens = accepted_tokens(config)
         stages = Stages(self._parser, self._segmenter, self._fetch, stored)
         names = {
@@ -108,7 +109,6 @@ class Ingress:
             refusal.retry_after_s = self.config.serving.retry_after_s
             raise refusal
         self._running += 1
-        self._metrics.queue_length.set(self._running, tags={"queue": "requests"})
         try:
             async for event in self._pipeline.stream(request, self.config, request_id):
                 yield event

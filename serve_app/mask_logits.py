@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -81,7 +82,7 @@ def rles_from_logits(logits: Float32, size_hw: tuple[int, int], mask_threshold: 
         raise ValueError(f"mask logits {logits.shape} cannot be resized to {tuple(size_hw)}")
     if not len(logits):
         return []
-    resize = _resize(logits.shape, (int(size_hw[0]), int(size_hw[1])), mask_threshold)
+    resize = _resize((logits.shape[1], logits.shape[2]), (int(size_hw[0]), int(size_hw[1])), float(mask_threshold))
     if resize.has_empty_cells:
         return [_encode_densely(mask, resize) for mask in logits]
     sides = _sides(logits, resize)
@@ -96,18 +97,19 @@ def rles_from_logits(logits: Float32, size_hw: tuple[int, int], mask_threshold: 
     ]
 
 
-def _resize(shape: tuple[int, ...], size_hw: tuple[int, int], mask_threshold: float) -> _Resize:
+@lru_cache(maxsize=16)  # many pictures of a few sizes; about 50 bytes a row and column each
+def _resize(grid_hw: tuple[int, int], size_hw: tuple[int, int], mask_threshold: float) -> _Resize:
     threshold = np.float32(mask_threshold)
-    rows, columns = taps(shape[1], size_hw[0]), taps(shape[2], size_hw[1])
+    rows, columns = taps(grid_hw[0], size_hw[0]), taps(grid_hw[1], size_hw[1])
     return _Resize(
-        grid_hw=(shape[1], shape[2]),
+        grid_hw=grid_hw,
         size_hw=size_hw,
         threshold=threshold,
         margin=np.float32(max(float(threshold) * _RELATIVE_MARGIN, _SMALLEST)),
         rows=rows,
         columns=columns,
-        row_start=np.searchsorted(rows.first, np.arange(shape[1] + 1)),
-        column_start=np.searchsorted(columns.first, np.arange(shape[2] + 1)),
+        row_start=np.searchsorted(rows.first, np.arange(grid_hw[0] + 1)),
+        column_start=np.searchsorted(columns.first, np.arange(grid_hw[1] + 1)),
         four_taps=uses_four_taps(size_hw),
     )
 

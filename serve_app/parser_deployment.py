@@ -46,6 +46,7 @@ class LocalReplies:
             budget=config.batching.max_prompts,
             observe=lambda size: metrics.batch_size.observe(size, tags={"axis": "prompts"}),
         )
+        metrics.watch_queue("prompts", lambda: self.batcher.queued)
 
     async def reply(self, prompt: str) -> str:
         """Return the model's text."""
@@ -85,6 +86,7 @@ class ParserDeployment:
             ByteLru(config.cache.prompt_bytes, lambda entities: 64 + sum(64 + 4 * len(entity) for entity in entities)),
             lambda hit: self._metrics.cache_lookup("prompt", hit),
         )
+        self._metrics.watch_cache("prompt", lambda: self._parsed.cache.nbytes)
 
     def reconfigure(self, user_config: Mapping[str, Any]) -> None:
         """Take a new filter and batch size without a restart; a bad value is refused and the old ones stay."""

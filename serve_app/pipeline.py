@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from serve_app import images, results
-from serve_app.config import AppConfig
+from serve_app.config import AppConfig, LimitsConfig
 from serve_app.errors import DeadlineExceeded, GensegError, InternalError
 from serve_app.schemas import SegmentRequest
 from serve_app.slots import Slot, check_request, options_of, slots_of
@@ -64,6 +64,21 @@ class Stages:
     segmenter: Segmenter
     fetch: Callable[[str], Awaitable[bytes]]
     store: Callable[[bytes], Awaitable[Any]]
+
+
+@dataclass(frozen=True)
+class LoadedImage:
+    """An image file as it came.
+
+    Attributes:
+        data: the file's bytes.
+        header: what the file says of itself; within the limits.
+        key: content hash.
+    """
+
+    data: bytes
+    header: images.ImageHeader
+    key: str
 
 
 @dataclass
@@ -157,11 +172,11 @@ class Pipeline:
             loaded = [asyncio.ensure_future(self._load(slot, config)) for slot in slots]
             tasks = [entities, *loaded]
             # Every image is checked before any is segmented: a bad one costs no model time.
-            headers = await _all_or_first_error(loaded, entities)
+            files = await _all_or_first_error(loaded, entities)
             options = options_of(run.request, config)
             parts = [
-                asyncio.ensure_future(self._segment(run, slot, data, header, options, parse, entities, emit))
-                for slot, (data, header) in zip(slots, headers, strict=True)
+                asyncio.ensure_future(self._segment(run, slot, image, options, parse, entities, emit))
+                for slot, image in zip(slots, files, strict=True)
             ]
             tasks += parts
             documents = await _all_or_first_error(parts, entities)
@@ -189,7 +204,7 @@ class Pipeline:
         emit({"event": "entities", "entities": [*parsed.entities], "dropped": dropped})
         return parsed.entities
 
-    async def _load(self, slot: Slot, config: AppConfig) -> tuple[bytes, images.ImageHeader]:
+    async def _load(self, slot: Slot, config: AppConfig) -> LoadedImage:
         """Bytes of an image, its header checked."""
         limits = config.limits
         try:
@@ -200,7 +215,7 @@ class Pipeline:
                 data = source.data
             else:
                 data = await asyncio.to_thread(images.decode_base64, source.data or "", limits.max_image_bytes)
-            return data, await asyncio.to_thread(images.read_header, data, limits)
+            return await asyncio.to_thread(_inspect, data, limits)
         except GensegError as error:
             raise error.at(slot.place) from None
 
@@ -208,16 +223,15 @@ class Pipeline:
         self,
         run: Run,
         slot: Slot,
-        data: bytes,
-        header: images.ImageHeader,
+        image: LoadedImage,
         options: SegmentOptions,
         parse: ParseHandle | None,
         entities: asyncio.Future[tuple[str, ...]],
         emit: Callable[[dict[str, Any]], None],
     ) -> dict[str, Any]:
         task = ImageTask(
-            key=await asyncio.to_thread(images.content_key, data),
-            data=await self._stages.store(data),
+            key=image.key,
+            data=await self._stages.store(image.data),
             entities=run.request.entities if parse is None else await parse.entities(),
             options=options,
             request_id=run.request_id,
@@ -233,7 +247,7 @@ class Pipeline:
             # The other images' results are not lost; if there are none, the request fails as a whole.
             if len(slots_of(run.request)) == 1:
                 raise error.at(slot.place) from None
-            document = results.failed_image_document((header.width, header.height), error.at(slot.place))
+            document = results.failed_image_document((image.header.width, image.header.height), error.at(slot.place))
         except GensegError as error:
             raise error.at(slot.place) from None
         run.timings_ms["segment"] = max(run.timings_ms["segment"], run.elapsed_ms())
@@ -269,6 +283,10 @@ class Pipeline:
                 "timings_ms": dict(run.timings_ms),
             },
         )
+
+
+def _inspect(data: bytes, limits: LimitsConfig) -> LoadedImage:
+    return LoadedImage(data, images.read_header(data, limits), images.content_key(data))
 
 
 async def _all_or_first_error(tasks: Sequence[asyncio.Future[Any]], beside: asyncio.Future[Any]) -> list[Any]:

@@ -21,7 +21,7 @@ from serve_app.tasks import EntitiesLost, ImageTask, ParsedPrompt
 
 logger = logging.getLogger("ray.serve")
 
-INLINE_BYTES = 64 * 1024
+INLINE_BYTES = 96 * 1024
 """Smaller files travel inside the call; for larger ones one copy in the object store is cheaper."""
 
 
@@ -175,7 +175,9 @@ class RemoteSegmenter:
 
     async def _call(self, task: ImageTask) -> object:
         # The content hash lets the router prefer the replica that has the image's features (see routing).
-        return await self.caller.call(lambda handle: handle.options(multiplexed_model_id=task.key).segment.remote(task))
+        return await self.caller.call(
+            lambda handle: handle.options(method_name="segment", multiplexed_model_id=task.key).remote(task)
+        )
 
     async def model_name(self) -> str:
         """Ask the deployment for its model; an answer means that it is ready."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,18 @@ def image_document(
         An ImageDocument as a dict, without `path`; its objects carry their RLE under `mask_rle` whatever the format,
         see `with_mask_format`.
     """
-    objects = [document for label, found in detections.items() for document in _objects(label, found, size_wh, options)]
+    boxes, rles = _boxes_and_rles([*detections.values()], size_wh, options.mask_threshold)
+    objects = [
+        {
+            "object_id": f"{label}_{index}",
+            "label": label,
+            "bbox": next(boxes),
+            "score": _fraction(score),
+            "mask_rle": next(rles),
+        }
+        for label, found in detections.items()
+        for index, score in enumerate(found.scores)
+    ]
     return {
         "width": size_wh[0],
         "height": size_wh[1],
@@ -38,22 +49,19 @@ def image_document(
     }
 
 
-def _objects(label: str, found: Detections, size_wh: tuple[int, int], options: SegmentOptions) -> list[dict[str, Any]]:
+def _boxes_and_rles(
+    detections: Sequence[Detections], size_wh: tuple[int, int], mask_threshold: float
+) -> tuple[Iterator[list[int]], Iterator[dict[str, Any]]]:
+    """Write boxes and masks of all detections, one after another: what all masks share is computed once."""
+    found = [each for each in detections if len(each.scores)]
+    if not found:
+        return iter(()), iter(())
     width, height = size_wh
     # Python floats first: float32 products round, and a box of the whole image must end at its last pixel.
-    scaled = found.boxes.astype(np.float64) * (width, height, width, height)
+    scaled = np.concatenate([each.boxes for each in found]).astype(np.float64) * (width, height, width, height)
     boxes = np.clip(np.rint(scaled), 0, (width, height, width, height)).astype(int).tolist()
-    rles = masks.rles_from_logits(found.mask_logits, (height, width), options.mask_threshold)
-    return [
-        {
-            "object_id": f"{label}_{index}",
-            "label": label,
-            "bbox": boxes[index],
-            "score": _fraction(found.scores[index]),
-            "mask_rle": rle,
-        }
-        for index, rle in enumerate(rles)
-    ]
+    logits = found[0].mask_logits if len(found) == 1 else np.concatenate([each.mask_logits for each in found])
+    return iter(boxes), iter(masks.rles_from_logits(logits, (height, width), mask_threshold))
 
 
 def _fraction(value: float | np.floating[Any]) -> float:

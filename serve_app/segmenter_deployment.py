@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ray import ObjectRef
@@ -93,6 +94,10 @@ class SegmenterDeployment:
             ByteLru(config.cache.phrase_bytes, lambda phrase: phrase.nbytes),
             lambda hit: self._metrics.cache_lookup("phrase", hit),
         )
+        self._metrics.watch_cache("vision", lambda: self._images.cache.nbytes)
+        self._metrics.watch_cache("phrase", lambda: self._phrases.cache.nbytes)
+        for axis, batcher in (("images", self._encoder), ("phrases", self._embedder), ("pairs", self._detector)):
+            self._metrics.watch_queue(axis, partial(getattr, batcher, "queued"))
         self._broken: str | None = None
 
     def _batch_observer(self, axis: str) -> Callable[[int], None]:
@@ -142,7 +147,6 @@ class SegmenterDeployment:
 
     async def _segment(self, task: ImageTask) -> ImageOutcome:
         encoded = await self._images.get(task.key, lambda: self._encode(task))
-        self._metrics.cache_bytes.set(self._images.cache.nbytes, tags={"cache": "vision"})
         entities = await _entities(task.entities)
         if isinstance(entities, EntitiesLost):
             return entities
@@ -156,8 +160,7 @@ class SegmenterDeployment:
                 results.with_mask_format, document["objects"], task.options.mask_format
             )
         self._metrics.images.inc()
-        if document["objects"]:
-            self._metrics.objects.inc(len(document["objects"]))
+        self._metrics.objects.inc(len(document["objects"]))
         return document
 
     async def _encode(self, task: ImageTask) -> EncodedImage:
@@ -180,7 +183,6 @@ class SegmenterDeployment:
         ]
         with self._metrics.stage("detect"):
             found = await self._detector.submit(pairs, task.request_id)
-        self._metrics.queue_length.set(self._detector.queued, tags={"queue": "pairs"})
         self._note_health(found)
         return {entity: _value(outcome) for entity, outcome in zip(entities, found, strict=True)}
 

@@ -16,9 +16,10 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from transformers import PreTrainedTokenizerFast, Qwen3VLProcessor
+from transformers import PreTrainedTokenizerFast, Qwen3VLForConditionalGeneration, Qwen3VLProcessor
 
 from serve_app.embedded.grammar import PromptGrammar
+from serve_app.embedded.muon_adamw import MuonAdamW
 from serve_app.embedded.parser_checkpoint import (
     answer_text,
     build_model,
@@ -130,28 +131,33 @@ class ParserTrainer:
         vocabulary_size: of the tokenizer, for a new run.
         hidden_size: of the model, for a new run.
         layers: of the model, for a new run.
+        warm_start: a checkpoint folder whose tokenizer and weights a new run takes in place of the sizes above.
     """
 
-    def __init__(self, run_folder: Path, seed: int, vocabulary_size: int, hidden_size: int, layers: int) -> None:
+    def __init__(
+        self,
+        run_folder: Path,
+        seed: int,
+        vocabulary_size: int,
+        hidden_size: int,
+        layers: int,
+        warm_start: Path | None = None,
+    ) -> None:
         torch.manual_seed(seed)
         self._seed = seed
         self._run_folder = run_folder
-        self.processor = self._load_or_make_processor(vocabulary_size)
-        self.model = build_model(len(self.processor.tokenizer), hidden_size, layers)
+        self.processor = self._load_or_make_processor(vocabulary_size, warm_start)
+        self.model = (
+            build_model(len(self.processor.tokenizer), hidden_size, layers)
+            if warm_start is None
+            else Qwen3VLForConditionalGeneration.from_pretrained(warm_start, dtype=torch.float32)
+        )
         self.encoder = ChatEncoder(self.processor)
         self.step = 0
-        text_parameters = [*self.model.model.language_model.parameters()]
-        self._trained = text_parameters
-        self._optimizer = torch.optim.AdamW(
-            [
-                {"params": [parameter for parameter in text_parameters if parameter.ndim > 1], "weight_decay": 0.02},
-                {"params": [parameter for parameter in text_parameters if parameter.ndim <= 1], "weight_decay": 0.0},
-            ],
-            lr=0.0,
-            betas=(0.9, 0.98),
-            fused=True,
-        )
-        self._average = [parameter.detach().clone() for parameter in text_parameters]
+        text_model = self.model.model.language_model
+        self._trained = [*text_model.parameters()]
+        self._optimizer = MuonAdamW(text_model.named_parameters(), weight_decay=0.02)
+        self._average = [parameter.detach().clone() for parameter in self._trained]
         state_file = run_folder / _STATE_FILE
         if state_file.exists():
             state = torch.load(state_file, weights_only=True)
@@ -161,10 +167,11 @@ class ParserTrainer:
             self.step = state["step"]
             print(f"resumed at step {self.step}", flush=True)
 
-    def _load_or_make_processor(self, vocabulary_size: int) -> Qwen3VLProcessor:
+    def _load_or_make_processor(self, vocabulary_size: int, warm_start: Path | None) -> Qwen3VLProcessor:
         folder = self._run_folder / "processor"
-        if folder.exists():
-            return Qwen3VLProcessor.from_pretrained(folder)
+        known = folder if folder.exists() else warm_start
+        if known is not None:
+            return Qwen3VLProcessor.from_pretrained(known)
         processor = build_processor(train_tokenizer(_tokenizer_texts(self._seed), vocabulary_size))
         processor.save_pretrained(folder)
         return processor
@@ -201,14 +208,12 @@ class ParserTrainer:
                 self.save_average(out)
 
     def _train_step(self, batch: Batch, rate: float) -> float:
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
         logits = answer_logits(self.model, self.encoder.prefix_ids, batch)
         loss = nn.functional.cross_entropy(logits.float(), batch.input_ids[batch.is_answer])
         self._optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self._trained, 1.0)
-        self._optimizer.step()
+        self._optimizer.step(rate)
         # The average follows quickly at first and over about 200 steps later.
         decay = min(0.995, (1 + self.step) / (20 + self.step))
         torch._foreach_lerp_(self._average, [parameter.detach() for parameter in self._trained], 1 - decay)
@@ -247,9 +252,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `run`."""
     parser.add_argument("--out", type=Path, default=CHECKPOINT_FOLDER, help="checkpoint folder")
     parser.add_argument("--run-folder", type=Path, default=Path("runs/parser"), help="resumable state of the run")
-    parser.add_argument("--steps", type=int, default=3650, help="total steps, earlier runs of the folder included")
+    parser.add_argument("--steps", type=int, default=10000, help="total steps, earlier runs of the folder included")
+    parser.add_argument("--warm-start", type=Path, help="checkpoint folder to start from; default: random weights")
     parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--learning-rate", type=float, default=2e-3, help="peak of the cosine")
+    parser.add_argument("--learning-rate", type=float, default=1.5e-3, help="peak of the cosine")
     parser.add_argument("--vocabulary-size", type=int, default=3200)
     parser.add_argument("--hidden-size", type=int, default=192)
     parser.add_argument("--layers", type=int, default=5)
@@ -263,6 +269,8 @@ def run(args: argparse.Namespace) -> int:
     """Train, or go on training, and leave the checkpoint in `args.out`; returns the exit status."""
     torch.set_num_threads(args.threads)
     args.run_folder.mkdir(parents=True, exist_ok=True)
-    trainer = ParserTrainer(args.run_folder, args.seed, args.vocabulary_size, args.hidden_size, args.layers)
+    trainer = ParserTrainer(
+        args.run_folder, args.seed, args.vocabulary_size, args.hidden_size, args.layers, args.warm_start
+    )
     trainer.train(args.steps, args.batch_size, args.learning_rate, args.report_every, args.save_every, args.out)
     return 0

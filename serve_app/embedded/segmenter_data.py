@@ -19,6 +19,9 @@ from serve_app.embedded.scenes import OBJECT_COUNTS, Scene, choose_size_wh, make
 from serve_app.embedded.segmenter_model import IMAGE_SIZE, MASK_SIZE, MAX_TOKENS
 
 MAX_OBJECTS = max(OBJECT_COUNTS)
+MAX_ABSENT = 2
+"""Of a scene's phrases so many at most are kept for things that are not there; at least one is."""
+
 SCENE_AREA_RANGE = (200**2, 320**2)
 """Pixels of a training scene: larger than the model's input, as at inference, and still quick to draw."""
 
@@ -65,7 +68,7 @@ class SceneBatches(Dataset[SceneBatch]):
             tokenizer: the segmenter's tokenizer.
             seed: chooses the run's data.
             num_scenes: B.
-            num_phrases: P; at least one of them names something that is absent.
+            num_phrases: P, at least MAX_ABSENT; one or more of them name something that is absent.
             num_mask_scenes: scenes whose masks are trained too; masks cost as much as all the rest and learn sooner.
         """
         self._sprites, self._tokenizer, self._seed = sprites, tokenizer, seed
@@ -79,7 +82,8 @@ class SceneBatches(Dataset[SceneBatch]):
             size_wh = choose_size_wh(rng, int(rng.uniform(*SCENE_AREA_RANGE)))
             scene = make_scene(rng, self._sprites, size_wh)
             scenes.append(scene)
-            asked = make_queries(rng, scene.sprites, self._num_phrases - 1, self._num_phrases)
+            absent = int(rng.integers(1, MAX_ABSENT + 1))
+            asked = make_queries(rng, scene.sprites, self._num_phrases - absent, self._num_phrases)
             queries += [(number, query) for query in asked]
         tokens: Any = self._tokenizer(
             [query.phrase for _, query in queries],

@@ -19,6 +19,7 @@ from transformers import Sam3Model, Sam3Processor
 from transformers.models.sam3.modeling_sam3 import inverse_sigmoid
 
 from serve_app.embedded.glyphs import find_font, load_sprites
+from serve_app.embedded.muon_adamw import MuonAdamW
 from serve_app.embedded.segmenter_data import SceneBatch, SceneBatches
 from serve_app.embedded.segmenter_loss import LossWeights, SegmenterOutput, segmenter_loss
 from serve_app.embedded.segmenter_model import CHECKPOINT_DIR, build_model
@@ -29,13 +30,13 @@ LOG_DECAY = 0.98
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the segmenter's training."""
-    parser.add_argument("--steps", type=int, default=8000, help="length of the whole run; the rate falls to 0 at it")
+    parser.add_argument("--steps", type=int, default=10000, help="length of the whole run; the rate falls to 0 at it")
     parser.add_argument("--seed", type=int, default=0, help="of the data and of fresh weights")
     parser.add_argument("--warm-start", type=Path, help="start from this checkpoint folder; default: random weights")
     parser.add_argument("--output", type=Path, default=CHECKPOINT_DIR, help="where the checkpoint folder goes")
     parser.add_argument("--state", type=Path, default=Path("runs/segmenter.pt"), help="file that a run resumes from")
     parser.add_argument("--save-every", type=int, default=250, help="steps between saves of the state")
-    parser.add_argument("--peak-rate", type=float, default=5e-4, help="largest learning rate")
+    parser.add_argument("--peak-rate", type=float, default=8e-4, help="largest learning rate")
     parser.add_argument("--warmup", type=int, default=150, help="steps until the rate is at its peak")
     parser.add_argument("--average-decay", type=float, default=0.998, help="of the averaged weights that are kept")
     parser.add_argument("--scenes", type=int, default=8, help="scenes a step and replica")
@@ -94,7 +95,7 @@ class SegmenterTraining:
         model.mask_decoder.to(memory_format=torch.channels_last)
         self._model = model.train()
         self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(args.average_decay), use_buffers=False)
-        self._optimizer = torch.optim.AdamW(model.parameters(), weight_decay=1e-4, betas=(0.9, 0.98), fused=True)
+        self._optimizer = MuonAdamW(model.named_parameters())
         self.step = 0
         if args.state.exists():
             self._load()
@@ -116,8 +117,6 @@ class SegmenterTraining:
                 yield f"step {self.step}/{self._args.steps} {rate:.2f} steps/s {figures}"
 
     def _train_step(self, batch: SceneBatch) -> dict[str, float]:
-        for group in self._optimizer.param_groups:
-            group["lr"] = self._args.peak_rate * schedule(self.step, self._args.warmup, self._args.steps)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             output = forward(self._model, batch)
         loss, log = segmenter_loss(output, batch, self._weights)
@@ -125,7 +124,7 @@ class SegmenterTraining:
         loss.backward()
         average_gradients(self._model)
         torch.nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
-        self._optimizer.step()
+        self._optimizer.step(self._args.peak_rate * schedule(self.step, self._args.warmup, self._args.steps))
         self.average.update_parameters(self._model)
         return log | {"loss": loss.item()}
 

@@ -30,7 +30,13 @@ EXPECTED = [
     "ray_genseg_cache_hits_total{",
     "ray_genseg_cache_misses_total{",
     "ray_genseg_cache_bytes{",
+    'cache="vision"',
+    'cache="phrase"',
+    'cache="prompt"',
     "ray_genseg_queue_length{",
+    'queue="requests"',
+    'queue="pairs"',
+    'queue="prompts"',
     'code="invalid_request"',
 ]  # fmt: skip
 

@@ -36,17 +36,37 @@ def mixed(index: int) -> Job:
 
 
 def processes() -> dict[str, int]:
-    """Process ids of the replicas, the proxy and the controller, by name."""
-    found = {}
+    """Process ids of all that runs for the service: Ray's own processes, proxy, controller, replicas; by name."""
+    parents, titles = {}, {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                title = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+                status = (entry / "stat").read_text()
+                words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").split()
             except OSError:
                 continue
-            if title.startswith(("ray::ServeReplica", "ray::ServeController", "ray::ProxyActor")):
-                found[f"{title.split('.')[0]} {entry.name}"] = int(entry.name)
-    return found
+            parents[int(entry.name)] = int(status.rpartition(")")[2].split()[1])
+            titles[int(entry.name)] = title_of(words)
+    return {f"{titles[pid]} {pid}": pid for pid in parents if titles[pid] and is_below(pid, parents)}
+
+
+def title_of(words: list[str]) -> str:
+    """A short name of a command line: of a Python program its module or script, of a replica its deployment."""
+    if not words:
+        return ""
+    if words[0].startswith("ray::"):
+        return words[0].split(".")[0]
+    script = next((word for word in words[1:] if word.endswith(".py")), words[0])
+    return Path(script).name
+
+
+def is_below(pid: int, parents: dict[int, int]) -> bool:
+    """Whether a process was started by this one, or by one that was."""
+    while pid in parents:
+        pid = parents[pid]
+        if pid == os.getpid():
+            return True
+    return False
 
 
 def usage(pid: int) -> tuple[float, int]:
@@ -60,7 +80,6 @@ async def run(url: str, seconds: float, concurrency: int) -> dict[str, Any]:
     """Keep the service busy; note every process's memory and descriptors after the warm-up and at the end."""
     statuses: Counter[str] = Counter()
     started = time.monotonic()
-    watched = processes()
     before: dict[str, tuple[float, int]] = {}
     count = 0
 
@@ -74,6 +93,7 @@ async def run(url: str, seconds: float, concurrency: int) -> dict[str, Any]:
     async with httpx.AsyncClient() as http:
         workers = [asyncio.create_task(worker(http)) for _ in range(concurrency)]
         await asyncio.sleep(seconds * WARM_UP)
+        watched = processes()
         before = {name: usage(pid) for name, pid in watched.items()}
         await asyncio.gather(*workers)
     after = {name: usage(pid) for name, pid in watched.items()}
@@ -104,7 +124,7 @@ def main() -> int:
     print(json.dumps(report, indent=2))
     grown = [name for name, entry in report["processes"].items() if entry["growth"] > 0.05]
     leaking = [name for name, entry in report["processes"].items() if entry["fds"][1] > entry["fds"][0] + 8]
-    return int(bool(grown or leaking) or set(report["statuses"]) > {"200", "422"})
+    return int(bool(grown or leaking or set(report["statuses"]) - {"200", "422"}))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,74 @@
+"""The optimizer of both trainings: Muon for the weight matrices, AdamW for everything else.
+
+At the same number of steps Muon reaches a clearly lower loss on these small transformers than AdamW alone. Rates of
+both are on AdamW's scale. Source: Keller Jordan, "Muon" (2024); the scale is that of arXiv 2502.16982.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+SMALLEST_SIDE = 8
+"""A matrix with a shorter side is a handful of vectors: orthogonal updates mean nothing to it."""
+
+
+class MuonAdamW:
+    """Two optimizers that step together.
+
+    Args:
+        named_parameters: what is trained.
+        is_embedding: whether a parameter of that name is a table of rows, not a linear map; AdamW takes it.
+        weight_decay: of the matrices that AdamW takes; Muon's have none.
+    """
+
+    def __init__(
+        self,
+        named_parameters: Iterable[tuple[str, nn.Parameter]],
+        is_embedding: Callable[[str], bool] = lambda name: "embed" in name,
+        weight_decay: float = 1e-4,
+    ) -> None:
+        matrices: list[nn.Parameter] = []
+        tables: list[nn.Parameter] = []
+        vectors: list[nn.Parameter] = []
+        for name, parameter in named_parameters:
+            if parameter.ndim == 2 and min(parameter.shape) >= SMALLEST_SIDE and not is_embedding(name):
+                matrices.append(parameter)
+            else:
+                (tables if parameter.ndim > 1 else vectors).append(parameter)
+        self._optimizers: tuple[torch.optim.Optimizer, ...] = (
+            torch.optim.Muon(matrices, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(
+                [{"params": tables, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}],
+                betas=(0.9, 0.98),
+                fused=True,
+            ),
+        )
+
+    def step(self, rate: float) -> None:
+        """Move the parameters along their gradients.
+
+        Args:
+            rate: the learning rate of this step.
+        """
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for optimizer in self._optimizers:
+            optimizer.zero_grad()
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        """What `load_state_dict` takes up again."""
+        return [optimizer.state_dict() for optimizer in self._optimizers]
+
+    def load_state_dict(self, states: list[dict[str, Any]]) -> None:
+        """Take up the state of an earlier run of the same parameters."""
+        for optimizer, state in zip(self._optimizers, states, strict=True):
+            optimizer.load_state_dict(state)
