@@ -44,6 +44,7 @@ class PullBatcher(Generic[Item, Result]):
         cost: what an item costs, in the budget's unit.
         max_queued: items that may wait; one more is refused.
         observe: called with the size of every batch.
+        note: called with the outcomes of every batch.
     """
 
     def __init__(
@@ -55,8 +56,10 @@ class PullBatcher(Generic[Item, Result]):
         cost: Callable[[Item], int] = lambda _: 1,
         max_queued: int = 4096,
         observe: Callable[[int], None] = lambda _: None,
+        note: Callable[[Sequence[object]], None] = lambda _: None,
     ) -> None:
         self.budget = budget
+        self._note = note
         self._device = device
         self._run = run
         self._cost = cost
@@ -120,6 +123,7 @@ class PullBatcher(Generic[Item, Result]):
             outcomes = await loop.run_in_executor(self._device.executor, self._run, items)
         except Exception as error:
             outcomes = [error] * len(items)
+        self._note(outcomes)
         for (_, future), outcome in zip(batch, outcomes, strict=True):
             if future.done():
                 continue

@@ -18,10 +18,10 @@ class ByteLru(Generic[Value]):
 
     Args:
         max_bytes: bound of the sum of all entries; 0 keeps nothing.
-        size: bytes of one value.
+        size: bytes of one entry, from its key and its value.
     """
 
-    def __init__(self, max_bytes: int, size: Callable[[Value], int]) -> None:
+    def __init__(self, max_bytes: int, size: Callable[[str, Value], int]) -> None:
         self._max_bytes = max_bytes
         self._size = size
         self._entries: OrderedDict[str, tuple[Value, int]] = OrderedDict()
@@ -40,7 +40,7 @@ class ByteLru(Generic[Value]):
 
     def put(self, key: str, value: Value) -> None:
         """Keep the value, unless it is larger than the whole bound."""
-        size = self._size(value)
+        size = self._size(key, value)
         if size > self._max_bytes:
             return
         if key in self._entries:

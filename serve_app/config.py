@@ -103,6 +103,7 @@ class LimitsConfig(Section):
     max_megapixels: float = Field(50.0, gt=0, le=500)
     max_images: int = Field(16, ge=1, le=1024)
     max_entities: int = Field(32, ge=1, le=1024)
+    max_entity_chars: int = Field(256, ge=1, description="SAM3 reads 32 tokens; what is longer is no noun phrase.")
     max_prompt_chars: int = Field(4000, ge=1)
 
 

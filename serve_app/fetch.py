@@ -13,6 +13,8 @@ import socket
 import ssl
 import zlib
 from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import httpcore
 import httpx
@@ -30,26 +32,34 @@ _HEADERS = (
     (b"User-Agent", b"genseg"),
 )
 _MAX_ADDRESSES = 4
+_RESOLVER_THREADS = 16
 _MAX_CONNECTIONS = 256
 _KEEPALIVE_CONNECTIONS = 32
 _KEEPALIVE_S = 10.0
 
 
-async def resolve_host(host: str, port: int) -> list[str]:
-    """Look a name up as the operating system does.
+class HostResolver:
+    """Looks names up as the operating system does, in threads of its own: a slow name server holds up no other work."""
 
-    Args:
-        host: a name or an address, without brackets.
-        port: 1 to 65535.
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(_RESOLVER_THREADS, "resolver")
 
-    Returns:
-        Its addresses, in the order in which to try them, without repeats.
+    async def __call__(self, host: str, port: int) -> list[str]:
+        """Look a name up.
 
-    Raises:
-        OSError: there is no such name.
-    """
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        Args:
+            host: a name or an address, without brackets.
+            port: 1 to 65535.
+
+        Returns:
+            Its addresses, in the order in which to try them, without repeats.
+
+        Raises:
+            OSError: there is no such name.
+        """
+        look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
+        return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 class ImageFetcher:
@@ -58,7 +68,7 @@ class ImageFetcher:
     Args:
         config: what is allowed, and for how long.
         max_bytes: the largest body, also after decompression.
-        resolve: looks host names up.
+        resolve: looks host names up; a HostResolver by default.
         ssl_context: whom https trusts; the default is certifi's authorities.
     """
 
@@ -67,7 +77,7 @@ class ImageFetcher:
         config: FetchConfig,
         max_bytes: int,
         *,
-        resolve: Resolve = resolve_host,
+        resolve: Resolve | None = None,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self._config = config
@@ -75,11 +85,12 @@ class ImageFetcher:
         # No client on top: cookies, proxies and credentials from the environment, and redirects that nobody checked
         # are what one would have to switch off again.
         self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=ssl_context,
+            # Made once: reading the authorities takes tens of milliseconds.
+            ssl_context=ssl_context or httpcore.default_ssl_context(),
             max_connections=_MAX_CONNECTIONS,
             max_keepalive_connections=_KEEPALIVE_CONNECTIONS,
             keepalive_expiry=_KEEPALIVE_S,
-            network_backend=_CheckedBackend(config, resolve),
+            network_backend=_CheckedBackend(config, resolve or HostResolver()),
         )
 
     async def fetch(self, url: str) -> bytes:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, Protocol
 
 from fastapi import FastAPI, Request
@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 from serve_app import api_description, bodies, results
 from serve_app.config import AppConfig
 from serve_app.envelope import Envelope, error_response, internal_error
-from serve_app.errors import GensegError, InternalError
+from serve_app.errors import DeadlineExceeded, GensegError, InternalError
 from serve_app.schemas import SegmentRequest, parse_entities_request
 
 logger = logging.getLogger("ray.serve")
@@ -81,7 +81,8 @@ async def _http_error(request: Request, error: Exception) -> Response:
 def _add_job_routes(app: FastAPI, service: Service) -> None:
     @app.post("/v1/segment", **api_description.SEGMENT)
     async def segment(request: Request) -> Response:
-        job = await bodies.read_segment_request(request, service.config.limits)
+        async with _arriving(service.config.serving.max_timeout_s):
+            job = await bodies.read_segment_request(request, service.config.limits)
         events = service.stream(job, request.state.request_id)
         if _wants_stream(request):
             # The first event is awaited here, so that a request that fails at once gets its own status.
@@ -94,8 +95,19 @@ def _add_job_routes(app: FastAPI, service: Service) -> None:
 
     @app.post("/v1/entities", **api_description.ENTITIES)
     async def entities(request: Request) -> Response:
-        job = parse_entities_request(await bodies.read_json(request, service.config.limits))
+        async with _arriving(service.config.serving.max_timeout_s):
+            job = parse_entities_request(await bodies.read_json(request, service.config.limits))
         return JSONResponse(await service.entities(job.prompt, request.state.request_id))
+
+
+@asynccontextmanager
+async def _arriving(limit_s: float) -> AsyncIterator[None]:
+    """Bound the time in which a body may arrive: a client that drips would keep a slot for ever."""
+    try:
+        async with asyncio.timeout(limit_s):
+            yield
+    except TimeoutError:
+        raise DeadlineExceeded(f"the body did not arrive within {limit_s:g} s") from None
 
 
 def _add_health_routes(app: FastAPI, service: Service) -> None:

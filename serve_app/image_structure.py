@@ -87,15 +87,15 @@ def check_jpeg_scans(data: bytes) -> None:
 
 
 def check_png(data: bytes) -> None:
-    """Refuse a PNG with thousands of metadata chunks, or with an animation header that contradicts itself.
+    """Refuse a PNG with thousands of metadata chunks, several profiles, or a self-contradicting animation header.
 
     Args:
         data: a file that starts with the PNG signature.
 
     Raises:
-        InvalidImage: too many chunks, or the animation is broken.
+        InvalidImage: too many chunks or profiles, or the animation is broken.
     """
-    position, pixel_chunks, others, animations = 8, 0, 0, 0
+    position, pixel_chunks, others, animations, profiles = 8, 0, 0, 0, 0
     while position + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, position)
         if kind == b"IEND":
@@ -109,6 +109,10 @@ def check_png(data: bytes) -> None:
             frames = int.from_bytes(data[position + 8 : position + 12], "big")
             if animations > 1 or not 0 < frames < 2**31:
                 raise InvalidImage("a broken PNG file: its animation header is invalid")
+        if kind == b"iCCP":
+            profiles += 1
+            if profiles > 1:  # each is inflated when the file is opened
+                raise InvalidImage("a broken PNG file: several colour profiles")
         if others > MAX_BLOCKS or pixel_chunks > MAX_PIXEL_CHUNKS:
             raise InvalidImage("a broken PNG file: too many chunks")
         position += length + 12

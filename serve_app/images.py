@@ -120,6 +120,11 @@ def _check_bytes(size: int, max_bytes: int) -> None:
         raise TooLarge(f"{size} bytes are over the limit of {max_bytes} bytes")
 
 
+def is_jpeg(data: bytes) -> bool:
+    """Tell by the signature."""
+    return data.startswith(b"\xff\xd8\xff")
+
+
 def read_header(data: bytes, limits: LimitsConfig) -> ImageHeader:
     """Check an image file's header and learn its size, without decoding pixels.
 
@@ -214,7 +219,7 @@ def _is_avif(data: bytes) -> bool:
 # An explicit list, and plugins called directly: Image.open would try formats that run other programs (EPS), and its
 # bomb check is a global setting that warns.
 _FORMATS = (
-    _Format("JPEG", lambda data: data.startswith(b"\xff\xd8\xff"), structure.check_jpeg_header, _Jpeg),
+    _Format("JPEG", is_jpeg, structure.check_jpeg_header, _Jpeg),
     _Format(
         "PNG", lambda data: data.startswith(b"\x89PNG\r\n\x1a\n"), structure.check_png, PngImagePlugin.PngImageFile
     ),

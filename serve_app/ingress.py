@@ -6,15 +6,15 @@ import asyncio
 import logging
 import os
 import uuid
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing, contextmanager
 from typing import Any
 
 from ray.serve.handle import DeploymentHandle
 
 from serve_app import results
 from serve_app.config import AppConfig
-from serve_app.errors import ConfigError, GensegError, InvalidRequest, TooLarge, TooManyRequests
+from serve_app.errors import ConfigError, DeadlineExceeded, GensegError, InvalidRequest, TooLarge, TooManyRequests
 from serve_app.fetch import ImageFetcher
 from serve_app.http_api import make_app
 from serve_app.metrics import Metrics
@@ -54,6 +54,7 @@ class Ingress:
             "segmentation": config.models.segmentation.model_name,
         }
         self._pipeline = Pipeline(stages, names)
+        self._set_callers(config)
 
     def __serve_build_asgi_app__(self) -> Any:
         return make_app(self, echo_request_id=False)  # Serve's proxy does
@@ -67,9 +68,13 @@ class Ingress:
             logger.error("user_config of Ingress is refused, the old one stays: %s", error)
             return
         self.config = config
-        retries = config.serving.max_retries
-        self._parser.caller.max_retries = self._segmenter.caller.max_retries = retries
+        self._set_callers(config)
         self._fetcher = ImageFetcher(config.fetch, config.limits.max_image_bytes)
+
+    def _set_callers(self, config: AppConfig) -> None:
+        for caller in (self._parser.caller, self._segmenter.caller):
+            caller.max_retries = config.serving.max_retries
+            caller.retry_after_s = config.serving.retry_after_s
 
     async def segment(self, request: SegmentRequest | Mapping[str, Any]) -> dict[str, Any]:
         """Do the job for a caller that holds a handle.
@@ -103,6 +108,17 @@ class Ingress:
 
     async def stream(self, request: SegmentRequest, request_id: str) -> AsyncGenerator[dict[str, Any], None]:
         """Run a request; events as in pipeline.Pipeline.stream."""
+        with self._admitted():
+            async for event in self._pipeline.stream(request, self.config, request_id):
+                yield event
+
+    @contextmanager
+    def _admitted(self) -> Iterator[None]:
+        """Hold one of the slots for requests.
+
+        Raises:
+            TooManyRequests: all are taken.
+        """
         limit = self.config.serving.max_concurrent_requests
         if self._running >= limit:
             refusal = TooManyRequests(f"{limit} requests are under way; try again later")
@@ -110,8 +126,7 @@ class Ingress:
             raise refusal
         self._running += 1
         try:
-            async for event in self._pipeline.stream(request, self.config, request_id):
-                yield event
+            yield
         finally:
             self._running -= 1
 
@@ -131,11 +146,15 @@ class Ingress:
             raise TooLarge(
                 f"prompt: {len(prompt)} characters are over the limit of {limits.max_prompt_chars}", "prompt"
             )
-        call = self._parser.start(prompt, limits.max_entities, request_id, self.config.serving.timeout_s)
-        try:
-            parsed = await call.result()
-        finally:
-            call.cancel()
+        timeout_s = self.config.serving.timeout_s
+        with self._admitted():
+            call = self._parser.start(prompt, limits.max_entities, request_id, timeout_s)
+            try:
+                parsed = await asyncio.wait_for(call.result(), timeout_s)
+            except TimeoutError:
+                raise DeadlineExceeded(f"the prompt was not read within {timeout_s:g} s") from None
+            finally:
+                call.cancel()
         dropped = [{"entity": entity, "reason": reason} for entity, reason in parsed.dropped]
         return {"entities": [*parsed.entities], "dropped": dropped}
 

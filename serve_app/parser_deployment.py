@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from serve_app.batching import Device, PullBatcher
 from serve_app.cache import ByteLru, CachedWork
@@ -19,6 +20,7 @@ from serve_app.config import AppConfig
 from serve_app.entities import read_entities
 from serve_app.entity_filter import EntityFilter
 from serve_app.errors import DeadlineExceeded, GensegError, InternalError, TooLarge
+from serve_app.health import ModelHealth
 from serve_app.metrics import Metrics
 from serve_app.settings import ParserSettings
 from serve_app.tasks import ParsedPrompt
@@ -33,6 +35,14 @@ class ReplySource(Protocol):
         """Return the model's text."""
 
 
+@runtime_checkable
+class RemoteReplies(ReplySource, Protocol):
+    """A reply source whose model runs elsewhere."""
+
+    async def check(self) -> None:
+        """Tell whether the server answers; raises GensegError."""
+
+
 class LocalReplies:
     """Replies of a local checkpoint, many prompts in one generate."""
 
@@ -40,11 +50,13 @@ class LocalReplies:
         from serve_app.models.qwen3_vl import EntityParser  # torch only where a local model runs
 
         parser = EntityParser.load(config.models.text_parser, config.device)
+        self.health = ModelHealth()
         self.batcher: PullBatcher[str, str] = PullBatcher(
             Device(ThreadPoolExecutor(1, "parser-model")),
             parser.generate_each,
             budget=config.batching.max_prompts,
             observe=lambda size: metrics.batch_size.observe(size, tags={"axis": "prompts"}),
+            note=self.health.note,
         )
         metrics.watch_queue("prompts", lambda: self.batcher.queued)
 
@@ -68,6 +80,11 @@ def load_replies(config: AppConfig, metrics: Metrics) -> ReplySource:
     return LocalReplies(config, metrics)
 
 
+def entry_bytes(prompt: str, entities: tuple[str, ...]) -> int:
+    """Count what the cache holds for a prompt, the prompt itself included."""
+    return sum(map(sys.getsizeof, (prompt, entities, *entities)))
+
+
 class ParserDeployment:
     """Serves the language model.
 
@@ -83,7 +100,7 @@ class ParserDeployment:
         self._replies = load(config, self._metrics)
         self._filter = EntityFilter(config.entity_filter)
         self._parsed: CachedWork[tuple[str, ...]] = CachedWork(
-            ByteLru(config.cache.prompt_bytes, lambda entities: 64 + sum(64 + 4 * len(entity) for entity in entities)),
+            ByteLru(config.cache.prompt_bytes, entry_bytes),
             lambda hit: self._metrics.cache_lookup("prompt", hit),
         )
         self._metrics.watch_cache("prompt", lambda: self._parsed.cache.nbytes)
@@ -100,8 +117,19 @@ class ParserDeployment:
         if isinstance(self._replies, LocalReplies):
             self._replies.batcher.budget = self._config.batching.max_prompts
 
+    def check_health(self) -> None:
+        """Called by Serve: a replica whose own model keeps failing is replaced; a server elsewhere is not ours."""
+        if isinstance(self._replies, LocalReplies):
+            self._replies.health.check()
+
     async def model_name(self) -> str:
-        """Name of the model, as configured; that it answers at all says that the model is loaded."""
+        """Name of the model, as configured; that it answers at all says that the model is loaded.
+
+        Raises:
+            GensegError: the model is on a server that does not answer.
+        """
+        if isinstance(self._replies, RemoteReplies):
+            await self._replies.check()
         return self._config.models.text_parser.model_name
 
     async def parse(

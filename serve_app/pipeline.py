@@ -20,7 +20,8 @@ from serve_app.slots import Slot, check_request, options_of, slots_of
 from serve_app.tasks import ImageTask, ParsedPrompt, SegmentOptions
 
 SMALL_BYTES = 256 * 1024
-"""Files up to this size are looked at on the event loop: a tenth of a millisecond, less than a thread costs."""
+"""JPEGs up to this size are looked at on the event loop: a tenth of a millisecond, less than a thread costs. Headers of
+other formats may hold much to inflate."""
 
 
 class ParseHandle(Protocol):
@@ -218,7 +219,7 @@ class Pipeline:
                 data = source.data
             else:
                 data = await asyncio.to_thread(images.decode_base64, source.data or "", limits.max_image_bytes)
-            if len(data) <= SMALL_BYTES:
+            if len(data) <= SMALL_BYTES and images.is_jpeg(data):
                 return _inspect(data, limits)
             return await asyncio.to_thread(_inspect, data, limits)
         except GensegError as error:
@@ -253,6 +254,8 @@ class Pipeline:
             if len(slots_of(run.request)) == 1:
                 raise error.at(slot.place) from None
             document = results.failed_image_document((image.header.width, image.header.height), error.at(slot.place))
+            if options.overlays:
+                document["overlay"] = None
         except GensegError as error:
             raise error.at(slot.place) from None
         run.timings_ms["segment"] = max(run.timings_ms["segment"], run.elapsed_ms())

@@ -13,7 +13,7 @@ from typing import Any
 
 import ray
 from ray.exceptions import RayActorError, RayError
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from serve_app.errors import GensegError, InternalError, Overloaded, ReplicaDied
@@ -41,6 +41,7 @@ class Caller:
         self._handle = handle
         self._stage = stage
         self.max_retries = max_retries
+        self.retry_after_s = Overloaded.retry_after_s
         self._on_retry = on_retry
 
     async def call(self, start: Callable[[DeploymentHandle[Any]], Any]) -> Any:
@@ -61,7 +62,9 @@ class Caller:
             except RayActorError:
                 logger.warning("a replica of the %s died under a call (try %d)", self._stage, attempt + 1)
             except (BackPressureError, DeploymentUnavailableError):
-                raise Overloaded(f"the {self._stage}'s queues are full") from None
+                refusal = Overloaded(f"the {self._stage}'s queues are full")
+                refusal.retry_after_s = self.retry_after_s
+                raise refusal from None
             except RayError as error:
                 logger.warning("a call of the %s failed: %s", self._stage, type(error).__name__)
                 raise InternalError(f"the {self._stage} failed") from None
@@ -125,8 +128,8 @@ class ParseCall:
             return (await self.result()).entities
         try:
             return await self._first._to_object_ref()
-        except RayError:
-            return (await self.result()).entities
+        except (RayError, RayServeException):
+            return (await self.result()).entities  # raises what the call came to
 
     async def result(self) -> ParsedPrompt:
         """Wait for the entities.

@@ -6,12 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from serve_app import masks, polygons
 from serve_app.errors import GensegError
 from serve_app.models.detections import Detections
 from serve_app.schemas import MaskFormat
 from serve_app.tasks import SegmentOptions
+
+GROUP_MASKS = 32
+"""Masks of an image that are encoded in one pass."""
 
 
 def image_document(
@@ -60,8 +64,22 @@ def _boxes_and_rles(
     # Python floats first: float32 products round, and a box of the whole image must end at its last pixel.
     scaled = np.concatenate([each.boxes for each in found]).astype(np.float64) * (width, height, width, height)
     boxes = np.clip(np.rint(scaled), 0, (width, height, width, height)).astype(int).tolist()
-    logits = found[0].mask_logits if len(found) == 1 else np.concatenate([each.mask_logits for each in found])
-    return iter(boxes), iter(masks.rles_from_logits(logits, (height, width), mask_threshold))
+    rles: list[dict[str, Any]] = []
+    for group in _groups(found):
+        logits = group[0] if len(group) == 1 else np.concatenate(group)
+        rles += masks.rles_from_logits(logits, (height, width), mask_threshold)
+    return iter(boxes), iter(rles)
+
+
+def _groups(found: Sequence[Detections]) -> Iterator[list[NDArray[np.float32]]]:
+    """Put the detections' masks together, up to GROUP_MASKS: more would be copied for no gain."""
+    group: list[NDArray[np.float32]] = []
+    for each in found:
+        if group and sum(map(len, group)) + len(each.mask_logits) > GROUP_MASKS:
+            yield group
+            group = []
+        group.append(each.mask_logits)
+    yield group
 
 
 def _fraction(value: float | np.floating[Any]) -> float:

@@ -263,11 +263,19 @@ def parse_entities_request(body: Mapping[str, Any]) -> EntitiesRequest:
         raise invalid_request(error) from None
 
 
+_PLAIN_WORDS = {
+    "extra_forbidden": "unknown field",
+    "missing": "required",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+}
+
+
 def invalid_request(error: ValidationError) -> InvalidRequest:
     """Turn pydantic's report into one line about its first entry, and say how many more there are."""
     first, *others = error.errors(include_url=False, include_context=False, include_input=False)
     field = field_path(first["loc"])
-    text = {"extra_forbidden": "unknown field", "missing": "required"}.get(first["type"], first["msg"])
+    text = _PLAIN_WORDS.get(first["type"], first["msg"])
     text = text.removeprefix("Value error, ")
     more = f" (and {len(others)} more)" if others else ""
     return InvalidRequest(f"{field}: {text}{more}" if field else f"{text}{more}", field or None)

@@ -24,6 +24,7 @@ from serve_app.batching import Device, PullBatcher
 from serve_app.cache import ByteLru, CachedWork
 from serve_app.config import AppConfig
 from serve_app.errors import DeadlineExceeded, GensegError, InternalError
+from serve_app.health import ModelHealth
 from serve_app.metrics import Metrics
 from serve_app.models.detections import Detections, ImageFeatures, Pair, PhraseFeatures
 from serve_app.settings import SegmenterSettings
@@ -69,6 +70,7 @@ class SegmenterDeployment:
         self._segmenter = load(config)
         self._device = Device(ThreadPoolExecutor(1, "segmenter-model"))
         self._threads = ThreadPoolExecutor(min(8, (os.cpu_count() or 2) + 1), "segmenter-cpu")
+        self._health = ModelHealth()
         pixels = self._segmenter.resolution_hw[0] * self._segmenter.resolution_hw[1]
         self._encoder: PullBatcher[Any, ImageFeatures] = PullBatcher(
             self._device,
@@ -76,29 +78,34 @@ class SegmenterDeployment:
             budget=config.batching.max_pixels,
             cost=lambda _: pixels,
             observe=self._batch_observer("images"),
+            note=self._health.note,
         )
         self._embedder: PullBatcher[str, PhraseFeatures] = PullBatcher(
-            self._device, self._segmenter.embed, budget=256, observe=self._batch_observer("phrases")
+            self._device,
+            self._segmenter.embed,
+            budget=256,
+            observe=self._batch_observer("phrases"),
+            note=self._health.note,
         )
         self._detector: PullBatcher[Pair, Detections] = PullBatcher(
             self._device,
             self._segmenter.detect,
             budget=config.batching.max_pairs,
             observe=self._batch_observer("pairs"),
+            note=self._health.note,
         )
         self._images: CachedWork[EncodedImage] = CachedWork(
-            ByteLru(config.cache.vision_bytes, lambda encoded: encoded.features.nbytes),
+            ByteLru(config.cache.vision_bytes, lambda _, encoded: encoded.features.nbytes),
             lambda hit: self._metrics.cache_lookup("vision", hit),
         )
         self._phrases: CachedWork[PhraseFeatures] = CachedWork(
-            ByteLru(config.cache.phrase_bytes, lambda phrase: phrase.nbytes),
+            ByteLru(config.cache.phrase_bytes, lambda _, phrase: phrase.nbytes),
             lambda hit: self._metrics.cache_lookup("phrase", hit),
         )
         self._metrics.watch_cache("vision", lambda: self._images.cache.nbytes)
         self._metrics.watch_cache("phrase", lambda: self._phrases.cache.nbytes)
         for axis, batcher in (("images", self._encoder), ("phrases", self._embedder), ("pairs", self._detector)):
             self._metrics.watch_queue(axis, partial(getattr, batcher, "queued"))
-        self._broken: str | None = None
 
     def _batch_observer(self, axis: str) -> Callable[[int], None]:
         return lambda size: self._metrics.batch_size.observe(size, tags={"axis": axis})
@@ -115,9 +122,8 @@ class SegmenterDeployment:
         self._detector.budget = self._config.batching.max_pairs
 
     def check_health(self) -> None:
-        """Called by Serve: a replica whose model keeps answering nonsense is replaced."""
-        if self._broken is not None:
-            raise RuntimeError(self._broken)
+        """Called by Serve: a replica whose model keeps failing or answering nonsense is replaced."""
+        self._health.check()
 
     async def model_name(self) -> str:
         """Name of the model, as configured; that it answers at all says that the model is loaded."""
@@ -183,7 +189,6 @@ class SegmenterDeployment:
         ]
         with self._metrics.stage("detect"):
             found = await self._detector.submit(pairs, task.request_id)
-        self._note_health(found)
         return {entity: _value(outcome) for entity, outcome in zip(entities, found, strict=True)}
 
     async def _embed(self, entity: str, request_id: str) -> PhraseFeatures:
@@ -192,12 +197,6 @@ class SegmenterDeployment:
             return _value(features)
 
         return await self._phrases.get(entity, make)
-
-    def _note_health(self, outcomes: Sequence[object]) -> None:
-        errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
-        nonsense = [error for error in errors if not isinstance(error, GensegError) or type(error) is InternalError]
-        if outcomes and len(nonsense) == len(outcomes):
-            self._broken = f"the model failed on every pair of a batch: {nonsense[0]}"
 
     async def _overlay(self, task: ImageTask, objects: Sequence[dict[str, Any]], entities: Sequence[str]) -> str:
         data = await _resolved(task.data)

@@ -39,7 +39,7 @@ def check_request(request: SegmentRequest, config: AppConfig) -> SegmentRequest:
 
     Raises:
         InvalidRequest: no image, or neither prompt nor entities.
-        TooLarge: too many images or entities, or a prompt that is too long.
+        TooLarge: too many images, entities or thresholds, or a prompt or an entity that is too long.
     """
     limits = config.limits
     count = len(request.contextual_images) + (request.generated_image is not None)
@@ -51,6 +51,10 @@ def check_request(request: SegmentRequest, config: AppConfig) -> SegmentRequest:
         raise TooLarge(
             f"prompt: {len(request.prompt)} characters are over the limit of {limits.max_prompt_chars}", "prompt"
         )
+    if len(request.thresholds) > 2 * limits.max_entities:
+        raise TooLarge(
+            f"thresholds: {len(request.thresholds)} are over the limit of {2 * limits.max_entities}", "thresholds"
+        )
     if request.entities is None:
         if not request.prompt.strip():
             raise InvalidRequest("prompt: empty, and no entities are given", "prompt")
@@ -59,6 +63,12 @@ def check_request(request: SegmentRequest, config: AppConfig) -> SegmentRequest:
         raise TooLarge(
             f"entities: {len(request.entities)} entities are over the limit of {limits.max_entities}", "entities"
         )
+    for index, entity in enumerate(request.entities):
+        if len(entity) > limits.max_entity_chars:
+            raise TooLarge(
+                f"entities[{index}]: {len(entity)} characters are over the limit of {limits.max_entity_chars}",
+                f"entities[{index}]",
+            )
     return request.model_copy(update={"entities": normalise_entities(request.entities)})
 
 

@@ -24,6 +24,7 @@ __all__ = ["Panel", "compare_sheet", "draw_objects", "entity_colours", "overlay_
 _UNKNOWN: Rgb = (200, 200, 200)  # an object whose label has no colour
 _FILL_ALPHA = 0.38
 _JPEG_QUALITY = 88
+_JPEG_MAX_SIDE = 65_500  # Source: libjpeg, JPEG_MAX_DIMENSION
 # A mask blurred over the width of a line climbs from 0 to 255 across its edge. The opacity of the outline by that
 # value, solid about the middle and soft at the rims: a thin line needs all of the climb, a thick one leaves room at its
 # sides for a white halo that sets it off from what has the same colour.
@@ -79,7 +80,10 @@ def draw_objects(
 
 
 def overlay_data_uri(image: Image.Image) -> str:
-    """Write an RGB picture as a data URI of a JPEG."""
+    """Write an RGB picture as a data URI of a JPEG; scaled down where a side is longer than a JPEG can be."""
+    if max(image.size) > _JPEG_MAX_SIDE:
+        image = image.copy()
+        image.thumbnail((_JPEG_MAX_SIDE, _JPEG_MAX_SIDE))
     buffer = io.BytesIO()
     image.save(buffer, format="JPEG", quality=_JPEG_QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -8,7 +8,7 @@ from serve_app.cache import ByteLru, CachedWork
 
 
 def lru(max_bytes: int) -> ByteLru[str]:
-    return ByteLru(max_bytes, len)
+    return ByteLru(max_bytes, lambda _, value: len(value))
 
 
 def test_put_drops_the_least_recently_used_first() -> None:

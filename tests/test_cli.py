@@ -51,6 +51,36 @@ def test_wrong_usage_exits_with_2(argv: list[str], capsys: pytest.CaptureFixture
     assert "usage:" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["-p", " "], "prompt: empty"),
+        (["-p", "x" * 4001], "4001 characters"),
+        (["-p", "a dog", "--url", "http://127.0.0.1:1", "--seg-model", "m"], "--seg-model: has no effect with --url"),
+    ],
+    ids=["empty prompt", "long prompt", "model flag with a url"],
+)
+def test_run_finds_wrong_usage_before_anything_starts(
+    flags: list[str], words: str, picture: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, message = failure(capsys, "run", "-g", str(picture), *flags)
+    assert code == 2
+    assert words in message
+
+
+def test_run_refuses_more_images_than_the_limit(picture: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, message = failure(capsys, "run", "-p", "a dog", "-c", *[str(picture)] * 17)
+    assert (code, message) == (2, "genseg: 17 images are over the limit of 16")
+
+
+def test_run_names_a_file_whose_name_is_not_utf_8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "caf\udce9.png"
+    path.write_bytes(png())
+    code, message = failure(capsys, "run", "-p", "a dog", "-g", str(path))
+    assert code == 1
+    assert "the name is not UTF-8" in message
+
+
 def test_run_without_an_image_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert failure(capsys, "run", "-p", "a dog") == (2, "genseg: no image: give -c, -g or both")
 

@@ -14,7 +14,7 @@ import pytest
 
 from serve_app.config import FetchConfig
 from serve_app.errors import FetchFailed, TooLarge
-from serve_app.fetch import ImageFetcher, resolve_host
+from serve_app.fetch import HostResolver, ImageFetcher
 
 BODY = bytes(range(256)) * 4
 CERTIFICATE = Path(__file__).parent / "data" / "images.test.pem"
@@ -61,7 +61,7 @@ async def serving(answer: Answer, tls: bool = False) -> AsyncIterator[Server]:
 
 @asynccontextmanager
 async def fetching(
-    max_bytes: int = 100_000, resolve: Any = resolve_host, ssl_context: ssl.SSLContext | None = None, **config: Any
+    max_bytes: int = 100_000, resolve: Any = None, ssl_context: ssl.SSLContext | None = None, **config: Any
 ) -> AsyncIterator[ImageFetcher]:
     fetcher = ImageFetcher(FetchConfig(**config), max_bytes, resolve=resolve, ssl_context=ssl_context)
     try:
@@ -496,8 +496,8 @@ async def test_fetch_trusts_no_unknown_authority() -> None:
     assert not server.requests
 
 
-async def test_resolve_host_gives_addresses_without_repeats() -> None:
-    found = await resolve_host("localhost", 80)
+async def test_host_resolver_gives_addresses_without_repeats() -> None:
+    found = await HostResolver()("localhost", 80)
     assert found
     assert set(found) <= {"127.0.0.1", "::1"}
     assert len(set(found)) == len(found)

@@ -4,6 +4,7 @@ import contextlib
 import random
 import struct
 import time
+import zlib
 from collections.abc import Callable
 
 import pytest
@@ -117,3 +118,12 @@ def test_check_tiff_accepts_what_lies_in_the_file_and_no_more() -> None:
 @pytest.mark.parametrize("exif", [b"", b"Exif\0\0", b"garbage" * 9, b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\0\1"])
 def test_exif_orientation_of_garbage_is_as_stored(exif: bytes) -> None:
     assert structure.exif_orientation(exif) == 1
+
+
+def test_check_png_refuses_several_colour_profiles() -> None:
+    data = encoded(picture(), "PNG")
+    profile = b"icc\0\0" + zlib.compress(bytes(1000))
+    chunk = struct.pack(">I", len(profile)) + b"iCCP" + profile + struct.pack(">I", zlib.crc32(b"iCCP" + profile))
+    structure.check_png(data[:33] + chunk + data[33:])
+    with pytest.raises(InvalidImage, match="several colour profiles"):
+        structure.check_png(data[:33] + 2 * chunk + data[33:])

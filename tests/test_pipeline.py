@@ -159,8 +159,10 @@ async def test_given_entities_bypass_the_parser() -> None:
         (job(*range(10, 27)), TooLarge, "17 images"),
         (job(10, entities=[f"thing {n}" for n in range(33)]), TooLarge, "33 entities"),
         (job(10, entities=["dog", " "]), InvalidRequest, "entities"),
+        (job(10, entities=["dog", "x" * 257]), TooLarge, r"entities\[1\]: 257 characters"),
+        (job(10, thresholds={f"thing {n}": 0.5 for n in range(65)}), TooLarge, "thresholds: 65"),
     ],
-    ids=["no image", "empty prompt", "long prompt", "images", "entities", "blank entity"],
+    ids=["no image", "empty prompt", "long prompt", "images", "entities", "blank entity", "long entity", "thresholds"],
 )
 async def test_requests_over_a_limit_are_refused_before_any_work(
     request_: SegmentRequest, kind: type[GensegError], words: str

@@ -72,12 +72,16 @@ class Job:
         """
         rows = plan.pending(self._output)
         count = max(1, min(concurrency, plan.left))
-        with ThreadPoolExecutor(min(count, MAX_READERS), "images") as threads:
+        threads = ThreadPoolExecutor(min(count, MAX_READERS), "images")
+        try:
             async with self._reporter.following(self._meter):
                 try:
                     await _all_or_first_error([self._work(rows, threads) for _ in range(count)])
                 finally:
                     self._meter.stop()
+        finally:
+            # Without waiting: a stopped job must not hang on a store that does not answer.
+            threads.shutdown(wait=False, cancel_futures=True)
 
     async def _work(self, rows: Iterator[Row], threads: ThreadPoolExecutor) -> None:
         for row in rows:  # one loop, one thread: workers may share the iterator
@@ -98,10 +102,10 @@ class Job:
     async def _do(self, row: Row, threads: ThreadPoolExecutor) -> dict[str, Any]:
         loop = asyncio.get_running_loop()
         async with self._budget.piece() as known:
-            request = await loop.run_in_executor(threads, self._reader.request, row)
-            known(_image_bytes(request))
-            missing = {name: value for name, value in self._defaults.items() if getattr(request, name) is None}
             try:
+                request = await loop.run_in_executor(threads, self._reader.request, row)
+                known(_image_bytes(request))
+                missing = {name: value for name, value in self._defaults.items() if getattr(request, name) is None}
                 return await self._segment(request.model_copy(update=missing))
             except GensegError:
                 raise

@@ -15,14 +15,14 @@ from pydantic import Field, ValidationError, model_validator
 
 from serve_app.errors import GensegError
 from serve_app.findings import hint
-from serve_app.schemas import Fraction, MaskFormat, Wire, invalid_request
+from serve_app.schemas import Fraction, MaskFormat, Text, Wire, invalid_request
 
 MAX_SHOWN = 5
 LIST_COLUMNS = frozenset({"contextual", "entities"})
 JSON_COLUMNS = frozenset({"thresholds", "overlays"})
 NUMBER_COLUMNS = frozenset({"threshold", "mask_threshold", "timeout_s"})
 PARQUET_ROWS = 1024
-Source = Annotated[str, Field(min_length=1, max_length=4096)]
+Source = Annotated[Text, Field(min_length=1, max_length=4096)]
 
 
 class ManifestError(GensegError):
@@ -36,13 +36,13 @@ class Row(Wire):
     """
 
     id: Annotated[str, Field(min_length=1, max_length=1024)] | int
-    prompt: str = ""
+    prompt: Text = ""
     contextual: list[Source] = Field(default_factory=list)
     generated: Source | None = None
-    entities: list[str] | None = None
+    entities: list[Text] | None = None
     threshold: Fraction | None = None
     mask_threshold: Fraction | None = None
-    thresholds: dict[str, Fraction] = Field(default_factory=dict)
+    thresholds: dict[Text, Fraction] = Field(default_factory=dict)
     mask_format: MaskFormat = "rle"
     overlays: bool = False
     timeout_s: float | None = Field(None, gt=0)

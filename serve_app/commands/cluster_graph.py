@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import socket
@@ -10,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from serve_app.commands.local_graph import finish_undisturbed, private_ray, run_application, wait_until_running
+from serve_app.commands.local_graph import finish_undisturbed, patient, private_ray, run_application, wait_until_running
 from serve_app.commands.options import CommandError
 from serve_app.commands.progress import Progress
 from serve_app.config_file import LoadedConfig
@@ -79,7 +80,10 @@ def _deploy(loaded: LoadedConfig, progress: Progress, name: str) -> None:
     from serve_app.app import bind
 
     with progress.step("loading models"):
-        run_application(bind(loaded.app, deployment_options(loaded.serve)), name, route_prefix=None)
+        options = copy.deepcopy(deployment_options(loaded.serve))
+        # The file's deadlines are for a service; nobody but this job waits here.
+        options.get("Ingress", {}).get("user_config", {}).pop("serving", None)
+        run_application(bind(patient(loaded.app), options), name, route_prefix=None)
 
 
 def deployment_options(document: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:

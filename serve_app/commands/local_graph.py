@@ -19,6 +19,9 @@ from serve_app.commands.progress import Progress
 from serve_app.config import AppConfig
 from serve_app.errors import CheckpointError, GensegError, InternalError
 
+PATIENCE_S = 86400.0
+"""Deadline of a request on a graph of one's own: on a CPU a full-size model takes minutes an image."""
+
 
 @contextmanager
 def private_ray(progress: Progress) -> Iterator[None]:
@@ -83,8 +86,14 @@ def local_graph(config: AppConfig, progress: Progress) -> Iterator[Any]:
         from serve_app.app import APP_NAME, bind
 
         with progress.step(f"loading models ({_names(config)})"):
-            run_application(bind(config), APP_NAME, route_prefix=None)
+            run_application(bind(patient(config)), APP_NAME, route_prefix=None)
         yield serve.get_app_handle(APP_NAME)
+
+
+def patient(config: AppConfig) -> AppConfig:
+    """Let requests of a graph of one's own take their time: nobody else waits for it."""
+    serving = config.serving.model_copy(update={"max_timeout_s": max(PATIENCE_S, config.serving.max_timeout_s)})
+    return config.model_copy(update={"serving": serving})
 
 
 def _names(config: AppConfig) -> str:

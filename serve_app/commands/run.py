@@ -9,13 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from serve_app import images
 from serve_app.commands import pictures
+from serve_app.commands.local_graph import PATIENCE_S
 from serve_app.commands.options import CommandError, config_from
 from serve_app.commands.progress import Progress
 from serve_app.config import AppConfig
 from serve_app.errors import GensegError
-from serve_app.schemas import ImageInput, SegmentRequest
+from serve_app.schemas import ImageInput, SegmentRequest, invalid_request
+from serve_app.slots import check_request
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,8 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", metavar="D", help="auto, cpu, cuda or cuda:N, for both models")
     parser.add_argument("--threshold", type=fraction, metavar="T", help="lowest score of a listed object, 0 to 1")
     parser.add_argument("--mask-threshold", type=fraction, metavar="T", help="lowest probability of a mask's pixel")
+    parser.add_argument("--timeout", type=seconds, metavar="S", help="give up after so many seconds")
     parser.add_argument("--save-viz", action="store_true", help="write an annotated picture of every image")
-    parser.add_argument("--viz-dir", metavar="DIR", help="where annotated pictures go (default: the configuration's)")
+    parser.add_argument("--viz-dir", metavar="DIR", help="where they go (default: the configuration's); as --save-viz")
     parser.add_argument("--compare", action="store_true", help="write one sheet with all images side by side")
     parser.add_argument("--quiet", action="store_true", help="print only the JSON, on stdout")
     parser.add_argument("--url", metavar="URL", help="use a running service instead of a graph of its own")
@@ -50,6 +55,17 @@ def fraction(text: str) -> float:
     return value
 
 
+def seconds(text: str) -> float:
+    """Read a positive number."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+    if not 0.0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
 def run(args: argparse.Namespace) -> int:
     """Do the job.
 
@@ -60,13 +76,15 @@ def run(args: argparse.Namespace) -> int:
     # Everything that can be wrong with the command line is found before Ray or a model starts.
     if not args.contextual and args.generated is None:
         raise CommandError("no image: give -c, -g or both", usage=True)
+    if args.url:
+        _refuse_model_flags(args)
     config = config_from(args)
     request = read_request(args, config)
     output = Path(args.output)
     _check_output(output)
     document = segment_by_url(args, request, progress) if args.url else segment_locally(request, config, progress)
     write_json(output, document)
-    if args.save_viz or args.compare or config.output.save_visualizations:
+    if args.save_viz or args.viz_dir or args.compare or config.output.save_visualizations:
         folder = Path(args.viz_dir or config.output.visualization_dir)
         written = pictures.write_pictures(document, request, config, folder, compare=args.compare)
         progress.say(f"wrote {len(written)} pictures to {folder}")
@@ -78,6 +96,13 @@ def run(args: argparse.Namespace) -> int:
     return 1 if any(image["error"] for image in document_images(document)) else 0
 
 
+def _refuse_model_flags(args: argparse.Namespace) -> None:
+    """A running service has its models: flags that would change nothing are an error."""
+    for flag in ("text_model", "seg_model", "dtype", "device"):
+        if getattr(args, flag) is not None:
+            raise CommandError(f"--{flag.replace('_', '-')}: has no effect with --url, the service has its model", True)
+
+
 def _check_output(output: Path) -> None:
     if output.is_dir():
         raise CommandError(f"-o {output}: is a folder")
@@ -86,16 +111,31 @@ def _check_output(output: Path) -> None:
 
 
 def read_request(args: argparse.Namespace, config: AppConfig) -> SegmentRequest:
-    """Read every image and check its header; a wrong one is named before anything is started."""
+    """Read every image and check what can be checked here; what is wrong is named before anything is started.
+
+    Raises:
+        CommandError: an image cannot be read, or a limit is passed.
+    """
     contextual = [read_image(path, config) for path in args.contextual]
     generated = None if args.generated is None else read_image(args.generated, config)
-    return SegmentRequest(
-        prompt=args.prompt,
-        contextual_images=contextual,
-        generated_image=generated,
-        threshold=args.threshold,
-        mask_threshold=args.mask_threshold,
-    )
+    # A service has thresholds of its own; those of a file that is given count more, and those of flags most.
+    defaults = config.segmentation if args.config else None
+    try:
+        request = SegmentRequest(
+            prompt=args.prompt,
+            contextual_images=contextual,
+            generated_image=generated,
+            threshold=args.threshold if args.threshold is not None or defaults is None else defaults.threshold,
+            mask_threshold=(
+                args.mask_threshold if args.mask_threshold is not None or defaults is None else defaults.mask_threshold
+            ),
+            timeout_s=args.timeout,
+        )
+        return check_request(request, config)
+    except ValidationError as error:
+        raise CommandError(invalid_request(error).message, usage=True) from None
+    except GensegError as error:
+        raise CommandError(error.message, usage=True) from None
 
 
 def read_image(path: str, config: AppConfig) -> ImageInput:
@@ -113,6 +153,8 @@ def read_image(path: str, config: AppConfig) -> ImageInput:
         raise CommandError(f"{path}: {error.strerror or error}") from None
     except GensegError as error:
         raise CommandError(f"{path}: {error.message}") from None
+    except ValidationError:
+        raise CommandError(f"{path!r}: the name is not UTF-8, or too long") from None
 
 
 def segment_locally(request: SegmentRequest, config: AppConfig, progress: Progress) -> dict[str, Any]:
@@ -121,6 +163,8 @@ def segment_locally(request: SegmentRequest, config: AppConfig, progress: Progre
 
     with local_graph(config, progress) as handle:
         started = time.monotonic()
+        if request.timeout_s is None:
+            request = request.model_copy(update={"timeout_s": PATIENCE_S})
         events = handle.options(stream=True).segment_stream.remote(request)
         document = follow(events, request, progress)
         progress.say(f"done in {time.monotonic() - started:.2f} s; stopping")
@@ -132,7 +176,8 @@ def segment_by_url(args: argparse.Namespace, request: SegmentRequest, progress: 
     from serve_app.client import Client
     from serve_app.client.answers import EntitiesEvent, ImageEvent
 
-    with Client(args.url, token=args.token) as client:
+    timeout = {} if args.timeout is None else {"timeout_s": args.timeout}
+    with Client(args.url, token=args.token, **timeout) as client:
         done = 0
         document: dict[str, Any] | None = None
         stream = client.segment_stream(
@@ -141,14 +186,17 @@ def segment_by_url(args: argparse.Namespace, request: SegmentRequest, progress: 
             request.generated_image,
             **request.model_dump(include={"threshold", "mask_threshold"}, exclude_none=True),
         )
-        for event in stream:
-            if isinstance(event, EntitiesEvent):
-                progress.say(f"entities: {', '.join(event.entities) or 'none'}")
-            elif isinstance(event, ImageEvent):
-                done += 1
-                progress.say(image_line(done, request, event.image.document.model_dump()))
-            else:
-                document = event.result.to_dict()
+        try:
+            for event in stream:
+                if isinstance(event, EntitiesEvent):
+                    progress.say(f"entities: {', '.join(event.entities) or 'none'}")
+                elif isinstance(event, ImageEvent):
+                    done += 1
+                    progress.say(image_line(done, request, event.image.document.model_dump()))
+                else:
+                    document = event.result.to_dict()
+        except GensegError as error:
+            raise CommandError(named({"field": error.field, "message": error.message}, request)) from None
     assert document is not None  # the stream ends with a result or raises
     return document
 

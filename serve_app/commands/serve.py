@@ -35,16 +35,24 @@ def run(args: argparse.Namespace) -> int:
     progress = Progress()
     loaded = load_file(args.config) if args.config else LoadedConfig(AppConfig(), None)
     host, port = address(loaded, args.port)
-    check_port(host, port)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
     from ray import serve
 
-    names: list[str] = []
-    joined = _join_or_start(progress)
+    names = application_names(loaded)
+    joined = _join(progress)
+    running = _address_of_serve() if joined else None
+    if running is None:
+        check_port(host, port)
+    elif args.port not in (None, running[1]):
+        raise CommandError(f"--port {port}: Serve runs on this cluster already, on port {running[1]}", usage=True)
+    else:
+        host, port = running
     try:
+        if not joined:
+            _start(progress)
         with progress.step("loading models"):
-            names = _deploy(loaded, host, port)
+            _deploy(loaded, host, port)
         progress.say(f"serving on http://{host}:{port} (docs: http://{host}:{port}/docs); Ctrl-C stops")
         while True:
             time.sleep(1)
@@ -54,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     finally:
         finish_undisturbed()
         with suppress(Exception):
-            if joined:
+            if running is not None:
                 for name in names:
                     serve.delete(name)
             else:
@@ -86,11 +94,20 @@ def check_port(host: str, port: int) -> None:
             raise CommandError(f"port {port} on {host} {reason}; choose another with --port") from None
 
 
-def _join_or_start(progress: Progress) -> bool:
-    """Join a Ray cluster that runs on this machine or is named by RAY_ADDRESS; else start one.
+def application_names(loaded: LoadedConfig) -> list[str]:
+    """Names of the applications that will be deployed."""
+    from serve_app.app import APP_NAME
+
+    if loaded.serve is None:
+        return [APP_NAME]
+    return [application.get("name", "default") for application in loaded.serve["applications"]]
+
+
+def _join(progress: Progress) -> bool:
+    """Join a Ray cluster that runs on this machine or is named by RAY_ADDRESS.
 
     Returns:
-        True if a cluster was joined: it stays when we go.
+        True if there is one: it stays when we go.
     """
     import logging
 
@@ -101,13 +118,31 @@ def _join_or_start(progress: Progress) -> bool:
         progress.say(f"joined the Ray cluster at {ray.get_runtime_context().gcs_address}")
         return True
     except ConnectionError:
-        with progress.step("starting Ray"):
-            ray.init(address="local", namespace="serve", logging_level=logging.ERROR, include_dashboard=False)
         return False
 
 
-def _deploy(loaded: LoadedConfig, host: str, port: int) -> list[str]:
-    """Deploy and wait until everything runs; returns the applications' names."""
+def _start(progress: Progress) -> None:
+    import logging
+
+    import ray
+
+    with progress.step("starting Ray"):
+        ray.init(address="local", namespace="serve", logging_level=logging.ERROR, include_dashboard=False)
+
+
+def _address_of_serve() -> tuple[str, int] | None:
+    """Where the joined cluster's Serve listens; None where none runs. Its address cannot be changed while it does."""
+    from ray.serve.context import _get_global_client
+
+    client = _get_global_client(raise_if_no_controller_running=False)
+    if client is None:
+        return None
+    options = client.get_serve_details()["http_options"]
+    return str(options["host"]), int(options["port"])
+
+
+def _deploy(loaded: LoadedConfig, host: str, port: int) -> None:
+    """Deploy and wait until everything runs."""
     from ray import serve
 
     from serve_app.app import APP_NAME, bind
@@ -116,11 +151,11 @@ def _deploy(loaded: LoadedConfig, host: str, port: int) -> list[str]:
     if loaded.serve is None:
         serve.start(http_options={"host": host, "port": port})
         run_application(bind(loaded.app), APP_NAME, route_prefix="/")
-        return [APP_NAME]
-    return _deploy_file(loaded.serve, host, port)
+    else:
+        _deploy_file(loaded.serve, host, port)
 
 
-def _deploy_file(document: dict[str, Any], host: str, port: int) -> list[str]:
+def _deploy_file(document: dict[str, Any], host: str, port: int) -> None:
     # What `serve run FILE` does, in its own words (ray.serve.scripts.run): there is no public function for it.
     from ray.serve._private import api
     from ray.serve.schema import ServeDeploySchema
@@ -133,7 +168,5 @@ def _deploy_file(document: dict[str, Any], host: str, port: int) -> list[str]:
         proxy_location=schema.proxy_location,
     )
     client.deploy_apps(schema, _blocking=False)
-    names = [application.name for application in schema.applications]
-    for name in names:
-        wait_until_running(name)
-    return names
+    for application in schema.applications:
+        wait_until_running(application.name)

@@ -26,6 +26,12 @@ def test_read_rows_reads_jsonl(tmp_path: Path) -> None:
     assert (second.line, second.row.id, second.row.sources) == (3, 7, ("x.png", "s3://b/y.png"))
 
 
+def test_read_rows_names_the_line_of_half_a_character(tmp_path: Path) -> None:
+    path = jsonl(tmp_path, GOOD, {**GOOD, "id": "b", "prompt": "\ud800 dog"})
+    with pytest.raises(ManifestError, match=r"rows.jsonl:2: prompt: .*surrogate"):
+        list(read_rows(path))
+
+
 def test_read_rows_takes_a_byte_order_mark_and_crlf(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b"\xef\xbb\xbf" + json.dumps(GOOD).encode() + b"\r\n")
