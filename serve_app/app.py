@@ -52,19 +52,26 @@ def bind(
     """
     # Ray annotates the undecorated form of `serve.deployment` as a decorator.
     deployment: Any = serve.deployment
+    admitted = config.serving.max_concurrent_requests
     parser = deployment(ParserDeployment).options(
         max_ongoing_requests=64,
+        max_queued_requests=4 * admitted,
         max_constructor_retry_count=MAX_STARTS,
         ray_actor_options=_resources(config.models.text_parser.device_map),
     )
     segmenter = deployment(SegmenterDeployment).options(
         request_router_config={"request_router_class": "serve_app.routing.ImageAffinityRouter"},
         max_ongoing_requests=64,
+        max_queued_requests=admitted * config.limits.max_images,
         max_constructor_retry_count=MAX_STARTS,
         ray_actor_options=_resources(config.models.segmentation.device),
     )
     ingress = deployment(serve.ingress()(Ingress)).options(
-        max_ongoing_requests=config.serving.max_concurrent_requests + 32, ray_actor_options={"num_cpus": 0.25}
+        # Above what is admitted: callers see our own 429, and /healthz finds a slot. Beyond the queue Ray answers.
+        max_ongoing_requests=admitted + 32,
+        max_queued_requests=64,
+        backpressure_config={"retry_after_s": config.serving.retry_after_s},
+        ray_actor_options={"num_cpus": 0.25},
     )
     given = options or {}
     parser, segmenter, ingress = (each.options(**given.get(each.name, {})) for each in (parser, segmenter, ingress))

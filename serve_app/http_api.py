@@ -36,6 +36,9 @@ class Service(Protocol):
     async def entities(self, prompt: str, request_id: str) -> dict[str, Any]:
         """Read a prompt only."""
 
+    def check_room(self) -> None:
+        """Raise TooManyRequests where no further request would be admitted."""
+
     async def missing(self) -> list[str]:
         """What is not ready yet; empty when both models answer."""
 
@@ -81,6 +84,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
 def _add_job_routes(app: FastAPI, service: Service) -> None:
     @app.post("/v1/segment", **api_description.SEGMENT)
     async def segment(request: Request) -> Response:
+        service.check_room()
         async with _arriving(service.config.serving.max_timeout_s):
             job = await bodies.read_segment_request(request, service.config.limits)
         events = service.stream(job, request.state.request_id)
@@ -95,6 +99,7 @@ def _add_job_routes(app: FastAPI, service: Service) -> None:
 
     @app.post("/v1/entities", **api_description.ENTITIES)
     async def entities(request: Request) -> Response:
+        service.check_room()
         async with _arriving(service.config.serving.max_timeout_s):
             job = parse_entities_request(await bodies.read_json(request, service.config.limits))
         return JSONResponse(await service.entities(job.prompt, request.state.request_id))

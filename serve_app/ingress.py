@@ -119,16 +119,24 @@ class Ingress:
         Raises:
             TooManyRequests: all are taken.
         """
-        limit = self.config.serving.max_concurrent_requests
-        if self._running >= limit:
-            refusal = TooManyRequests(f"{limit} requests are under way; try again later")
-            refusal.retry_after_s = self.config.serving.retry_after_s
-            raise refusal
+        self.check_room()
         self._running += 1
         try:
             yield
         finally:
             self._running -= 1
+
+    def check_room(self) -> None:
+        """Refuse a request that would not be admitted; cheap, so that it can be asked before a body is read.
+
+        Raises:
+            TooManyRequests: all slots are taken.
+        """
+        limit = self.config.serving.max_concurrent_requests
+        if self._running >= limit:
+            refusal = TooManyRequests(f"{limit} requests are under way; try again later")
+            refusal.retry_after_s = self.config.serving.retry_after_s
+            raise refusal
 
     async def entities(self, prompt: str, request_id: str) -> dict[str, Any]:
         """Read a prompt only.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncGenerator
@@ -10,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from serve_app.config import AppConfig, LimitsConfig
+from serve_app.config import AppConfig, LimitsConfig, ServingConfig
 from serve_app.errors import DeadlineExceeded, GensegError, InvalidModelReply, Overloaded, TooManyRequests
 from serve_app.http_api import make_app
 from serve_app.schemas import SegmentRequest
@@ -30,6 +31,7 @@ class FakeService:
         self.ids: list[str] = []
         self.answers: list[tuple[str, int, str | None]] = []
         self.not_ready: list[str] = []
+        self.full = False
 
     async def stream(self, request: SegmentRequest, request_id: str) -> AsyncGenerator[dict[str, Any], None]:
         self.requests.append(request)
@@ -45,6 +47,10 @@ class FakeService:
         if self.error is not None:
             raise self.error
         return {"entities": [prompt], "dropped": []}
+
+    def check_room(self) -> None:
+        if self.full:
+            raise TooManyRequests("1 requests are under way; try again later")
 
     async def missing(self) -> list[str]:
         return self.not_ready
@@ -185,6 +191,32 @@ async def test_a_body_without_length_is_cut_off_at_the_limit() -> None:
     async with client(FakeService()) as http:
         response = await http.post("/v1/segment", content=endless(), headers={"Content-Type": "application/json"})
     assert response.status_code == 413
+
+
+async def test_a_full_service_refuses_before_it_reads_the_body() -> None:
+    async def never() -> AsyncGenerator[bytes, None]:
+        pytest.fail("the body was read")
+        yield b""
+
+    service = FakeService()
+    service.full = True
+    async with client(service) as http:
+        response = await http.post("/v1/segment", content=never(), headers={"Content-Type": "application/json"})
+    assert (response.status_code, response.headers["retry-after"]) == (429, "1")
+
+
+async def test_a_body_that_drips_is_given_up() -> None:
+    async def dripping() -> AsyncGenerator[bytes, None]:
+        while True:
+            yield b" "
+            await asyncio.sleep(0.02)
+
+    service = FakeService()
+    serving = ServingConfig(timeout_s=0.1, max_timeout_s=0.2)
+    service.config = service.config.model_copy(update={"serving": serving})
+    async with client(service) as http:
+        response = await http.post("/v1/segment", content=dripping(), headers={"Content-Type": "application/json"})
+    assert (response.status_code, error_of(response)["code"]) == (504, "timeout")
 
 
 @pytest.mark.parametrize(
