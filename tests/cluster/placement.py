@@ -53,7 +53,7 @@ def one_gpu(cluster: Nodes) -> Outcome:
             "the GPU is full by Ray's books": abs(free) < 1e-6,
             "a segmenter that does not fit stays pending": list(waiting.values()) == [None],
             "and the one that runs stays": set(running) == first,
-            "the status says that it waits, and for what": status == "UPSCALING" and "'GPU': 0.6" in message,
+            "the status says that it waits, and for what": status == "UPSCALING" and '"GPU": 0.6' in message,
             "the application is not RUNNING meanwhile": state == "DEPLOYING",
             "it is placed when a node joins, and on that": len(after) == 2
             and set(after.values()) == {*cluster.gpu_nodes},
