@@ -61,7 +61,8 @@ def bind(
     )
     segmenter = deployment(SegmenterDeployment).options(
         request_router_config={"request_router_class": "serve_app.routing.ImageAffinityRouter"},
-        max_ongoing_requests=64,
+        # Images of requests whose prompt is being read hold slots too; a full replica costs its callers pauses.
+        max_ongoing_requests=128,
         max_queued_requests=admitted * config.limits.max_images,
         max_constructor_retry_count=MAX_STARTS,
         ray_actor_options=_resources(config.models.segmentation.device),

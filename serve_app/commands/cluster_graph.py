@@ -46,11 +46,11 @@ def job_graph(
 
         if not joined:
             with private_ray(progress):
-                _deploy(loaded, progress, app_name)
+                _deploy(loaded, progress, app_name, grows=False)
                 yield serve.get_app_handle(app_name)
         elif not standalone and is_deployed(app_name):
             with progress.step(f"using the application {app_name!r}"):
-                wait_until_running(app_name)
+                wait_until_running(app_name, grows=True)
             yield serve.get_app_handle(app_name)
         else:
             with _own_graph(loaded, progress, f"{app_name}-batch-{uuid.uuid4().hex[:8]}") as handle:
@@ -66,7 +66,7 @@ def _own_graph(loaded: LoadedConfig, progress: Progress, name: str) -> Iterator[
     was_there = any(actor["namespace"] == SERVE_NAMESPACE for actor in ray.util.list_named_actors(all_namespaces=True))
     serve.start(proxy_location="Disabled")  # does nothing where Serve runs
     try:
-        _deploy(loaded, progress, name)
+        _deploy(loaded, progress, name, grows=True)
         yield serve.get_app_handle(name)
     finally:
         finish_undisturbed()
@@ -76,14 +76,14 @@ def _own_graph(loaded: LoadedConfig, progress: Progress, name: str) -> Iterator[
                 serve.shutdown()
 
 
-def _deploy(loaded: LoadedConfig, progress: Progress, name: str) -> None:
+def _deploy(loaded: LoadedConfig, progress: Progress, name: str, *, grows: bool) -> None:
     from serve_app.app import bind
 
     with progress.step("loading models"):
         options = copy.deepcopy(deployment_options(loaded.serve))
         # The file's deadlines are for a service; nobody but this job waits here.
         options.get("Ingress", {}).get("user_config", {}).pop("serving", None)
-        run_application(bind(patient(loaded.app), options), name, route_prefix=None)
+        run_application(bind(patient(loaded.app), options), name, route_prefix=None, grows=grows)
 
 
 def deployment_options(document: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:

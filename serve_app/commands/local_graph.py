@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 import signal
 import tempfile
@@ -22,6 +23,10 @@ from serve_app.errors import CheckpointError, GensegError, InternalError
 PATIENCE_S = 86400.0
 """Deadline of a request on a graph of one's own: on a CPU a full-size model takes minutes an image."""
 
+_NO_ROOM = re.compile(r"Deployment '(\w+)'.* to be scheduled\..*each replica: (\{.*?\}).*available: (\{.*?\})")
+SAY_WHAT_WAITS = {"RAY_SERVE_SLOW_STARTUP_WARNING_S": "10", "RAY_SERVE_SLOW_STARTUP_WARNING_PERIOD_S": "5"}
+"""Makes Serve say soon that a replica finds no room; on a Ray of one's own none will ever come."""
+
 
 @contextmanager
 def private_ray(progress: Progress) -> Iterator[None]:
@@ -30,6 +35,8 @@ def private_ray(progress: Progress) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_SERVE_LOG_TO_STDERR", "0")
+    for name, value in SAY_WHAT_WAITS.items():
+        os.environ.setdefault(name, value)
     import ray
     from ray import serve
 
@@ -101,22 +108,25 @@ def _names(config: AppConfig) -> str:
     return ", ".join(dict.fromkeys(names))
 
 
-def run_application(application: Any, name: str, route_prefix: str | None) -> None:
-    """Deploy an application and wait until it runs.
+def run_application(application: Any, name: str, route_prefix: str | None, *, grows: bool = False) -> None:
+    """Deploy an application and wait until it runs; `grows` as in wait_until_running.
 
     Raises:
         GensegError: it cannot start; the message is the model loader's own where that is the reason.
     """
     from ray import serve
 
-    try:
-        serve.run(application, name=name, route_prefix=route_prefix)
-    except RuntimeError as error:
-        raise start_failure(f"{error}\n{_status_text(name)}") from None
+    target = serve.RunTarget(application, name=name, route_prefix=route_prefix)
+    serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
+    wait_until_running(name, grows=grows)
 
 
-def wait_until_running(name: str) -> None:
+def wait_until_running(name: str, *, grows: bool) -> None:
     """Wait until an application that was deployed runs.
+
+    Args:
+        name: of the application.
+        grows: whether the cluster may get the resources that it lacks; if not, waiting for them is an error.
 
     Raises:
         GensegError: it cannot start.
@@ -129,7 +139,18 @@ def wait_until_running(name: str) -> None:
             return
         if status is not None and status.status in {"DEPLOY_FAILED", "UNHEALTHY"}:
             raise start_failure(_status_text(name))
+        lacking = None if grows else unplaced(_status_text(name))
+        if lacking is not None:
+            raise InternalError(lacking)
         time.sleep(0.2)
+
+
+def unplaced(report: str) -> str | None:
+    """Find in Serve's report that a replica finds no room; returns a line for the user, None where all found some."""
+    match = _NO_ROOM.search(report)
+    if match is None:
+        return None
+    return f"{match[1]} asks for {match[2]} a replica, and there is {match[3]} left on this machine"
 
 
 def _status_text(name: str) -> str:

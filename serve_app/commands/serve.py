@@ -10,7 +10,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from serve_app.commands.local_graph import finish_undisturbed
+from serve_app.commands.local_graph import SAY_WHAT_WAITS, finish_undisturbed
 from serve_app.commands.options import CommandError
 from serve_app.commands.progress import Progress
 from serve_app.config import AppConfig
@@ -48,11 +48,13 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError(f"--port {port}: Serve runs on this cluster already, on port {running[1]}", usage=True)
     else:
         host, port = running
+    up = False
     try:
         if not joined:
             _start(progress)
         with progress.step("loading models"):
-            _deploy(loaded, host, port)
+            _deploy(loaded, host, port, grows=joined)
+        up = True
         progress.say(f"serving on http://{host}:{port} (docs: http://{host}:{port}/docs); Ctrl-C stops")
         while True:
             time.sleep(1)
@@ -65,9 +67,9 @@ def run(args: argparse.Namespace) -> int:
             if running is not None:
                 for name in names:
                     serve.delete(name)
-            else:
+            elif up or joined:
                 serve.shutdown()
-        ray.shutdown()
+        ray.shutdown()  # of a Ray of our own it ends every process, also those that never came up
 
 
 def address(loaded: LoadedConfig, port: int | None) -> tuple[str, int]:
@@ -126,6 +128,8 @@ def _start(progress: Progress) -> None:
 
     import ray
 
+    for name, value in SAY_WHAT_WAITS.items():
+        os.environ.setdefault(name, value)
     with progress.step("starting Ray"):
         ray.init(address="local", namespace="serve", logging_level=logging.ERROR, include_dashboard=False)
 
@@ -141,7 +145,7 @@ def _address_of_serve() -> tuple[str, int] | None:
     return str(options["host"]), int(options["port"])
 
 
-def _deploy(loaded: LoadedConfig, host: str, port: int) -> None:
+def _deploy(loaded: LoadedConfig, host: str, port: int, *, grows: bool) -> None:
     """Deploy and wait until everything runs."""
     from ray import serve
 
@@ -150,12 +154,12 @@ def _deploy(loaded: LoadedConfig, host: str, port: int) -> None:
 
     if loaded.serve is None:
         serve.start(http_options={"host": host, "port": port})
-        run_application(bind(loaded.app), APP_NAME, route_prefix="/")
+        run_application(bind(loaded.app), APP_NAME, route_prefix="/", grows=grows)
     else:
-        _deploy_file(loaded.serve, host, port)
+        _deploy_file(loaded.serve, host, port, grows=grows)
 
 
-def _deploy_file(document: dict[str, Any], host: str, port: int) -> None:
+def _deploy_file(document: dict[str, Any], host: str, port: int, *, grows: bool) -> None:
     # What `serve run FILE` does, in its own words (ray.serve.scripts.run): there is no public function for it.
     from ray.serve._private import api
     from ray.serve.schema import ServeDeploySchema
@@ -169,4 +173,4 @@ def _deploy_file(document: dict[str, Any], host: str, port: int) -> None:
     )
     client.deploy_apps(schema, _blocking=False)
     for application in schema.applications:
-        wait_until_running(application.name)
+        wait_until_running(application.name, grows=grows)

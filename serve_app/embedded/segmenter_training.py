@@ -9,6 +9,7 @@ import math
 import tempfile
 import time
 from collections.abc import Iterator
+from multiprocessing import parent_process
 from pathlib import Path
 
 import torch
@@ -78,7 +79,7 @@ def _run_replica(rank: int, args: argparse.Namespace, rendezvous: str) -> None:
     for line in training.train(batches):
         if rank == 0:
             print(line, flush=True)
-    if rank == 0:
+    if rank == 0 and training.step >= args.steps:
         save_checkpoint(training.average.module, processor, args.output)
     distributed.destroy_process_group()
 
@@ -105,7 +106,9 @@ class SegmenterTraining:
         rank, replicas = distributed.get_rank(), distributed.get_world_size()
         smooth: dict[str, float] = {}
         started, first_step = time.monotonic(), self.step
-        while self.step < self._args.steps:
+        parent = parent_process()
+        # A killed parent does not take its replicas along: two runs would share one state.
+        while self.step < self._args.steps and (parent is None or parent.is_alive()):
             for name, value in self._train_step(batches[self.step * replicas + rank]).items():
                 smooth[name] = LOG_DECAY * smooth.get(name, value) + (1 - LOG_DECAY) * value
             self.step += 1
