@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,3 +56,12 @@ def ray_serve(metrics_url: str) -> Iterator[str]:
     yield f"http://127.0.0.1:{port}"
     serve.shutdown()
     ray.shutdown()
+
+
+def approximately(value: Any) -> Any:
+    """What equals a value with floats within 1e-6: a score's last bit depends on the batch that it was computed in."""
+    if isinstance(value, dict):
+        return {key: approximately(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(approximately(each) for each in value)
+    return pytest.approx(value, abs=1e-6) if isinstance(value, float) else value

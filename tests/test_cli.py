@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from serve_app.cli import main
+from serve_app.commands.options import CommandError
+from serve_app.commands.serve import check_port
 from tests.conftest import png
 
 
@@ -133,14 +135,13 @@ def test_run_by_url_says_that_nobody_answers(picture: Path, capsys: pytest.Captu
     assert url in line
 
 
-def test_serve_names_a_busy_port(capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_port_names_a_busy_port() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        code, line = failure(capsys, "serve", "--port", str(port))
-    assert code == 1
-    assert f"port {port} on 127.0.0.1 is in use" in line
+        with pytest.raises(CommandError, match=f"port {port} on 127.0.0.1 is in use; choose another with --port"):
+            check_port("127.0.0.1", port)
 
 
 def test_check_config_lists_every_fault_with_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,7 +21,7 @@ from serve_app.config import AppConfig
 from serve_app.config_file import LoadedConfig, load_file
 from serve_app.schemas import SegmentRequest
 from tests.batch.dataset import by_id, read_lines
-from tests.conftest import png
+from tests.conftest import approximately, png
 
 APP = "batch-test"
 IMAGES = Path(serve_app.embedded.__file__).parent / "images"
@@ -96,18 +96,6 @@ def run_batch(manifest: Path, out: Path, *flags: str) -> subprocess.CompletedPro
     return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
 
 
-def approximate(images: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Images that equal others with scores within a rounding: in another batch the last bit may differ."""
-    return [
-        {
-            **image,
-            "objects": [{**found, "score": pytest.approx(found["score"], abs=1e-6)} for found in image["objects"]],
-            "presence": pytest.approx(image["presence"], abs=1e-6),
-        }
-        for image in images
-    ]
-
-
 def images_of(document: dict[str, Any]) -> list[dict[str, Any]]:
     return [*document["contextual_images"], document["generated_image"]]
 
@@ -140,7 +128,7 @@ async def test_batch_on_a_running_service(service: Service, manifest: Path) -> N
     for number in (0, 1):
         expected = await online(service, rows[number], manifest.parent)
         document = results[number]
-        assert images_of(document) == approximate(images_of(expected))
+        assert images_of(document) == approximately(images_of(expected))
         for key in ("prompt", "entities", "box_format", "coordinate_unit"):
             assert document[key] == expected[key]
         assert document["meta"]["models"] == expected["meta"]["models"]
