@@ -105,12 +105,13 @@ def test_a_reply_that_is_no_list_is_never_an_empty_result(faulty: Graph) -> None
 def test_a_deadline_is_kept_while_the_model_is_busy(faulty: Graph) -> None:
     wait_until_good(faulty)
     started = time.monotonic()
-    response = post(faulty, HANGS, entities='["dog"]', timeout_s="0.5")
+    # A picture that no other test sends: its features must not be in the cache.
+    data = {"entities": '["dog"]', "timeout_s": "0.5"}
+    response = faulty.post(data=data, files={"generated": ("h.png", png(HANGS, 9))})
     assert (response.status_code, response.json()["error"]["code"]) == (504, "timeout")
     assert time.monotonic() - started < 4.5  # the model takes 5 s
     # Ray's own header must not switch the deadline off.
     headers = {"x-request-timeout-seconds": "0"}
-    data = {"entities": '["dog"]', "timeout_s": "0.5"}
     again = faulty.post(data=data, files={"generated": ("h.png", png(HANGS, 5))}, headers=headers)
     assert again.status_code == 504
 
