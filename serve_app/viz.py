@@ -79,13 +79,18 @@ def draw_objects(
     return canvas
 
 
-def overlay_data_uri(image: Image.Image) -> str:
-    """Write an RGB picture as a data URI of a JPEG; scaled down where a side is longer than a JPEG can be."""
+def within_jpeg(image: Image.Image) -> Image.Image:
+    """Scale a picture down where a side is longer than a JPEG can be."""
     if max(image.size) > _JPEG_MAX_SIDE:
         image = image.copy()
         image.thumbnail((_JPEG_MAX_SIDE, _JPEG_MAX_SIDE))
+    return image
+
+
+def overlay_data_uri(image: Image.Image) -> str:
+    """Write an RGB picture as a data URI of a JPEG."""
     buffer = io.BytesIO()
-    image.save(buffer, format="JPEG", quality=_JPEG_QUALITY)
+    within_jpeg(image).save(buffer, format="JPEG", quality=_JPEG_QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 

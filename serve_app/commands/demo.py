@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     document = segment_locally(request, config, progress)
     target = folder / "segmentation.json"
     write_json(target, document)
-    written = pictures.write_pictures(document, request, config, folder, compare=True)
+    written = pictures.write_pictures(document, request, pictures.take_overlays(document), config, folder, compare=True)
     if args.quiet:
         print(json.dumps(document, ensure_ascii=False, indent=2))
         return 0

@@ -1,10 +1,15 @@
-"""Annotated pictures of a result, one per image, and the comparison sheet. Reads images from the request's bytes."""
+"""Annotated pictures of a result, one per image, and the comparison sheet.
+
+They are drawn on the request's bytes; of an image that only the service has read, its overlay is taken.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from serve_app import images, viz
 from serve_app.commands.options import CommandError
@@ -13,14 +18,32 @@ from serve_app.config import AppConfig
 from serve_app.schemas import ImageInput, SegmentRequest
 
 
+def need_overlays(request: SegmentRequest) -> bool:
+    """Whether an image is a URL, so that its picture can be drawn by the service alone."""
+    return any(source.url for source in (*request.contextual_images, request.generated_image) if source)
+
+
+def take_overlays(document: dict[str, Any]) -> list[str | None]:
+    """Remove the overlays from a document: data URIs, contextual images first; None where there is none."""
+    found = [*document["contextual_images"], *filter(None, [document["generated_image"]])]
+    return [image.pop("overlay", None) for image in found]
+
+
 def write_pictures(
-    document: dict[str, Any], request: SegmentRequest, config: AppConfig, folder: Path, *, compare: bool
+    document: dict[str, Any],
+    request: SegmentRequest,
+    overlays: list[str | None],
+    config: AppConfig,
+    folder: Path,
+    *,
+    compare: bool,
 ) -> list[Path]:
     """Draw and save.
 
     Args:
         document: the result.
-        request: its images, as bytes; images given as URL are left out.
+        request: its images.
+        overlays: of `take_overlays`, for images given as URL; one that has none is left out.
         config: limits of decoding.
         folder: made if missing.
         compare: also write `comparison.jpg`.
@@ -33,16 +56,23 @@ def write_pictures(
     """
     colours = viz.entity_colours(document["entities"])
     drawn = []
-    for role, source, image in _pairs(document, request):
-        if isinstance(source.data, bytes) and image["objects"] is not None:
-            pixels = images.decode(source.data, config.limits)
-            drawn.append((role, Path(image["path"]).name, viz.draw_objects(pixels, image["objects"], colours), image))
+    for (role, source, image), overlay in zip(_pairs(document, request), overlays, strict=True):
+        if image["objects"] is None:
+            continue
+        if isinstance(source.data, bytes):
+            picture = viz.draw_objects(images.decode(source.data, config.limits), image["objects"], colours)
+        elif overlay:
+            data = images.decode_base64(overlay, config.limits.max_image_bytes)
+            picture = Image.fromarray(images.decode(data, config.limits))
+        else:
+            continue
+        drawn.append((role, Path(image["path"]).name, picture, image))
     written = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for role, name, picture, _ in drawn:
             target = folder / f"{role}_{Path(name).stem or 'image'}.jpg"
-            picture.save(target, quality=92)
+            viz.within_jpeg(picture).save(target, quality=92)
             written.append(target)
         if compare and drawn:
             target = folder / "comparison.jpg"

@@ -82,11 +82,14 @@ def run(args: argparse.Namespace) -> int:
     request = read_request(args, config)
     output = Path(args.output)
     _check_output(output)
+    draws = bool(args.save_viz or args.viz_dir or args.compare or config.output.save_visualizations)
+    request = request.model_copy(update={"overlays": draws and pictures.need_overlays(request)})
     document = segment_by_url(args, request, progress) if args.url else segment_locally(request, config, progress)
+    overlays = pictures.take_overlays(document)
     write_json(output, document)
-    if args.save_viz or args.viz_dir or args.compare or config.output.save_visualizations:
+    if draws:
         folder = Path(args.viz_dir or config.output.visualization_dir)
-        written = pictures.write_pictures(document, request, config, folder, compare=args.compare)
+        written = pictures.write_pictures(document, request, overlays, config, folder, compare=args.compare)
         progress.say(f"wrote {len(written)} pictures to {folder}")
     if args.quiet:
         print(json.dumps(document, ensure_ascii=False, indent=2))
@@ -184,7 +187,7 @@ def segment_by_url(args: argparse.Namespace, request: SegmentRequest, progress: 
             request.prompt,
             request.contextual_images,
             request.generated_image,
-            **request.model_dump(include={"threshold", "mask_threshold"}, exclude_none=True),
+            **request.model_dump(include={"threshold", "mask_threshold", "overlays"}, exclude_none=True),
         )
         try:
             for event in stream:

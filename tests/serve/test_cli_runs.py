@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops
 
 from serve_app.schemas import ResultDocument, SegmentRequest
 from tests.conftest import approximately
@@ -32,6 +36,17 @@ def command(demo: SegmentRequest, *more: str) -> list[str]:
 def leftovers(folder: str) -> list[str]:
     """What a command left behind, besides PyTorch's own cache."""
     return [name for name in os.listdir(folder) if not name.startswith("torchinductor")]
+
+
+@pytest.fixture
+def file_server() -> Iterator[str]:
+    """The bundled images over HTTP: `host:port`."""
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(IMAGES))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 def plain(document: dict[str, object]) -> object:
@@ -60,13 +75,18 @@ def test_run_by_url_gives_the_services_objects(graph: Graph, demo: SegmentReques
 
 @pytest.mark.timeout(300)
 def test_run_on_a_graph_of_its_own_gives_the_same_objects_and_leaves_nothing(
-    graph: Graph, demo: SegmentRequest, tmp_path: Path
+    graph: Graph, demo: SegmentRequest, file_server: str, tmp_path: Path
 ) -> None:
-    more = ["--quiet", "-o", "out.json"]
+    """One image is a URL, whose picture only the graph can draw."""
+    config = tmp_path / "config.yaml"
+    config.write_text(f"fetch: {{allowed_hosts: ['{file_server}']}}\n")
+    more = ["--quiet", "-o", "out.json", "--config", str(config), "--viz-dir", "viz"]
+    given = command(demo, *more)
+    given[given.index("-g") + 1] = f"http://{file_server}/generated.jpg"
     with tempfile.TemporaryDirectory(prefix="t") as scratch:
         environment = {**os.environ, "TMPDIR": scratch}
         done = subprocess.run(
-            command(demo, *more),
+            given,
             cwd=tmp_path,
             env=environment,
             capture_output=True,
@@ -78,7 +98,12 @@ def test_run_on_a_graph_of_its_own_gives_the_same_objects_and_leaves_nothing(
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert plain(json.loads(done.stdout)) == approximately(plain(graph.post(json=as_json(demo)).json()))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.json"]
+    assert "overlay" not in done.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", "out.json", "viz"]
+    assert len(list((tmp_path / "viz").iterdir())) == 3
+    drawn, given_image = Image.open(tmp_path / "viz" / "generated_generated.jpg"), Image.open(IMAGES / "generated.jpg")
+    assert drawn.size == given_image.size
+    assert ImageChops.difference(drawn, given_image.convert("RGB")).getbbox() is not None
 
 
 @pytest.mark.timeout(300)
