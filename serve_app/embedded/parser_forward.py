@@ -49,7 +49,7 @@ class _Layout:
 
 
 def answer_logits(
-    model: Qwen3VLForConditionalGeneration, prefix_ids: Sequence[int], batch: Batch, dtype: torch.dtype = torch.bfloat16
+    model: Qwen3VLForConditionalGeneration, prefix_ids: Sequence[int], batch: Batch, dtype: torch.dtype
 ) -> Tensor:
     """Predict the answers' tokens.
 

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerFast, Qwen3VLForConditionalGeneration, Qwen3VLProcessor
 
+from serve_app.embedded.cpu_tuning import fast_dtype
 from serve_app.embedded.grammar import PromptGrammar
 from serve_app.embedded.muon_adamw import MuonAdamW
 from serve_app.embedded.parser_checkpoint import (
@@ -29,6 +30,7 @@ from serve_app.embedded.parser_checkpoint import (
     train_tokenizer,
 )
 from serve_app.embedded.parser_forward import Batch, answer_logits
+from serve_app.embedded.rare_tokens import RareTokens
 
 CHECKPOINT_FOLDER = Path(__file__).parent / "checkpoints" / "parser"
 _CHUNK_BATCHES = 16
@@ -74,12 +76,13 @@ def collate(samples: list[tuple[list[int], int]], pad_id: int) -> Batch:
 
 
 def batches(
-    encoder: ChatEncoder, seed: int, batch_size: int, pad_id: int, first_step: int, steps: int
+    encoder: ChatEncoder, rare_tokens: RareTokens, seed: int, batch_size: int, pad_id: int, first_step: int, steps: int
 ) -> Iterator[Batch]:
     """Draw training batches without end; samples of like length share a batch.
 
     Args:
         encoder: tokenizes the samples.
+        rare_tokens: swapped into some of them.
         seed: of the data.
         batch_size: samples a batch.
         pad_id: the padding token.
@@ -90,8 +93,10 @@ def batches(
         limit = length_limit(chunk * _CHUNK_BATCHES, steps)
         encoded = _encoded_samples(encoder, PromptGrammar(seed * 1_000_003 + chunk), _CHUNK_BATCHES * batch_size, limit)
         encoded.sort(key=lambda sample: len(sample[0]))
+        rng = random.Random(chunk)
+        encoded = [(rare_tokens.swap(tokens, answer_start, rng), answer_start) for tokens, answer_start in encoded]
         order = list(range(_CHUNK_BATCHES))
-        random.Random(chunk).shuffle(order)
+        rng.shuffle(order)
         for index in order[first_step % _CHUNK_BATCHES if chunk == first_step // _CHUNK_BATCHES else 0 :]:
             yield collate(encoded[index * batch_size : (index + 1) * batch_size], pad_id)
 
@@ -193,7 +198,8 @@ class ParserTrainer:
         started, since = time.monotonic(), self.step
         total, count = 0.0, 0
         pad_id = self.processor.tokenizer.pad_token_id
-        stream = batches(self.encoder, self._seed, batch_size, pad_id, self.step, steps)
+        rare_tokens = RareTokens(self.processor.tokenizer, self._seed)
+        stream = batches(self.encoder, rare_tokens, self._seed, batch_size, pad_id, self.step, steps)
         while self.step < steps:
             rate = learning_rate(self.step, steps, peak_rate)
             total += self._train_step(next(stream), rate)
@@ -208,7 +214,7 @@ class ParserTrainer:
                 self.save_average(out)
 
     def _train_step(self, batch: Batch, rate: float) -> float:
-        logits = answer_logits(self.model, self.encoder.prefix_ids, batch)
+        logits = answer_logits(self.model, self.encoder.prefix_ids, batch, fast_dtype())
         loss = nn.functional.cross_entropy(logits.float(), batch.input_ids[batch.is_answer])
         self._optimizer.zero_grad()
         loss.backward()

@@ -22,6 +22,10 @@ MAX_OBJECTS = max(OBJECT_COUNTS)
 MAX_ABSENT = 2
 """Of a scene's phrases so many at most are kept for things that are not there; at least one is."""
 
+TARGET_SIZE = 3 * MASK_SIZE
+"""Side of the grid on which masks are compared. Between the model's own 48 x 48 cells the edge lies where interpolated
+logits cross 0, as at inference; targets of that coarse grid would leave it half a cell off."""
+
 SCENE_AREA_RANGE = (200**2, 320**2)
 """Pixels of a training scene: larger than the model's input, as at inference, and still quick to draw."""
 
@@ -36,8 +40,8 @@ class SceneBatch:
         attention_mask: (N, 16) int64, 1 where a token is real.
         boxes: xyxy in [0, 1] of the named objects, (N, K, 4) float32, zero beyond `counts`.
         counts: number of named objects, (N,) int64; 0 says that the concept is absent.
-        masks: covered part of each grid cell, (M, K, 48, 48) float32 in [0, 1], for the phrases of the first
-            scenes only: M = `num_mask_scenes` * P.
+        masks: covered part of each cell of a grid finer than the model's, (M, K, 144, 144) float32 in [0, 1], for
+            the phrases of the first scenes only: M = `num_mask_scenes` * P.
     """
 
     pixels: torch.Tensor
@@ -114,11 +118,11 @@ def shrink(scene: Scene) -> torch.Tensor:
 
 
 def mask_grid(scene: Scene) -> torch.Tensor:
-    """Measure how much of each grid cell every object covers: (N, 48, 48) float32 in [0, 1]."""
+    """Measure how much of each cell of the target grid every object covers: (N, 144, 144) float32 in [0, 1]."""
     masks = torch.from_numpy(scene.masks).float()
     if not len(masks):
-        return torch.zeros(0, MASK_SIZE, MASK_SIZE)
-    return F.interpolate(masks[None], size=(MASK_SIZE, MASK_SIZE), mode="area")[0]
+        return torch.zeros(0, TARGET_SIZE, TARGET_SIZE)
+    return F.interpolate(masks[None], size=(TARGET_SIZE, TARGET_SIZE), mode="area")[0]
 
 
 def _relative_boxes(scene: Scene) -> torch.Tensor:

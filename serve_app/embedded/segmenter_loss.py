@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torchvision.ops import box_convert
 
-from serve_app.embedded.segmenter_data import SceneBatch
+from serve_app.embedded.segmenter_data import TARGET_SIZE, SceneBatch
 
 
 @dataclass(frozen=True)
@@ -125,15 +125,17 @@ def mask_loss(
     """Compare the masks of the last layer's matched queries, and the semantic map as a dense side task."""
     has_mask = (matches.layer == output.logits.shape[0] - 1) & (matches.phrase < len(batch.masks))
     rows = matches.phrase[has_mask]
-    got, wanted = output.mask_logits[rows, matches.query[has_mask]], batch.masks[rows, matches.target[has_mask]]
+    got = enlarge(output.mask_logits[rows, matches.query[has_mask]])
+    wanted = batch.masks[rows, matches.target[has_mask]]
     num_masks = max(1, len(rows))
     bce = F.binary_cross_entropy_with_logits(got, wanted, reduction="none").mean((1, 2)).sum() / num_masks
     dice = dice_loss(got, wanted).sum() / num_masks
     union = batch.masks.amax(1)
     filled = batch.counts[: len(batch.masks)] > 0
     # Objects cover a small part of the picture, hence the weight.
-    semantic_bce = F.binary_cross_entropy_with_logits(output.semantic_logits, union, pos_weight=torch.tensor(3.0))
-    semantic_dice = (dice_loss(output.semantic_logits, union) * filled).sum() / filled.sum().clamp(min=1)
+    semantic = enlarge(output.semantic_logits)
+    semantic_bce = F.binary_cross_entropy_with_logits(semantic, union, pos_weight=torch.tensor(3.0))
+    semantic_dice = (dice_loss(semantic, union) * filled).sum() / filled.sum().clamp(min=1)
     total = (
         weights.mask_bce * bce
         + weights.mask_dice * dice
@@ -143,6 +145,11 @@ def mask_loss(
     overlap = ((got > 0) & (wanted > 0.5)).sum((1, 2)) / ((got > 0) | (wanted > 0.5)).sum((1, 2)).clamp(min=1)
     log = {"bce": bce, "dice": dice, "semantic": semantic_dice, "mask_iou": overlap.sum() / num_masks}
     return total, {name: value.item() for name, value in log.items()}
+
+
+def enlarge(logits: torch.Tensor) -> torch.Tensor:
+    """Interpolate logits (R, 48, 48) to the targets' grid as post-processing does to the picture: (R, 144, 144)."""
+    return F.interpolate(logits[:, None], size=(TARGET_SIZE, TARGET_SIZE), mode="bilinear", align_corners=False)[:, 0]
 
 
 def focal_loss(logits: torch.Tensor, target: torch.Tensor, positive_weight: float) -> torch.Tensor:

@@ -4,7 +4,6 @@
 """
 
 import argparse
-import ctypes
 import math
 import tempfile
 import time
@@ -19,13 +18,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import Sam3Model, Sam3Processor
 from transformers.models.sam3.modeling_sam3 import inverse_sigmoid
 
+from serve_app.embedded.cpu_tuning import fast_dtype, keep_freed_memory
 from serve_app.embedded.glyphs import find_font, load_sprites
 from serve_app.embedded.muon_adamw import MuonAdamW
 from serve_app.embedded.segmenter_data import SceneBatch, SceneBatches
 from serve_app.embedded.segmenter_loss import LossWeights, SegmenterOutput, segmenter_loss
 from serve_app.embedded.segmenter_model import CHECKPOINT_DIR, build_model
 
-LOG_EVERY = 50
+LOG_EVERY = 20
 LOG_DECAY = 0.98
 
 
@@ -44,6 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--phrases", type=int, default=4, help="phrases a scene")
     parser.add_argument("--mask-scenes", type=int, default=2, help="of those, the ones that train the masks too")
     parser.add_argument("--matched-weight", type=float, default=LossWeights.matched, help="focal weight of objects")
+    parser.add_argument(
+        "--freeze-backbone", action="store_true", help="train what follows the vision transformer alone"
+    )
     parser.add_argument("--replicas", type=int, default=2, help="processes of one thread each; one a core is best")
     parser.add_argument("--font", type=Path, help="NotoColorEmoji.ttf; searched if not given")
 
@@ -94,9 +97,11 @@ class SegmenterTraining:
         # Convolutions and norms of the finest maps take a third of the time in this layout.
         model.vision_encoder.neck.to(memory_format=torch.channels_last)
         model.mask_decoder.to(memory_format=torch.channels_last)
+        model.vision_encoder.backbone.requires_grad_(not args.freeze_backbone)
         self._model = model.train()
         self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(args.average_decay), use_buffers=False)
-        self._optimizer = MuonAdamW(model.named_parameters())
+        trained = ((name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad)
+        self._optimizer = MuonAdamW(trained)
         self.step = 0
         if args.state.exists():
             self._load()
@@ -120,7 +125,8 @@ class SegmenterTraining:
                 yield f"step {self.step}/{self._args.steps} {rate:.2f} steps/s {figures}"
 
     def _train_step(self, batch: SceneBatch) -> dict[str, float]:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        dtype = fast_dtype()
+        with torch.autocast("cpu", dtype=dtype, enabled=dtype is not torch.float32):
             output = forward(self._model, batch)
         loss, log = segmenter_loss(output, batch, self._weights)
         self._optimizer.zero_grad()
@@ -222,15 +228,3 @@ def save_checkpoint(model: Sam3Model, processor: Sam3Processor, folder: Path) ->
     """Write the model in half precision and the processor, as the stock classes load them."""
     model.half().save_pretrained(folder)
     processor.save_pretrained(folder)
-
-
-def keep_freed_memory() -> None:
-    """Tell glibc to keep freed memory: the page faults of fresh activations take a fifth of a step otherwise."""
-    trim_threshold, top_pad, mmap_max = -1, -2, -4  # Source: malloc.h
-    try:
-        libc = ctypes.CDLL("libc.so.6")
-    except OSError:
-        return
-    libc.mallopt(mmap_max, 0)
-    libc.mallopt(trim_threshold, 2**31 - 1)
-    libc.mallopt(top_pad, 2**28)

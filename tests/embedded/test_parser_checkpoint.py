@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from serve_app.embedded.parser_evaluation import (
 )
 from serve_app.embedded.parser_forward import answer_logits
 from serve_app.embedded.parser_training import ChatEncoder, batches, collate, learning_rate, length_limit
+from serve_app.embedded.rare_tokens import RareTokens
 from serve_app.entities import INSTRUCTION, chat_messages
 
 PROMPTS = Path(__file__).parent.parent / "data" / "prompts.json"
@@ -104,12 +106,25 @@ def test_answer_logits_equal_the_stock_forward(processor: Qwen3VLProcessor) -> N
 
 
 def test_batches_are_the_same_from_any_first_step(processor: Qwen3VLProcessor) -> None:
-    encoder = ChatEncoder(processor)
-    whole = list(itertools.islice(batches(encoder, 1, 2, 0, first_step=0, steps=100), 20))
-    resumed = list(itertools.islice(batches(encoder, 1, 2, 0, first_step=17, steps=100), 3))
+    encoder, rare = ChatEncoder(processor), RareTokens(processor.tokenizer, seed=1)
+    whole = list(itertools.islice(batches(encoder, rare, 1, 2, 0, first_step=0, steps=100), 20))
+    resumed = list(itertools.islice(batches(encoder, rare, 1, 2, 0, first_step=17, steps=100), 3))
     for first, second in zip(whole[17:], resumed, strict=True):
         assert torch.equal(first.input_ids, second.input_ids)
         assert torch.equal(first.is_answer, second.is_answer)
+
+
+def test_rare_tokens_replace_copied_ones_alike_in_prompt_and_answer(processor: Qwen3VLProcessor) -> None:
+    rare = RareTokens(processor.tokenizer, seed=1)
+    [(tokens, start)] = ChatEncoder(processor).encode(["A red dog and a lamp"], [answer_text(["red dog", "lamp"])])
+    swapped = [rare.swap(tokens, start, random.Random(seed)) for seed in range(50)]
+    assert swapped.count(tokens) > 10
+    for other in swapped:
+        pairs = set(zip(tokens, other, strict=True))
+        assert len(pairs) == len(set(tokens))
+        assert {new for old, new in pairs if new != old} <= set(rare.rare)
+        assert processor.tokenizer.decode(other[start:]).count('"') == 4
+    assert any("red" not in processor.tokenizer.decode(other) for other in swapped)
 
 
 def test_learning_rate_rises_then_falls_to_a_hundredth() -> None:

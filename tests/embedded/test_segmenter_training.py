@@ -40,7 +40,7 @@ def test_batch_pads_boxes_and_masks(batch: SceneBatch) -> None:
     assert batch.pixels.shape == (2, 3, 168, 168)
     assert batch.pixels.dtype == torch.uint8
     assert batch.boxes.shape == (8, 8, 4)
-    assert batch.masks.shape == (4, 8, 48, 48)
+    assert batch.masks.shape == (4, 8, 144, 144)
     for row, count in enumerate(batch.counts.tolist()):
         assert (batch.boxes[row, :count, 2:] > batch.boxes[row, :count, :2]).all()
         assert not batch.boxes[row, count:].any()

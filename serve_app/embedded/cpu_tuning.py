@@ -1,0 +1,25 @@
+"""What makes training on a CPU quicker; knows nothing of what is trained."""
+
+import ctypes
+
+import torch
+
+
+def fast_dtype() -> torch.dtype:
+    """Choose the type of the large products: bfloat16 where the CPU multiplies it in hardware, else float32.
+
+    Without such instructions bfloat16 is emulated, at a twentieth of the speed of float32.
+    """
+    return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc to keep freed memory: the page faults of fresh activations take a fifth of a step otherwise."""
+    trim_threshold, top_pad, mmap_max = -1, -2, -4  # Source: malloc.h
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+    except OSError:
+        return
+    libc.mallopt(mmap_max, 0)
+    libc.mallopt(trim_threshold, 2**31 - 1)
+    libc.mallopt(top_pad, 2**28)
