@@ -185,10 +185,6 @@ class Pipeline:
             tasks += parts
             documents = await _all_or_first_error(parts, entities)
             emit({"event": "result", "result": self._merge(run, options, await entities, slots, documents)})
-        except asyncio.CancelledError:
-            raise
-        except GensegError as error:
-            emit(error)
         except Exception as error:
             emit(error)
         finally:

@@ -1,7 +1,8 @@
 """Trains the embedded parser from nothing: tokenizer, model, chat template, on prompts of the grammar.
 
 Runs are seeded: the data of a step depend on the seed and the step's number alone, so a resumed run sees what the first
-would have seen. A run starts on short prompts, which are quick and teach copying, and ends on prompts of any length.
+would have seen. A run from random weights starts on short prompts, which are quick and teach copying, and ends on
+prompts of any length; a warm start, which would forget long ones on the way, has all lengths throughout.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import itertools
 import math
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -34,8 +35,10 @@ from serve_app.embedded.rare_tokens import RareTokens
 
 CHECKPOINT_FOLDER = Path(__file__).parent / "checkpoints" / "parser"
 _CHUNK_BATCHES = 16
-_LENGTH_LIMITS = ((0.15, 36), (0.5, 64), (1.0, 160))
-"""Up to a share of the run, the most tokens a sample may have after the shared prefix."""
+LONGEST_SAMPLE = 160
+"""Tokens that a sample may have after the shared prefix."""
+_LENGTH_LIMITS = ((0.15, 36), (0.5, 64))
+"""Up to a share of a run from random weights, the most tokens of a sample."""
 _TOKENIZER_SAMPLES = 30_000
 _STATE_FILE = "state.pt"
 _PLACEHOLDER = "\x00"
@@ -76,7 +79,13 @@ def collate(samples: list[tuple[list[int], int]], pad_id: int) -> Batch:
 
 
 def batches(
-    encoder: ChatEncoder, rare_tokens: RareTokens, seed: int, batch_size: int, pad_id: int, first_step: int, steps: int
+    encoder: ChatEncoder,
+    rare_tokens: RareTokens,
+    seed: int,
+    batch_size: int,
+    pad_id: int,
+    first_step: int,
+    length_limit: Callable[[int], int],
 ) -> Iterator[Batch]:
     """Draw training batches without end; samples of like length share a batch.
 
@@ -87,10 +96,10 @@ def batches(
         batch_size: samples a batch.
         pad_id: the padding token.
         first_step: the number of the first batch, counted from 0; the same number gives the same batch in any run.
-        steps: the length of the run, which the limits on a sample's length follow.
+        length_limit: the most tokens that a sample may have at a step.
     """
     for chunk in itertools.count(first_step // _CHUNK_BATCHES):
-        limit = length_limit(chunk * _CHUNK_BATCHES, steps)
+        limit = length_limit(chunk * _CHUNK_BATCHES)
         encoded = _encoded_samples(encoder, PromptGrammar(seed * 1_000_003 + chunk), _CHUNK_BATCHES * batch_size, limit)
         encoded.sort(key=lambda sample: len(sample[0]))
         rng = random.Random(chunk)
@@ -114,9 +123,9 @@ def _encoded_samples(
     return kept[:count]
 
 
-def length_limit(step: int, steps: int) -> int:
-    """Return the most tokens a sample may have at a step of a run."""
-    return next((limit for until, limit in _LENGTH_LIMITS if step < until * steps), _LENGTH_LIMITS[-1][1])
+def rising_length_limit(step: int, steps: int) -> int:
+    """Return the most tokens a sample may have at a step of a run from random weights."""
+    return next((limit for until, limit in _LENGTH_LIMITS if step < until * steps), LONGEST_SAMPLE)
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup: int = 200) -> float:
@@ -151,6 +160,7 @@ class ParserTrainer:
         torch.manual_seed(seed)
         self._seed = seed
         self._run_folder = run_folder
+        self._warm_start = warm_start is not None
         self.processor = self._load_or_make_processor(vocabulary_size, warm_start)
         self.model = (
             build_model(len(self.processor.tokenizer), hidden_size, layers)
@@ -199,7 +209,11 @@ class ParserTrainer:
         total, count = 0.0, 0
         pad_id = self.processor.tokenizer.pad_token_id
         rare_tokens = RareTokens(self.processor.tokenizer, self._seed)
-        stream = batches(self.encoder, rare_tokens, self._seed, batch_size, pad_id, self.step, steps)
+
+        def length_limit(step: int) -> int:
+            return LONGEST_SAMPLE if self._warm_start else rising_length_limit(step, steps)
+
+        stream = batches(self.encoder, rare_tokens, self._seed, batch_size, pad_id, self.step, length_limit)
         while self.step < steps:
             rate = learning_rate(self.step, steps, peak_rate)
             total += self._train_step(next(stream), rate)

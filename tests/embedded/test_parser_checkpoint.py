@@ -22,7 +22,7 @@ from serve_app.embedded.parser_evaluation import (
     read_prompts,
 )
 from serve_app.embedded.parser_forward import answer_logits
-from serve_app.embedded.parser_training import ChatEncoder, batches, collate, learning_rate, length_limit
+from serve_app.embedded.parser_training import ChatEncoder, batches, collate, learning_rate, rising_length_limit
 from serve_app.embedded.rare_tokens import RareTokens
 from serve_app.entities import INSTRUCTION, chat_messages
 
@@ -107,8 +107,12 @@ def test_answer_logits_equal_the_stock_forward(processor: Qwen3VLProcessor) -> N
 
 def test_batches_are_the_same_from_any_first_step(processor: Qwen3VLProcessor) -> None:
     encoder, rare = ChatEncoder(processor), RareTokens(processor.tokenizer, seed=1)
-    whole = list(itertools.islice(batches(encoder, rare, 1, 2, 0, first_step=0, steps=100), 20))
-    resumed = list(itertools.islice(batches(encoder, rare, 1, 2, 0, first_step=17, steps=100), 3))
+
+    def limit(step: int) -> int:
+        return 36 if step < 16 else 64
+
+    whole = list(itertools.islice(batches(encoder, rare, 1, 2, 0, first_step=0, length_limit=limit), 20))
+    resumed = list(itertools.islice(batches(encoder, rare, 1, 2, 0, first_step=17, length_limit=limit), 3))
     for first, second in zip(whole[17:], resumed, strict=True):
         assert torch.equal(first.input_ids, second.input_ids)
         assert torch.equal(first.is_answer, second.is_answer)
@@ -135,7 +139,7 @@ def test_learning_rate_rises_then_falls_to_a_hundredth() -> None:
 
 
 def test_length_limit_grows_over_a_run() -> None:
-    limits = [length_limit(step, 100) for step in range(120)]
+    limits = [rising_length_limit(step, 100) for step in range(120)]
     assert limits == sorted(limits)
     assert limits[0] < limits[-1]
 
