@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
@@ -19,6 +20,7 @@ from serve_app.schemas import SegmentRequest, parse_request
 _TEXT_FIELDS = {"prompt", "mask_format"}
 _JSON_FIELDS = {"entities", "thresholds", "threshold", "mask_threshold", "overlays", "timeout_s"}
 _FILE_FIELDS = {"contextual", "generated"}
+_EPILOGUE_BYTES = 4096  # what may follow the closing boundary
 _FORM_OVERHEAD = 64  # fields besides the files: far more than there are names
 
 
@@ -64,7 +66,13 @@ async def read_segment_request(request: Request, limits: LimitsConfig) -> Segmen
     if kind == "multipart/form-data":
         body = await read_body(request, limits)
         return parse_request(await _form_fields(request.headers, body, limits))
+    if not _is_json(kind):
+        raise UnsupportedMediaType("the Content-Type is neither application/json nor multipart/form-data")
     return await asyncio.to_thread(parse_request, await read_json(request, limits))
+
+
+def _is_json(kind: str) -> bool:
+    return kind == "application/json" or kind.endswith("+json")
 
 
 async def read_json(request: Request, limits: LimitsConfig) -> dict[str, Any]:
@@ -76,8 +84,8 @@ async def read_json(request: Request, limits: LimitsConfig) -> dict[str, Any]:
         TooLarge: it is over the limit.
     """
     kind = media_type(request.headers)
-    if kind != "application/json" and not kind.endswith("+json"):
-        raise UnsupportedMediaType("the Content-Type is neither application/json nor multipart/form-data")
+    if not _is_json(kind):
+        raise UnsupportedMediaType("the Content-Type is not application/json")
     value = await asyncio.to_thread(_loads, await read_body(request, limits))
     if not isinstance(value, dict):
         raise InvalidRequest("the body must be a JSON object")
@@ -117,8 +125,12 @@ async def _form_fields(headers: Headers, body: bytes, limits: LimitsConfig) -> d
             yield body[start : start + step]
             await asyncio.sleep(0)  # parsing is quick, but a large form's would hold up every other request
 
-    if "boundary=" not in headers.get("content-type", "").lower():
+    boundary = parse_options_header(headers.get("content-type", ""))[1].get(b"boundary")
+    if not boundary:
         raise InvalidRequest("the multipart body has no boundary")
+    # The parser drops a part that is cut off without a word.
+    if b"--" + boundary + b"--" not in body[-len(boundary) - _EPILOGUE_BYTES :]:
+        raise InvalidRequest("the multipart body is incomplete: its closing boundary is missing")
     parser = _InMemoryParser(
         headers,
         stream(),

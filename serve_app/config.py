@@ -5,13 +5,28 @@ Knows no YAML, no Ray and no models; reading files and placing errors in them is
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 MIB = 1024 * 1024
+
+
+def known_device(text: str) -> str:
+    """Check the name of a device.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not re.fullmatch(r"auto|cpu|mps|(cuda|xpu)(:\d+)?", text):
+        raise ValueError(f"{text!r} is no device; use auto, cpu, cuda or cuda:N")
+    return text
+
+
+Device = Annotated[str, AfterValidator(known_device)]
 
 
 class Section(BaseModel):
@@ -34,7 +49,7 @@ class TextParserModel(Section):
 
     model_name: str = Field("embedded", min_length=1, description="Hub name, local folder, or `embedded`.")
     dtype: Dtype = Field("auto", description="`auto`: bfloat16 on a GPU, float32 on a CPU.")
-    device_map: str = Field(
+    device_map: Device = Field(
         "auto", description="`auto`, `cpu`, `cuda` or `cuda:N`; `auto` takes a GPU if one is there."
     )
     engine: Literal["transformers", "openai"] = Field("transformers", description="Who runs the model.")
@@ -52,7 +67,7 @@ class SegmentationModel(Section):
         "auto",
         description="Of the vision encoder; the head stays float32. `auto`: bfloat16 on a GPU, float32 on a CPU.",
     )
-    device: str = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
+    device: Device = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
     tf32: bool = Field(False, description="Let a GPU multiply the head's float32 in TF32: faster, less exact.")
     compile: bool = Field(False, description="Run the model's modules through torch.compile, warmed up at start.")
     gpu_memory_fraction: float | None = Field(None, gt=0, le=1, description="Hard cap of this process on its GPU.")

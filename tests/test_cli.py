@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from serve_app.cli import main
+from serve_app.commands.local_graph import unplaced
 from serve_app.commands.options import CommandError
 from serve_app.commands.serve import check_port
 from tests.conftest import png
@@ -41,6 +42,7 @@ def failure(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str]:
         ["run", "-p", "a dog", "-c", "x.png", "--threshold", "2"],
         ["run", "-p", "a dog", "-c", "x.png", "--threshold", "much"],
         ["run", "-p", "a dog", "-c", "x.png", "--dtype", "int3"],
+        ["run", "-p", "a dog", "-c", "x.png", "--device", "quantum"],
         ["run", "-p", "a dog", "-c", "x.png", "--nonsense"],
         ["check-config"],
     ],
@@ -59,8 +61,9 @@ def test_wrong_usage_exits_with_2(argv: list[str], capsys: pytest.CaptureFixture
         (["-p", " "], "prompt: empty"),
         (["-p", "x" * 4001], "4001 characters"),
         (["-p", "a dog", "--url", "http://127.0.0.1:1", "--seg-model", "m"], "--seg-model: has no effect with --url"),
+        (["-p", "a dog", "--url", "localhost:8000"], "--url: localhost:8000 is no http:// or https:// address"),
     ],
-    ids=["empty prompt", "long prompt", "model flag with a url"],
+    ids=["empty prompt", "long prompt", "model flag with a url", "url that is none"],
 )
 def test_run_finds_wrong_usage_before_anything_starts(
     flags: list[str], words: str, picture: Path, capsys: pytest.CaptureFixture[str]
@@ -124,6 +127,35 @@ def test_run_names_a_wrong_key_of_the_configuration(
     assert code == 1
     assert "treshold" in line
     assert "threshold" in line
+
+
+@pytest.mark.parametrize("flag", ["--text-model", "--seg-model"])
+def test_run_names_a_checkpoint_that_is_not_there(
+    flag: str, tmp_path: Path, picture: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nowhere = tmp_path / "nowhere"
+    code, line = failure(capsys, "run", "-p", "a dog", "-g", str(picture), flag, str(nowhere))
+    assert (code, line) == (1, f"genseg: model {nowhere}: there is no such folder")
+
+
+@pytest.mark.parametrize(
+    ("left", "expected"),
+    [
+        ('{"CPU": 0.25}', 'Segmenter asks for {"CPU": 0.5} a replica, and there is {"CPU": 0.25} left on this machine'),
+        ("{}", 'Segmenter asks for {"CPU": 0.5} a replica, and there is {} left on this machine'),
+        ('{"CPU": 0.75}', None),
+    ],
+    ids=["too little", "nothing", "enough: the process is slow to start"],
+)
+def test_unplaced_tells_lack_of_room_from_slowness(left: str, expected: str | None) -> None:
+    # Source: ray.serve._private.deployment_state, the message of a deployment that waits.
+    report = (
+        "Deployment 'Segmenter' in application 'segmentation' has 1 replicas that have taken more than 10s to be "
+        "scheduled. This may be due to waiting for the cluster to auto-scale or for a runtime environment to be "
+        f'installed. Resources required for each replica: {{"CPU": 0.5}}, total resources available: {left}. Use '
+        "`ray status` for more details."
+    )
+    assert unplaced(report) == expected
 
 
 def test_run_by_url_says_that_nobody_answers(picture: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -148,6 +148,12 @@ async def test_an_error_before_the_first_line_has_its_own_status() -> None:
         (b"x" * 20_001, "application/json", 413, "too_large"),
         (b"--x\r\n", "multipart/form-data", 400, "invalid_request"),
         (b"garbage", "multipart/form-data; boundary=x", 400, "invalid_request"),
+        (
+            b"--x\r\nContent-Disposition: form-data; name=prompt\r\n\r\nA do",
+            "multipart/form-data; boundary=x",
+            400,
+            "invalid_request",
+        ),
     ],
 )
 async def test_bad_bodies_get_their_status(content: bytes, kind: str, status: int, code: str) -> None:

@@ -5,6 +5,7 @@ Never joins a Ray cluster that is running already: its own is private, and goes 
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -23,7 +24,7 @@ from serve_app.errors import CheckpointError, GensegError, InternalError
 PATIENCE_S = 86400.0
 """Deadline of a request on a graph of one's own: on a CPU a full-size model takes minutes an image."""
 
-_NO_ROOM = re.compile(r"Deployment '(\w+)'.* to be scheduled\..*each replica: (\{.*?\}).*available: (\{.*?\})")
+_SLOW = re.compile(r"Deployment '(\w+)'.* to be scheduled\..*each replica: (\{.*?\}).*available: (\{.*?\})")
 SAY_WHAT_WAITS = {"RAY_SERVE_SLOW_STARTUP_WARNING_S": "10", "RAY_SERVE_SLOW_STARTUP_WARNING_PERIOD_S": "5"}
 """Makes Serve say soon that a replica finds no room; on a Ray of one's own none will ever come."""
 
@@ -73,6 +74,19 @@ def _short_folder() -> str:
     return folder if len(folder) <= 30 else "/tmp"
 
 
+def find_checkpoints(config: AppConfig) -> None:
+    """Look for checkpoints that are local folders before anything is started for them.
+
+    Raises:
+        CheckpointError: one is not there.
+    """
+    from serve_app.models import locations
+
+    if config.models.text_parser.engine == "transformers":
+        locations.resolve(config.models.text_parser.model_name, "parser")
+    locations.resolve(config.models.segmentation.model_name, "segmenter")
+
+
 @contextmanager
 def local_graph(config: AppConfig, progress: Progress) -> Iterator[Any]:
     """Start the graph without HTTP.
@@ -87,6 +101,7 @@ def local_graph(config: AppConfig, progress: Progress) -> Iterator[Any]:
     Raises:
         GensegError: a model could not be loaded; the message is the loader's own.
     """
+    find_checkpoints(config)
     with private_ray(progress):
         from ray import serve
 
@@ -146,11 +161,15 @@ def wait_until_running(name: str, *, grows: bool) -> None:
 
 
 def unplaced(report: str) -> str | None:
-    """Find in Serve's report that a replica finds no room; returns a line for the user, None where all found some."""
-    match = _NO_ROOM.search(report)
-    if match is None:
-        return None
-    return f"{match[1]} asks for {match[2]} a replica, and there is {match[3]} left on this machine"
+    """Find in Serve's report that a replica finds no room; returns a line for the user, None where all found some.
+
+    Serve says the same of a replica whose process is slow to start: what it needs must really be lacking.
+    """
+    for deployment, needed, left in _SLOW.findall(report):
+        available = json.loads(left)
+        if any(amount > available.get(resource, 0) for resource, amount in json.loads(needed).items()):
+            return f"{deployment} asks for {needed} a replica, and there is {left} left on this machine"
+    return None
 
 
 def _status_text(name: str) -> str:

@@ -16,7 +16,7 @@ from serve_app.commands import pictures
 from serve_app.commands.local_graph import PATIENCE_S
 from serve_app.commands.options import CommandError, config_from
 from serve_app.commands.progress import Progress
-from serve_app.config import AppConfig
+from serve_app.config import AppConfig, known_device
 from serve_app.errors import GensegError
 from serve_app.schemas import ImageInput, SegmentRequest, invalid_request
 from serve_app.slots import check_request
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--text-model", metavar="M", help="hub name, folder, or embedded")
     parser.add_argument("--seg-model", metavar="M", help="hub name, folder, or embedded")
     parser.add_argument("--dtype", choices=["auto", "float32", "bfloat16", "float16"], help="of both models")
-    parser.add_argument("--device", metavar="D", help="auto, cpu, cuda or cuda:N, for both models")
+    parser.add_argument("--device", type=device, metavar="D", help="auto, cpu, cuda or cuda:N, for both models")
     parser.add_argument("--threshold", type=fraction, metavar="T", help="lowest score of a listed object, 0 to 1")
     parser.add_argument("--mask-threshold", type=fraction, metavar="T", help="lowest probability of a mask's pixel")
     parser.add_argument("--timeout", type=seconds, metavar="S", help="give up after so many seconds")
@@ -42,6 +42,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="print only the JSON, on stdout")
     parser.add_argument("--url", metavar="URL", help="use a running service instead of a graph of its own")
     parser.add_argument("--token", metavar="TOKEN", help="bearer token for --url")
+
+
+def device(text: str) -> str:
+    """Read the name of a device."""
+    try:
+        return known_device(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def fraction(text: str) -> float:
@@ -90,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     if draws:
         folder = Path(args.viz_dir or config.output.visualization_dir)
         written = pictures.write_pictures(document, request, overlays, config, folder, compare=args.compare)
-        progress.say(f"wrote {len(written)} pictures to {folder}")
+        progress.say(f"wrote {counted(len(written), 'picture')} to {folder}")
     if args.quiet:
         print(json.dumps(document, ensure_ascii=False, indent=2))
     else:
@@ -177,8 +185,13 @@ def segment_locally(request: SegmentRequest, config: AppConfig, progress: Progre
 def segment_by_url(args: argparse.Namespace, request: SegmentRequest, progress: Progress) -> dict[str, Any]:
     """Run the job on a running service."""
     from serve_app.client import Client
+    from serve_app.client.address import read_base_url
     from serve_app.client.answers import EntitiesEvent, ImageEvent
 
+    try:
+        read_base_url(args.url)
+    except GensegError as error:
+        raise CommandError(f"--url: {error.message.removeprefix('base_url: ')}", usage=True) from None
     timeout = {} if args.timeout is None else {"timeout_s": args.timeout}
     with Client(args.url, token=args.token, **timeout) as client:
         done = 0
@@ -236,7 +249,16 @@ def image_line(done: int, request: SegmentRequest, image: dict[str, Any]) -> str
     total = len(request.contextual_images) + (request.generated_image is not None)
     if image["error"]:
         return f"[{done}/{total}] {image['path']}: {image['error']['message']}"
-    return f"[{done}/{total}] {image['path']}: {len(image['objects'])} objects"
+    return f"[{done}/{total}] {image['path']}: {counted(len(image['objects']), 'object')}"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things in words.
+
+    >>> counted(1, "object"), counted(2, "object")
+    ('1 object', '2 objects')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from serve_app.commands.local_graph import SAY_WHAT_WAITS, finish_undisturbed
+from serve_app.commands.local_graph import SAY_WHAT_WAITS, find_checkpoints, finish_undisturbed
 from serve_app.commands.options import CommandError
 from serve_app.commands.progress import Progress
 from serve_app.config import AppConfig
@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     names = application_names(loaded)
     joined = _join(progress)
     running = _address_of_serve() if joined else None
+    _refuse_to_replace(names, running)
     if running is None:
         check_port(host, port)
     elif args.port not in (None, running[1]):
@@ -49,6 +50,8 @@ def run(args: argparse.Namespace) -> int:
     else:
         host, port = running
     up = False
+    if not joined:
+        find_checkpoints(loaded.app)
     try:
         if not joined:
             _start(progress)
@@ -143,6 +146,20 @@ def _address_of_serve() -> tuple[str, int] | None:
         return None
     options = client.get_serve_details()["http_options"]
     return str(options["host"]), int(options["port"])
+
+
+def _refuse_to_replace(names: list[str], running: tuple[str, int] | None) -> None:
+    """An application of another command goes with that command: taking it over would end it when this one stops.
+
+    Raises:
+        CommandError: the joined cluster serves one of that name.
+    """
+    from ray import serve
+
+    taken = sorted({*names} & {*serve.status().applications}) if running else []
+    if running and taken:
+        place = f"http://{running[0]}:{running[1]}"
+        raise CommandError(f"{taken[0]!r} is served on this cluster already, at {place}; `serve deploy` updates it")
 
 
 def _deploy(loaded: LoadedConfig, host: str, port: int, *, grows: bool) -> None:

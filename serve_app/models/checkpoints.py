@@ -1,50 +1,16 @@
-"""Where a checkpoint is, where it runs, and one clear line when it cannot be loaded.
-
-The only room that knows that some checkpoints ship inside the package: to the loaders a checkpoint is a folder or a
-hub name.
-"""
+"""Where a checkpoint runs, and one clear line when it cannot be loaded."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Literal
 
 import torch
 
 from serve_app.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
-
-Kind = Literal["parser", "segmenter"]
-EMBEDDED = "embedded"
-
-
-def resolve(model_name: str, kind: Kind) -> str:
-    """Turn a configured name into what `from_pretrained` takes.
-
-    Args:
-        model_name: a hub name, a local folder, or `embedded`.
-        kind: which of the two embedded checkpoints is meant.
-
-    Returns:
-        A folder, or the hub name unchanged.
-
-    Raises:
-        CheckpointError: the name is written as a path and there is no such folder, or it holds no checkpoint.
-    """
-    if model_name == EMBEDDED:
-        return str(Path(__file__).parent.parent / "embedded" / "checkpoints" / kind)
-    folder = Path(model_name).expanduser()
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise CheckpointError(f"model {model_name}: the folder has no config.json; is the download complete?")
-        return str(folder)
-    if model_name.startswith(("/", "./", "../", "~")) or model_name.count("/") > 1:
-        raise CheckpointError(f"model {model_name}: there is no such folder")
-    return model_name
 
 
 @contextmanager

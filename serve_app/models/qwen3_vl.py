@@ -32,7 +32,7 @@ from transformers.utils import is_flash_attn_2_available
 from serve_app.config import DeviceConfig, TextParserModel
 from serve_app.entities import INSTRUCTION, chat_messages
 from serve_app.errors import CheckpointError, DeviceOutOfMemory, GensegError, InvalidRequest
-from serve_app.models import checkpoints
+from serve_app.models import checkpoints, locations
 from serve_app.models.array_decoding import ArrayEnd, ArrayGrammar, closing_tokens
 from serve_app.models.memory import halve_when_full
 
@@ -94,7 +94,7 @@ class EntityParser:
             ConfigError: constrained decoding without xgrammar.
         """
         with checkpoints.explain(config.model_name):
-            path = checkpoints.resolve(config.model_name, "parser")
+            path = locations.resolve(config.model_name, "parser")
             place = checkpoints.resolve_device(config.device_map, device.cuda_device)
             checkpoints.cap_memory(place, config.gpu_memory_fraction)
             dtype = checkpoints.resolve_dtype(config.dtype, place)

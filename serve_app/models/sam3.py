@@ -20,7 +20,7 @@ from transformers import Sam3Model, Sam3Processor
 
 from serve_app.config import DeviceConfig, SegmentationModel
 from serve_app.errors import DeviceOutOfMemory, GensegError, InternalError, InvalidRequest
-from serve_app.models import checkpoints
+from serve_app.models import checkpoints, locations
 from serve_app.models.detections import Detections, ImageFeatures, Pair, PhraseFeatures
 from serve_app.models.memory import halve_when_full
 from serve_app.models.sam3_head import DetectorHead, PairOutputs
@@ -82,7 +82,7 @@ class Segmenter:
         place = checkpoints.resolve_device(config.device, device.cuda_device)
         checkpoints.cap_memory(place, config.gpu_memory_fraction)
         torch.set_float32_matmul_precision("high" if config.tf32 else "highest")
-        source = checkpoints.resolve(config.model_name, "segmenter")
+        source = locations.resolve(config.model_name, "segmenter")
         with checkpoints.explain(config.model_name):
             # SDPA throughout: FlashAttention ignores the text's padding in SAM3's cross-attention.
             model, report = Sam3Model.from_pretrained(

@@ -20,7 +20,7 @@ import torch
 from transformers import AutoProcessor, Qwen3VLForConditionalGeneration
 
 from serve_app.entities import chat_messages
-from serve_app.models import checkpoints
+from serve_app.models import locations
 from serve_app.models.qwen3_vl import EntityParser
 
 BATCH = 8
@@ -114,7 +114,7 @@ def run() -> list[dict[str, Any]]:
     Returns:
         Rows of what, reference_s, ours_s and ratio.
     """
-    path = checkpoints.resolve("embedded", "parser")
+    path = locations.resolve("embedded", "parser")
     model = Qwen3VLForConditionalGeneration.from_pretrained(path, dtype=torch.float32).eval()
     return [
         *compare("embedded model", model, AutoProcessor.from_pretrained(path), EMBEDDED_TOKENS),

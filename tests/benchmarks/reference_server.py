@@ -19,7 +19,7 @@ import uvicorn
 from fastapi import FastAPI, Form, UploadFile
 from PIL import Image
 
-from serve_app.models import checkpoints
+from serve_app.models import locations
 from tests.benchmarks.reference_loop import ReferenceParser, ReferenceSegmenter
 
 
@@ -55,8 +55,8 @@ def main() -> None:
     chosen = options.parse_args()
     torch.set_num_threads(chosen.threads)
     app = make_app(
-        ReferenceParser.load(checkpoints.resolve(checkpoints.EMBEDDED, "parser")),
-        ReferenceSegmenter.load(checkpoints.resolve(checkpoints.EMBEDDED, "segmenter")),
+        ReferenceParser.load(locations.resolve(locations.EMBEDDED, "parser")),
+        ReferenceSegmenter.load(locations.resolve(locations.EMBEDDED, "segmenter")),
     )
     uvicorn.run(app, host="127.0.0.1", port=chosen.port, log_level="warning")
 

@@ -20,7 +20,7 @@ import torch
 from serve_app.config import DeviceConfig, OpenAIConfig, TextParserModel
 from serve_app.entities import chat_messages
 from serve_app.errors import ConfigError, DeadlineExceeded, GensegError, InternalError, InvalidModelReply, Overloaded
-from serve_app.models import checkpoints
+from serve_app.models import locations
 from serve_app.models.openai_parser import OpenAIParser, retry_after_s
 from serve_app.models.qwen3_vl import EntityParser
 from tests.conftest import free_port
@@ -311,7 +311,7 @@ async def test_reply_of_a_real_server_is_that_of_the_local_model(transformers_se
     local = EntityParser.load(TextParserModel(device_map="cpu", max_new_tokens=40), DeviceConfig()).generate(prompts)
     remote = OpenAIParser(
         TextParserModel(
-            model_name=checkpoints.resolve("embedded", "parser"),
+            model_name=locations.resolve("embedded", "parser"),
             engine="openai",
             max_new_tokens=40,
             openai=OpenAIConfig(base_url=transformers_serve, timeout_s=120),

@@ -13,7 +13,7 @@ from transformers import AutoProcessor, Qwen3VLForConditionalGeneration
 from serve_app.config import DeviceConfig, TextParserModel
 from serve_app.entities import chat_messages, is_complete
 from serve_app.errors import CheckpointError, ConfigError, DeviceOutOfMemory, InvalidRequest
-from serve_app.models import checkpoints
+from serve_app.models import locations
 from serve_app.models.array_decoding import ArrayEnd, closing_tokens
 from serve_app.models.qwen3_vl import EntityParser, choose_attention, pad_between, shared_length
 from tests.models.small_parser import LESSONS, save_random, save_taught
@@ -284,7 +284,7 @@ def test_array_end_ends_each_row_at_its_closing_token(random_folder: Path) -> No
 
 def test_embedded_parser_answers_like_plain_greedy_decoding() -> None:
     parser = EntityParser.load(TextParserModel(device_map="cpu", max_new_tokens=NEW_TOKENS), DeviceConfig())
-    stock = Stock(Path(checkpoints.resolve("embedded", "parser")))
+    stock = Stock(Path(locations.resolve("embedded", "parser")))
     prompts = [
         "A dog sitting on a red sofa in a garden, golden hour",
         "An astronaut",

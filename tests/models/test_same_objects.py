@@ -17,7 +17,7 @@ from pycocotools import mask as coco_mask
 
 from serve_app.config import DeviceConfig, LimitsConfig, SegmentationModel
 from serve_app.images import decode
-from serve_app.models import checkpoints
+from serve_app.models import locations
 from serve_app.models.detections import Detections, ImageFeatures, Pair, PhraseFeatures
 from serve_app.models.sam3 import Segmenter
 from serve_app.results import image_document
@@ -126,7 +126,7 @@ def iou(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
 
 @pytest.fixture(scope="module")
 def reference() -> ReferenceAnswers:
-    return ReferenceAnswers(ReferenceSegmenter.load(checkpoints.resolve(checkpoints.EMBEDDED, "segmenter")))
+    return ReferenceAnswers(ReferenceSegmenter.load(locations.resolve(locations.EMBEDDED, "segmenter")))
 
 
 def load(dtype: str) -> Segmenter:

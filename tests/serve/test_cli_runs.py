@@ -15,7 +15,9 @@ from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx
 import pytest
+import ray
 from PIL import Image, ImageChops
 
 from serve_app.schemas import ResultDocument, SegmentRequest
@@ -124,9 +126,21 @@ def test_an_interrupted_run_says_so_and_leaves_nothing(demo: SegmentRequest, tmp
 
 
 @pytest.mark.timeout(300)
-def test_a_model_that_is_not_there_is_named_at_start(demo: SegmentRequest, tmp_path: Path) -> None:
-    more = ["--seg-model", str(tmp_path / "nothing")]
+def test_a_model_that_cannot_be_loaded_is_named_at_start(demo: SegmentRequest, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{")
+    more = ["--seg-model", "./model"]
     done = subprocess.run(command(demo, *more), cwd=tmp_path, capture_output=True, text=True, check=False, timeout=280)
     assert done.returncode == 1
-    assert done.stderr.strip().splitlines()[-1] == f"genseg: model {tmp_path / 'nothing'}: there is no such folder"
+    assert done.stderr.strip().splitlines()[-1].startswith("genseg: model ./model: ")
     assert "Traceback" not in done.stderr
+
+
+def test_serve_leaves_an_application_of_others_alone(graph: Graph) -> None:
+    environment = {**os.environ, "RAY_ADDRESS": ray.get_runtime_context().gcs_address}
+    serve = [sys.executable, "-m", "serve_app", "serve"]
+    done = subprocess.run(serve, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 1
+    said = f"genseg: 'segmentation' is served on this cluster already, at {graph.url}; `serve deploy` updates it"
+    assert done.stderr.strip().splitlines()[-1] == said
+    assert httpx.get(f"{graph.url}/readyz").status_code == 200
