@@ -14,7 +14,18 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from serve_app.config import AppConfig
-from serve_app.findings import Finding, Path, children, finding_of, hint, shown, submodel, unknown_key, validated
+from serve_app.findings import (
+    Finding,
+    Path,
+    children,
+    finding_of,
+    hint,
+    nearest_of,
+    shown,
+    submodel,
+    unknown_key,
+    validated,
+)  # fmt: skip
 from serve_app.settings import IngressSettings, ParserSettings, SegmenterSettings, Settings, settings_from
 
 IMPORT_PATH = "serve_app.app:build"
@@ -281,11 +292,12 @@ def our_findings(application: Mapping[Any, Any]) -> tuple[AppConfig | None, list
         name = deployment.get("name")
         if not isinstance(name, str):
             continue
+        meant = name if name in SETTINGS else nearest_of(name, SETTINGS)
         if name not in SETTINGS:
             findings.append(Finding((*at, "name"), f"unknown deployment '{name}'{hint(name, SETTINGS)}"))
-        elif deployment.get("user_config") is not None:
-            settings[name], found = validated(SETTINGS[name], deployment["user_config"])
-            findings += [misplaced(name, finding).under((*at, "user_config")) for finding in found]
+        if meant is not None and deployment.get("user_config") is not None:
+            settings[meant], found = validated(SETTINGS[meant], deployment["user_config"])
+            findings += [misplaced(meant, finding).under((*at, "user_config")) for finding in found]
     if config is None or findings:
         return None, findings
     return settings_from(config, *(settings.get(name) for name in SETTINGS)), []

@@ -317,6 +317,16 @@ def test_check_file_finds_every_fault_of_a_serve_config_at_once(tmp_path: Path) 
             ],
             id="number-for-deployment",
         ),
+        pytest.param(
+            "applications: [{import_path: serve_app.app:build, deployments: [{name: Ingres, "
+            "user_config: {segmentation: {treshold: 0.5}}}]}]",
+            [
+                "1 applications[0].deployments[0].name: unknown deployment 'Ingres'; did you mean 'Ingress'?",
+                "1 applications[0].deployments[0].user_config.segmentation.treshold: unknown key 'treshold'; "
+                "did you mean 'threshold'?",
+            ],
+            id="user-config-of-a-misspelt-deployment",
+        ),
     ],
 )
 def test_check_file_says_each_fault_of_an_odd_serve_config_once(tmp_path: Path, text: str, expected: list[str]) -> None:
