@@ -44,9 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--phrases", type=int, default=4, help="phrases a scene")
     parser.add_argument("--mask-scenes", type=int, default=2, help="of those, the ones that train the masks too")
     parser.add_argument("--matched-weight", type=float, default=LossWeights.matched, help="focal weight of objects")
-    parser.add_argument(
-        "--freeze-backbone", action="store_true", help="train what follows the vision transformer alone"
-    )
+    parser.add_argument("--part", default="", help="train the parameters whose names start so; default: all")
     parser.add_argument("--replicas", type=int, default=2, help="processes of one thread each; one a core is best")
     parser.add_argument("--font", type=Path, help="NotoColorEmoji.ttf; searched if not given")
 
@@ -97,7 +95,8 @@ class SegmenterTraining:
         # Convolutions and norms of the finest maps take a third of the time in this layout.
         model.vision_encoder.neck.to(memory_format=torch.channels_last)
         model.mask_decoder.to(memory_format=torch.channels_last)
-        model.vision_encoder.backbone.requires_grad_(not args.freeze_backbone)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name.startswith(args.part))
         self._model = model.train()
         self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(args.average_decay), use_buffers=False)
         trained = ((name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad)
