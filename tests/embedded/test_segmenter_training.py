@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import distributed
 from transformers import Sam3Model, Sam3Processor
 
 from serve_app.embedded.glyphs import SpriteLibrary
@@ -158,3 +159,24 @@ def test_run_resumes_where_it_stopped(tmp_path: Path, sprites: SpriteLibrary) ->
     segmenter_training.save_checkpoint(resumed.average.module, processor, tmp_path / "checkpoint")
     loaded = Sam3Model.from_pretrained(tmp_path / "checkpoint")
     assert loaded.dtype == torch.float16
+
+
+def test_training_a_part_leaves_the_rest_as_it_was_and_resumes(batches: SceneBatches, tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    segmenter_training.add_arguments(parser)
+    options = ["--part", "dot_product_scoring", "--warmup", "1", "--save-every", "1"]
+    options += ["--state", str(tmp_path / "run" / "state.pt")]
+    model = build_model(None)[0]
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1)
+    try:
+        for steps in (1, 2):
+            args = parser.parse_args([*options, "--steps", str(steps)])
+            training = segmenter_training.SegmenterTraining(model, args)
+            assert training.step == steps - 1
+            list(training.train(batches))
+    finally:
+        distributed.destroy_process_group()
+    changed = {name for name, weight in model.state_dict().items() if not torch.equal(weight, before[name])}
+    assert changed
+    assert all(name.startswith("dot_product_scoring") for name in changed)
