@@ -16,6 +16,7 @@ from serve_app import results
 from serve_app.config import AppConfig
 from serve_app.errors import ConfigError, DeadlineExceeded, GensegError, InvalidRequest, TooLarge, TooManyRequests
 from serve_app.fetch import ImageFetcher
+from serve_app.heap import give_back_large_buffers
 from serve_app.http_api import make_app
 from serve_app.metrics import Metrics
 from serve_app.pipeline import Pipeline, Stages
@@ -38,6 +39,7 @@ class Ingress:
     """
 
     def __init__(self, config: AppConfig, parser: DeploymentHandle[Any], segmenter: DeploymentHandle[Any]) -> None:
+        give_back_large_buffers()
         self._args = config
         self.config = config
         self._metrics = Metrics()

@@ -17,8 +17,8 @@ RAY_ROOMS = {
 
 PURE = {
     "addresses", "batching", "bilinear", "cache", "comparison", "config", "entities", "entity_filter", "entity_terms",
-    "errors", "image_modes", "image_structure", "images", "lettering", "mask_logits", "masks", "palette", "pipeline",
-    "polygons", "results", "rle", "schemas", "settings", "slots", "tasks", "viz",
+    "errors", "heap", "image_modes", "image_structure", "images", "lettering", "mask_logits", "masks", "palette",
+    "pipeline", "polygons", "results", "rle", "schemas", "settings", "slots", "tasks", "viz",
 }  # fmt: skip
 """Know neither Ray, nor torch, nor an HTTP framework."""
 
