@@ -65,7 +65,8 @@ class SegmentationModel(Section):
     model_name: str = Field("embedded", min_length=1, description="Hub name, local folder, or `embedded`.")
     dtype: Dtype = Field(
         "auto",
-        description="Of the vision encoder; the head stays float32. `auto`: bfloat16 on a GPU, float32 on a CPU.",
+        description="Of the vision encoder; the head stays float32. `auto`: bfloat16 on a GPU, float32 on a CPU. "
+        "A CPU without bfloat16 arithmetic takes float32 in its place.",
     )
     device: Device = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
     tf32: bool = Field(False, description="Let a GPU multiply the head's float32 in TF32: faster, less exact.")

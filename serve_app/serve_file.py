@@ -25,7 +25,7 @@ from serve_app.findings import (
     submodel,
     unknown_key,
     validated,
-)  # fmt: skip
+)
 from serve_app.settings import IngressSettings, ParserSettings, SegmenterSettings, Settings, settings_from
 
 IMPORT_PATH = "serve_app.app:build"

@@ -8,6 +8,7 @@ called from any thread.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import partial
 from typing import TypeVar
@@ -24,6 +25,8 @@ from serve_app.models import checkpoints, locations
 from serve_app.models.detections import Detections, ImageFeatures, Pair, PhraseFeatures
 from serve_app.models.memory import halve_when_full
 from serve_app.models.sam3_head import DetectorHead, PairOutputs
+
+logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 
@@ -92,6 +95,9 @@ class Segmenter:
             processor = Sam3Processor.from_pretrained(source)
             model = model.to(place).eval()
         dtype = checkpoints.resolve_dtype(config.dtype, place)
+        if dtype is torch.bfloat16 and place.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            logger.warning("this CPU has no bfloat16 arithmetic, and emulates it slowly: vision computes in float32")
+            dtype = torch.float32
         return cls(model, processor, dtype, "inductor" if config.compile else None)
 
     @property

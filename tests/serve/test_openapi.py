@@ -27,7 +27,7 @@ def operations(url: str) -> Iterator[schemathesis.APIOperation]:
 def test_generated_requests_get_the_described_answers(graph: Graph, route: str) -> None:
     (operation,) = [operation for operation in operations(graph.url) if operation.path == route]
 
-    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
+    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
     @given(case=operation.as_strategy())
     def check(case: schemathesis.Case) -> None:
         answer = case.call_and_validate(checks=CHECKS, timeout=60)
