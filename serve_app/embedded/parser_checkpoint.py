@@ -135,13 +135,16 @@ def build_processor(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLProcessor:
     )
 
 
-def build_model(vocabulary_size: int, hidden_size: int = 192, layers: int = 5) -> Qwen3VLForConditionalGeneration:
+def build_model(
+    vocabulary_size: int, hidden_size: int = 192, layers: int = 6, key_heads: int = 6
+) -> Qwen3VLForConditionalGeneration:
     """Make an untrained model with a small text part and the smallest vision part that stock loading accepts.
 
     Args:
         vocabulary_size: rows of the embedding, tied to the output.
         hidden_size: width of the text part; heads are 32 wide.
         layers: depth of the text part.
+        key_heads: key and value heads of a layer, a divisor of its query heads.
     """
     config = Qwen3VLConfig(
         text_config={
@@ -150,7 +153,7 @@ def build_model(vocabulary_size: int, hidden_size: int = 192, layers: int = 5) -
             "intermediate_size": hidden_size * 8 // 3,
             "num_hidden_layers": layers,
             "num_attention_heads": hidden_size // 32,
-            "num_key_value_heads": hidden_size // 64,
+            "num_key_value_heads": key_heads,
             "head_dim": 32,
             "max_position_embeddings": 4096,
             "rope_parameters": {

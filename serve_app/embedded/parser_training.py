@@ -31,6 +31,7 @@ from serve_app.embedded.parser_checkpoint import (
     train_tokenizer,
 )
 from serve_app.embedded.parser_forward import Batch, answer_logits
+from serve_app.embedded.parser_growth import grow
 from serve_app.embedded.rare_tokens import RareTokens
 
 CHECKPOINT_FOLDER = Path(__file__).parent / "checkpoints" / "parser"
@@ -142,10 +143,14 @@ class ParserTrainer:
     Args:
         run_folder: where the tokenizer and the resumable state live; a run found there is resumed.
         seed: of the weights and the data.
-        vocabulary_size: of the tokenizer, for a new run.
-        hidden_size: of the model, for a new run.
-        layers: of the model, for a new run.
-        warm_start: a checkpoint folder whose tokenizer and weights a new run takes in place of the sizes above.
+        vocabulary_size: of the tokenizer, for a run from random weights.
+        hidden_size: of the model, for a run from random weights.
+        layers: of the model.
+        key_heads: of each layer.
+        warm_start: a checkpoint folder whose tokenizer and weights a new run takes, grown to `layers` and `key_heads`.
+
+    Raises:
+        ValueError: the checkpoint cannot be grown to these sizes.
     """
 
     def __init__(
@@ -155,6 +160,7 @@ class ParserTrainer:
         vocabulary_size: int,
         hidden_size: int,
         layers: int,
+        key_heads: int,
         warm_start: Path | None = None,
     ) -> None:
         torch.manual_seed(seed)
@@ -163,9 +169,11 @@ class ParserTrainer:
         self._warm_start = warm_start is not None
         self.processor = self._load_or_make_processor(vocabulary_size, warm_start)
         self.model = (
-            build_model(len(self.processor.tokenizer), hidden_size, layers)
+            build_model(len(self.processor.tokenizer), hidden_size, layers, key_heads)
             if warm_start is None
-            else Qwen3VLForConditionalGeneration.from_pretrained(warm_start, dtype=torch.float32)
+            else grow(
+                Qwen3VLForConditionalGeneration.from_pretrained(warm_start, dtype=torch.float32), layers, key_heads
+            )
         )
         self.encoder = ChatEncoder(self.processor)
         self.step = 0
@@ -278,7 +286,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--learning-rate", type=float, default=1.5e-3, help="peak of the cosine")
     parser.add_argument("--vocabulary-size", type=int, default=3200)
     parser.add_argument("--hidden-size", type=int, default=192)
-    parser.add_argument("--layers", type=int, default=5)
+    parser.add_argument("--layers", type=int, default=6)
+    parser.add_argument("--key-heads", type=int, default=6, help="key and value heads of a layer")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--report-every", type=int, default=100, help="steps between log lines")
@@ -290,7 +299,13 @@ def run(args: argparse.Namespace) -> int:
     torch.set_num_threads(args.threads)
     args.run_folder.mkdir(parents=True, exist_ok=True)
     trainer = ParserTrainer(
-        args.run_folder, args.seed, args.vocabulary_size, args.hidden_size, args.layers, args.warm_start
+        args.run_folder,
+        args.seed,
+        args.vocabulary_size,
+        args.hidden_size,
+        args.layers,
+        args.key_heads,
+        args.warm_start,
     )
     trainer.train(args.steps, args.batch_size, args.learning_rate, args.report_every, args.save_every, args.out)
     return 0

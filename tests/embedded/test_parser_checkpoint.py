@@ -80,7 +80,7 @@ def test_tokenizer_gives_answers_back(processor: Qwen3VLProcessor, text: str) ->
 
 def test_answer_logits_equal_the_stock_forward(processor: Qwen3VLProcessor) -> None:
     torch.manual_seed(0)
-    model = build_model(len(processor.tokenizer), hidden_size=64, layers=2).eval()
+    model = build_model(len(processor.tokenizer), hidden_size=64, layers=2, key_heads=1).eval()
     for parameter in model.parameters():
         if parameter.ndim == 1:
             torch.nn.init.uniform_(parameter, 0.5, 1.5)
@@ -146,7 +146,7 @@ def test_length_limit_grows_over_a_run() -> None:
 
 def test_save_checkpoint_replaces_weights_and_keeps_the_card(processor: Qwen3VLProcessor, tmp_path: Path) -> None:
     folder = tmp_path / "parser"
-    model = build_model(len(processor.tokenizer), hidden_size=64, layers=1)
+    model = build_model(len(processor.tokenizer), hidden_size=64, layers=1, key_heads=1)
     save_checkpoint(model, processor, folder)
     (folder / "README.md").write_text("card")
     save_checkpoint(model, processor, folder)
