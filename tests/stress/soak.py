@@ -1,12 +1,13 @@
 """Hours in little: at capacity, with sizes and bad input mixed, memory and file descriptors stay flat.
 
-python -m tests.stress.soak [--minutes 20]
+python -m tests.stress.soak [--minutes 20] [--warm-up 5]
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import sys
@@ -21,8 +22,10 @@ from serve_app.config import MIB, AppConfig, CacheConfig
 from tests.conftest import png
 from tests.stress.service import Job, jobs, post, running
 
-WARM_UP = 0.25
-"""Part of the run after which growth counts."""
+ROUNDS = 8
+"""Parts of the run; memory is read after each, so that the report tells growth that ends from growth that stays."""
+SETTLE_S = 10.0
+"""Idle time before a reading: every upload is answered and forgotten."""
 
 
 def mixed(index: int) -> Job:
@@ -76,35 +79,44 @@ def usage(pid: int) -> tuple[float, int]:
     return resident, len(list((Path("/proc") / str(pid) / "fd").iterdir()))
 
 
-async def run(url: str, seconds: float, concurrency: int) -> dict[str, Any]:
-    """Keep the service busy; note every process's memory and descriptors after the warm-up and at the end."""
+async def load(http: httpx.AsyncClient, url: str, seconds: float, concurrency: int, first: int) -> Counter[str]:
+    """Keep the service busy for a while with the requests from number `first` on; count the answers by status."""
     statuses: Counter[str] = Counter()
-    started = time.monotonic()
-    before: dict[str, tuple[float, int]] = {}
-    count = 0
+    ends = time.monotonic() + seconds
+    numbers = itertools.count(first)
 
-    async def worker(http: httpx.AsyncClient) -> None:
-        nonlocal count
-        while time.monotonic() - started < seconds:
-            count += 1
-            status, _, _ = await post(http, url, mixed(count))
+    async def worker() -> None:
+        while time.monotonic() < ends:
+            status, _, _ = await post(http, url, mixed(next(numbers)))
             statuses[str(status)] += 1
 
+    await asyncio.gather(*(worker() for _ in range(concurrency)))
+    return statuses
+
+
+async def run(url: str, warm_up: float, seconds: float, concurrency: int) -> dict[str, Any]:
+    """Load the service in rounds; after the warm-up and after each round read every process, all of them idle.
+
+    Under load a reading is off by the uploads in flight, several MiB either way.
+    """
+    readings: list[dict[str, tuple[float, int]]] = []
     async with httpx.AsyncClient() as http:
-        workers = [asyncio.create_task(worker(http)) for _ in range(concurrency)]
-        await asyncio.sleep(seconds * WARM_UP)
+        statuses = await load(http, url, warm_up, concurrency, 0)
         watched = processes()
-        before = {name: usage(pid) for name, pid in watched.items()}
-        await asyncio.gather(*workers)
-    after = {name: usage(pid) for name, pid in watched.items()}
+        for number in range(ROUNDS + 1):
+            if number:
+                statuses += await load(http, url, seconds / ROUNDS, concurrency, statuses.total())
+            await asyncio.sleep(SETTLE_S)
+            readings.append({name: usage(pid) for name, pid in watched.items()})
+            print(f"round {number} of {ROUNDS}: {statuses.total()} requests", file=sys.stderr)
     return {
-        "requests": count,
+        "requests": statuses.total(),
         "statuses": dict(statuses),
         "processes": {
             name: {
-                "mib": [round(before[name][0]), round(after[name][0])],
-                "growth": round(after[name][0] / before[name][0] - 1, 3),
-                "fds": [before[name][1], after[name][1]],
+                "mib": [round(reading[name][0], 1) for reading in readings],
+                "growth": round(readings[-1][name][0] / readings[0][name][0] - 1, 3),
+                "fds": [reading[name][1] for reading in readings],
             }
             for name in watched
         },
@@ -115,15 +127,16 @@ def main() -> int:
     """Run and print; 1 if a process grew or an answer was of another kind."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=20.0)
+    parser.add_argument("--warm-up", type=float, default=5.0, help="minutes of load before the first reading")
     parser.add_argument("--concurrency", type=int, default=6)
     args = parser.parse_args()
     # Small caches, so that they are full long before the warm-up ends.
     config = AppConfig(cache=CacheConfig(vision_bytes=64 * MIB, phrase_bytes=MIB, prompt_bytes=MIB))
     with running(config, {}) as url:
-        report = asyncio.run(run(url, args.minutes * 60, args.concurrency))
+        report = asyncio.run(run(url, args.warm_up * 60, args.minutes * 60, args.concurrency))
     print(json.dumps(report, indent=2))
     grown = [name for name, entry in report["processes"].items() if entry["growth"] > 0.05]
-    leaking = [name for name, entry in report["processes"].items() if entry["fds"][1] > entry["fds"][0] + 8]
+    leaking = [name for name, entry in report["processes"].items() if entry["fds"][-1] > entry["fds"][0] + 8]
     return int(bool(grown or leaking or set(report["statuses"]) - {"200", "422"}))
 
 
