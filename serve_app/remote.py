@@ -177,10 +177,7 @@ class RemoteSegmenter:
         return outcome
 
     async def _call(self, task: ImageTask) -> object:
-        # The content hash lets the router prefer the replica that has the image's features (see routing).
-        return await self.caller.call(
-            lambda handle: handle.options(method_name="segment", multiplexed_model_id=task.key).remote(task)
-        )
+        return await self.caller.call(lambda handle: handle.segment.remote(task))
 
     async def model_name(self) -> str:
         """Ask the deployment for its model; an answer means that it is ready."""

@@ -11,15 +11,22 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from hashlib import blake2b
+from typing import Any
 
-from ray.serve.request_router import FIFOMixin, MultiplexMixin, PendingRequest, RequestRouter, RunningReplica
+from ray.serve.request_router import FIFOMixin, PendingRequest, RequestRouter, RunningReplica
+
+from serve_app.tasks import ImageTask
 
 SLACK = 2
 """Calls by which the home's queue may be longer than the shortest: a vision pass saved is worth about as much."""
 
 
-class ImageAffinityRouter(FIFOMixin, MultiplexMixin, RequestRouter):
-    """Chooses a segmenter replica for a call whose `multiplexed_model_id` is the image's content hash."""
+class ImageAffinityRouter(FIFOMixin, RequestRouter):
+    """Chooses a segmenter replica for a call whose first argument is an ImageTask.
+
+    The key is not handed over as Serve's `multiplexed_model_id`, made for a few models: Serve 2.60 keeps the last call
+    of every id that it has seen, and with it the image in the object store, for ever.
+    """
 
     async def choose_replicas(
         self, candidate_replicas: list[RunningReplica], pending_request: PendingRequest | None = None
@@ -36,13 +43,21 @@ class ImageAffinityRouter(FIFOMixin, MultiplexMixin, RequestRouter):
         if not candidate_replicas:
             return []
         others = random.sample(candidate_replicas, min(2, len(candidate_replicas)))
-        key = pending_request.metadata.multiplexed_model_id if pending_request else ""
-        if not key:
+        task = pending_request.args[0] if pending_request and pending_request.args else None
+        if not isinstance(task, ImageTask):
             return [others]
-        home = home_of(key, candidate_replicas)
+        home = home_of(task.key, candidate_replicas)
         if self._queue_length(home) > min(map(self._queue_length, candidate_replicas)) + SLACK:
             return [others]
         return [[home], others]
+
+    def _get_pending_request_matching_metadata(self, request_metadata: Any = None) -> PendingRequest | None:
+        """Give the replica to the call that it was chosen for, not to the one that came first.
+
+        Overrides what Serve asks before it takes the first. By identity: the calls of one request share their ids.
+        """
+        pending = (call for call in self._pending_requests_to_fulfill if call.metadata is request_metadata)
+        return next((call for call in pending if not call.future.done()), None)
 
     def _queue_length(self, replica: RunningReplica) -> int:
         # As the router last knew it; a replica that it knows nothing of is taken to be idle.

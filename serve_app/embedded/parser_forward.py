@@ -166,7 +166,7 @@ def _attend(normed: Tensor, attention: Any, layout: _Layout) -> Tensor:
     own_key = key[prefix:].view(rows, length, heads, width).permute(2, 0, 3, 1).reshape(heads * rows, width, length)
     own_value = value[prefix:].view(rows, length, heads, width).permute(2, 0, 1, 3).reshape(heads * rows, length, width)
     to_prefix = (own_query @ shared_key.transpose(1, 2)).view(heads, rows, groups * length, prefix)
-    to_own = own_query.view(heads * rows, groups * length, width) @ own_key
+    to_own = own_query.reshape(heads * rows, groups * length, width) @ own_key
     to_own = (to_own.view(heads, rows, groups, length, length) + layout.own_mask).view(heads, rows, -1, length)
     weights = torch.cat((to_prefix, to_own), dim=-1).softmax(-1)
     prefix_weights, own_weights = weights.split((prefix, length), dim=-1)

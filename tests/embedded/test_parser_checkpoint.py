@@ -78,9 +78,10 @@ def test_tokenizer_gives_answers_back(processor: Qwen3VLProcessor, text: str) ->
     assert processor.tokenizer.decode(processor.tokenizer(text)["input_ids"]) == text
 
 
-def test_answer_logits_equal_the_stock_forward(processor: Qwen3VLProcessor) -> None:
+@pytest.mark.parametrize("key_heads", [1, 2], ids=["shared key head", "a key head each"])
+def test_answer_logits_equal_the_stock_forward(processor: Qwen3VLProcessor, key_heads: int) -> None:
     torch.manual_seed(0)
-    model = build_model(len(processor.tokenizer), hidden_size=64, layers=2, key_heads=1).eval()
+    model = build_model(len(processor.tokenizer), hidden_size=64, layers=2, key_heads=key_heads).eval()
     for parameter in model.parameters():
         if parameter.ndim == 1:
             torch.nn.init.uniform_(parameter, 0.5, 1.5)

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
+import itertools
 import json
+import time
 from typing import Any
 
 import httpx
 import pytest
+import ray
 
 from serve_app.client import Client
+from serve_app.remote import INLINE_BYTES
 from serve_app.schemas import ImageInput, ResultDocument, SegmentRequest
-from tests.conftest import approximately
+from serve_app.tasks import ImageTask
+from tests.conftest import approximately, png
 from tests.serve.conftest import Graph
+from tests.stress.service import replica_names
 
 
 def as_json(request: SegmentRequest, **fields: Any) -> dict[str, Any]:
@@ -196,3 +203,22 @@ def test_entities_route_reads_a_prompt(graph: Graph) -> None:
 def test_readyz_and_healthz(graph: Graph) -> None:
     assert httpx.get(f"{graph.url}/healthz").status_code == 200
     assert httpx.get(f"{graph.url}/readyz").json() == {"status": "ready"}
+
+
+def test_nothing_of_an_answered_request_stays_in_the_ingress(graph: Graph) -> None:
+    pictures = [png(320, 320, seed) for seed in range(6)]
+    assert min(map(len, pictures)) > INLINE_BYTES, "they go to the object store"
+    for first, second in itertools.pairwise(pictures):
+        files = [("contextual", ("first.png", first)), ("generated", ("second.png", second))]
+        assert graph.post(data={"entities": '["dog"]'}, files=files).status_code == 200
+
+    def kept(_: Any) -> int:
+        gc.collect()
+        return sum(isinstance(each, ImageTask) for each in gc.get_objects())
+
+    (name,) = replica_names("Ingress")
+    ingress = ray.get_actor(name, namespace="serve")
+    deadline = time.monotonic() + 10
+    while (count := ray.get(ingress.__ray_call__.remote(kept))) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert count == 0
