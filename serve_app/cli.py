@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType, ModuleType
+from typing import NoReturn
 
 from serve_app.api_description import VERSION
 from serve_app.commands.options import CommandError
@@ -56,8 +57,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             signal.signal(number, handler)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line; argparse prints the whole usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the fault and exit with 2."""
+        self.exit(2, f"{self.prog}: {message} (usage: {self.prog} --help)\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="genseg", description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = _Parser(prog="genseg", description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--version", action="version", version=f"genseg {VERSION}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, (module_name, text) in COMMANDS.items():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -29,6 +30,21 @@ def known_device(text: str) -> str:
 Device = Annotated[str, AfterValidator(known_device)]
 
 
+def http_address(text: str) -> str:
+    """Check an http(s) address.
+
+    Raises:
+        ValueError: it is none.
+    """
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError(f"{text!r} is no http:// or https:// address")
+    return text
+
+
+HttpAddress = Annotated[str, AfterValidator(http_address)]
+
+
 class Section(BaseModel):
     """Base of every part: immutable, and an unknown key is an error."""
 
@@ -38,7 +54,7 @@ class Section(BaseModel):
 class OpenAIConfig(Section):
     """An OpenAI-compatible server that reads prompts in place of a local checkpoint (`engine: openai`)."""
 
-    base_url: str = Field("http://127.0.0.1:8001/v1", description="The server's /v1 root.")
+    base_url: HttpAddress = Field("http://127.0.0.1:8001/v1", description="The server's /v1 root.")
     api_key_env: str | None = Field(None, description="Name of the environment variable that holds the key.")
     timeout_s: float = Field(30.0, gt=0, le=600, description="Limit of one call, in seconds.")
     max_retries: int = Field(2, ge=0, le=10, description="Further tries after a connection error, 429 or 5xx.")

@@ -123,7 +123,19 @@ def unknown_key(path: Path, model: type[BaseModel]) -> Finding:
         near = f"; it belongs under '{home}'" if home else "; it belongs at the top level"
     elif nearest := nearest_of(str(key), places):
         near = f"; did you mean '{places[nearest]}'?"
+    elif not near:
+        near = far_hint(str(key), known)
     return Finding(path, f"unknown key '{key}'{near}", on_key=True)
+
+
+def far_hint(word: str, known: Iterable[str]) -> str:
+    """Return "; the nearest known key is '…'", however far it is, or "" where not a letter is shared."""
+
+    def likeness(candidate: str) -> float:
+        return difflib.SequenceMatcher(None, word.lower(), candidate.lower()).ratio()
+
+    nearest = max(known, key=likeness, default=None)
+    return f"; the nearest known key is '{nearest}'" if nearest and likeness(nearest) else ""
 
 
 def hint(word: str, known: Iterable[str]) -> str:

@@ -14,7 +14,15 @@ from ray.serve.handle import DeploymentHandle
 
 from serve_app import results
 from serve_app.config import AppConfig
-from serve_app.errors import ConfigError, DeadlineExceeded, GensegError, InvalidRequest, TooLarge, TooManyRequests
+from serve_app.errors import (
+    ConfigError,
+    DeadlineExceeded,
+    GensegError,
+    InvalidRequest,
+    Overloaded,
+    TooLarge,
+    TooManyRequests,
+)
 from serve_app.fetch import ImageFetcher
 from serve_app.heap import give_back_large_buffers
 from serve_app.http_api import make_app
@@ -175,7 +183,9 @@ class Ingress:
         answers = await asyncio.gather(
             *(asyncio.wait_for(call, READY_TIMEOUT_S) for call in calls), return_exceptions=True
         )
-        return [name for name, answer in zip(names, answers, strict=True) if isinstance(answer, BaseException)]
+        # One whose queues are full is there.
+        failed = [isinstance(answer, BaseException) and not isinstance(answer, Overloaded) for answer in answers]
+        return [name for name, has_failed in zip(names, failed, strict=True) if has_failed]
 
     def tokens(self) -> tuple[str, ...]:
         """Accepted bearer tokens; empty for no authentication."""

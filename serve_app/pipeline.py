@@ -168,13 +168,19 @@ class Pipeline:
         parse: ParseHandle | None = None
         try:
             slots = slots_of(run.request)
+            loaded = [asyncio.ensure_future(self._load(slot, config)) for slot in slots]
+            tasks = [*loaded]
+            # Images that came with the request are checked before the parser works; only those of URLs, which take
+            # longer, load beside it.
+            await _all_or_first_error(
+                [load for slot, load in zip(slots, loaded, strict=True) if slot.source.url is None]
+            )
             if run.request.entities is None:
                 parse = self._stages.parser.start(
                     run.request.prompt, config.limits.max_entities, run.request_id, run.left_s
                 )
-            entities = asyncio.ensure_future(self._entities(run, parse, emit))
-            loaded = [asyncio.ensure_future(self._load(slot, config)) for slot in slots]
-            tasks = [entities, *loaded]
+            entities = asyncio.ensure_future(self._entities(run, parse, loaded, emit))
+            tasks += [entities]
             # Every image is checked before any is segmented: a bad one costs no model time.
             files = await _all_or_first_error(loaded, entities)
             options = options_of(run.request, config)
@@ -195,12 +201,18 @@ class Pipeline:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _entities(
-        self, run: Run, parse: ParseHandle | None, emit: Callable[[dict[str, Any]], None]
+        self,
+        run: Run,
+        parse: ParseHandle | None,
+        loaded: Sequence[asyncio.Future[LoadedImage]],
+        emit: Callable[[dict[str, Any]], None],
     ) -> tuple[str, ...]:
         parsed = ParsedPrompt(tuple(run.request.entities or ())) if parse is None else await parse.result()
         if parse is not None:
             run.timings_ms["parse"] = run.elapsed_ms()
         dropped = [{"entity": entity, "reason": reason} for entity, reason in parsed.dropped]
+        # Once the first event is out, the status of a stream is 200: a bad image has to be known by then.
+        await asyncio.gather(*loaded)
         emit({"event": "entities", "entities": [*parsed.entities], "dropped": dropped})
         return parsed.entities
 
@@ -293,9 +305,11 @@ def _inspect(data: bytes, limits: LimitsConfig) -> LoadedImage:
     return LoadedImage(data, images.read_header(data, limits), images.content_key(data))
 
 
-async def _all_or_first_error(tasks: Sequence[asyncio.Future[Any]], beside: asyncio.Future[Any]) -> list[Any]:
+async def _all_or_first_error(
+    tasks: Sequence[asyncio.Future[Any]], beside: asyncio.Future[Any] | None = None
+) -> list[Any]:
     """Wait for all tasks; raise the first error as soon as it is there, also that of the task beside them."""
-    pending: set[asyncio.Future[Any]] = {*tasks, beside}
+    pending: set[asyncio.Future[Any]] = {*tasks} if beside is None else {*tasks, beside}
     wanted = set(tasks)
     while wanted & pending:
         done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)

@@ -83,8 +83,8 @@ def _groups(found: Sequence[Detections]) -> Iterator[list[NDArray[np.float32]]]:
 
 
 def _fraction(value: float | np.floating[Any]) -> float:
-    # Seven digits are all that a float32 holds, and they keep the JSON short.
-    return round(float(value), 7)
+    # The shortest number that is this float32 and no other: a score above a threshold stays above it when written.
+    return float(str(np.float32(value)))
 
 
 def with_mask_format(objects: Sequence[dict[str, Any]], mask_format: MaskFormat) -> list[dict[str, Any]]:

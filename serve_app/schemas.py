@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -76,9 +77,10 @@ class ImageInput(Wire):
         if isinstance(source, bytes):
             return cls(data=source)
         text = fspath(source)
-        if text.startswith(("http://", "https://")):
+        if text.lower().startswith(("http://", "https://")):
             return cls(url=text)
-        return cls(data=Path(text.removeprefix("file://")).read_bytes(), name=text)
+        path = unquote(text.removeprefix("file://")) if text.startswith("file://") else text
+        return cls(data=Path(path).read_bytes(), name=text)
 
 
 class SegmentRequest(Wire):

@@ -46,8 +46,10 @@ def is_serve_config(document: Mapping[Any, Any]) -> bool:
         return False
     from ray.serve.schema import ServeApplicationSchema, ServeDeploySchema
 
+    if any(key == "applications" or hint(key, ["applications"]) for key in keys):
+        return True
     ray_keys = {*ServeDeploySchema.model_fields, *ServeApplicationSchema.model_fields}
-    return any(key in ray_keys or hint(key, ["applications"]) for key in keys)
+    return not set(keys) & set(AppConfig.model_fields) and not ray_keys.isdisjoint(keys)
 
 
 def serve_findings(document: Mapping[Any, Any]) -> tuple[AppConfig | None, list[Finding]]:

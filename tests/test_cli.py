@@ -52,7 +52,8 @@ def test_wrong_usage_exits_with_2(argv: list[str], capsys: pytest.CaptureFixture
     with pytest.raises(SystemExit) as exit_:
         main(argv)
     assert exit_.value.code == 2
-    assert "usage:" in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "usage:" in line
 
 
 @pytest.mark.parametrize(

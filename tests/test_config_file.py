@@ -101,6 +101,21 @@ def test_load_file_raises_one_line_per_problem(tmp_path: Path) -> None:
             ["2 treshold: unknown key 'treshold'; did you mean 'segmentation.threshold'?"],
             id="misspelt-and-moved",
         ),
+        pytest.param(
+            "output: {viz_dir: x}\n",
+            ["1 output.viz_dir: unknown key 'viz_dir'; the nearest known key is 'visualization_dir'"],
+            id="far-neighbour",
+        ),
+        pytest.param(
+            "models: {}\nname: mine\n",
+            ["2 name: unknown key 'name'; the nearest known key is 'cache'"],
+            id="our-file-with-a-key-of-rays",
+        ),
+        pytest.param(
+            "models: {text_parser: {openai: {base_url: 'localhost:8001'}}}\n",
+            ["1 models.text_parser.openai.base_url: 'localhost:8001' is no http:// or https:// address"],
+            id="no-address",
+        ),
         pytest.param("qqq: 1\n", ["1 qqq: unknown key 'qqq'"], id="nothing-near"),
         pytest.param(
             "Segmentation: {}\n",
@@ -177,7 +192,7 @@ SERVE_FAULTS = [
     ("port: 8000", "prot: 8000", "1 http_options.prot: unknown key 'prot'; did you mean 'port'?"),
     ("port: 8000", "port: 80000", "1 http_options.port: must be between 0 and 65535, got 80000"),
     ("route_prefix: /", "route_prefix: api", "4 …route_prefix: must start with '/' and not end with one, got 'api'"),
-    ("route_prefix: /", "route: /", "4 …route: unknown key 'route'"),
+    ("route_prefix: /", "route: /", "4 …route: unknown key 'route'; the nearest known key is 'route_prefix'"),
     (
         "{threshold: 0.4}",
         "{thresh: 0.4}",

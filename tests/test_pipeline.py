@@ -174,11 +174,18 @@ async def test_requests_over_a_limit_are_refused_before_any_work(
 
 
 async def test_a_bad_image_is_named_and_no_image_is_segmented() -> None:
-    segmenter = FakeSegmenter()
+    parser, segmenter = FakeParser(), FakeSegmenter()
     request = job(10, 11).model_copy(update={"contextual_images": [*images(10), ImageInput(data=b"no image")]})
     with pytest.raises(InvalidImage, match=r"^contextual_images\[1\]: "):
-        await run(request, pipeline(segmenter=segmenter))
+        await run(request, pipeline(parser, segmenter))
     assert segmenter.tasks == []
+    assert parser.started == 0, "nor is the prompt read"
+
+
+async def test_a_stream_with_a_bad_image_has_no_event_before_the_error() -> None:
+    request = job(10, entities=["dog"]).model_copy(update={"generated_image": ImageInput(data=b"no image")})
+    with pytest.raises(InvalidImage, match=r"^generated_image: "):
+        await anext(pipeline().stream(request, AppConfig(), "r"))
 
 
 async def test_a_refused_url_is_named() -> None:

@@ -22,11 +22,11 @@ MAX_OBJECTS = max(OBJECT_COUNTS)
 MAX_ABSENT = 2
 """Of a scene's phrases so many at most are kept for things that are not there; at least one is."""
 
-TARGET_SIZE = 3 * MASK_SIZE
-"""Side of the grid on which masks are compared. Between the model's own 48 x 48 cells the edge lies where interpolated
+TARGET_SIZE = 2 * MASK_SIZE
+"""Side of the grid on which masks are compared. Between the model's own 64 x 64 cells the edge lies where interpolated
 logits cross 0, as at inference; targets of that coarse grid would leave it half a cell off."""
 
-SCENE_AREA_RANGE = (200**2, 320**2)
+SCENE_AREA_RANGE = (240**2, 400**2)
 """Pixels of a training scene: larger than the model's input, as at inference, and still quick to draw."""
 
 
@@ -35,12 +35,12 @@ class SceneBatch:
     """B scenes, P phrases each (N = B * P, the phrases of a scene together), K = MAX_OBJECTS.
 
     Attributes:
-        pixels: (B, 3, 168, 168) uint8.
+        pixels: (B, 3, 224, 224) uint8.
         input_ids: (N, 16) int64.
         attention_mask: (N, 16) int64, 1 where a token is real.
         boxes: xyxy in [0, 1] of the named objects, (N, K, 4) float32, zero beyond `counts`.
         counts: number of named objects, (N,) int64; 0 says that the concept is absent.
-        masks: covered part of each cell of a grid finer than the model's, (M, K, 144, 144) float32 in [0, 1], for
+        masks: covered part of each cell of a grid finer than the model's, (M, K, 128, 128) float32 in [0, 1], for
             the phrases of the first scenes only: M = `num_mask_scenes` * P.
     """
 
@@ -111,14 +111,14 @@ class SceneBatches(Dataset[SceneBatch]):
 
 
 def shrink(scene: Scene) -> torch.Tensor:
-    """Squash a scene to the model's square as the image processor does: (3, 168, 168) uint8."""
+    """Squash a scene to the model's square as the image processor does: (3, 224, 224) uint8."""
     pixels = torch.from_numpy(scene.image.copy()).permute(2, 0, 1)
     resized: torch.Tensor = tvf.resize(pixels, [IMAGE_SIZE, IMAGE_SIZE], antialias=True)
     return resized
 
 
 def mask_grid(scene: Scene) -> torch.Tensor:
-    """Measure how much of each cell of the target grid every object covers: (N, 144, 144) float32 in [0, 1]."""
+    """Measure how much of each cell of the target grid every object covers: (N, 128, 128) float32 in [0, 1]."""
     masks = torch.from_numpy(scene.masks).float()
     if not len(masks):
         return torch.zeros(0, TARGET_SIZE, TARGET_SIZE)

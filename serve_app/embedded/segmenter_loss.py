@@ -23,8 +23,8 @@ class SegmenterOutput:
         logits: query scores (L, N, Q).
         boxes: cxcywh in [0, 1], (L, N, Q, 4).
         presence_logits: (L, N).
-        mask_logits: of the last layer (M, Q, 48, 48).
-        semantic_logits: all objects of the phrase together (M, 48, 48).
+        mask_logits: of the last layer (M, Q, 64, 64).
+        semantic_logits: all objects of the phrase together (M, 64, 64).
     """
 
     logits: torch.Tensor
@@ -148,7 +148,7 @@ def mask_loss(
 
 
 def enlarge(logits: torch.Tensor) -> torch.Tensor:
-    """Interpolate logits (R, 48, 48) to the targets' grid as post-processing does to the picture: (R, 144, 144)."""
+    """Interpolate logits (R, 64, 64) to the targets' grid as post-processing does to the picture: (R, 128, 128)."""
     return F.interpolate(logits[:, None], size=(TARGET_SIZE, TARGET_SIZE), mode="bilinear", align_corners=False)[:, 0]
 
 

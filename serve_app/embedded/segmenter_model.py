@@ -15,10 +15,13 @@ from serve_app.embedded.scene_phrases import BASES, COLOURS, SYNONYMS, plural
 
 CHECKPOINT_DIR = Path(__file__).parent / "checkpoints" / "segmenter"
 
-IMAGE_SIZE = 168
-"""Side of the model's square input, pixels: 12 x 12 patches of 14."""
+IMAGE_SIZE = 224
+"""Side of the model's square input, pixels: 16 x 16 patches of 14."""
 
-MASK_SIZE = 48
+POSITION_SIZE = 168
+"""Side of the picture that the learned positions cover; the model tiles them over its input, as facebook/sam3 does."""
+
+MASK_SIZE = 64
 """Side of the mask grid: four cells a patch."""
 
 NUM_QUERIES = 12
@@ -52,12 +55,12 @@ def build_tokenizer() -> CLIPTokenizer:
     return CLIPTokenizer(vocab=learned["vocab"], merges=merges)
 
 
-def build_processor() -> Sam3Processor:
+def build_processor(tokenizer: CLIPTokenizer) -> Sam3Processor:
     """Make the processor: the image side resizes to the square and scales to [-1, 1]."""
     image_processor = Sam3ImageProcessor(
         size={"height": IMAGE_SIZE, "width": IMAGE_SIZE}, mask_size={"height": MASK_SIZE, "width": MASK_SIZE}
     )
-    return Sam3Processor(image_processor, build_tokenizer())
+    return Sam3Processor(image_processor, tokenizer)
 
 
 def build_config(tokenizer: CLIPTokenizer) -> Sam3Config:
@@ -65,8 +68,8 @@ def build_config(tokenizer: CLIPTokenizer) -> Sam3Config:
     side = IMAGE_SIZE // 14
     backbone = {
         "model_type": "sam3_vit_model", "hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 6,
-        "num_attention_heads": 3, "image_size": IMAGE_SIZE, "pretrain_image_size": IMAGE_SIZE, "patch_size": 14,
-        "window_size": 6, "global_attn_indexes": [2, 5],
+        "num_attention_heads": 3, "image_size": IMAGE_SIZE, "pretrain_image_size": POSITION_SIZE, "patch_size": 14,
+        "window_size": 8, "global_attn_indexes": [2, 5],
     }  # fmt: skip
     text = {
         "model_type": "clip_text_model", "vocab_size": len(tokenizer), "hidden_size": 96, "intermediate_size": 192,
@@ -90,15 +93,16 @@ def build_config(tokenizer: CLIPTokenizer) -> Sam3Config:
 
 
 def build_model(warm_start: Path | None) -> tuple[Sam3Model, Sam3Processor]:
-    """Make the model in fp32 and its processor, fresh or from an earlier checkpoint of the same shape.
+    """Make the model in fp32 and its processor, fresh or from an earlier checkpoint.
 
     Args:
-        warm_start: folder written by `save_pretrained`; its tokenizer is kept too. None starts from random weights.
+        warm_start: folder written by `save_pretrained`; its tokenizer is kept too. It may have seen pictures of another
+            size: no weight's shape depends on that. None starts from random weights.
     """
+    tokenizer = build_tokenizer() if warm_start is None else Sam3Processor.from_pretrained(warm_start).tokenizer
+    processor, config = build_processor(tokenizer), build_config(tokenizer)
     # Eager: at these sizes the backward pass of SDPA on a CPU takes twice as long.
     if warm_start is None:
-        processor = build_processor()
-        config = build_config(processor.tokenizer)
         return Sam3Model._from_config(config, attn_implementation="eager"), processor
-    model = Sam3Model.from_pretrained(warm_start, dtype=torch.float32, attn_implementation="eager")
-    return model, Sam3Processor.from_pretrained(warm_start)
+    model = Sam3Model.from_pretrained(warm_start, config=config, dtype=torch.float32, attn_implementation="eager")
+    return model, processor

@@ -8,7 +8,7 @@ from transformers import Sam3Model, Sam3Processor
 
 from serve_app.embedded.glyphs import SpriteLibrary
 from serve_app.embedded.segmenter_data import SceneBatch, SceneBatches
-from serve_app.embedded.segmenter_model import build_model, build_processor
+from serve_app.embedded.segmenter_model import build_model, build_processor, build_tokenizer
 
 pytest.importorskip("scipy", reason="the extra `train` is not installed")
 from serve_app.embedded import segmenter_training
@@ -38,10 +38,10 @@ def test_batch_depends_on_its_index_only(batches: SceneBatches, batch: SceneBatc
 
 
 def test_batch_pads_boxes_and_masks(batch: SceneBatch) -> None:
-    assert batch.pixels.shape == (2, 3, 168, 168)
+    assert batch.pixels.shape == (2, 3, 224, 224)
     assert batch.pixels.dtype == torch.uint8
     assert batch.boxes.shape == (8, 8, 4)
-    assert batch.masks.shape == (4, 8, 144, 144)
+    assert batch.masks.shape == (4, 8, 128, 128)
     for row, count in enumerate(batch.counts.tolist()):
         assert (batch.boxes[row, :count, 2:] > batch.boxes[row, :count, :2]).all()
         assert not batch.boxes[row, count:].any()
@@ -128,7 +128,7 @@ def test_schedule_rises_then_falls_to_zero() -> None:
 
 
 def test_tokenizer_spells_unknown_words_and_marks_the_ends(tmp_path: Path) -> None:
-    processor = build_processor()
+    processor = build_processor(build_tokenizer())
     processor.save_pretrained(tmp_path)
     tokenizer = Sam3Processor.from_pretrained(tmp_path).tokenizer
     ids = tokenizer(["Red sofa", "zorblat"])["input_ids"]
