@@ -441,6 +441,12 @@ def test_app_config_from_takes_back_what_it_gave() -> None:
     assert app_config_from(config.model_dump()) == config
 
 
+@pytest.mark.parametrize("url", ["localhost:8001/v1", "ftp://host/v1", "", "http://", "http://[::1", "/v1"])
+def test_app_config_from_refuses_what_is_no_address(url: str) -> None:
+    with pytest.raises(ConfigError, match="base_url"):
+        app_config_from({"models": {"text_parser": {"openai": {"base_url": url}}}})
+
+
 def test_app_config_from_says_every_fault_in_one_line_each() -> None:
     with pytest.raises(ConfigError) as caught:
         app_config_from({"modles": {}, "segmentation": {"threshold": "high"}})

@@ -57,7 +57,8 @@ class OpenAIParser:
         self._config = model.openai
         self._sleep = sleep
         self._client = httpx.AsyncClient(
-            base_url=checked_url(self._config.base_url),
+            # One closing slash, so that paths are appended to it.
+            base_url=self._config.base_url.rstrip("/") + "/",
             headers=authorization(api_key),
             timeout=self._config.timeout_s,
             transport=transport,
@@ -126,21 +127,6 @@ class OpenAIParser:
             # Only the kind of the error: its text may quote the headers, and so the key.
             raise busy(f"the text model's server cannot be reached ({type(error).__name__})", None) from None
         return accepted(response)
-
-
-def checked_url(base_url: str) -> str:
-    """Return the server's root with one closing slash, so that paths are appended to it.
-
-    Raises:
-        ConfigError: it is no http(s) URL.
-    """
-    try:
-        url = httpx.URL(base_url)
-    except httpx.InvalidURL:
-        url = httpx.URL("")
-    if url.scheme not in {"http", "https"} or not url.host:
-        raise ConfigError(f"models.text_parser.openai.base_url: {base_url!r} is no http(s) URL")
-    return base_url.rstrip("/") + "/"
 
 
 def authorization(api_key: str | None) -> dict[str, str]:

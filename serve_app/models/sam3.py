@@ -11,12 +11,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import Sam3Model, Sam3Processor
 
 from serve_app.config import DeviceConfig, SegmentationModel
@@ -58,6 +58,7 @@ class Segmenter:
         self._head = DetectorHead(model, (self.resolution_hw[0] // patch, self.resolution_hw[1] // patch))
         self._model = model
         self._vision = model.vision_encoder.to(vision_dtype)
+        keep_residual_exact(self._vision.backbone, vision_dtype)
         # The neck's last level is not used by the detector. The one before it, all that scores and boxes see, costs a
         # thousandth of the vision pass and stays exact.
         *self._fine_layers, self._coarse_layer = [*self._vision.neck.fpn_layers][:-1]
@@ -132,7 +133,7 @@ class Segmenter:
 
     @torch.inference_mode()
     def _encode(self, images: Sequence[Tensor]) -> list[ImageFeatures]:
-        pixels = torch.stack(self._padded(images)).to(self.device, self._vision_dtype)
+        pixels = torch.stack(self._padded(images)).to(self.device)
         fine, tokens = self._see(pixels)
         self.vision_passes += len(images)
         # Copies, so that one cached image does not keep its whole batch in memory.
@@ -145,8 +146,9 @@ class Segmenter:
         """(B, 3, S, S) to the finer maps and the tokens."""
         states = self._vision.backbone(pixels).last_hidden_state
         maps = states.unflatten(1, self._head.grid_hw).permute(0, 3, 1, 2)
-        fine = [layer(maps) for layer in self._fine_layers]
-        return fine, self._head.attend(self._coarse_layer(maps.float()))
+        rounded = maps.to(self._vision_dtype)
+        fine = [layer(rounded) for layer in self._fine_layers]
+        return fine, self._head.attend(self._coarse_layer(maps))
 
     def _padded(self, items: Sequence[Item]) -> list[Item]:
         """Fill a batch up to a power of two where shapes are compiled, so that there are few of them."""
@@ -264,6 +266,31 @@ class Segmenter:
             for row, mask in zip(rows, drawn, strict=True):
                 masks[row] = mask
         return masks
+
+
+class _RoundedNorm(nn.Module):
+    """A layer norm in float32 whose output goes on in another type."""
+
+    def __init__(self, norm: nn.LayerNorm, dtype: torch.dtype) -> None:
+        super().__init__()
+        self._norm, self._dtype = norm.float(), dtype
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Normalize."""
+        normed: Tensor = self._norm(states)
+        return normed.to(self._dtype)
+
+
+def keep_residual_exact(backbone: Any, dtype: torch.dtype) -> None:
+    """Leave what a vision transformer's layers add to in float32; attention and MLPs, all the work, stay in `dtype`.
+
+    Rounded after every layer, the sum moves most scores about twice as far from those of float32.
+    """
+    backbone.embeddings.float()
+    backbone.layer_norm.float()
+    for layer in backbone.layers:
+        layer.layer_norm1 = _RoundedNorm(layer.layer_norm1, dtype)
+        layer.layer_norm2 = _RoundedNorm(layer.layer_norm2, dtype)
 
 
 def _array(tensor: Tensor) -> NDArray[np.float32]:
