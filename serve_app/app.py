@@ -68,6 +68,7 @@ def bind(
         ray_actor_options=_resources(config.models.segmentation.device),
     )
     ingress = deployment(serve.ingress()(Ingress)).options(
+        request_router_config={"request_router_class": "serve_app.routing.IngressRouter"},
         # Above what is admitted: callers see our own 429, and /healthz finds a slot. Beyond the queue Ray answers.
         max_ongoing_requests=admitted + 32,
         max_queued_requests=64,

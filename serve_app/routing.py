@@ -1,9 +1,12 @@
-"""ImageAffinityRouter: an image goes to the replica that has its features, where that costs nothing.
+"""Which replica a call goes to.
 
+ImageAffinityRouter: an image goes to the segmenter that has its features, where that costs nothing.
 Every image has a home among the replicas, by rendezvous hashing of its content: no state, every ingress agrees, and a
 replica that comes or goes moves only the images it takes or held. The home is chosen while its queue is about as short
 as the shortest; under uneven load, or for a replica that is gone, the choice is Serve's own: two at random, the
 shorter queue.
+
+IngressRouter: any ingress is as good as another, whatever a caller's headers say.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any
 
-from ray.serve.request_router import FIFOMixin, PendingRequest, RequestRouter, RunningReplica
+from ray.serve.request_router import FIFOMixin, LocalityMixin, PendingRequest, RequestRouter, RunningReplica
 
 from serve_app.tasks import ImageTask
 
@@ -62,6 +65,26 @@ class ImageAffinityRouter(FIFOMixin, RequestRouter):
     def _queue_length(self, replica: RunningReplica) -> int:
         # As the router last knew it; a replica that it knows nothing of is taken to be idle.
         return self.replica_queue_len_cache.get(replica.replica_id) or 0
+
+
+class IngressRouter(FIFOMixin, LocalityMixin, RequestRouter):
+    """Serve's default, two near replicas at random and the shorter queue, deaf to `serve_multiplexed_model_id`.
+
+    Serve's proxy takes that header from any caller, holds the request back while it looks for a replica with that
+    model, and keeps the last request of every id for ever (Serve 2.60): a way to fill the proxy's memory from outside.
+    """
+
+    async def choose_replicas(
+        self, candidate_replicas: list[RunningReplica], pending_request: PendingRequest | None = None
+    ) -> list[list[RunningReplica]]:
+        """Choose at most two replicas, of those near the caller first; see `ImageAffinityRouter.choose_replicas`."""
+        near = list(self.apply_locality_routing(pending_request))
+        chosen = random.sample(near, min(2, len(near)))
+        return [[self.curr_replicas[replica] for replica in chosen]] if chosen else []
+
+    def _add_pending_request_to_indices(self, pending_request: PendingRequest) -> None:
+        pending_request.metadata.multiplexed_model_id = ""
+        super()._add_pending_request_to_indices(pending_request)
 
 
 def home_of(key: str, replicas: Sequence[RunningReplica]) -> RunningReplica:

@@ -13,6 +13,8 @@ from typing import Any
 import httpx
 import pytest
 import ray
+from ray.serve.request_router import PendingRequest
+from ray.util import list_named_actors
 
 from serve_app.client import Client
 from serve_app.remote import INLINE_BYTES
@@ -212,13 +214,27 @@ def test_nothing_of_an_answered_request_stays_in_the_ingress(graph: Graph) -> No
         files = [("contextual", ("first.png", first)), ("generated", ("second.png", second))]
         assert graph.post(data={"entities": '["dog"]'}, files=files).status_code == 200
 
-    def kept(_: Any) -> int:
-        gc.collect()
-        return sum(isinstance(each, ImageTask) for each in gc.get_objects())
+    (ingress,) = replica_names("Ingress")
+    assert kept_instances(ingress, ImageTask) == 0
 
-    (name,) = replica_names("Ingress")
-    ingress = ray.get_actor(name, namespace="serve")
+
+def test_nothing_of_an_answered_request_stays_in_the_proxy(graph: Graph) -> None:
+    for number in range(5):
+        headers = {"serve_multiplexed_model_id": f"model {number}"}
+        assert graph.post("/v1/entities", json={"prompt": "a dog"}, headers=headers).status_code == 200
+    (proxy,) = (each["name"] for each in list_named_actors(all_namespaces=True) if "PROXY" in each["name"])
+    assert kept_instances(proxy, PendingRequest) == 0
+
+
+def kept_instances(actor: str, kind: type) -> int:
+    """Count the objects of a class in one of Serve's actors; allows some seconds for the last ones to go."""
+
+    def count(_: Any) -> int:
+        gc.collect()
+        return sum(isinstance(each, kind) for each in gc.get_objects())
+
+    handle = ray.get_actor(actor, namespace="serve")
     deadline = time.monotonic() + 10
-    while (count := ray.get(ingress.__ray_call__.remote(kept))) and time.monotonic() < deadline:
+    while (kept := ray.get(handle.__ray_call__.remote(count))) and time.monotonic() < deadline:
         time.sleep(0.2)
-    assert count == 0
+    return int(kept)
