@@ -27,7 +27,8 @@ from serve_app.embedded.rare_tokens import RareTokens
 from serve_app.entities import INSTRUCTION, chat_messages
 
 PROMPTS = Path(__file__).parent.parent / "data" / "prompts.json"
-MAX_CHECKPOINT_BYTES = 8_000_000
+MAX_CHECKPOINTS_BYTES = 20_000_000
+"""Both embedded models together, in the package."""
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +42,10 @@ def checkpoint() -> ParserCheckpoint:
     return ParserCheckpoint(CHECKPOINT_FOLDER)
 
 
-def test_checkpoint_is_small_and_has_a_card() -> None:
-    assert sum(path.stat().st_size for path in CHECKPOINT_FOLDER.iterdir()) < MAX_CHECKPOINT_BYTES
-    assert (CHECKPOINT_FOLDER / "README.md").is_file()
+def test_checkpoints_are_small_and_have_a_card() -> None:
+    checkpoints = CHECKPOINT_FOLDER.parent
+    assert sum(path.stat().st_size for path in checkpoints.rglob("*") if path.is_file()) < MAX_CHECKPOINTS_BYTES
+    assert {card.parent.name for card in checkpoints.glob("*/README.md")} == {"parser", "segmenter"}
 
 
 def test_checkpoint_loads_without_missing_or_unused_weights() -> None:
