@@ -17,6 +17,7 @@ from serve_app.embedded.parser_evaluation import (
     CHECKPOINT_FOLDER,
     ParserCheckpoint,
     head_noun,
+    held_out_samples,
     measure,
     names_unseen_noun,
     read_prompts,
@@ -203,4 +204,11 @@ def test_checkpoint_reads_most_hand_written_prompts(checkpoint: ParserCheckpoint
     samples = read_prompts(PROMPTS)[::4]
     figures = measure(samples, [checkpoint.reply(sample.prompt) for sample in samples])
     assert figures.unreadable == 0
-    assert figures.f1 >= 0.75, str(figures)
+    assert figures.f1 >= 0.85, str(figures)
+
+
+def test_checkpoint_reads_held_out_prompts_of_the_grammar(checkpoint: ParserCheckpoint) -> None:
+    samples = held_out_samples(80, seed=0)
+    figures = measure(samples, [checkpoint.reply(sample.prompt) for sample in samples])
+    assert figures.unreadable == 0
+    assert figures.exact_rate >= 0.9, str(figures)
