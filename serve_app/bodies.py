@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from typing import Any
 
 from python_multipart.exceptions import MultipartParseError
@@ -14,7 +15,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from serve_app.config import LimitsConfig
-from serve_app.errors import InvalidRequest, TooLarge, UnsupportedMediaType
+from serve_app.errors import DeadlineExceeded, InvalidRequest, TooLarge, UnsupportedMediaType
 from serve_app.schemas import SegmentRequest, parse_request
 
 _TEXT_FIELDS = {"prompt", "mask_format"}
@@ -24,14 +25,30 @@ _EPILOGUE_BYTES = 4096  # what may follow the closing boundary
 _FORM_OVERHEAD = 64  # fields besides the files: far more than there are names
 
 
-async def read_body(request: Request, limits: LimitsConfig) -> bytes:
-    """Read the whole body, no further than the limit.
+@dataclass(frozen=True)
+class Reading:
+    """How far and how long a body is read.
+
+    Args:
+        limits: its `max_body_bytes` counts here.
+        pause_s: longest wait for the next bytes.
+        whole_s: longest wait for all of them.
+    """
+
+    limits: LimitsConfig
+    pause_s: float
+    whole_s: float
+
+
+async def read_body(request: Request, reading: Reading) -> bytes:
+    """Read the whole body, no further than the limit: a client that stalls or drips would keep a slot for ever.
 
     Raises:
         TooLarge: by its Content-Length, or while it comes.
         InvalidRequest: the client broke off, or its Content-Length is no number.
+        DeadlineExceeded: it does not come in time.
     """
-    limit = limits.max_body_bytes
+    limit = reading.limits.max_body_bytes
     declared = request.headers.get("content-length")
     if declared is not None:
         if not (declared.isascii() and declared.isdigit()):
@@ -39,13 +56,22 @@ async def read_body(request: Request, limits: LimitsConfig) -> bytes:
         if int(declared) > limit:
             raise TooLarge(f"the body's {declared} bytes are over the limit of {limit}")
     body = bytearray()
+    clock = asyncio.get_running_loop().time
+    end = clock() + reading.whole_s
     try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > limit:
-                raise TooLarge(f"the body is over the limit of {limit} bytes")
+        async with asyncio.timeout(None) as wait:
+            wait.reschedule(min(end, clock() + reading.pause_s))
+            async for chunk in request.stream():
+                wait.reschedule(min(end, clock() + reading.pause_s))
+                body += chunk
+                if len(body) > limit:
+                    raise TooLarge(f"the body is over the limit of {limit} bytes")
     except ClientDisconnect:
         raise InvalidRequest("the body is incomplete") from None
+    except TimeoutError:
+        if clock() >= end:
+            raise DeadlineExceeded(f"the body did not arrive within {reading.whole_s:g} s") from None
+        raise DeadlineExceeded(f"nothing of the body arrived for {reading.pause_s:g} s") from None
     return bytes(body)
 
 
@@ -54,39 +80,41 @@ def media_type(headers: Headers) -> str:
     return headers.get("content-type", "").split(";")[0].strip().lower()
 
 
-async def read_segment_request(request: Request, limits: LimitsConfig) -> SegmentRequest:
+async def read_segment_request(request: Request, reading: Reading) -> SegmentRequest:
     """Read the body of `POST /v1/segment`.
 
     Raises:
         UnsupportedMediaType: neither JSON nor multipart.
         InvalidRequest: not readable as what it says it is, or fields are wrong.
         TooLarge: the body, or the number of images, is over its limit.
+        DeadlineExceeded: the body does not come in time.
     """
     kind = media_type(request.headers)
     if kind == "multipart/form-data":
-        body = await read_body(request, limits)
-        return parse_request(await _form_fields(request.headers, body, limits))
+        body = await read_body(request, reading)
+        return parse_request(await _form_fields(request.headers, body, reading.limits))
     if not _is_json(kind):
         raise UnsupportedMediaType("the Content-Type is neither application/json nor multipart/form-data")
-    return await asyncio.to_thread(parse_request, await read_json(request, limits))
+    return await asyncio.to_thread(parse_request, await read_json(request, reading))
 
 
 def _is_json(kind: str) -> bool:
     return kind == "application/json" or kind.endswith("+json")
 
 
-async def read_json(request: Request, limits: LimitsConfig) -> dict[str, Any]:
+async def read_json(request: Request, reading: Reading) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
         UnsupportedMediaType: the body does not say that it is JSON.
         InvalidRequest: it is no JSON object.
         TooLarge: it is over the limit.
+        DeadlineExceeded: it does not come in time.
     """
     kind = media_type(request.headers)
     if not _is_json(kind):
         raise UnsupportedMediaType("the Content-Type is not application/json")
-    value = await asyncio.to_thread(_loads, await read_body(request, limits))
+    value = await asyncio.to_thread(_loads, await read_body(request, reading))
     if not isinstance(value, dict):
         raise InvalidRequest("the body must be a JSON object")
     return value

@@ -57,6 +57,7 @@ class OpenAIConfig(Section):
     base_url: HttpAddress = Field("http://127.0.0.1:8001/v1", description="The server's /v1 root.")
     api_key_env: str | None = Field(None, description="Name of the environment variable that holds the key.")
     timeout_s: float = Field(30.0, gt=0, le=600, description="Limit of one call, in seconds.")
+    body_pause_s: float = Field(15.0, gt=0, description="Longest pause of a client that sends a body.")
     max_retries: int = Field(2, ge=0, le=10, description="Further tries after a connection error, 429 or 5xx.")
 
 
@@ -182,8 +183,11 @@ class ServingConfig(Section):
 
     timeout_s: float = Field(60.0, gt=0, description="Deadline of a request that names none.")
     max_timeout_s: float = Field(300.0, gt=0, description="Longest deadline a request may ask for.")
+    body_pause_s: float = Field(15.0, gt=0, description="Longest pause of a client that sends a body.")
     max_retries: int = Field(2, ge=0, le=10, description="Further tries when a replica dies under the work.")
-    max_concurrent_requests: int = Field(64, ge=1, description="Requests inside one ingress replica; more get 429.")
+    max_concurrent_requests: int = Field(
+        64, ge=1, description="Requests in an ingress replica, arriving ones too; more get 429."
+    )
     retry_after_s: float = Field(1.0, gt=0, description="`Retry-After` of an overloaded answer.")
 
     @model_validator(mode="after")

@@ -92,15 +92,27 @@ def normalise_entities(entities: Sequence[str]) -> list[str]:
         entities: the phrases as given.
 
     Returns:
-        The phrases in order, stripped, without repetitions (also by case); nothing is filtered. Empty for none.
+        The phrases in order, as `tidy` writes them, without repetitions (also by case); nothing is filtered. Empty for
+        none.
 
     Raises:
-        InvalidRequest: a phrase is blank.
+        InvalidRequest: a phrase has nothing to see.
     """
-    for index, entity in enumerate(entities):
-        if not entity.strip():
+    phrases = [tidy(entity) for entity in entities]
+    for index, phrase in enumerate(phrases):
+        if all(unicodedata.category(c) in {"Cf", "Zs"} for c in phrase):
             raise InvalidRequest(f"entities[{index}]: must not be blank", f"entities[{index}]")
-    return _distinct(entity.strip() for entity in entities)
+    return _distinct(phrases)
+
+
+def tidy(phrase: str) -> str:
+    """Write a phrase one way: composed letters, single spaces, no control characters.
+
+    >>> tidy("  red \\n sofa\\x00")
+    'red sofa'
+    """
+    seen = (c for c in unicodedata.normalize("NFC", phrase) if c.isspace() or unicodedata.category(c) != "Cc")
+    return " ".join("".join(seen).split())
 
 
 def _without_thoughts(reply: str) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractContextManager, aclosing
 from typing import Any, Protocol
 
 from fastapi import FastAPI, Request
@@ -17,12 +18,13 @@ from starlette.types import ASGIApp
 from serve_app import api_description, bodies, results
 from serve_app.config import AppConfig
 from serve_app.envelope import Envelope, error_response, internal_error
-from serve_app.errors import DeadlineExceeded, GensegError, InternalError
+from serve_app.errors import GensegError, InternalError
 from serve_app.schemas import SegmentRequest, parse_entities_request
 
 logger = logging.getLogger("ray.serve")
 
 NDJSON = "application/x-ndjson"
+_NEVER = re.compile(r"q=0(\.0*)?")
 
 
 class Service(Protocol):
@@ -36,8 +38,8 @@ class Service(Protocol):
     async def entities(self, prompt: str, request_id: str) -> dict[str, Any]:
         """Read a prompt only."""
 
-    def check_room(self) -> None:
-        """Raise TooManyRequests where no further request would be admitted."""
+    def admitted(self) -> AbstractContextManager[None]:
+        """Hold a slot while a body arrives; TooManyRequests, before it is read, where there is none."""
 
     async def missing(self) -> list[str]:
         """What is not ready yet; empty when both models answer."""
@@ -84,9 +86,8 @@ async def _http_error(request: Request, error: Exception) -> Response:
 def _add_job_routes(app: FastAPI, service: Service) -> None:
     @app.post("/v1/segment", **api_description.SEGMENT)
     async def segment(request: Request) -> Response:
-        service.check_room()
-        async with _arriving(service.config.serving.max_timeout_s):
-            job = await bodies.read_segment_request(request, service.config.limits)
+        with service.admitted():
+            job = await bodies.read_segment_request(request, _reading(service.config))
         events = service.stream(job, request.state.request_id)
         if _wants_stream(request):
             # The first event is awaited here, so that a request that fails at once gets its own status.
@@ -99,27 +100,22 @@ def _add_job_routes(app: FastAPI, service: Service) -> None:
 
     @app.post("/v1/entities", **api_description.ENTITIES)
     async def entities(request: Request) -> Response:
-        service.check_room()
-        async with _arriving(service.config.serving.max_timeout_s):
-            job = parse_entities_request(await bodies.read_json(request, service.config.limits))
+        with service.admitted():
+            job = parse_entities_request(await bodies.read_json(request, _reading(service.config)))
         return JSONResponse(await service.entities(job.prompt, request.state.request_id))
 
 
-@asynccontextmanager
-async def _arriving(limit_s: float) -> AsyncIterator[None]:
-    """Bound the time in which a body may arrive: a client that drips would keep a slot for ever."""
-    try:
-        async with asyncio.timeout(limit_s):
-            yield
-    except TimeoutError:
-        raise DeadlineExceeded(f"the body did not arrive within {limit_s:g} s") from None
+def _reading(config: AppConfig) -> bodies.Reading:
+    return bodies.Reading(config.limits, config.serving.body_pause_s, config.serving.max_timeout_s)
 
 
 def _add_health_routes(app: FastAPI, service: Service) -> None:
+    @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz", **api_description.HEALTHZ)
     async def healthz() -> Response:
         return JSONResponse({"status": "ok"})
 
+    @app.head("/readyz", include_in_schema=False)
     @app.get("/readyz", **api_description.READYZ)
     async def readyz() -> Response:
         missing = await service.missing()
@@ -129,8 +125,10 @@ def _add_health_routes(app: FastAPI, service: Service) -> None:
 
 
 def _wants_stream(request: Request) -> bool:
-    accepted = request.headers.get("accept", "").lower()
-    return any(part.split(";")[0].strip() == NDJSON for part in accepted.split(","))
+    """The NDJSON type is among the accepted ones, and not with the quality 0, which means never."""
+    accepted = request.headers.get("accept", "").lower().replace(" ", "")
+    kinds = [part.split(";") for part in accepted.split(",")]
+    return any(kind == NDJSON and not any(_NEVER.fullmatch(each) for each in more) for kind, *more in kinds)
 
 
 async def _lines(first: dict[str, Any], events: AsyncGenerator[dict[str, Any], None]) -> AsyncIterator[bytes]:

@@ -118,35 +118,27 @@ class Ingress:
 
     async def stream(self, request: SegmentRequest, request_id: str) -> AsyncGenerator[dict[str, Any], None]:
         """Run a request; events as in pipeline.Pipeline.stream."""
-        with self._admitted():
+        with self.admitted():
             async for event in self._pipeline.stream(request, self.config, request_id):
                 yield event
 
     @contextmanager
-    def _admitted(self) -> Iterator[None]:
-        """Hold one of the slots for requests.
+    def admitted(self) -> Iterator[None]:
+        """Hold one of the slots for requests: while a body arrives, and again, at once, while the job is done.
 
         Raises:
             TooManyRequests: all are taken.
-        """
-        self.check_room()
-        self._running += 1
-        try:
-            yield
-        finally:
-            self._running -= 1
-
-    def check_room(self) -> None:
-        """Refuse a request that would not be admitted; cheap, so that it can be asked before a body is read.
-
-        Raises:
-            TooManyRequests: all slots are taken.
         """
         limit = self.config.serving.max_concurrent_requests
         if self._running >= limit:
             refusal = TooManyRequests(f"{limit} requests are under way; try again later")
             refusal.retry_after_s = self.config.serving.retry_after_s
             raise refusal
+        self._running += 1
+        try:
+            yield
+        finally:
+            self._running -= 1
 
     async def entities(self, prompt: str, request_id: str) -> dict[str, Any]:
         """Read a prompt only.
@@ -165,7 +157,7 @@ class Ingress:
                 f"prompt: {len(prompt)} characters are over the limit of {limits.max_prompt_chars}", "prompt"
             )
         timeout_s = self.config.serving.timeout_s
-        with self._admitted():
+        with self.admitted():
             call = self._parser.start(prompt, limits.max_entities, request_id, timeout_s)
             try:
                 parsed = await asyncio.wait_for(call.result(), timeout_s)

@@ -62,12 +62,13 @@ class ImageInput(Wire):
         return self
 
     @classmethod
-    def from_file(cls, source: ImageInput | bytes | str | PathLike[str]) -> ImageInput:
+    def from_file(cls, source: ImageInput | bytes | str | PathLike[str], max_bytes: int | None = None) -> ImageInput:
         """Read an image where the caller is.
 
         Args:
             source: a path, an http(s) URL (passed on, the server fetches it), the bytes of an image file, or an
                 ImageInput, which is returned as it is.
+            max_bytes: of a file, no more than one byte over it is read: enough to see that it is too large.
 
         Raises:
             OSError: the file cannot be read.
@@ -80,7 +81,8 @@ class ImageInput(Wire):
         if text.lower().startswith(("http://", "https://")):
             return cls(url=text)
         path = unquote(text.removeprefix("file://")) if text.startswith("file://") else text
-        return cls(data=Path(path).read_bytes(), name=text)
+        with Path(path).open("rb") as file:
+            return cls(data=file.read() if max_bytes is None else file.read(max_bytes + 1), name=text)
 
 
 class SegmentRequest(Wire):
@@ -265,6 +267,7 @@ def parse_entities_request(body: Mapping[str, Any]) -> EntitiesRequest:
         raise invalid_request(error) from None
 
 
+_LONGEST_KEY = 60  # of a key that callers choose, in messages
 _PLAIN_WORDS = {
     "extra_forbidden": "unknown field",
     "missing": "required",
@@ -278,7 +281,7 @@ def invalid_request(error: ValidationError) -> InvalidRequest:
     first, *others = error.errors(include_url=False, include_context=False, include_input=False)
     field = field_path(first["loc"])
     text = _PLAIN_WORDS.get(first["type"], first["msg"])
-    text = text.removeprefix("Value error, ")
+    text = text.removeprefix("Value error, ").replace("items after validation", "characters")
     more = f" (and {len(others)} more)" if others else ""
     return InvalidRequest(f"{field}: {text}{more}" if field else f"{text}{more}", field or None)
 
@@ -290,5 +293,6 @@ def field_path(location: Sequence[str | int]) -> str:
         if isinstance(part, int):
             path += f"[{part}]"
         elif part not in {"str", "bytes"}:  # the branch of a union, not a field
+            part = part if len(part) <= _LONGEST_KEY else part[:_LONGEST_KEY] + "…"
             path += f".{part}" if path else part
     return path

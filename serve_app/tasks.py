@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from serve_app.entities import tidy
 from serve_app.errors import GensegError
 from serve_app.schemas import MaskFormat
 
@@ -29,12 +30,12 @@ class SegmentOptions:
     overlays: bool = False
 
     def threshold_of(self, entity: str) -> float:
-        """The entity's own threshold, compared without case, else the common one."""
+        """The entity's own threshold, else the common one; a name in other case counts where none is the very same."""
+        if entity in self.thresholds:
+            return self.thresholds[entity]
         wanted = entity.casefold()
-        for name, threshold in self.thresholds.items():
-            if name.strip().casefold() == wanted:
-                return threshold
-        return self.threshold
+        others = (threshold for name, threshold in self.thresholds.items() if tidy(name).casefold() == wanted)
+        return next(others, self.threshold)
 
 
 @dataclass(frozen=True)

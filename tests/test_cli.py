@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import socket
 import subprocess
 import sys
@@ -12,7 +14,9 @@ import pytest
 from serve_app.cli import main
 from serve_app.commands.local_graph import unplaced
 from serve_app.commands.options import CommandError
+from serve_app.commands.run import read_image, write_json
 from serve_app.commands.serve import check_port
+from serve_app.config import AppConfig
 from tests.conftest import png
 
 
@@ -194,3 +198,27 @@ def test_check_config_is_silent_about_a_good_file(capsys: pytest.CaptureFixture[
 def test_the_module_is_the_command() -> None:
     done = subprocess.run([sys.executable, "-m", "serve_app", "--version"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.split()[0]) == (0, "genseg")
+
+
+def test_a_result_goes_through_links_and_into_pipes(tmp_path: Path) -> None:
+    link, pipe = tmp_path / "link.json", tmp_path / "pipe"
+    link.symlink_to(tmp_path / "target.json")
+    write_json(link, {"a": 1})
+    assert link.is_symlink()
+    assert json.loads((tmp_path / "target.json").read_text()) == {"a": 1}
+    os.mkfifo(pipe)
+    reader = subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE)
+    write_json(pipe, {"a": 2})
+    assert json.loads(reader.communicate(timeout=10)[0]) == {"a": 2}
+    assert pipe.is_fifo()
+    write_json(Path("/dev/null"), {"a": 3})
+    assert Path("/dev/null").is_char_device()
+
+
+def test_of_a_huge_file_no_more_is_read_than_shows_that_it_is_too_large(tmp_path: Path) -> None:
+    config = AppConfig.model_validate({"limits": {"max_image_bytes": 1000}})
+    huge = tmp_path / "huge.jpg"
+    with huge.open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(CommandError, match=r"huge\.jpg: .*limit of 1000"):
+        read_image(str(huge), config)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -48,9 +49,11 @@ class FakeService:
             raise self.error
         return {"entities": [prompt], "dropped": []}
 
-    def check_room(self) -> None:
+    @contextmanager
+    def admitted(self) -> Iterator[None]:
         if self.full:
             raise TooManyRequests("1 requests are under way; try again later")
+        yield
 
     async def missing(self) -> list[str]:
         return self.not_ready
@@ -223,6 +226,33 @@ async def test_a_body_that_drips_is_given_up() -> None:
     async with client(service) as http:
         response = await http.post("/v1/segment", content=dripping(), headers={"Content-Type": "application/json"})
     assert (response.status_code, error_of(response)["code"]) == (504, "timeout")
+
+
+async def test_a_client_that_stops_sending_is_given_up() -> None:
+    async def stalled() -> AsyncGenerator[bytes, None]:
+        yield b"{"
+        await asyncio.sleep(60)
+
+    service = FakeService()
+    service.config = service.config.model_copy(update={"serving": ServingConfig(body_pause_s=0.1)})
+    async with client(service) as http:
+        response = await http.post("/v1/segment", content=stalled(), headers={"Content-Type": "application/json"})
+    assert (response.status_code, error_of(response)["message"]) == (504, "nothing of the body arrived for 0.1 s")
+
+
+@pytest.mark.parametrize(
+    ("accept", "streams"),
+    [
+        ("application/x-ndjson", True),
+        ("application/json, application/x-ndjson; q=0.5", True),
+        ("application/x-ndjson;q=0", False),
+        ("application/json, application/x-ndjson; q=0.0", False),
+    ],
+)
+async def test_the_answer_streams_where_the_caller_takes_it(accept: str, streams: bool) -> None:
+    async with client(FakeService()) as http:
+        response = await http.post("/v1/segment", json=body(), headers={"Accept": accept})
+    assert response.headers["content-type"].startswith("application/x-ndjson") is streams
 
 
 @pytest.mark.parametrize(

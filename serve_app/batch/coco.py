@@ -33,6 +33,9 @@ def write_coco(path: Path, documents: Iterable[Mapping[str, Any]]) -> dict[str, 
     Raises:
         OutputError: the file cannot be written, or a mask is not in RLE.
     """
+    if path.exists() and not path.is_file():
+        raise OutputError(f"{path}: not a file")
+    path = path.resolve()  # a link stays one
     partial = path.with_name(f".{path.name}.partial")
     categories: dict[str, int] = {}
     try:

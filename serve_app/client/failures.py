@@ -100,6 +100,8 @@ def read_error(status: int, headers: Mapping[str, str], content: bytes, url: str
         error = _foreign_error(status, headers, content, url)
     else:
         error = error_of(document.error, status)
+        if status in {404, 405}:  # nothing is wrong with the request but its address
+            error = type(error)(f"{url}: {error.message}", error.field)
     if isinstance(error, errors.Overloaded):
         retry_after_s = read_retry_after(headers.get("retry-after"), datetime.now(UTC))
         if retry_after_s is not None:

@@ -122,6 +122,11 @@ class ImageResult:
         return self.document.presence
 
     @property
+    def overlay(self) -> str | None:
+        """A data URI of the image as a JPEG with masks, boxes and labels drawn; None where it was not asked for."""
+        return self.document.overlay
+
+    @property
     def error(self) -> errors.GensegError | None:
         """Why this image has no answer; None where it has one."""
         return None if self.document.error is None else error_of(self.document.error)

@@ -84,7 +84,8 @@ def run(args: argparse.Namespace) -> int:
     # Everything that can be wrong with the command line is found before Ray or a model starts.
     if not args.contextual and args.generated is None:
         raise CommandError("no image: give -c, -g or both", usage=True)
-    if args.url:
+    if args.url is not None:
+        read_address(args.url)
         _refuse_model_flags(args)
     config = config_from(args)
     request = read_request(args, config)
@@ -92,7 +93,9 @@ def run(args: argparse.Namespace) -> int:
     _check_output(output)
     draws = bool(args.save_viz or args.viz_dir or args.compare or config.output.save_visualizations)
     request = request.model_copy(update={"overlays": draws and pictures.need_overlays(request)})
-    document = segment_by_url(args, request, progress) if args.url else segment_locally(request, config, progress)
+    document = (
+        segment_locally(request, config, progress) if args.url is None else segment_by_url(args, request, progress)
+    )
     overlays = pictures.take_overlays(document)
     write_json(output, document)
     if draws:
@@ -156,7 +159,7 @@ def read_image(path: str, config: AppConfig) -> ImageInput:
         CommandError: it cannot be read, or is no image.
     """
     try:
-        image = ImageInput.from_file(path)
+        image = ImageInput.from_file(path, config.limits.max_image_bytes)
         if isinstance(image.data, bytes):
             images.read_header(image.data, config.limits)
         return image
@@ -182,16 +185,25 @@ def segment_locally(request: SegmentRequest, config: AppConfig, progress: Progre
     return document
 
 
+def read_address(url: str) -> None:
+    """Check the address of a service.
+
+    Raises:
+        CommandError: it is none.
+    """
+    from serve_app.client.address import read_base_url
+
+    try:
+        read_base_url(url)
+    except GensegError as error:
+        raise CommandError(f"--url: {error.message.removeprefix('base_url: ')}", usage=True) from None
+
+
 def segment_by_url(args: argparse.Namespace, request: SegmentRequest, progress: Progress) -> dict[str, Any]:
     """Run the job on a running service."""
     from serve_app.client import Client
-    from serve_app.client.address import read_base_url
     from serve_app.client.answers import EntitiesEvent, ImageEvent
 
-    try:
-        read_base_url(args.url)
-    except GensegError as error:
-        raise CommandError(f"--url: {error.message.removeprefix('base_url: ')}", usage=True) from None
     timeout = {} if args.timeout is None else {"timeout_s": args.timeout}
     with Client(args.url, token=args.token, **timeout) as client:
         done = 0
@@ -262,11 +274,16 @@ def counted(number: int, noun: str) -> str:
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:
-    """Write a document so that a reader never sees half of it."""
-    partial = path.with_name(f".{path.name}.partial")
+    """Write a document so that a reader never sees half of it; into a pipe or a device as it comes."""
+    text = json.dumps(document, ensure_ascii=False, indent=2) + "\n"
     try:
-        partial.write_text(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
-        partial.replace(path)
+        if path.exists() and not path.is_file():
+            path.write_text(text)
+            return
+        target = path.resolve()  # a link stays one
+        partial = target.with_name(f".{target.name}.partial")
+        partial.write_text(text)
+        partial.replace(target)
     except OSError as error:
         raise CommandError(f"{path}: {error.strerror or error}") from None
 

@@ -194,6 +194,11 @@ def test_measure_counts_lists_and_entities() -> None:
         ("Two red balloons over a city, golden hour, 8k", '["red balloons", "city"]'),
         ("A cat and dog on a wooden table", '["cat", "dog", "wooden table"]'),
         ("A zorblat next to a blue car", '["zorblat", "blue car"]'),
+        ("A dog!", '["dog"]'),
+        ("a \u201cred\u201d sofa & a dog\u2026", '["red sofa", "dog"]'),
+        ("A dog,\r\na cat\r\n", '["dog", "cat"]'),
+        ("a \U0001f436 dog \u2014 a cat/#tree", '["dog", "cat", "tree"]'),
+        ('A sign saying "open" above a door', '["sign", "door"]'),
     ],
 )
 def test_checkpoint_reads_simple_prompts(checkpoint: ParserCheckpoint, prompt: str, reply: str) -> None:

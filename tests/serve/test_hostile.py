@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from urllib.parse import urlsplit
 
 import httpx
@@ -58,3 +59,23 @@ async def test_every_hostile_image_gets_its_documented_answer(graph: Graph, demo
     ]
     assert not wrong
     assert graph.post(json=as_json(demo)).status_code == 200
+
+
+async def test_uploads_that_stall_take_no_slot_of_the_health_check(graph: Graph, demo: SegmentRequest) -> None:
+    address = urlsplit(graph.url)
+    head = b"POST /v1/segment HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 5000\r\n\r\n{"
+    async with AsyncExitStack() as stalled:
+        for _ in range(120):
+            _, writer = await asyncio.open_connection(address.hostname, address.port)
+            stalled.callback(writer.close)
+            writer.write(head)
+            await writer.drain()
+        await asyncio.sleep(2)
+        async with httpx.AsyncClient(base_url=graph.url) as http:
+            assert (await http.get("/healthz", timeout=10)).status_code == 200
+            refused = await http.post("/v1/segment", json=as_json(demo), timeout=10)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "overloaded")
+    async with httpx.AsyncClient(base_url=graph.url, timeout=60) as http:
+        while (answer := await http.post("/v1/segment", json=as_json(demo))).status_code == 429:
+            await asyncio.sleep(0.2)
+    assert answer.status_code == 200
