@@ -59,8 +59,7 @@ async def read_body(request: Request, reading: Reading) -> bytes:
     clock = asyncio.get_running_loop().time
     end = clock() + reading.whole_s
     try:
-        async with asyncio.timeout(None) as wait:
-            wait.reschedule(min(end, clock() + reading.pause_s))
+        async with asyncio.timeout_at(min(end, clock() + reading.pause_s)) as wait:
             async for chunk in request.stream():
                 wait.reschedule(min(end, clock() + reading.pause_s))
                 body += chunk

@@ -92,27 +92,26 @@ def normalise_entities(entities: Sequence[str]) -> list[str]:
         entities: the phrases as given.
 
     Returns:
-        The phrases in order, as `tidy` writes them, without repetitions (also by case); nothing is filtered. Empty for
-        none.
+        The phrases in order, stripped, without repetitions (also by case, spacing or composition of letters); nothing
+        is filtered. Empty for none.
 
     Raises:
         InvalidRequest: a phrase has nothing to see.
     """
-    phrases = [tidy(entity) for entity in entities]
-    for index, phrase in enumerate(phrases):
-        if all(unicodedata.category(c) in {"Cf", "Zs"} for c in phrase):
+    for index, entity in enumerate(entities):
+        if all(unicodedata.category(c) in {"Cf", "Zs"} for c in tidy(entity)):
             raise InvalidRequest(f"entities[{index}]: must not be blank", f"entities[{index}]")
-    return _distinct(phrases)
+    return _distinct(entity.strip() for entity in entities)
 
 
 def tidy(phrase: str) -> str:
-    """Write a phrase one way: composed letters, single spaces, no control characters.
+    """Write a phrase one way: composed letters, single spaces, no control characters, no half of a surrogate pair.
 
     >>> tidy("  red \\n sofa\\x00")
     'red sofa'
     """
-    seen = (c for c in unicodedata.normalize("NFC", phrase) if c.isspace() or unicodedata.category(c) != "Cc")
-    return " ".join("".join(seen).split())
+    letters = unicodedata.normalize("NFC", phrase)
+    return " ".join("".join(c for c in letters if c.isspace() or unicodedata.category(c) not in {"Cc", "Cs"}).split())
 
 
 def _without_thoughts(reply: str) -> str:
@@ -175,7 +174,7 @@ def _name_of(item: object) -> str | None:
 
 def _clean(text: str) -> str:
     # A JSON escape can name half a character or a control character, which no answer could carry on.
-    words = "".join(c for c in text if c.isspace() or unicodedata.category(c) not in {"Cc", "Cs"}).split()
+    words = tidy(text).split()
     if words and words[0].casefold() in ARTICLES:
         words = words[1:]
     return " ".join(words).rstrip(" .,;:")
@@ -185,5 +184,5 @@ def _distinct(texts: Iterable[str]) -> list[str]:
     first_of: dict[str, str] = {}
     for text in texts:
         if text:
-            first_of.setdefault(text.casefold(), text)
+            first_of.setdefault(tidy(text).casefold(), text)
     return list(first_of.values())

@@ -30,10 +30,10 @@ class SegmentOptions:
     overlays: bool = False
 
     def threshold_of(self, entity: str) -> float:
-        """The entity's own threshold, else the common one; a name in other case counts where none is the very same."""
+        """The threshold of this very name; else of a name typed otherwise; else the common one."""
         if entity in self.thresholds:
             return self.thresholds[entity]
-        wanted = entity.casefold()
+        wanted = tidy(entity).casefold()
         others = (threshold for name, threshold in self.thresholds.items() if tidy(name).casefold() == wanted)
         return next(others, self.threshold)
 
