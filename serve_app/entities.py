@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from serve_app.errors import InvalidModelReply, InvalidRequest
 
@@ -101,7 +101,7 @@ def normalise_entities(entities: Sequence[str]) -> list[str]:
     for index, entity in enumerate(entities):
         if all(unicodedata.category(c) in {"Cf", "Zs"} for c in tidy(entity)):
             raise InvalidRequest(f"entities[{index}]: must not be blank", f"entities[{index}]")
-    return _distinct(entity.strip() for entity in entities)
+    return _distinct((entity.strip() for entity in entities), tidy)
 
 
 def tidy(phrase: str) -> str:
@@ -110,8 +110,7 @@ def tidy(phrase: str) -> str:
     >>> tidy("  red \\n sofa\\x00")
     'red sofa'
     """
-    letters = unicodedata.normalize("NFC", phrase)
-    return " ".join("".join(c for c in letters if c.isspace() or unicodedata.category(c) not in {"Cc", "Cs"}).split())
+    return _spaced_once(unicodedata.normalize("NFC", phrase))
 
 
 def _without_thoughts(reply: str) -> str:
@@ -174,15 +173,19 @@ def _name_of(item: object) -> str | None:
 
 def _clean(text: str) -> str:
     # A JSON escape can name half a character or a control character, which no answer could carry on.
-    words = tidy(text).split()
+    words = _spaced_once(text).split()
     if words and words[0].casefold() in ARTICLES:
         words = words[1:]
     return " ".join(words).rstrip(" .,;:")
 
 
-def _distinct(texts: Iterable[str]) -> list[str]:
+def _spaced_once(text: str) -> str:
+    return " ".join("".join(c for c in text if c.isspace() or unicodedata.category(c) not in {"Cc", "Cs"}).split())
+
+
+def _distinct(texts: Iterable[str], written: Callable[[str], str] = str) -> list[str]:
     first_of: dict[str, str] = {}
     for text in texts:
         if text:
-            first_of.setdefault(tidy(text).casefold(), text)
+            first_of.setdefault(written(text).casefold(), text)
     return list(first_of.values())
