@@ -8,8 +8,10 @@ from typing import Any
 from ray import serve
 from ray.serve import Application
 
+from serve_app.auth import TOKENS_IN_ARGS, tokens_in_args
 from serve_app.config import AppConfig
 from serve_app.config_file import app_config_from
+from serve_app.errors import ConfigError
 from serve_app.ingress import Ingress
 from serve_app.metrics import Metrics
 from serve_app.parser_deployment import ParserDeployment, ReplySource, load_replies
@@ -30,8 +32,10 @@ def build(args: dict[str, Any]) -> Application:
         The application; its deployments' own options (GPU fractions, autoscaling, …) come from the Serve config.
 
     Raises:
-        ConfigError: names every wrong key.
+        ConfigError: names every wrong key, or tokens, which Ray writes into its logs with the rest of `args:`.
     """
+    if tokens_in_args(args):
+        raise ConfigError(f"auth.tokens: {TOKENS_IN_ARGS}")
     return bind(app_config_from(args))
 
 

@@ -152,14 +152,29 @@ class FetchConfig(Section):
     max_redirects: int = Field(3, ge=0, le=10)
 
 
+def bearer_token(text: str) -> str:
+    """Check a bearer token.
+
+    Raises:
+        ValueError: no header can carry it. The message does not quote it.
+    """
+    if not re.fullmatch(r"[\x21-\x7e]+", text):
+        raise ValueError("a token must consist of printable ASCII characters, without spaces, and must not be empty")
+    return text
+
+
 class AuthConfig(Section):
     """Bearer tokens; none means no authentication.
 
-    Ray writes `args:` into its logs, so prefer `token_env` to `tokens` there.
+    `tokens` may not stand in the `args:` of a Serve config, because Ray writes them into its logs.
     """
 
-    tokens: tuple[str, ...] = Field((), description="Any of them is accepted: two during a rotation.")
-    token_env: str | None = Field(None, description="Name of an environment variable with comma-separated tokens.")
+    tokens: tuple[Annotated[str, AfterValidator(bearer_token)], ...] = Field(
+        (), description="Any of them is accepted: two during a rotation."
+    )
+    token_env: str | None = Field(
+        None, min_length=1, description="Name of an environment variable with comma-separated tokens."
+    )
 
 
 class BatchingConfig(Section):

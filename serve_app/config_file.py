@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from serve_app.auth import unset_variables
 from serve_app.config import AppConfig
 from serve_app.errors import ConfigError
 from serve_app.findings import Finding, Path, place_of, validated
@@ -62,6 +63,27 @@ def check_file(path: str | PathLike[str]) -> list[Problem]:
         one problem.
     """
     return _examine(path)[1]
+
+
+def check_environment(path: str | PathLike[str], environment: Mapping[str, str]) -> list[Problem]:
+    """List the environment variables that a configuration file needs and that are not set here.
+
+    Args:
+        path: an AppConfig or a Serve config, in YAML.
+        environment: of this process.
+
+    Returns:
+        A problem for each `auth.token_env`, in the order of the file; empty for a file that cannot be read, of which
+        `check_file` says so.
+    """
+    try:
+        root = _compose(_read(FilePath(path)))
+        if not isinstance(root, yaml.MappingNode):
+            return []
+        findings = unset_variables(_construct(root), environment)
+        return [Problem(_line_of(root, each), place_of(each.path), each.message) for each in findings]
+    except _Unreadable:
+        return []
 
 
 def load_file(path: str | PathLike[str]) -> LoadedConfig:

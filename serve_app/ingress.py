@@ -13,9 +13,9 @@ from typing import Any
 from ray.serve.handle import DeploymentHandle
 
 from serve_app import results
+from serve_app.auth import accepted_tokens
 from serve_app.config import AppConfig
 from serve_app.errors import (
-    ConfigError,
     DeadlineExceeded,
     GensegError,
     InvalidRequest,
@@ -30,7 +30,7 @@ from serve_app.metrics import Metrics
 from serve_app.pipeline import Pipeline, Stages
 from serve_app.remote import RemoteParser, RemoteSegmenter, stored
 from serve_app.schemas import SegmentRequest, parse_request
-from serve_app.settings import IngressSettings
+from serve_app.settings import IngressSettings, UserConfig
 
 logger = logging.getLogger("ray.serve")
 
@@ -50,6 +50,7 @@ class Ingress:
         give_back_large_buffers()
         self._args = config
         self.config = config
+        self._user_config = UserConfig("Ingress", IngressSettings)
         self._metrics = Metrics()
         retries = config.serving.max_retries
         self._parser = RemoteParser(parser, retries, self._count_retry)
@@ -57,7 +58,7 @@ class Ingress:
         self._fetcher = ImageFetcher(config.fetch, config.limits.max_image_bytes)
         self._running = 0
         self._metrics.watch_queue("requests", lambda: self._running)
-        self._tokens = accepted_tokens(config)
+        self._tokens = accepted_tokens(config.auth, os.environ)
         stages = Stages(self._parser, self._segmenter, self._fetch, stored)
         names = {
             "text_parser": config.models.text_parser.model_name,
@@ -70,13 +71,12 @@ class Ingress:
         return make_app(self, echo_request_id=False)  # Serve's proxy does
 
     def reconfigure(self, user_config: Mapping[str, Any]) -> None:
-        """Take new thresholds, limits, … without a restart; a bad value is refused and the old ones stay."""
-        try:
-            config = IngressSettings.model_validate(dict(user_config or {})).apply_to(self._args)
-            self._tokens = accepted_tokens(config)
-        except (ValueError, ConfigError) as error:
-            logger.error("user_config of Ingress is refused, the old one stays: %s", error)
-            return
+        """Take new thresholds, limits, … without a restart; see UserConfig for what happens to wrong ones."""
+        self._user_config.take(user_config, self._apply)
+
+    def _apply(self, settings: IngressSettings) -> None:
+        config = settings.apply_to(self._args)
+        self._tokens = accepted_tokens(config.auth, os.environ)
         self.config = config
         self._set_callers(config)
         self._fetcher = ImageFetcher(config.fetch, config.limits.max_image_bytes)
@@ -202,16 +202,3 @@ class Ingress:
         except Exception:
             logger.exception("a fetch failed")
             raise
-
-
-def accepted_tokens(config: AppConfig, environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
-    """Tokens of the configuration and of the environment variable that it names; none for no authentication.
-
-    Raises:
-        ConfigError: the variable is named but empty. Without this, a forgotten secret would open the service.
-    """
-    name = config.auth.token_env
-    named = [token.strip() for token in environment.get(name, "").split(",") if token.strip()] if name else []
-    if name and not named:
-        raise ConfigError(f"auth.token_env: the environment variable {name} is not set, or empty")
-    return (*config.auth.tokens, *named)

@@ -22,7 +22,7 @@ from serve_app.entity_filter import EntityFilter
 from serve_app.errors import DeadlineExceeded, GensegError, InternalError, TooLarge
 from serve_app.health import ModelHealth
 from serve_app.metrics import Metrics
-from serve_app.settings import ParserSettings
+from serve_app.settings import ParserSettings, UserConfig
 from serve_app.tasks import ParsedPrompt
 
 logger = logging.getLogger("ray.serve")
@@ -96,6 +96,7 @@ class ParserDeployment:
     def __init__(self, config: AppConfig, load: Callable[[AppConfig, Metrics], ReplySource] = load_replies) -> None:
         self._args = config
         self._config = config
+        self._user_config = UserConfig("ParserDeployment", ParserSettings)
         self._metrics = Metrics()
         self._replies = load(config, self._metrics)
         self._filter = EntityFilter(config.entity_filter)
@@ -106,12 +107,10 @@ class ParserDeployment:
         self._metrics.watch_cache("prompt", lambda: self._parsed.cache.nbytes)
 
     def reconfigure(self, user_config: Mapping[str, Any]) -> None:
-        """Take a new filter and batch size without a restart; a bad value is refused and the old ones stay."""
-        try:
-            settings = ParserSettings.model_validate(dict(user_config or {}))
-        except ValueError as error:
-            logger.error("user_config of ParserDeployment is refused, the old one stays: %s", error)
-            return
+        """Take a new filter and batch size without a restart; see UserConfig for what happens to wrong ones."""
+        self._user_config.take(user_config, self._apply)
+
+    def _apply(self, settings: ParserSettings) -> None:
         self._config = settings.apply_to(self._args)
         self._filter = EntityFilter(self._config.entity_filter)
         if isinstance(self._replies, LocalReplies):

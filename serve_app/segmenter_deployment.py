@@ -27,7 +27,7 @@ from serve_app.errors import DeadlineExceeded, GensegError, InternalError
 from serve_app.health import ModelHealth
 from serve_app.metrics import Metrics
 from serve_app.models.detections import Detections, ImageFeatures, Pair, PhraseFeatures
-from serve_app.settings import SegmenterSettings
+from serve_app.settings import SegmenterSettings, UserConfig
 from serve_app.tasks import EntitiesLost, ImageOutcome, ImageTask, ParsedPrompt
 
 if TYPE_CHECKING:  # torch is imported where the model is loaded, not where the graph is built
@@ -66,6 +66,7 @@ class SegmenterDeployment:
     def __init__(self, config: AppConfig, load: Callable[[AppConfig], Segmenter] = load_segmenter) -> None:
         self._args = config
         self._config = config
+        self._user_config = UserConfig("SegmenterDeployment", SegmenterSettings)
         self._metrics = Metrics()
         self._segmenter = load(config)
         self._device = Device(ThreadPoolExecutor(1, "segmenter-model"))
@@ -111,12 +112,10 @@ class SegmenterDeployment:
         return lambda size: self._metrics.batch_size.observe(size, tags={"axis": axis})
 
     def reconfigure(self, user_config: Mapping[str, Any]) -> None:
-        """Take new batch budgets and limits without a restart; a bad value is refused and the old ones stay."""
-        try:
-            settings = SegmenterSettings.model_validate(dict(user_config or {}))
-        except ValueError as error:
-            logger.error("user_config of SegmenterDeployment is refused, the old one stays: %s", error)
-            return
+        """Take new batch budgets and limits without a restart; see UserConfig for what happens to wrong ones."""
+        self._user_config.take(user_config, self._apply)
+
+    def _apply(self, settings: SegmenterSettings) -> None:
         self._config = settings.apply_to(self._args)
         self._encoder.budget = self._config.batching.max_pixels
         self._detector.budget = self._config.batching.max_pairs

@@ -13,6 +13,7 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from serve_app.auth import TOKENS_IN_ARGS, tokens_in_args
 from serve_app.config import AppConfig
 from serve_app.findings import (
     Finding,
@@ -287,8 +288,11 @@ def runtime_env_findings(value: object, path: Path) -> Iterator[Finding]:
 
 def our_findings(application: Mapping[Any, Any]) -> tuple[AppConfig | None, list[Finding]]:
     """Check our own application: its args, its deployments' names and their user_config."""
-    config, found = validated(AppConfig, application.get("args") or {})
+    args = application.get("args") or {}
+    config, found = validated(AppConfig, args)
     findings = [finding.under(("args",)) for finding in found]
+    if isinstance(args, Mapping) and tokens_in_args(args):
+        findings.append(Finding(("args", "auth", "tokens"), TOKENS_IN_ARGS, on_key=True))
     settings: dict[str, Any] = {}
     for at, deployment in mappings_at(application, "deployments"):
         name = deployment.get("name")

@@ -5,6 +5,12 @@ Everything else of AppConfig (models, devices, caches) lives in `args:` and take
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
+
+from pydantic import model_validator
+
 from serve_app.config import (
     AppConfig,
     AuthConfig,
@@ -16,10 +22,24 @@ from serve_app.config import (
     SegmentationConfig,
     ServingConfig,
 )
+from serve_app.errors import ConfigError
+from serve_app.findings import place_of, validated
+
+logger = logging.getLogger("ray.serve")
 
 
 class Settings(Section):
     """Base of a deployment's `user_config`: sections of AppConfig, each optional."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_empty_section(cls, value: object) -> object:
+        # `auth:` with every key under it commented out must not mean "no authentication".
+        if isinstance(value, Mapping):
+            for name, section in value.items():
+                if section is None and name in cls.model_fields:
+                    raise ValueError(f"'{name}' is empty; give its keys, or leave it out")
+        return value
 
     def apply_to(self, config: AppConfig) -> AppConfig:
         """Put the given sections in the place of the same sections of a configuration.
@@ -58,6 +78,49 @@ class ParserSettings(Settings):
 
     batching: BatchingConfig | None = None
     entity_filter: EntityFilterConfig | None = None
+
+
+Kind = TypeVar("Kind", bound=Settings)
+
+
+class UserConfig(Generic[Kind]):
+    """Takes the `user_config` of one replica, again and again while it runs.
+
+    The first one must be right: a replica that started without it would run with defaults that nobody chose, such as
+    no authentication. A later wrong one is logged, and the values before it stay.
+
+    Args:
+        deployment: its name, for messages.
+        kind: the settings that the deployment takes.
+    """
+
+    def __init__(self, deployment: str, kind: type[Kind]) -> None:
+        self._deployment = deployment
+        self._kind = kind
+        self._taken = False
+
+    def take(self, user_config: Mapping[str, Any] | None, apply: Callable[[Kind], None]) -> None:
+        """Check a `user_config` and apply it.
+
+        Args:
+            user_config: as Ray Serve hands it over; None means no settings.
+            apply: puts the settings in force. It raises ConfigError, and changes nothing, where they cannot be.
+
+        Raises:
+            ConfigError: it is the first one and it is wrong; one line that names every fault.
+        """
+        try:
+            settings, findings = validated(self._kind, {} if user_config is None else user_config)
+            if settings is None:
+                faults = [f"{place_of(each.path)}: {each.message}" if each.path else each.message for each in findings]
+                raise ConfigError("; ".join(faults))
+            apply(settings)
+        except ConfigError as error:
+            if not self._taken:
+                raise ConfigError(f"user_config of {self._deployment}: {error.message}") from None
+            logger.error("user_config of %s is refused, the old one stays: %s", self._deployment, error.message)
+        else:
+            self._taken = True
 
 
 def settings_from(

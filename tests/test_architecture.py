@@ -16,9 +16,9 @@ RAY_ROOMS = {
 """Besides these, Ray appears in `batch/` and, inside functions, in `commands/`."""
 
 PURE = {
-    "addresses", "batching", "bilinear", "cache", "comparison", "config", "entities", "entity_filter", "entity_terms",
-    "errors", "heap", "image_modes", "image_structure", "images", "lettering", "mask_logits", "masks", "palette",
-    "pipeline", "polygons", "results", "rle", "schemas", "settings", "slots", "tasks", "viz",
+    "addresses", "auth", "batching", "bilinear", "cache", "comparison", "config", "entities", "entity_filter",
+    "entity_terms", "errors", "heap", "image_modes", "image_structure", "images", "lettering", "mask_logits", "masks",
+    "palette", "pipeline", "polygons", "results", "rle", "schemas", "settings", "slots", "tasks", "viz",
 }  # fmt: skip
 """Know neither Ray, nor torch, nor an HTTP framework."""
 

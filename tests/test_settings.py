@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
 from serve_app.config import AppConfig, BatchingConfig, EntityFilterConfig, LimitsConfig, SegmentationConfig
-from serve_app.settings import IngressSettings, ParserSettings, SegmenterSettings, Settings, settings_from
+from serve_app.errors import ConfigError
+from serve_app.settings import (
+    IngressSettings,
+    ParserSettings,
+    SegmenterSettings,
+    Settings,
+    UserConfig,
+    settings_from,
+)
 
 ARGS = AppConfig(
     segmentation=SegmentationConfig(threshold=0.4, mask_threshold=0.4),
@@ -63,3 +73,33 @@ def test_settings_from_takes_from_each_deployment_what_is_its_own() -> None:
 
 def test_settings_from_nothing_is_what_args_say() -> None:
     assert settings_from(ARGS, None, None, None) == ARGS
+
+
+def test_a_first_user_config_that_is_wrong_is_an_error_and_a_later_one_keeps_the_values(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    applied: list[IngressSettings] = []
+    reader = UserConfig("Ingress", IngressSettings)
+    wrong = {"segmentation": {"threshold": 7}, "limitz": {}}
+    with pytest.raises(ConfigError, match=r"^user_config of Ingress: ") as caught:
+        reader.take(wrong, applied.append)
+    assert "segmentation.threshold: must be at most 1" in caught.value.message
+    assert "unknown key 'limitz'" in caught.value.message
+    reader.take({"segmentation": {"threshold": 0.25}}, applied.append)
+    reader.take(wrong, applied.append)
+    assert [each.segmentation for each in applied] == [SegmentationConfig(threshold=0.25)]
+    assert "user_config of Ingress is refused, the old one stays: " in caplog.text
+
+
+def test_a_user_config_that_cannot_be_applied_is_wrong_too() -> None:
+    def refuse(_: IngressSettings) -> None:
+        raise ConfigError("auth.token_env: not set")
+
+    with pytest.raises(ConfigError, match=r"^user_config of Ingress: auth\.token_env: not set$"):
+        UserConfig("Ingress", IngressSettings).take({}, refuse)
+
+
+@pytest.mark.parametrize("value", [5, "x", [1], {1: 2}], ids=str)
+def test_a_user_config_that_is_no_mapping_of_keys_is_an_error(value: Any) -> None:
+    with pytest.raises(ConfigError):
+        UserConfig("ParserDeployment", ParserSettings).take(value, lambda _: None)

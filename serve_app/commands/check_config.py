@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
-from serve_app.config_file import check_file
+from serve_app.config_file import check_environment, check_file
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print each fault on a line of its own; 1 if there is any."""
-    problems = check_file(args.file)
+    problems = check_file(args.file) or check_environment(args.file, os.environ)
     for problem in problems:
         print(problem.at(args.file), file=sys.stderr)
     if not problems:

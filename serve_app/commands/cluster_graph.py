@@ -81,8 +81,9 @@ def _deploy(loaded: LoadedConfig, progress: Progress, name: str, *, grows: bool)
 
     with progress.step("loading models"):
         options = copy.deepcopy(deployment_options(loaded.serve))
-        # The file's deadlines are for a service; nobody but this job waits here.
-        options.get("Ingress", {}).get("user_config", {}).pop("serving", None)
+        # The file's deadlines and tokens are for a service; nobody but this job calls this graph.
+        for section in ("serving", "auth"):
+            options.get("Ingress", {}).get("user_config", {}).pop(section, None)
         run_application(bind(patient(loaded.app), options), name, route_prefix=None, grows=grows)
 
 

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from serve_app.commands.progress import Progress
-from serve_app.config import AppConfig
+from serve_app.config import AppConfig, AuthConfig
 from serve_app.errors import CheckpointError, GensegError, InternalError
 
 PATIENCE_S = 86400.0
@@ -113,9 +113,9 @@ def local_graph(config: AppConfig, progress: Progress) -> Iterator[Any]:
 
 
 def patient(config: AppConfig) -> AppConfig:
-    """Let requests of a graph of one's own take their time: nobody else waits for it."""
+    """Let requests of a graph of one's own take their time, and ask for no token: it has no HTTP, and one caller."""
     serving = config.serving.model_copy(update={"max_timeout_s": max(PATIENCE_S, config.serving.max_timeout_s)})
-    return config.model_copy(update={"serving": serving})
+    return config.model_copy(update={"serving": serving, "auth": AuthConfig()})
 
 
 def _names(config: AppConfig) -> str:

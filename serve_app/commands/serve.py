@@ -10,6 +10,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
+from serve_app.auth import accepted_tokens
 from serve_app.commands.local_graph import SAY_WHAT_WAITS, find_checkpoints, finish_undisturbed
 from serve_app.commands.options import CommandError
 from serve_app.commands.progress import Progress
@@ -50,7 +51,8 @@ def run(args: argparse.Namespace) -> int:
     else:
         host, port = running
     up = False
-    if not joined:
+    if not joined:  # the replicas will run here, with this environment
+        accepted_tokens(loaded.app.auth, os.environ)
         find_checkpoints(loaded.app)
     try:
         if not joined:

@@ -102,3 +102,41 @@ async def test_user_config_keeps_the_replicas_and_args_restart_them() -> None:
         serve.delete(NAME)
 
     await asyncio.to_thread(run)
+
+
+WRONG = {
+    "Ingress": ({"auth": {"token_env": "GENSEG_NO_SUCH_VARIABLE"}}, "GENSEG_NO_SUCH_VARIABLE is not set, or empty"),
+    "ParserDeployment": ({"batching": {"max_prompts": 0}}, "batching.max_prompts: must be at least 1"),
+    "SegmenterDeployment": ({"limitz": {}}, "unknown key 'limitz'"),
+}
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.usefixtures("ray_serve")
+async def test_no_deployment_starts_on_a_first_user_config_that_is_wrong() -> None:
+    def run() -> None:
+        names = {f"wrong-{deployment.lower()}": deployment for deployment in WRONG}
+        apps = []
+        for name, deployment in names.items():
+            app = {**application(threshold=0.5, vision_bytes=1000), "name": name, "route_prefix": f"/{name}"}
+            (wrong,) = [each for each in app["deployments"] if each["name"] == deployment]
+            wrong["user_config"] = WRONG[deployment][0]
+            apps.append(app)
+        client().deploy_apps(ServeDeploySchema.model_validate({"applications": apps}))
+
+        def states() -> dict[str, str]:
+            found = serve.status().applications
+            return {name: found[name].status if name in found else "absent" for name in names}
+
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while set(states().values()) != {ApplicationStatus.DEPLOY_FAILED}:
+            assert ApplicationStatus.RUNNING not in states().values()
+            assert time.monotonic() < deadline, states()
+            time.sleep(0.2)
+        for name, deployment in names.items():
+            report = serve.status().applications[name].deployments[deployment].message
+            assert f"user_config of {deployment}: " in report
+            assert WRONG[deployment][1] in report
+            serve.delete(name)
+
+    await asyncio.to_thread(run)
