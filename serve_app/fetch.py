@@ -111,7 +111,8 @@ class ImageFetcher:
             raise FetchFailed("URLs are not fetched here: send the image itself")
         host = _parse(url).raw_host.decode("ascii")
         try:
-            return await asyncio.wait_for(self._follow(url), self._config.timeout_s)
+            async with asyncio.timeout(self._config.timeout_s):
+                return await self._follow(url)
         except (TimeoutError, httpcore.TimeoutException):
             raise FetchFailed(f"{host} did not send the image within {self._config.timeout_s:g} s") from None
         except _NotPublic:

@@ -6,13 +6,14 @@ import asyncio
 import logging
 import os
 import uuid
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from typing import Any
 
+from ray.exceptions import RayError
 from ray.serve.handle import DeploymentHandle
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve_app import results
 from serve_app.auth import accepted_tokens
 from serve_app.config import AppConfig
 from serve_app.errors import (
@@ -22,6 +23,7 @@ from serve_app.errors import (
     Overloaded,
     TooLarge,
     TooManyRequests,
+    error_body,
 )
 from serve_app.fetch import ImageFetcher
 from serve_app.heap import give_back_large_buffers
@@ -68,7 +70,7 @@ class Ingress:
         self._set_callers(config)
 
     def __serve_build_asgi_app__(self) -> Any:
-        return make_app(self, echo_request_id=False)  # Serve's proxy does
+        return _told_of_leaving(make_app(self, echo_request_id=False))  # Serve's proxy echoes it
 
     def reconfigure(self, user_config: Mapping[str, Any]) -> None:
         """Take new thresholds, limits, … without a restart; see UserConfig for what happens to wrong ones."""
@@ -99,8 +101,9 @@ class Ingress:
             GensegError: as over HTTP.
         """
         document: dict[str, Any] = {}
-        async for event in self.stream(parse_request(request), uuid.uuid4().hex):
-            document = event.get("result", document)
+        async with aclosing(self.stream(parse_request(request), uuid.uuid4().hex)) as events:
+            async for event in events:
+                document = event.get("result", document)
         return document
 
     async def segment_stream(self, request: SegmentRequest | Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
@@ -114,13 +117,14 @@ class Ingress:
                 async for event in events:
                     yield event
         except GensegError as error:
-            yield {"event": "error", "error": results.error_body(error)}
+            yield {"event": "error", "error": error_body(error)}
 
     async def stream(self, request: SegmentRequest, request_id: str) -> AsyncGenerator[dict[str, Any], None]:
         """Run a request; events as in pipeline.Pipeline.stream."""
         with self.admitted():
-            async for event in self._pipeline.stream(request, self.config, request_id):
-                yield event
+            async with aclosing(self._pipeline.stream(request, self.config, request_id)) as events:
+                async for event in events:
+                    yield event
 
     @contextmanager
     def admitted(self) -> Iterator[None]:
@@ -160,7 +164,8 @@ class Ingress:
         with self.admitted():
             call = self._parser.start(prompt, limits.max_entities, request_id, timeout_s)
             try:
-                parsed = await asyncio.wait_for(call.result(), timeout_s)
+                async with asyncio.timeout(timeout_s):
+                    parsed = await call.result()
             except TimeoutError:
                 raise DeadlineExceeded(f"the prompt was not read within {timeout_s:g} s") from None
             finally:
@@ -171,10 +176,13 @@ class Ingress:
     async def missing(self) -> list[str]:
         """What does not answer; empty when both models do."""
         names = ("text_parser", "segmentation")
+
+        async def answer(call: Coroutine[Any, Any, str]) -> str:
+            async with asyncio.timeout(READY_TIMEOUT_S):
+                return await call
+
         calls = (self._parser.model_name(), self._segmenter.model_name())
-        answers = await asyncio.gather(
-            *(asyncio.wait_for(call, READY_TIMEOUT_S) for call in calls), return_exceptions=True
-        )
+        answers = await asyncio.gather(*map(answer, calls), return_exceptions=True)
         # One whose queues are full is there.
         failed = [isinstance(answer, BaseException) and not isinstance(answer, Overloaded) for answer in answers]
         return [name for name, has_failed in zip(names, failed, strict=True) if has_failed]
@@ -202,3 +210,18 @@ class Ingress:
         except Exception:
             logger.exception("a fetch failed")
             raise
+
+
+def _told_of_leaving(app: ASGIApp) -> ASGIApp:
+    """Translate what Ray raises while a body arrives: its call for more was cancelled, because the client has left."""
+
+    async def translated(scope: Scope, receive: Receive, send: Send) -> None:
+        async def next_message() -> Message:
+            try:
+                return await receive()
+            except RayError:
+                return {"type": "http.disconnect"}
+
+        await app(scope, next_message, send)
+
+    return translated

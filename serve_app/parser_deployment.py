@@ -146,8 +146,9 @@ class ParserDeployment:
             The entities, filtered; or the error, as a value.
         """
         try:
-            parse = self._parsed.get(prompt, lambda: self._parse(prompt))
-            found = self._filter.apply(await asyncio.wait_for(parse, timeout_s))
+            async with asyncio.timeout(timeout_s):
+                entities = await self._parsed.get(prompt, lambda: self._parse(prompt))
+            found = self._filter.apply(entities)
             if len(found.kept) > max_entities:
                 raise TooLarge(f"the prompt names {len(found.kept)} entities; the limit is {max_entities}", "prompt")
             return ParsedPrompt(tuple(found.kept), tuple(found.dropped))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import suppress
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -127,8 +127,9 @@ class Pipeline:
             GensegError: the request as a whole failed.
         """
         document: dict[str, Any] = {}
-        async for event in self.stream(request, config, request_id):
-            document = event.get("result", document)
+        async with aclosing(self.stream(request, config, request_id)) as events:
+            async for event in events:
+                document = event.get("result", document)
         return document
 
     async def stream(
@@ -141,6 +142,7 @@ class Pipeline:
 
         Raises:
             GensegError: the request as a whole failed; no further event follows.
+            CancelledError: the caller was cancelled, or the calls below were: Ray cancels them when a client leaves.
         """
         timeout_s = min(request.timeout_s or config.serving.timeout_s, config.serving.max_timeout_s)
         started = time.monotonic()
@@ -149,7 +151,8 @@ class Pipeline:
         work = asyncio.ensure_future(self._work(run, config, queue.put_nowait))
         try:
             while True:
-                event = await asyncio.wait_for(queue.get(), run.left_s)
+                async with asyncio.timeout(run.left_s):
+                    event = await queue.get()
                 if isinstance(event, BaseException):
                     raise event
                 yield event
@@ -159,8 +162,7 @@ class Pipeline:
             raise DeadlineExceeded(f"the request was not done within {timeout_s:g} s") from None
         finally:
             work.cancel()
-            with suppress(asyncio.CancelledError):
-                await work
+            await asyncio.wait([work])  # unlike `await work`, it tells our own cancellation from that of the work
 
     async def _work(self, run: Run, config: AppConfig, emit: Callable[[dict[str, Any] | BaseException], None]) -> None:
         """Emit every event, or the exception that ends them."""
@@ -191,7 +193,8 @@ class Pipeline:
             tasks += parts
             documents = await _all_or_first_error(parts, entities)
             emit({"event": "result", "result": self._merge(run, options, await entities, slots, documents)})
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            # Also the end by cancellation, which may come from below: who waits for events must not wait in vain.
             emit(error)
         finally:
             for task in tasks:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import RayActorError, RayError, TaskCancelledError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
@@ -51,6 +51,7 @@ class Caller:
             start: makes the call on the handle and returns its response.
 
         Raises:
+            CancelledError: the caller was cancelled, or the call was.
             ReplicaDied: every try lost its replica.
             Overloaded: the deployment's queues are full.
             InternalError: the call failed otherwise.
@@ -61,6 +62,8 @@ class Caller:
                 return await _answer(response)
             except RayActorError:
                 logger.warning("a replica of the %s died under a call (try %d)", self._stage, attempt + 1)
+            except TaskCancelledError:  # Ray cancels the calls below a request whose client has left
+                raise asyncio.CancelledError from None
             except (BackPressureError, DeploymentUnavailableError):
                 refusal = Overloaded(f"the {self._stage}'s queues are full")
                 refusal.retry_after_s = self.retry_after_s

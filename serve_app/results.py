@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serve_app import masks, polygons
-from serve_app.errors import GensegError
+from serve_app.errors import GensegError, error_body
 from serve_app.models.detections import Detections
 from serve_app.schemas import MaskFormat
 from serve_app.tasks import SegmentOptions
@@ -117,11 +117,6 @@ def failed_image_document(size_wh: tuple[int, int], error: GensegError) -> dict[
         "presence": {},
         "error": error_body(error),
     }
-
-
-def error_body(error: GensegError) -> dict[str, Any]:
-    """Write an error the one way that users see it."""
-    return {"code": error.code, "message": error.message, "field": error.field}
 
 
 def result_document(

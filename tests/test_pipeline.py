@@ -256,3 +256,63 @@ async def test_limits_come_from_the_configuration() -> None:
     config = AppConfig(limits=LimitsConfig(max_images=1))
     with pytest.raises(TooLarge, match="2 images are over the limit of 1"):
         await run(job(10, 11), pipeline(), config)
+
+
+class CancelledBelow:
+    """Answers for the first image; then, some ticks of the loop later, the caller and the other calls are cancelled.
+
+    That is how a client that hangs up looks from here: Ray cancels the request and the calls below it, in any order.
+    """
+
+    def __init__(self, ticks: int, caller: Callable[[], asyncio.Future[Any]] | None) -> None:
+        self._ticks, self._caller = ticks, caller
+        self._calls: list[asyncio.Task[Any]] = []
+
+    async def segment(
+        self, task: ImageTask, again: Callable[[], Coroutine[Any, Any, tuple[str, ...]]]
+    ) -> dict[str, Any]:
+        call = asyncio.current_task()
+        assert call is not None
+        self._calls.append(call)
+        if len(self._calls) == 1:
+            asyncio.get_running_loop().call_soon(self._after, self._ticks)
+            return {"width": 8, "height": 4, "objects": [], "presence": {}, "error": None}
+        await asyncio.sleep(3600)
+        raise AssertionError("unreachable")
+
+    def _after(self, ticks: int) -> None:
+        if ticks:
+            asyncio.get_running_loop().call_soon(self._after, ticks - 1)
+            return
+        if self._caller is not None:
+            self._caller().cancel()
+        for call in self._calls[1:]:
+            call.cancel()
+
+
+@pytest.mark.parametrize("caller_too", [True, False], ids=["caller and calls", "calls only"])
+@pytest.mark.parametrize("ticks", range(12))
+async def test_a_request_that_is_cancelled_at_any_moment_ends_at_once(ticks: int, caller_too: bool) -> None:
+    before = asyncio.all_tasks()
+    holder: list[asyncio.Future[Any]] = []
+    segmenter = CancelledBelow(ticks, (lambda: holder[0]) if caller_too else None)
+    stages = Stages(FakeParser(), segmenter, no_fetch, keep)
+    holder.append(asyncio.ensure_future(run(job(10, 11, 12, timeout_s=60), Pipeline(stages, MODELS))))
+    await asyncio.wait(holder, timeout=1)
+    assert holder[0].cancelled()
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
+
+
+@pytest.mark.parametrize("ticks", range(40))
+async def test_a_request_that_is_cancelled_at_any_tick_leaves_nothing_behind(ticks: int) -> None:
+    before = asyncio.all_tasks()
+    line = pipeline(FakeParser(seconds=0.001), FakeSegmenter({10: 0.001, 11: 0.002}))
+    task = asyncio.ensure_future(run(job(10, 11, timeout_s=60), line))
+    for _ in range(ticks):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task], timeout=1)
+    assert task.cancelled()
+    await asyncio.sleep(0.01)
+    assert asyncio.all_tasks() == before

@@ -7,7 +7,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TextIO
 
 TERMINAL_EVERY_S = 0.5
@@ -115,8 +115,7 @@ class Reporter:
             yield
         finally:
             ticker.cancel()
-            with suppress(asyncio.CancelledError):
-                await ticker
+            await asyncio.wait([ticker])
             self.say(meter.line())
 
     async def _tick(self, meter: Meter) -> None:

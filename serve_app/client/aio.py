@@ -150,7 +150,8 @@ class AsyncClient(BaseClient):
 
     async def _send(self, send: Send) -> Answer:
         try:
-            return await asyncio.wait_for(self._transfer(send), send.wait_s)
+            async with asyncio.timeout(send.wait_s):
+                return await self._transfer(send)
         except TimeoutError:
             raise httpx.ReadTimeout("no answer in time") from None
 

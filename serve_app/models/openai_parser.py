@@ -116,9 +116,8 @@ class OpenAIParser:
     async def _call(self, method: str, path: str, body: dict[str, Any] | None) -> httpx.Response:
         try:
             # httpx limits each read; a server that drips its answer is stopped here.
-            response = await asyncio.wait_for(
-                self._client.request(method, path, json=body), timeout=self._config.timeout_s
-            )
+            async with asyncio.timeout(self._config.timeout_s):
+                response = await self._client.request(method, path, json=body)
         except (TimeoutError, httpx.TimeoutException):
             raise DeadlineExceeded(
                 f"the text model's server did not answer within {self._config.timeout_s:g} s"
