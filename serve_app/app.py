@@ -18,6 +18,10 @@ from serve_app.parser_deployment import ParserDeployment, ReplySource, load_repl
 from serve_app.segmenter_deployment import SegmenterDeployment, load_segmenter
 
 APP_NAME = "segmentation"
+ANSWERED = 4
+"""Requests at once that get our own answer, as a multiple of those that are admitted: the others a 429 in JSON."""
+SPARE_SLOTS = 64
+"""Besides those, in each ingress replica, for /healthz and /readyz."""
 MAX_STARTS = 2
 """A model that cannot be loaded will not be loadable the twentieth time, Ray's default."""
 
@@ -74,7 +78,9 @@ def bind(
     ingress = deployment(serve.ingress()(Ingress)).options(
         request_router_config={"request_router_class": "serve_app.routing.IngressRouter"},
         # Above what is admitted: callers see our own 429, and /healthz finds a slot. Beyond the queue Ray answers.
-        max_ongoing_requests=admitted + 32,
+        max_ongoing_requests=ANSWERED * admitted + SPARE_SLOTS,
+        # A stop waits for the requests under way.
+        graceful_shutdown_timeout_s=config.serving.timeout_s + 10,
         max_queued_requests=64,
         backpressure_config={"retry_after_s": config.serving.retry_after_s},
         ray_actor_options={"num_cpus": 0.25},

@@ -198,7 +198,10 @@ class ServingConfig(Section):
 
     timeout_s: float = Field(60.0, gt=0, description="Deadline of a request that names none.")
     max_timeout_s: float = Field(300.0, gt=0, description="Longest deadline a request may ask for.")
-    body_pause_s: float = Field(15.0, gt=0, description="Longest pause of a client that sends a body.")
+    body_pause_s: float = Field(15.0, gt=0, description="Longest pause of a client that sends a body, in seconds.")
+    min_body_rate: int = Field(
+        4096, ge=1, description="Least average rate of a body, in bytes per second, once body_pause_s has passed."
+    )
     max_retries: int = Field(2, ge=0, le=10, description="Further tries when a replica dies under the work.")
     max_concurrent_requests: int = Field(
         64, ge=1, description="Requests in an ingress replica, arriving ones too; more get 429."

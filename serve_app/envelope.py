@@ -1,25 +1,36 @@
-"""Around every HTTP route: request id, authentication, the one shape of errors, counting, one log line.
+"""Around every HTTP route: request id, authentication, the one shape of errors, unread bodies, counting, one log line.
 
 Plain ASGI. Knows no route and no Ray.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
 import logging
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve_app import results
-from serve_app.errors import GensegError, InternalError, Overloaded, Unauthorized
+from serve_app.body_stream import DRAIN_BODIES, Incoming
+from serve_app.config import AppConfig
+from serve_app.errors import GensegError, InternalError, Overloaded, TooLarge, Unauthorized, error_body
 
 logger = logging.getLogger("ray.serve")
+
+CLIENT_LEFT = 499
+"""Status in logs and counters of a request whose client left before the answer. Source: nginx."""
+MAX_REQUEST_ID = 128
+"""Characters of a request id; what is longer is cut off."""
+MAX_HEADER_BYTES = 64 * 1024
+"""Of all headers together: reading some of them takes time with the square of their length."""
+DRAINS = 3
+"""Refused requests whose bodies are read to their end at the same time, as a multiple of `max_concurrent_requests`."""
 
 _OPEN_ROUTES = {"/healthz"}
 
@@ -27,8 +38,12 @@ _OPEN_ROUTES = {"/healthz"}
 class Envelope:
     """ASGI middleware.
 
+    Bounds: before any route runs, O(header bytes), of which MAX_HEADER_BYTES are taken. After an early answer, see
+    `Incoming.drain`, for DRAINS * `serving.max_concurrent_requests` requests at a time; others are answered at once.
+
     Args:
         app: the routes.
+        config: the configuration as it is now.
         tokens: accepted bearer tokens as they are now; none for no authentication.
         answered: called with route, status, seconds and error code after each answer.
         echo_request_id: put X-Request-ID into the answer; False where the proxy in front does.
@@ -37,6 +52,7 @@ class Envelope:
     def __init__(
         self,
         app: ASGIApp,
+        config: Callable[[], AppConfig],
         tokens: Callable[[], tuple[str, ...]],
         answered: Callable[[str, int, float, str | None], None],
         *,
@@ -44,6 +60,8 @@ class Envelope:
     ) -> None:
         self._echo = echo_request_id
         self._app = app
+        self._config = config
+        self._draining = 0
         self._tokens = tokens
         self._answered = answered
 
@@ -53,21 +71,38 @@ class Envelope:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        request_id = Headers(scope=scope).get("x-request-id") or uuid.uuid4().hex
+        request_id = Headers(scope=scope).get("x-request-id", "")[:MAX_REQUEST_ID] or uuid.uuid4().hex
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
-        answer = _Answer(send, request_id if self._echo else None)
-        await self._handle(scope, receive, answer)
-        seconds = time.perf_counter() - started
-        route = getattr(scope.get("route"), "path", "other")
-        self._answered(route, answer.status, seconds, state.get("error_code"))
-        logger.info("request %s %s %d %.0f ms", request_id, route, answer.status, seconds * 1000)
+        incoming = Incoming(scope, receive)
+        answer = _Answer(send, request_id if self._echo else None, lambda: self._drain(incoming))
+        try:
+            await self._handle(scope, incoming.receive, answer)
+        except asyncio.CancelledError:  # Ray cancels a request whose client has left
+            answer.status = CLIENT_LEFT
+            raise
+        finally:
+            seconds = time.perf_counter() - started
+            route = getattr(scope.get("route"), "path", "other")
+            self._answered(route, answer.status, seconds, state.get("error_code"))
+            logger.info("request %s %s %d %.0f ms", request_id, route, answer.status, seconds * 1000)
+
+    async def _drain(self, incoming: Incoming) -> None:
+        config = self._config()
+        if not incoming.would_be_reset or self._draining >= DRAINS * config.serving.max_concurrent_requests:
+            return
+        self._draining += 1
+        try:
+            await incoming.drain(DRAIN_BODIES * config.limits.max_body_bytes)
+        finally:
+            self._draining -= 1
 
     async def _handle(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
         try:
+            check_headers(scope)
             _authorize(scope, self._tokens())
             await self._app(scope, receive, answer.send)
-        except Unauthorized as error:
+        except (TooLarge, Unauthorized) as error:
             await error_response(scope, error)(scope, receive, answer.send)
         except Exception:
             # The routes' own handler has answered already, where an answer was still possible.
@@ -77,20 +112,34 @@ class Envelope:
 
 
 class _Answer:
-    """Adds the request id to an answer and remembers its status; 0 while there is none."""
+    """Adds the request id to an answer and remembers its status; 0 while there is none.
 
-    def __init__(self, send: Send, request_id: str | None) -> None:
+    Args:
+        send: takes the answer's messages.
+        request_id: to add; None for none.
+        before: called before the first message: whatever has to be done before an answer.
+    """
+
+    def __init__(self, send: Send, request_id: str | None, before: Callable[[], Awaitable[None]]) -> None:
         self._send = send
         self._request_id = request_id
+        self._before = before
         self.status = 0
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
+            await self._before()
             self.status = int(message["status"])
             if self._request_id is not None:
                 message.setdefault("headers", [])
                 MutableHeaders(scope=message)["X-Request-ID"] = self._request_id
         await self._send(message)
+
+
+def check_headers(scope: Scope) -> None:
+    size = sum(len(name) + len(value) for name, value in scope["headers"])
+    if size > MAX_HEADER_BYTES:
+        raise TooLarge(f"the headers' {size} bytes are over the limit of {MAX_HEADER_BYTES}")
 
 
 def _authorize(scope: Scope, tokens: tuple[str, ...]) -> None:
@@ -118,5 +167,5 @@ def error_response(scope: Scope, error: GensegError) -> Response:
         headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = "Bearer"
-    body = json.dumps({"error": results.error_body(error)}, ensure_ascii=False).encode(errors="replace")
+    body = json.dumps({"error": error_body(error)}, ensure_ascii=False).encode(errors="replace")
     return Response(body, error.status, headers, "application/json")

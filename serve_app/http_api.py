@@ -12,13 +12,15 @@ from typing import Any, Protocol
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serve_app import api_description, bodies, results
+from serve_app import api_description, bodies
+from serve_app.body_stream import Reading
 from serve_app.config import AppConfig
-from serve_app.envelope import Envelope, error_response, internal_error
-from serve_app.errors import GensegError, InternalError
+from serve_app.envelope import CLIENT_LEFT, Envelope, error_response, internal_error
+from serve_app.errors import GensegError, InternalError, error_body
 from serve_app.schemas import SegmentRequest, parse_entities_request
 
 logger = logging.getLogger("ray.serve")
@@ -61,15 +63,21 @@ def make_app(service: Service, *, echo_request_id: bool = True) -> ASGIApp:
     app = FastAPI(title="genseg", version=api_description.VERSION, description=api_description.SUMMARY, redoc_url=None)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(GensegError, _known_error)
+    app.add_exception_handler(ClientDisconnect, _client_left)
     app.add_exception_handler(Exception, _unknown_error)
     _add_job_routes(app, service)
     _add_health_routes(app, service)
-    return Envelope(app, service.tokens, service.answered, echo_request_id=echo_request_id)
+    return Envelope(app, lambda: service.config, service.tokens, service.answered, echo_request_id=echo_request_id)
 
 
 async def _known_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, GensegError)
     return error_response(request.scope, error)
+
+
+async def _client_left(request: Request, error: Exception) -> Response:
+    """Nobody reads this answer; its status is for the log and the counters."""
+    return Response(status_code=CLIENT_LEFT)
 
 
 async def _unknown_error(request: Request, error: Exception) -> Response:
@@ -91,7 +99,7 @@ def _add_job_routes(app: FastAPI, service: Service) -> None:
         events = service.stream(job, request.state.request_id)
         if _wants_stream(request):
             # The first event is awaited here, so that a request that fails at once gets its own status.
-            return StreamingResponse(_lines(await anext(events), events), media_type=NDJSON)
+            return _EventStream(await anext(events), events)
         document: dict[str, Any] = {}
         async with aclosing(events):
             async for event in events:
@@ -105,8 +113,8 @@ def _add_job_routes(app: FastAPI, service: Service) -> None:
         return JSONResponse(await service.entities(job.prompt, request.state.request_id))
 
 
-def _reading(config: AppConfig) -> bodies.Reading:
-    return bodies.Reading(config.limits, config.serving.body_pause_s, config.serving.max_timeout_s)
+def _reading(config: AppConfig) -> Reading:
+    return Reading(config.limits, config.serving)
 
 
 def _add_health_routes(app: FastAPI, service: Service) -> None:
@@ -131,17 +139,28 @@ def _wants_stream(request: Request) -> bool:
     return any(kind == NDJSON and not any(_NEVER.fullmatch(each) for each in more) for kind, *more in kinds)
 
 
+class _EventStream(StreamingResponse):
+    """The answer as NDJSON; ends the work in whatever way it ends itself, also before its first line."""
+
+    def __init__(self, first: dict[str, Any], events: AsyncGenerator[dict[str, Any], None]) -> None:
+        super().__init__(_lines(first, events), media_type=NDJSON)
+        self._events = events
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self._events):
+            await super().__call__(scope, receive, send)
+
+
 async def _lines(first: dict[str, Any], events: AsyncGenerator[dict[str, Any], None]) -> AsyncIterator[bytes]:
-    async with aclosing(events):
-        yield await asyncio.to_thread(_line, first)
-        try:
-            async for event in events:
-                yield await asyncio.to_thread(_line, event)
-        except GensegError as error:
-            yield _line({"event": "error", "error": results.error_body(error)})
-        except Exception:
-            logger.exception("a stream failed")
-            yield _line({"event": "error", "error": results.error_body(InternalError("internal error"))})
+    yield await asyncio.to_thread(_line, first)
+    try:
+        async for event in events:
+            yield await asyncio.to_thread(_line, event)
+    except GensegError as error:
+        yield _line({"event": "error", "error": error_body(error)})
+    except Exception:
+        logger.exception("a stream failed")
+        yield _line({"event": "error", "error": error_body(InternalError("internal error"))})
 
 
 def _line(event: dict[str, Any]) -> bytes:

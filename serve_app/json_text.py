@@ -1,0 +1,55 @@
+"""JSON text -> values, with the work bounded before it begins. Pure; knows no HTTP and no fields.
+
+The limits of a request bound its bytes, but a few megabytes of `0,0,0,…` become millions of Python objects. What has to
+be built is counted in the text first, which costs milliseconds.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from serve_app.errors import InvalidRequest, TooLarge
+
+MAX_SEPARATORS = 100_000
+"""Brackets, braces, commas and colons of one text, those inside strings among them. Base64 has none of them; the
+largest request that any limits allow (1,024 images, 1,024 entities, 2,048 thresholds) has some 12,000."""
+_SEPARATORS = b"[{,:"
+
+
+def loads(text: bytes | str, place: str = "the JSON", field: str | None = None) -> Any:
+    """Parse JSON; stricter than the standard library: no NaN, no infinity, no key twice.
+
+    Bounds: at most MAX_SEPARATORS values are built; beside them the text itself counts, decoded (up to 4 bytes a
+    character) and once more as the values' strings. Measured on 64 MiB of one string: 0.1 to 0.55 s and 64 to 450 MB.
+
+    Args:
+        text: UTF-8, UTF-16 or UTF-32 bytes, or a string.
+        place: what the text is, for messages.
+        field: of the request that it stands in, for messages.
+
+    Raises:
+        TooLarge: over MAX_SEPARATORS.
+        InvalidRequest: no JSON, or nested too deep for the parser (about 1,000 levels).
+    """
+    raw = text if isinstance(text, bytes) else text.encode(errors="surrogatepass")
+    if sum(map(raw.count, _SEPARATORS)) > MAX_SEPARATORS:
+        raise TooLarge(f"{place} has over {MAX_SEPARATORS:,} brackets, commas and colons", field)
+    try:
+        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
+    except RecursionError:
+        raise InvalidRequest(f"{place} is nested too deep", field) from None
+    except ValueError as error:  # also UnicodeDecodeError
+        # Its first words only: the rest may quote the text.
+        raise InvalidRequest(f"{place} is not JSON: {str(error).split(':')[0]}", field) from None
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a key is given twice")
+    return value

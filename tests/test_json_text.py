@@ -1,0 +1,45 @@
+"""JSON is counted before it is parsed, and parsed more strictly than the standard library does."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from serve_app.errors import InvalidRequest, TooLarge
+from serve_app.json_text import MAX_SEPARATORS, loads
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32-be"])
+def test_loads_reads_every_encoding_of_json(encoding: str) -> None:
+    value = {"prompt": "sofá 💚, [x]: {y}", "n": [1, 0.5, True, None]}
+    assert loads(json.dumps(value, ensure_ascii=False).encode(encoding)) == value
+    assert loads(json.dumps(value)) == value
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ["0,", "[],", '{"a":0},', '"",', "[[0]],", "[" * 9 + "]" * 9 + ","],
+    ids=["numbers", "lists", "objects", "strings", "nested", "deep"],
+)
+def test_many_values_are_refused_before_they_are_built(unit: str) -> None:
+    text = f"[{unit * MAX_SEPARATORS}0]"
+    with pytest.raises(TooLarge, match="the body has over 100,000 brackets, commas and colons"):
+        loads(text.encode(), "the body")
+
+
+def test_a_text_of_as_many_values_as_allowed_is_parsed() -> None:
+    assert len(loads("[" + "0," * (MAX_SEPARATORS - 1) + "0]")) == MAX_SEPARATORS
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[1,]", "NaN", "-Infinity", '{"a":1,"a":2}', "1" * 5000, b"\xff", b'"\xed\xa0"', "[" * 50_000],
+    ids=lambda text: ascii(text)[:12],
+)
+def test_what_is_no_json_is_an_error_that_names_the_place(text: Any) -> None:
+    with pytest.raises(InvalidRequest, match=r"^entities is ") as caught:
+        loads(text, "entities", "entities")
+    assert caught.value.field == "entities"
+    assert len(caught.value.message) < 120
