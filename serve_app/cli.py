@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType, ModuleType
+from types import ModuleType
 from typing import NoReturn
 
 from serve_app.api_description import VERSION
 from serve_app.commands.options import CommandError
+from serve_app.commands.signals import interruptible
 from serve_app.errors import GensegError
 
 COMMANDS = {
@@ -37,8 +37,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = _parser()
     args = parser.parse_args(argv)
-    previous = [(number, signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGINT)]
-    signal.signal(signal.SIGTERM, _interrupt)
+    with interruptible():
+        return _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
     try:
         code: int = args.command_run(args)
         return code
@@ -52,9 +55,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except Exception as error:
         return _fail(f"unexpected {type(error).__name__}: {_first_line(error)} (--debug shows where)", args)
-    finally:
-        for number, handler in previous:
-            signal.signal(number, handler)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -80,11 +80,6 @@ def _parser() -> argparse.ArgumentParser:
 
 def _module(name: str) -> ModuleType:
     return importlib.import_module(f"serve_app.commands.{name}")
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    # A terminated command cleans up as one that was interrupted does.
-    raise KeyboardInterrupt
 
 
 def _fail(message: str, args: argparse.Namespace, code: int = 1) -> int:

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from serve_app.commands.local_graph import finish_undisturbed, patient, private_ray, run_application, wait_until_running
+from serve_app.commands.local_graph import patient, private_ray, run_application, wait_until_running
 from serve_app.commands.options import CommandError
 from serve_app.commands.progress import Progress
+from serve_app.commands.signals import finish_undisturbed, keeping_signals
 from serve_app.config_file import LoadedConfig
 
 NO_OPTIONS = frozenset({"name", "rolling_update_percentage"})  # the rest of a deployment in a Serve config is one
@@ -126,8 +127,10 @@ def _cluster(address: str | None, progress: Progress) -> Iterator[bool]:
         _check_reachable(named)
     context: Any = None
     try:
-        context = ray.init(
-            address or "auto", namespace=SERVE_NAMESPACE, logging_level=logging.ERROR, log_to_driver=False
+        context = keeping_signals(
+            lambda: ray.init(
+                address or "auto", namespace=SERVE_NAMESPACE, logging_level=logging.ERROR, log_to_driver=False
+            )
         )
     except (ConnectionError, ValueError) as error:
         if named:

@@ -10,7 +10,6 @@ import logging
 import os
 import re
 import shutil
-import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from serve_app.commands.progress import Progress
+from serve_app.commands.signals import finish_undisturbed, keeping_signals
 from serve_app.config import AppConfig, AuthConfig
 from serve_app.errors import CheckpointError, GensegError, InternalError
 
@@ -44,12 +44,14 @@ def private_ray(progress: Progress) -> Iterator[None]:
     folder = tempfile.mkdtemp(prefix="genseg-", dir=_short_folder())
     try:
         with progress.step("starting Ray"):
-            ray.init(
-                address="local",
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                _temp_dir=folder,
+            keeping_signals(
+                lambda: ray.init(
+                    address="local",
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    _temp_dir=folder,
+                )
             )
             logging.getLogger("ray.serve").setLevel(logging.ERROR)
             serve.start(proxy_location="Disabled")
@@ -60,12 +62,6 @@ def private_ray(progress: Progress) -> Iterator[None]:
         with suppress(Exception):
             ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def finish_undisturbed() -> None:
-    """Ignore further Ctrl-C: an impatient second one would leave processes and files behind."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _short_folder() -> str:

@@ -11,14 +11,17 @@ from contextlib import suppress
 from typing import Any
 
 from serve_app.auth import accepted_tokens
-from serve_app.commands.local_graph import SAY_WHAT_WAITS, find_checkpoints, finish_undisturbed
+from serve_app.commands.local_graph import SAY_WHAT_WAITS, find_checkpoints
 from serve_app.commands.options import CommandError
 from serve_app.commands.progress import Progress
+from serve_app.commands.signals import finish_undisturbed, keeping_signals
 from serve_app.config import AppConfig
 from serve_app.config_file import LoadedConfig, load_file
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8000
+GUARD = "serve_app.proxy_guard.middlewares"
+"""What Ray's HTTP proxy calls when it starts, see the module."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,15 +31,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until Ctrl-C.
+    """Serve until Ctrl-C or SIGTERM; then finish the requests under way, and stop. A second signal stops at once.
 
     Raises:
         GensegError, CommandError: one line for the user.
     """
     progress = Progress()
+    try:
+        return _serve(args, progress)
+    except KeyboardInterrupt:
+        progress.say("stopped")
+        return 0
+
+
+def _serve(args: argparse.Namespace, progress: Progress) -> int:
     loaded = load_file(args.config) if args.config else LoadedConfig(AppConfig(), None)
     host, port = address(loaded, args.port)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", GUARD)
     import ray
     from ray import serve
 
@@ -63,18 +75,35 @@ def run(args: argparse.Namespace) -> int:
         progress.say(f"serving on http://{host}:{port} (docs: http://{host}:{port}/docs); Ctrl-C stops")
         while True:
             time.sleep(1)
-    except KeyboardInterrupt:
-        progress.say("stopping")
-        return 0
     finally:
-        finish_undisturbed()
-        with suppress(Exception):
-            if running is not None:
-                for name in names:
-                    serve.delete(name)
-            elif up or joined:
-                serve.shutdown()
-        ray.shutdown()  # of a Ray of our own it ends every process, also those that never came up
+        try:
+            if up:
+                _finish_requests(names, progress)
+        finally:
+            finish_undisturbed()
+            with suppress(Exception):
+                if running is not None:
+                    for name in names:
+                        serve.delete(name)
+                elif up or joined:
+                    serve.shutdown()
+            ray.shutdown()  # of a Ray of our own it ends every process, also those that never came up
+
+
+def _finish_requests(names: list[str], progress: Progress) -> None:
+    """Take no new requests and wait until those under way are answered.
+
+    Ray stops an application's deployments in the order of the calls, each when its requests are done, or its
+    `graceful_shutdown_timeout_s` over.
+    """
+    from ray import serve
+
+    progress.say("stopping: requests under way are finished first; a second Ctrl-C or SIGTERM stops at once")
+    with suppress(Exception):
+        for name in names:
+            serve.delete(name, _blocking=False)
+        while {*names} & {*serve.status().applications}:
+            time.sleep(0.1)
 
 
 def address(loaded: LoadedConfig, port: int | None) -> tuple[str, int]:
@@ -121,7 +150,7 @@ def _join(progress: Progress) -> bool:
     import ray
 
     try:
-        ray.init(address="auto", namespace="serve", logging_level=logging.ERROR)
+        keeping_signals(lambda: ray.init(address="auto", namespace="serve", logging_level=logging.ERROR))
         progress.say(f"joined the Ray cluster at {ray.get_runtime_context().gcs_address}")
         return True
     except ConnectionError:
@@ -136,7 +165,9 @@ def _start(progress: Progress) -> None:
     for name, value in SAY_WHAT_WAITS.items():
         os.environ.setdefault(name, value)
     with progress.step("starting Ray"):
-        ray.init(address="local", namespace="serve", logging_level=logging.ERROR, include_dashboard=False)
+        keeping_signals(
+            lambda: ray.init(address="local", namespace="serve", logging_level=logging.ERROR, include_dashboard=False)
+        )
 
 
 def _address_of_serve() -> tuple[str, int] | None:

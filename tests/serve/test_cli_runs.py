@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ import httpx
 import pytest
 import ray
 from PIL import Image, ImageChops
+from ray import serve
 
 from serve_app.schemas import ResultDocument, SegmentRequest
 from tests.conftest import approximately
@@ -138,9 +140,57 @@ def test_a_model_that_cannot_be_loaded_is_named_at_start(demo: SegmentRequest, t
 
 def test_serve_leaves_an_application_of_others_alone(graph: Graph) -> None:
     environment = {**os.environ, "RAY_ADDRESS": ray.get_runtime_context().gcs_address}
-    serve = [sys.executable, "-m", "serve_app", "serve"]
-    done = subprocess.run(serve, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    command = [sys.executable, "-m", "serve_app", "serve"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 1
     said = f"genseg: 'segmentation' is served on this cluster already, at {graph.url}; `serve deploy` updates it"
     assert done.stderr.strip().splitlines()[-1] == said
     assert httpx.get(f"{graph.url}/readyz").status_code == 200
+
+
+SERVICE = """\
+applications:
+  - name: signals
+    route_prefix: /signals
+    import_path: serve_app.app:build
+"""
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_serve_finishes_its_requests_at_a_signal_also_in_the_background_of_a_script(
+    ray_serve: str, tmp_path: Path, number: signal.Signals
+) -> None:
+    config = tmp_path / "service.yaml"
+    config.write_text(SERVICE)
+    environment = {**os.environ, "RAY_ADDRESS": ray.get_runtime_context().gcs_address}
+    # A shell starts what a script puts into the background with SIGINT ignored.
+    script = f"{sys.executable} -m serve_app serve {config} & echo pid $! >&2; wait $!"
+    with subprocess.Popen(["sh", "-c", script], env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        pid = int(next(line for line in process.stderr if line.startswith("pid")).split()[1])
+        assert any("serving on" in line for line in process.stderr)
+        # 49 megapixels each: seconds of work.
+        sheet = io.BytesIO()
+        Image.new("RGB", (7000, 7000), "white").save(sheet, "PNG")
+        files = [("contextual", (f"{index}.png", sheet.getvalue() + bytes([index]))) for index in range(6)]
+        with httpx.stream(
+            "POST",
+            f"{ray_serve}/signals/v1/segment",
+            data={"entities": '["dog"]'},
+            files=files,
+            headers={"Accept": "application/x-ndjson"},
+            timeout=120,
+        ) as response:
+            lines = response.iter_lines()
+            assert json.loads(next(lines))["event"] == "entities"
+            os.kill(pid, number)
+            events = [json.loads(line) for line in lines]
+        rest = process.stderr.read()
+        assert process.wait(120) == 0
+    assert [event["event"] for event in events] == ["image"] * 6 + ["result"]
+    assert "stopping: requests under way are finished first" in rest
+    assert rest.strip().splitlines()[-1] == "stopped"
+    assert "SIGTERM received" not in rest
+    assert "Traceback" not in rest
+    assert "signals" not in serve.status().applications
