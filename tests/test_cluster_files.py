@@ -6,6 +6,8 @@ import importlib.util
 import json
 import re
 import shlex
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +25,7 @@ from serve_app.config_file import load_file
 ROOT = Path(__file__).parent.parent
 CLUSTER = ROOT / "cluster"
 RAY_SERVICE = CLUSTER / "kuberay" / "rayservice.yaml"
-RAY_JOB = CLUSTER / "kuberay" / "rayjob.yaml"
+RAY_JOB = CLUSTER / "kuberay-job" / "rayjob.yaml"
 YAML_FILES = sorted(CLUSTER.rglob("*.y*ml"))
 
 
@@ -252,6 +254,46 @@ def test_the_network_policy_opens_the_ports_that_are_served() -> None:
     assert config["http_options"]["port"] in opened
     for template in pod_templates(RAY_SERVICE):
         assert policy["spec"]["podSelector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+
+
+def images_of(resource: Any) -> Iterator[str]:
+    if isinstance(resource, dict):
+        if isinstance(resource.get("image"), str):
+            yield resource["image"]
+        for value in resource.values():
+            yield from images_of(value)
+    elif isinstance(resource, list):
+        for value in resource:
+            yield from images_of(value)
+
+
+@pytest.mark.parametrize("folder", ["kuberay", "kuberay-job"])
+def test_kustomize_renames_the_image_of_every_manifest(folder: str) -> None:
+    (kustomization,) = documents(CLUSTER / folder / "kustomization.yaml")
+    assert kustomization["components"] == ["../kuberay-image"]
+    (component,) = documents(CLUSTER / "kuberay-image" / "kustomization.yaml")
+    renamed = {image["name"] for image in component["images"]}
+    paths = {
+        (entry["kind"], entry["path"]) for entry in documents(CLUSTER / "kuberay-image" / "images.yaml")[0]["images"]
+    }
+    for file in (CLUSTER / folder / name for name in kustomization["resources"]):
+        for document in documents(file) if file.is_file() else []:
+            for image in images_of(document):
+                assert image.split(":")[0] in renamed
+            if document["kind"] in {"RayService", "RayJob"}:  # kustomize knows where the others name their images
+                assert len([kind for kind, _ in paths if kind == document["kind"]]) == 2
+
+
+@pytest.mark.parametrize("folder", ["kuberay", "kuberay-job", "kuberay-incremental-upgrade"])
+def test_kustomize_builds_what_is_applied(folder: str) -> None:
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("kubectl is not installed")
+    built = subprocess.run([kubectl, "kustomize", str(CLUSTER / folder)], capture_output=True, text=True, timeout=60)
+    assert built.returncode == 0, built.stderr
+    resources = list(yaml.safe_load_all(built.stdout))
+    images = {image for resource in resources for image in images_of(resource)}
+    assert images == {"registry.example.com/genseg:gpu"}
 
 
 def test_the_batch_job_runs_a_command_that_exists(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
