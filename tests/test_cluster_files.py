@@ -26,6 +26,9 @@ ROOT = Path(__file__).parent.parent
 CLUSTER = ROOT / "cluster"
 RAY_SERVICE = CLUSTER / "kuberay" / "rayservice.yaml"
 RAY_JOB = CLUSTER / "kuberay-job" / "rayjob.yaml"
+LAUNCHER = CLUSTER / "vm" / "aws.yaml"
+FRONT_PROXY = CLUSTER / "front-proxy" / "kubernetes.yaml"
+MULTI_GPU = ROOT / "configs" / "multi-gpu.yaml"
 YAML_FILES = sorted(CLUSTER.rglob("*.y*ml"))
 
 
@@ -79,7 +82,13 @@ def core_resources() -> list[Any]:
     for path in YAML_FILES:
         for document in documents(path):
             version = str(document.get("apiVersion", ""))
-            if document.get("kind") and version.split("/")[0] in {"v1", "batch", "networking.k8s.io"}:
+            if document.get("kind") and version.split("/")[0] in {
+                "v1",
+                "apps",
+                "batch",
+                "networking.k8s.io",
+                "policy",
+            }:
                 found.append(
                     pytest.param(document, id=f"{path.name}-{document['kind']}-{document['metadata']['name']}")
                 )
@@ -247,13 +256,108 @@ def launcher_options() -> list[str]:
     return list(yaml.safe_load((CLUSTER / "vm" / "aws.yaml").read_text())["docker"]["run_options"])
 
 
-def test_the_network_policy_opens_the_ports_that_are_served() -> None:
-    policy, _ = documents(CLUSTER / "kuberay" / "networkpolicy.yaml")
-    opened = {port["port"] for rule in policy["spec"]["ingress"] for port in rule.get("ports", [])}
-    config = yaml.safe_load((ROOT / "configs" / "multi-gpu.yaml").read_text())
-    assert config["http_options"]["port"] in opened
-    for template in pod_templates(RAY_SERVICE):
-        assert policy["spec"]["podSelector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+def stub(folder: Path, name: str, script: str) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o755)
+
+
+def shell(script: str, stubs: Path, home: Path) -> subprocess.CompletedProcess[str]:
+    """Run a script with nothing in its environment but the stubs before the usual programs."""
+    environment = {"PATH": f"{stubs}:/usr/bin:/bin", "HOME": str(home)}
+    return subprocess.run(
+        ["bash", "-c", script], env=environment, cwd=home, capture_output=True, text=True, timeout=20, check=False
+    )
+
+
+def policies(*paths: Path) -> dict[str, dict[str, Any]]:
+    found = [document for path in paths for document in documents(path)]
+    return {document["metadata"]["name"]: document["spec"] for document in found if document["kind"] == "NetworkPolicy"}
+
+
+def test_clients_reach_the_ray_pods_only_through_the_front_proxy() -> None:
+    rules = policies(CLUSTER / "kuberay" / "networkpolicy.yaml", FRONT_PROXY)
+    serve_port = yaml.safe_load(MULTI_GPU.read_text())["http_options"]["port"]
+    deployment = next(document for document in documents(FRONT_PROXY) if document["kind"] == "Deployment")
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    clients = {"namespaceSelector": {"matchLabels": {"genseg.io/client": "true"}}}
+    to_ray = [
+        source
+        for rule in rules["genseg-ray"]["ingress"]
+        if not rule.get("ports") or serve_port in [port["port"] for port in rule["ports"]]
+        for source in rule["from"]
+    ]
+    assert {"podSelector": {"matchLabels": labels}} in to_ray
+    assert clients not in to_ray
+    proxy = rules["genseg-front-proxy"]
+    assert proxy["podSelector"]["matchLabels"] == labels
+    assert [rule["from"] for rule in proxy["ingress"]] == [[clients]]
+    assert not labels.items() <= rules["genseg-ray"]["podSelector"]["matchLabels"].items()  # else all ports were open
+
+
+def test_the_front_proxy_runs_with_the_one_configuration_and_without_privileges() -> None:
+    by_kind = {document["kind"]: document for document in documents(FRONT_PROXY)}
+    pod = by_kind["Deployment"]["spec"]["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    for container in (*pod["initContainers"], *pod["containers"]):
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+        assert container["securityContext"]["allowPrivilegeEscalation"] is False
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+        assert container["resources"]["requests"]["memory"] == container["resources"]["limits"]["memory"]
+    (generated,) = documents(FRONT_PROXY.parent / "kustomization.yaml")[0]["configMapGenerator"]
+    files = dict(file.split("=") if "=" in file else (file, file) for file in generated["files"])
+    included = re.findall(r"include ([\w.]+);", (FRONT_PROXY.parent / "nginx.conf").read_text())
+    assert set(files) == {"nginx.conf", *included}
+    assert all((FRONT_PROXY.parent / file).is_file() for file in files.values())
+    (volume,) = [volume for volume in pod["volumes"] if "configMap" in volume]
+    assert volume["configMap"]["name"] == generated["name"]
+
+
+def test_ports_of_the_front_proxy_agree() -> None:
+    by_kind = {document["kind"]: document for document in documents(FRONT_PROXY)}
+    (container,) = by_kind["Deployment"]["spec"]["template"]["spec"]["containers"]
+    (port,) = container["ports"]
+    (listening,) = re.findall(r"^listen (\d+);", (FRONT_PROXY.parent / "listen.conf").read_text(), re.MULTILINE)
+    assert port["containerPort"] == int(listening)
+    assert by_kind["Service"]["spec"]["ports"][0]["targetPort"] == port["name"]
+    assert by_kind["NetworkPolicy"]["spec"]["ingress"][0]["ports"] == [{"protocol": "TCP", "port": int(listening)}]
+    assert container["readinessProbe"]["httpGet"]["path"] in (FRONT_PROXY.parent / "nginx.conf").read_text()
+    served = yaml.safe_load(MULTI_GPU.read_text())["http_options"]["port"]
+    for name in ("upstream.conf", "upstream.kubernetes.conf"):
+        assert f":{served};" in (FRONT_PROXY.parent / name).read_text()
+
+
+def test_the_front_proxy_s_volume_holds_every_body_and_answer_at_once() -> None:
+    text = (FRONT_PROXY.parent / "nginx.conf").read_text()
+    (requests,) = set(re.findall(r"limit_conn all (\d+);", text))
+    (body,) = re.findall(r"client_max_body_size (\d+)m;", text)
+    (answer,) = re.findall(r"proxy_max_temp_file_size (\d+)m;", text)
+    (deployment,) = [document for document in documents(FRONT_PROXY) if document["kind"] == "Deployment"]
+    (volume,) = [volume for volume in deployment["spec"]["template"]["spec"]["volumes"] if "emptyDir" in volume]
+    assert int(volume["emptyDir"]["sizeLimit"].removesuffix("Gi")) * 1024 > int(requests) * (int(body) + int(answer))
+
+
+def test_requests_at_the_front_proxy_end_before_their_servers_stop() -> None:
+    longest_s = load_file(MULTI_GPU).app.serving.max_timeout_s
+    text = (FRONT_PROXY.parent / "nginx.conf").read_text()
+    (connection_s,) = re.findall(r"keepalive_time (\d+)s;", text)
+    (service,) = documents(RAY_SERVICE)
+    assert int(connection_s) + longest_s < service["spec"]["rayClusterDeletionDelaySeconds"]
+    (deployment,) = [document for document in documents(FRONT_PROXY) if document["kind"] == "Deployment"]
+    assert deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] > longest_s
+
+
+@pytest.mark.parametrize("folder", ["front-proxy", "kuberay-incremental-upgrade"])
+def test_the_front_proxy_waits_for_the_service_that_it_forwards_to(folder: str, tmp_path: Path) -> None:
+    (deployment,) = [document for document in documents(FRONT_PROXY) if document["kind"] == "Deployment"]
+    *_, script = deployment["spec"]["template"]["spec"]["initContainers"][0]["command"]
+    name = "upstream.kubernetes.conf" if folder == "front-proxy" else "upstream.conf"
+    stub(tmp_path / "bin", "getent", f'echo "$@" >> {tmp_path}/asked')
+    upstream = CLUSTER / folder / name
+    result = shell(script.replace("/etc/front-proxy/upstream.conf", str(upstream)), tmp_path / "bin", tmp_path)
+    assert result.returncode == 0, result.stderr
+    (host,) = re.findall(r"^server ([\w.-]+):", upstream.read_text(), re.MULTILINE)
+    assert (tmp_path / "asked").read_text().split() == ["hosts", host]
 
 
 def images_of(resource: Any) -> Iterator[str]:
@@ -293,7 +397,12 @@ def test_kustomize_builds_what_is_applied(folder: str) -> None:
     assert built.returncode == 0, built.stderr
     resources = list(yaml.safe_load_all(built.stdout))
     images = {image for resource in resources for image in images_of(resource)}
-    assert images == {"registry.example.com/genseg:gpu"}
+    assert images <= {"registry.example.com/genseg:gpu", "nginx:1.28"}
+    for resource in resources:
+        if resource["kind"] == "ConfigMap":
+            expected = "genseg-gateway" if "upgrade" in folder else "genseg-serve-svc"
+            assert f"server {expected}" in resource["data"]["upstream.conf"]
+            assert resource["data"]["nginx.conf"] == (FRONT_PROXY.parent / "nginx.conf").read_text()
 
 
 def test_the_batch_job_runs_a_command_that_exists(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
