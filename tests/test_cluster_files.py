@@ -6,6 +6,8 @@ import importlib.util
 import json
 import re
 import shlex
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +25,10 @@ from serve_app.config_file import load_file
 ROOT = Path(__file__).parent.parent
 CLUSTER = ROOT / "cluster"
 RAY_SERVICE = CLUSTER / "kuberay" / "rayservice.yaml"
-RAY_JOB = CLUSTER / "kuberay" / "rayjob.yaml"
+RAY_JOB = CLUSTER / "kuberay-job" / "rayjob.yaml"
+LAUNCHER = CLUSTER / "vm" / "aws.yaml"
+FRONT_PROXY = CLUSTER / "front-proxy" / "kubernetes.yaml"
+MULTI_GPU = ROOT / "configs" / "multi-gpu.yaml"
 YAML_FILES = sorted(CLUSTER.rglob("*.y*ml"))
 
 
@@ -77,7 +82,13 @@ def core_resources() -> list[Any]:
     for path in YAML_FILES:
         for document in documents(path):
             version = str(document.get("apiVersion", ""))
-            if document.get("kind") and version.split("/")[0] in {"v1", "batch", "networking.k8s.io"}:
+            if document.get("kind") and version.split("/")[0] in {
+                "v1",
+                "apps",
+                "batch",
+                "networking.k8s.io",
+                "policy",
+            }:
                 found.append(
                     pytest.param(document, id=f"{path.name}-{document['kind']}-{document['metadata']['name']}")
                 )
@@ -232,17 +243,227 @@ def test_pods_outlive_the_drain_of_every_deployment() -> None:
         assert group["template"]["spec"]["terminationGracePeriodSeconds"] > max(drains)
 
 
-def test_tokens_reach_the_replicas_that_ask_for_them() -> None:
-    name = load_file(ROOT / "configs" / "multi-gpu.yaml").app.auth.token_env
-    for template in pod_templates(RAY_SERVICE)[1:]:
+def token_variable() -> str:
+    """The environment variable without which an Ingress replica does not start."""
+    name = load_file(MULTI_GPU).app.auth.token_env
+    assert name
+    return name
+
+
+@pytest.mark.parametrize("path", [RAY_SERVICE, RAY_JOB], ids=lambda path: path.stem)
+def test_every_ray_pod_has_the_tokens_from_the_secret(path: Path) -> None:
+    for template in pod_templates(path):
         (container,) = template["spec"]["containers"]
-        (variable,) = [variable for variable in container["env"] if variable["name"] == name]
-        assert "secretKeyRef" in variable["valueFrom"]
-    assert any(f"--env {name}" in option for option in launcher_options())
+        (variable,) = [variable for variable in container["env"] if variable["name"] == token_variable()]
+        reference = variable["valueFrom"]["secretKeyRef"]
+        assert reference == {"name": "genseg-tokens", "key": "tokens"}  # not optional: without it no pod starts
 
 
-def launcher_options() -> list[str]:
-    return list(yaml.safe_load((CLUSTER / "vm" / "aws.yaml").read_text())["docker"]["run_options"])
+class Machine:
+    """Stands for `subprocess` in Ray's launcher: records what it would run over ssh on a node."""
+
+    DEVNULL, PIPE = -3, -1
+
+    def __init__(self) -> None:
+        self.commands: list[str] = []
+
+    def check_call(self, command: list[str], **_: Any) -> int:
+        self.commands.append(" ".join(command))
+        return 0
+
+    def check_output(self, command: list[str], **_: Any) -> bytes:
+        self.commands.append(" ".join(command))
+        return json.dumps(image_environment()).encode() if ".Config.Env" in command[-1] else b""
+
+
+def image_environment() -> list[str]:
+    text = (CLUSTER / "Dockerfile").read_text()
+    return [pair for line in re.findall(r"^ENV (.+)$", text, re.MULTILINE) for pair in line.split()]
+
+
+def commands_on(kind: str, tmp_path: Path) -> list[str]:
+    """Let Ray's own launcher set up a head or a worker, and return the commands that it runs there, in order."""
+    from ray.autoscaler._private.updater import NodeUpdater
+    from ray.autoscaler.node_provider import NodeProvider
+
+    class Provider(NodeProvider):
+        def node_tags(self, node_id: str) -> dict[str, str]:
+            return {}
+
+        def set_node_tags(self, node_id: str, tags: dict[str, str]) -> None:
+            pass
+
+        def is_terminated(self, node_id: str) -> bool:
+            return False
+
+        def internal_ip(self, node_id: str) -> str:
+            return "10.0.0.2"
+
+    config = yaml.safe_load(LAUNCHER.read_text())
+    provider = {**config["provider"], "type": "external"}  # `aws` needs boto3 and an account
+    token = tmp_path / "auth_token"
+    token.write_text("token")
+    machine = Machine()
+    NodeUpdater(
+        node_id="node",
+        provider_config=provider,
+        provider=Provider(provider, config["cluster_name"]),
+        auth_config=config["auth"],
+        cluster_name=config["cluster_name"],
+        file_mounts=dict.fromkeys(config["file_mounts"], str(token)),
+        initialization_commands=config["initialization_commands"],
+        setup_commands=config["setup_commands"],
+        ray_start_commands=config[f"{kind}_start_ray_commands"],
+        runtime_hash="new",
+        file_mounts_contents_hash="new",
+        is_head_node=kind == "head",
+        process_runner=machine,
+        docker_config=config["docker"],
+    ).run()
+    return machine.commands
+
+
+@pytest.mark.parametrize("kind", ["head", "worker"])
+def test_the_launcher_writes_the_tokens_before_it_starts_the_container(kind: str, tmp_path: Path) -> None:
+    commands = commands_on(kind, tmp_path)
+    file = "/etc/genseg/env"
+    (written,) = [i for i, command in enumerate(commands) if "secretsmanager" in command]
+    (started,) = [i for i, command in enumerate(commands) if "docker run" in command]
+    ray_starts = [i for i, command in enumerate(commands) if "ray start" in command]
+    assert f"> {file}" in commands[written]
+    assert "docker" not in commands[written]  # on the host: the docker client reads the file there
+    assert f"--env-file {file}" in commands[started]
+    assert written < started < min(ray_starts)
+    assert all("docker exec" in commands[index] for index in ray_starts)  # these inherit the container's environment
+
+
+@pytest.mark.parametrize("kind", ["head", "worker"])
+def test_the_launcher_places_ray_s_own_token_where_the_image_s_user_reads_it(kind: str, tmp_path: Path) -> None:
+    (started,) = [command for command in commands_on(kind, tmp_path) if "docker run" in command]
+    assert ":/home/genseg/.ray/auth_token" in started
+
+
+@pytest.mark.parametrize(("secret", "status"), [("one,two", 0), ("", 1), (None, 1)], ids=["two", "empty", "no-access"])
+def test_the_launcher_s_command_writes_the_secret_or_fails(secret: str | None, status: int, tmp_path: Path) -> None:
+    (command,) = [
+        command
+        for command in yaml.safe_load(LAUNCHER.read_text())["initialization_commands"]
+        if "secretsmanager" in command
+    ]
+    stubs = tmp_path / "bin"
+    stub(stubs, "sudo", 'exec "$@"')
+    stub(stubs, "aws", "exit 1" if secret is None else f"echo '{secret}'")
+    folder = tmp_path / "etc"
+    result = shell(command.replace("/etc/genseg", str(folder)), stubs, tmp_path)
+    assert result.returncode == status
+    assert (folder / "env").exists() == (status == 0)
+    if status == 0:
+        assert (folder / "env").read_text() == f"{token_variable()}={secret}\n"
+        assert (folder / "env").stat().st_mode & 0o777 == 0o600
+        assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def stub(folder: Path, name: str, script: str) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o755)
+
+
+def shell(script: str, stubs: Path, home: Path) -> subprocess.CompletedProcess[str]:
+    """Run a script with nothing in its environment but the stubs before the usual programs."""
+    environment = {"PATH": f"{stubs}:/usr/bin:/bin", "HOME": str(home)}
+    return subprocess.run(
+        ["bash", "-c", script], env=environment, cwd=home, capture_output=True, text=True, timeout=20, check=False
+    )
+
+
+def test_every_node_of_the_launcher_may_read_the_secret() -> None:
+    for node in yaml.safe_load(LAUNCHER.read_text())["available_node_types"].values():
+        assert "IamInstanceProfile" in node["node_config"]
+
+
+def test_the_image_has_what_the_launcher_runs_in_it() -> None:
+    text = (CLUSTER / "Dockerfile").read_text()
+    (packages,) = re.findall(r"--no-install-recommends ([^\\]+)", text)
+    assert {"rsync", "openssh-client", "nginx"} <= set(packages.split())
+    assert "/etc/profile.d/" in text  # its login shells set PATH anew
+
+
+GUIDE = (CLUSTER / "README.md").read_text()
+WAYS_OF_STARTING = {
+    # Heading of the guide, and the commands after which replicas of the Ingress may start.
+    "Kubernetes": [r"kubectl apply -k", r"kubectl -n genseg create -k"],
+    "Virtual machines": [r"ray up", r"serve deploy"],
+    "Without a cluster manager": [r"ray start", r"serve deploy"],
+    "One machine with Docker": [r"docker run .*genseg serve"],
+}
+
+
+def code_of(heading: str) -> str:
+    """Return the commands of one section of the guide, as one script."""
+    (section,) = re.findall(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", GUIDE, re.MULTILINE | re.DOTALL)
+    return "\n".join(line.strip() for line in section.splitlines() if re.match(r" {4,}\S", line))
+
+
+def run_guide(heading: str, folder: Path) -> list[dict[str, str]]:
+    """Run a section's commands, with stubs for all programs that need a cluster, and return the calls of the stubs."""
+    stubs, record = folder / "bin", folder / "calls"
+    call = f'printf \'%s\\t%s\\n\' "$(basename "$0") $*" "${{{token_variable()}:-}}" >> {record}'
+    for program in ("ray", "serve", "genseg", "kubectl", "docker", "aws", "python", "curl", "nginx", "sudo", "apt-get"):
+        stub(stubs, program, call)
+    stub(stubs, "openssl", f"{call}; echo 0123456789abcdef")
+    (folder / "cluster").symlink_to(CLUSTER)
+    result = shell(f"set -eu\nHF_TOKEN=hf TOKEN=t\n{code_of(heading)}", stubs, folder)
+    assert result.returncode == 0, result.stderr
+    calls = [line.split("\t") for line in record.read_text().splitlines()]
+    return [{"command": command, "tokens": tokens} for command, tokens in calls]
+
+
+@pytest.mark.parametrize("heading", WAYS_OF_STARTING)
+def test_the_guide_s_commands_run_and_check_the_config_with_the_tokens_set(heading: str, tmp_path: Path) -> None:
+    calls = run_guide(heading, tmp_path)
+    for pattern in WAYS_OF_STARTING[heading]:
+        assert any(re.search(pattern, call["command"]) for call in calls), pattern
+    checks = [call for call in calls if "genseg check-config" in call["command"]]
+    assert checks
+    for call in checks:
+        if call["command"].startswith("docker run"):
+            assert f"--env {token_variable()}" in call["command"]
+        if not call["command"].startswith("ray exec"):  # that runs in the container, which has the variable
+            assert call["tokens"]
+
+
+def test_the_guide_for_kubernetes_makes_the_secret_before_any_pod_starts(tmp_path: Path) -> None:
+    commands = [call["command"] for call in run_guide("Kubernetes", tmp_path)]
+    (made,) = [i for i, command in enumerate(commands) if "create secret generic genseg-tokens" in command]
+    (started,) = [i for i, command in enumerate(commands) if "apply -k" in command and "upgrade" not in command]
+    assert re.search(r"--from-literal=tokens=[0-9a-f]{8,}", commands[made])
+    assert made < started
+
+
+def test_the_guide_for_virtual_machines_makes_the_secret_before_any_node_starts(tmp_path: Path) -> None:
+    commands = [call["command"] for call in run_guide("Virtual machines", tmp_path)]
+    (made,) = [i for i, command in enumerate(commands) if "secretsmanager create-secret" in command]
+    (started,) = [i for i, command in enumerate(commands) if command.startswith("ray up")]
+    assert "--name genseg-tokens" in commands[made]
+    assert re.search(r"--secret-string [0-9a-f]{8,}", commands[made])
+    assert made < started
+    check, deploy = (next(i for i, c in enumerate(commands) if word in c) for word in ("check-config", "serve deploy"))
+    assert started < check < deploy
+
+
+def test_the_guide_without_a_manager_starts_ray_with_the_tokens_on_every_machine(tmp_path: Path) -> None:
+    calls = run_guide("Without a cluster manager", tmp_path)
+    starts = [call for call in calls if call["command"].startswith("ray start")]
+    assert len(starts) == 2
+    assert all(call["tokens"] for call in starts)  # replicas inherit the environment of `ray start`
+
+
+def test_docker_passes_the_tokens_on(tmp_path: Path) -> None:
+    for call in run_guide("One machine with Docker", tmp_path):
+        if call["command"].startswith("docker run") and "multi-gpu.yaml" in call["command"]:
+            assert call["tokens"]
+            assert f"--env {token_variable()}" in call["command"]
 
 
 def test_the_network_policy_opens_the_ports_that_are_served() -> None:
@@ -252,6 +473,141 @@ def test_the_network_policy_opens_the_ports_that_are_served() -> None:
     assert config["http_options"]["port"] in opened
     for template in pod_templates(RAY_SERVICE):
         assert policy["spec"]["podSelector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+
+
+def policies(*paths: Path) -> dict[str, dict[str, Any]]:
+    found = [document for path in paths for document in documents(path)]
+    return {document["metadata"]["name"]: document["spec"] for document in found if document["kind"] == "NetworkPolicy"}
+
+
+def test_clients_reach_the_ray_pods_only_through_the_front_proxy() -> None:
+    rules = policies(CLUSTER / "kuberay" / "networkpolicy.yaml", FRONT_PROXY)
+    serve_port = yaml.safe_load(MULTI_GPU.read_text())["http_options"]["port"]
+    deployment = next(document for document in documents(FRONT_PROXY) if document["kind"] == "Deployment")
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    clients = {"namespaceSelector": {"matchLabels": {"genseg.io/client": "true"}}}
+    to_ray = [
+        source
+        for rule in rules["genseg-ray"]["ingress"]
+        if not rule.get("ports") or serve_port in [port["port"] for port in rule["ports"]]
+        for source in rule["from"]
+    ]
+    assert {"podSelector": {"matchLabels": labels}} in to_ray
+    assert clients not in to_ray
+    proxy = rules["genseg-front-proxy"]
+    assert proxy["podSelector"]["matchLabels"] == labels
+    assert [rule["from"] for rule in proxy["ingress"]] == [[clients]]
+    assert not labels.items() <= rules["genseg-ray"]["podSelector"]["matchLabels"].items()  # else all ports were open
+
+
+def test_the_front_proxy_runs_with_the_one_configuration_and_without_privileges() -> None:
+    by_kind = {document["kind"]: document for document in documents(FRONT_PROXY)}
+    pod = by_kind["Deployment"]["spec"]["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    for container in (*pod["initContainers"], *pod["containers"]):
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+        assert container["securityContext"]["allowPrivilegeEscalation"] is False
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+        assert container["resources"]["requests"]["memory"] == container["resources"]["limits"]["memory"]
+    (generated,) = documents(FRONT_PROXY.parent / "kustomization.yaml")[0]["configMapGenerator"]
+    files = dict(file.split("=") if "=" in file else (file, file) for file in generated["files"])
+    included = re.findall(r"include ([\w.]+);", (FRONT_PROXY.parent / "nginx.conf").read_text())
+    assert set(files) == {"nginx.conf", *included}
+    assert all((FRONT_PROXY.parent / file).is_file() for file in files.values())
+    (volume,) = [volume for volume in pod["volumes"] if "configMap" in volume]
+    assert volume["configMap"]["name"] == generated["name"]
+
+
+def test_ports_of_the_front_proxy_agree() -> None:
+    by_kind = {document["kind"]: document for document in documents(FRONT_PROXY)}
+    (container,) = by_kind["Deployment"]["spec"]["template"]["spec"]["containers"]
+    (port,) = container["ports"]
+    (listening,) = re.findall(r"^listen (\d+);", (FRONT_PROXY.parent / "listen.conf").read_text(), re.MULTILINE)
+    assert port["containerPort"] == int(listening)
+    assert by_kind["Service"]["spec"]["ports"][0]["targetPort"] == port["name"]
+    assert by_kind["NetworkPolicy"]["spec"]["ingress"][0]["ports"] == [{"protocol": "TCP", "port": int(listening)}]
+    assert container["readinessProbe"]["httpGet"]["path"] in (FRONT_PROXY.parent / "nginx.conf").read_text()
+    served = yaml.safe_load(MULTI_GPU.read_text())["http_options"]["port"]
+    for name in ("upstream.conf", "upstream.kubernetes.conf"):
+        assert f":{served};" in (FRONT_PROXY.parent / name).read_text()
+
+
+def test_the_front_proxy_s_volume_holds_every_body_and_answer_at_once() -> None:
+    text = (FRONT_PROXY.parent / "nginx.conf").read_text()
+    (requests,) = set(re.findall(r"limit_conn all (\d+);", text))
+    (body,) = re.findall(r"client_max_body_size (\d+)m;", text)
+    (answer,) = re.findall(r"proxy_max_temp_file_size (\d+)m;", text)
+    (deployment,) = [document for document in documents(FRONT_PROXY) if document["kind"] == "Deployment"]
+    (volume,) = [volume for volume in deployment["spec"]["template"]["spec"]["volumes"] if "emptyDir" in volume]
+    assert int(volume["emptyDir"]["sizeLimit"].removesuffix("Gi")) * 1024 > int(requests) * (int(body) + int(answer))
+
+
+def test_requests_at_the_front_proxy_end_before_their_servers_stop() -> None:
+    longest_s = load_file(MULTI_GPU).app.serving.max_timeout_s
+    text = (FRONT_PROXY.parent / "nginx.conf").read_text()
+    (connection_s,) = re.findall(r"keepalive_time (\d+)s;", text)
+    (service,) = documents(RAY_SERVICE)
+    assert int(connection_s) + longest_s < service["spec"]["rayClusterDeletionDelaySeconds"]
+    (deployment,) = [document for document in documents(FRONT_PROXY) if document["kind"] == "Deployment"]
+    assert deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] > longest_s
+
+
+@pytest.mark.parametrize("folder", ["front-proxy", "kuberay-incremental-upgrade"])
+def test_the_front_proxy_waits_for_the_service_that_it_forwards_to(folder: str, tmp_path: Path) -> None:
+    (deployment,) = [document for document in documents(FRONT_PROXY) if document["kind"] == "Deployment"]
+    *_, script = deployment["spec"]["template"]["spec"]["initContainers"][0]["command"]
+    name = "upstream.kubernetes.conf" if folder == "front-proxy" else "upstream.conf"
+    stub(tmp_path / "bin", "getent", f'echo "$@" >> {tmp_path}/asked')
+    upstream = CLUSTER / folder / name
+    result = shell(script.replace("/etc/front-proxy/upstream.conf", str(upstream)), tmp_path / "bin", tmp_path)
+    assert result.returncode == 0, result.stderr
+    (host,) = re.findall(r"^server ([\w.-]+):", upstream.read_text(), re.MULTILINE)
+    assert (tmp_path / "asked").read_text().split() == ["hosts", host]
+
+
+def images_of(resource: Any) -> Iterator[str]:
+    if isinstance(resource, dict):
+        if isinstance(resource.get("image"), str):
+            yield resource["image"]
+        for value in resource.values():
+            yield from images_of(value)
+    elif isinstance(resource, list):
+        for value in resource:
+            yield from images_of(value)
+
+
+@pytest.mark.parametrize("folder", ["kuberay", "kuberay-job"])
+def test_kustomize_renames_the_image_of_every_manifest(folder: str) -> None:
+    (kustomization,) = documents(CLUSTER / folder / "kustomization.yaml")
+    assert kustomization["components"] == ["../kuberay-image"]
+    (component,) = documents(CLUSTER / "kuberay-image" / "kustomization.yaml")
+    renamed = {image["name"] for image in component["images"]}
+    paths = {
+        (entry["kind"], entry["path"]) for entry in documents(CLUSTER / "kuberay-image" / "images.yaml")[0]["images"]
+    }
+    for file in (CLUSTER / folder / name for name in kustomization["resources"]):
+        for document in documents(file) if file.is_file() else []:
+            for image in images_of(document):
+                assert image.split(":")[0] in renamed
+            if document["kind"] in {"RayService", "RayJob"}:  # kustomize knows where the others name their images
+                assert len([kind for kind, _ in paths if kind == document["kind"]]) == 2
+
+
+@pytest.mark.parametrize("folder", ["kuberay", "kuberay-job", "kuberay-incremental-upgrade"])
+def test_kustomize_builds_what_is_applied(folder: str) -> None:
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("kubectl is not installed")
+    built = subprocess.run([kubectl, "kustomize", str(CLUSTER / folder)], capture_output=True, text=True, timeout=60)
+    assert built.returncode == 0, built.stderr
+    resources = list(yaml.safe_load_all(built.stdout))
+    images = {image for resource in resources for image in images_of(resource)}
+    assert images <= {"registry.example.com/genseg:gpu", "nginx:1.28"}
+    for resource in resources:
+        if resource["kind"] == "ConfigMap":
+            expected = "genseg-gateway" if "upgrade" in folder else "genseg-serve-svc"
+            assert f"server {expected}" in resource["data"]["upstream.conf"]
+            assert resource["data"]["nginx.conf"] == (FRONT_PROXY.parent / "nginx.conf").read_text()
 
 
 def test_the_batch_job_runs_a_command_that_exists(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
