@@ -9,6 +9,7 @@ import pytest
 import yaml
 from ray.serve.schema import ServeDeploySchema
 
+from serve_app.app import ANSWERED, SPARE_SLOTS
 from serve_app.config_file import LoadedConfig, check_file, load_file
 from serve_app.serve_file import IMPORT_PATH, SETTINGS
 
@@ -58,7 +59,8 @@ def test_what_may_change_at_run_time_is_not_in_args(path: Path) -> None:
 
 
 def test_the_ingress_itself_refuses_before_ray_does(path: Path) -> None:
-    assert deployments(path)["Ingress"]["max_ongoing_requests"] > loaded(path).app.serving.max_concurrent_requests
+    admitted = loaded(path).app.serving.max_concurrent_requests
+    assert deployments(path)["Ingress"]["max_ongoing_requests"] >= ANSWERED * admitted + SPARE_SLOTS
 
 
 def test_queued_images_of_admitted_requests_fit(path: Path) -> None:
