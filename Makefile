@@ -7,7 +7,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: install demo test check bench chaos overload soak cluster-test format clean
+.PHONY: install demo test check bench chaos overload soak hostile cluster-test format clean
 
 install: $(STAMP)
 
@@ -33,6 +33,9 @@ bench: install
 
 chaos overload soak: install
 	$(BIN)/python -m tests.stress.$@
+
+hostile: install
+	$(BIN)/python -m tests.hostile
 
 cluster-test: install
 	$(BIN)/python -m tests.cluster

@@ -96,6 +96,10 @@ class ImageFetcher:
     async def fetch(self, url: str) -> bytes:
         """Fetch an image file.
 
+        Bounds: `fetch.timeout_s` in all, redirects included; memory of `limits.max_image_bytes` and one chunk, also
+        where the body is compressed. A request's images are fetched at the same time, so it may hold
+        `limits.max_images` * `limits.max_image_bytes`.
+
         Args:
             url: http or https, without user name; any port.
 

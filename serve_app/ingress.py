@@ -7,7 +7,8 @@ import logging
 import os
 import uuid
 from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping
-from contextlib import aclosing, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing, contextmanager, suppress
 from typing import Any
 
 from ray.exceptions import RayError
@@ -37,6 +38,7 @@ from serve_app.settings import IngressSettings, UserConfig
 logger = logging.getLogger("ray.serve")
 
 READY_TIMEOUT_S = 5.0
+PYTHON_THREADS = 2
 
 
 class Ingress:
@@ -50,6 +52,10 @@ class Ingress:
 
     def __init__(self, config: AppConfig, parser: DeploymentHandle[Any], segmenter: DeploymentHandle[Any]) -> None:
         give_back_large_buffers()
+        # For `asyncio.to_thread`: JSON and base64 hold Python's lock while they run. More threads get no more done, and
+        # keep the event loop waiting. Measured with 4 bodies of 60 MB at once: /healthz after 1.2 s instead of 2.4 s.
+        with suppress(RuntimeError):  # there is no loop
+            asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(PYTHON_THREADS, "ingress"))
         self._args = config
         self.config = config
         self._user_config = UserConfig("Ingress", IngressSettings)

@@ -15,6 +15,8 @@ MAX_SEPARATORS = 100_000
 """Brackets, braces, commas and colons of one text, those inside strings among them. Base64 has none of them; the
 largest request that any limits allow (1,024 images, 1,024 entities, 2,048 thresholds) has some 12,000."""
 _SEPARATORS = b"[{,:"
+_LOOKED_AT = 64 * 1024  # bytes in which brackets that are not closed tell a text that is deep from one that is wide
+_DEPTH = 1000  # about where the parser gives up
 
 
 def loads(text: bytes | str, place: str = "the JSON", field: str | None = None) -> Any:
@@ -34,6 +36,8 @@ def loads(text: bytes | str, place: str = "the JSON", field: str | None = None) 
     """
     raw = text if isinstance(text, bytes) else text.encode(errors="surrogatepass")
     if sum(map(raw.count, _SEPARATORS)) > MAX_SEPARATORS:
+        if _unclosed(raw[:_LOOKED_AT]) > _DEPTH:
+            raise InvalidRequest(f"{place} is nested too deep", field)
         raise TooLarge(f"{place} has over {MAX_SEPARATORS:,} brackets, commas and colons", field)
     try:
         return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
@@ -42,6 +46,10 @@ def loads(text: bytes | str, place: str = "the JSON", field: str | None = None) 
     except ValueError as error:  # also UnicodeDecodeError
         # Its first words only: the rest may quote the text.
         raise InvalidRequest(f"{place} is not JSON: {str(error).split(':')[0]}", field) from None
+
+
+def _unclosed(raw: bytes) -> int:
+    return sum(map(raw.count, b"[{")) - sum(map(raw.count, b"]}"))
 
 
 def _refuse_constant(name: str) -> Any:

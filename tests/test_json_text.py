@@ -29,6 +29,15 @@ def test_many_values_are_refused_before_they_are_built(unit: str) -> None:
         loads(text.encode(), "the body")
 
 
+@pytest.mark.parametrize(
+    ("start", "end"), [("[", "]"), ('{"a":', "}"), ("[", "")], ids=["lists", "objects", "unclosed"]
+)
+def test_deep_nesting_is_no_json_that_is_read(start: str, end: str) -> None:
+    text = '{"prompt": ' + start * MAX_SEPARATORS + "1" + end * MAX_SEPARATORS + "}"
+    with pytest.raises(InvalidRequest, match="the body is nested too deep"):
+        loads(text, "the body")
+
+
 def test_a_text_of_as_many_values_as_allowed_is_parsed() -> None:
     assert len(loads("[" + "0," * (MAX_SEPARATORS - 1) + "0]")) == MAX_SEPARATORS
 
