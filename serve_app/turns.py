@@ -34,13 +34,18 @@ class FairThreads:
 
     def __init__(self, threads: int, name: str) -> None:
         self._executor = ThreadPoolExecutor(threads, name)
-        self._idle = threads
+        self._threads = self._idle = threads
         self._queues: dict[str, deque[tuple[Callable[[], Any], asyncio.Future[Any]]]] = {}
 
     @property
     def queued(self) -> int:
         """Pieces of work that wait for a thread; those whose caller left count until their turn comes."""
         return sum(map(len, self._queues.values()))
+
+    @property
+    def busy(self) -> int:
+        """Threads at work."""
+        return self._threads - self._idle
 
     async def run(self, function: Callable[[], Value], caller: str) -> Value:
         """Call a function in a thread.

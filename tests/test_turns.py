@@ -1,0 +1,132 @@
+"""Threads taken in turn: fairness, and nothing done for a caller who left."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from serve_app.steps import Steps, advance, finish
+from serve_app.turns import SLICE_S, FairThreads
+
+
+class Gate:
+    """Holds a thread until it is opened."""
+
+    def __init__(self) -> None:
+        self.opened, self.entered = threading.Event(), threading.Event()
+
+    def __call__(self) -> None:
+        self.entered.set()
+        assert self.opened.wait(10)
+
+
+async def entered(gate: Gate) -> None:
+    assert await asyncio.to_thread(gate.entered.wait, 10)
+
+
+def noted(done: list[str], name: str) -> Callable[[], None]:
+    return lambda: done.append(name)
+
+
+def counted(log: list[int], steps: int, pause_s: float = 0.0) -> Steps[str]:
+    for index in range(steps):
+        time.sleep(pause_s)
+        log.append(index)
+        yield
+    return "done"
+
+
+def test_advance_stops_at_the_end_of_a_slice_and_goes_on_from_there() -> None:
+    log: list[int] = []
+    work = counted(log, 3)
+    assert advance(work, 0.0) is None
+    assert log == [0]
+    rest = advance(work, 60.0)
+    assert rest is not None
+    assert (rest.value, log) == ("done", [0, 1, 2])
+
+
+def test_finish_runs_to_the_end_and_hands_errors_on() -> None:
+    def broken() -> Steps[None]:
+        yield
+        raise KeyError("x")
+
+    assert finish(counted([], 5)) == "done"
+    with pytest.raises(KeyError):
+        finish(broken())
+
+
+async def test_callers_take_turns() -> None:
+    threads, gate, done = FairThreads(1, "t"), Gate(), list[str]()
+    holding = asyncio.ensure_future(threads.run(gate, "x"))
+    await entered(gate)
+    work = [asyncio.ensure_future(threads.run(noted(done, f"a{index}"), "a")) for index in range(4)]
+    work += [asyncio.ensure_future(threads.run(noted(done, "b0"), "b"))]
+    await asyncio.sleep(0)
+    assert threads.queued == 5
+    gate.opened.set()
+    await asyncio.gather(holding, *work)
+    assert done == ["a0", "b0", "a1", "a2", "a3"]
+
+
+async def test_long_work_lets_others_in_between_its_steps() -> None:
+    threads, log = FairThreads(1, "t"), list[int]()
+    long = asyncio.ensure_future(threads.run_steps(counted(log, 40, SLICE_S / 2), "long"))
+    while len(log) < 2:
+        await asyncio.sleep(0.001)
+    await threads.run(lambda: None, "short")
+    assert len(log) < 20
+    assert await long == "done"
+
+
+async def test_all_threads_work_at_once_and_no_more() -> None:
+    threads, gates = FairThreads(2, "t"), [Gate(), Gate(), Gate()]
+    work = [asyncio.ensure_future(threads.run(gate, "a")) for gate in gates]
+    await entered(gates[0])
+    await entered(gates[1])
+    assert not gates[2].entered.wait(0.05)
+    for gate in gates:
+        gate.opened.set()
+    await asyncio.gather(*work)
+
+
+async def test_work_whose_caller_left_is_not_begun() -> None:
+    threads, gate, done = FairThreads(1, "t"), Gate(), list[str]()
+    holding = asyncio.ensure_future(threads.run(gate, "x"))
+    await entered(gate)
+    left = asyncio.ensure_future(threads.run(noted(done, "left"), "a"))
+    stays = asyncio.ensure_future(threads.run(noted(done, "stays"), "a"))
+    await asyncio.sleep(0)
+    left.cancel()
+    gate.opened.set()
+    await asyncio.gather(holding, stays)
+    assert left.cancelled()
+    assert done == ["stays"]
+
+
+async def test_long_work_ends_with_the_step_in_which_its_caller_leaves() -> None:
+    threads, log = FairThreads(1, "t"), list[int]()
+    work = asyncio.ensure_future(threads.run_steps(counted(log, 1000, SLICE_S), "a"))
+    while not log:
+        await asyncio.sleep(0.001)
+    work.cancel()
+    await asyncio.gather(work, return_exceptions=True)
+    await threads.run(lambda: None, "b")  # the thread is free again
+    steps = len(log)
+    await asyncio.sleep(4 * SLICE_S)
+    assert len(log) == steps < 10
+
+
+async def test_errors_reach_their_caller_and_free_the_thread() -> None:
+    threads = FairThreads(1, "t")
+
+    def fails() -> None:
+        raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        await threads.run(fails, "a")
+    assert await threads.run(lambda: 3, "a") == 3
