@@ -227,7 +227,13 @@ FORMATS = (
         lambda data: _Tiff(io.BytesIO(data)),
         _tiff_orientation,
     ),
-    ImageFormat("AVIF", _is_avif, len, lambda data: AvifImagePlugin.AvifImageFile(io.BytesIO(data)), _pillows_exif),
+    ImageFormat(
+        "AVIF",
+        _is_avif,
+        structure.avif_size,
+        lambda data: AvifImagePlugin.AvifImageFile(io.BytesIO(data)),
+        _pillows_exif,
+    ),
     ImageFormat(
         "PPM",
         _starts_with(b"P4", b"P5", b"P6", b"Pf", b"PF"),

@@ -11,14 +11,15 @@ from __future__ import annotations
 import re
 import struct
 
+from serve_app.avif_structure import avif_size
 from serve_app.errors import InvalidImage
 from serve_app.file_bounds import MAX_BLOCKS, MAX_GIF_BLOCKS, MAX_PIXEL_CHUNKS, MAX_RLE_BYTES
 from serve_app.jpeg_structure import check_jpeg_header, check_jpeg_scans
 from serve_app.tiff_structure import check_tiff, exif_orientation
 
 __all__ = [
-    "check_bmp", "check_jpeg_header", "check_jpeg_scans", "check_png", "check_pnm", "check_tiff", "exif_orientation",
-    "first_gif_frame", "gif_size", "plain_png", "plain_pnm", "webp_exif", "webp_size",
+    "avif_size", "check_bmp", "check_jpeg_header", "check_jpeg_scans", "check_png", "check_pnm", "check_tiff",
+    "exif_orientation", "first_gif_frame", "gif_size", "plain_png", "plain_pnm", "webp_exif", "webp_size",
 ]  # fmt: skip
 
 _PNG_SIGNATURE_BYTES = 8

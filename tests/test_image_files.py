@@ -280,3 +280,58 @@ def test_a_text_of_escapes_takes_a_few_times_its_length() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 4 * len(text)
+
+
+# ---- AVIF ----------------------------------------------------------------------------------------------------------
+
+
+def avif_that_says(width: int, height: int, data: bytes) -> bytes:
+    at = data.index(b"ispe") + 8
+    return data[:at] + struct.pack(">II", width, height) + data[at + 8 :]
+
+
+@pytest.mark.skipif("avif" not in VALID, reason="this Pillow reads no AVIF")
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
+def test_a_frame_of_an_avif_counts_by_its_own_size(mode: str) -> None:
+    data = avif_that_says(1, 1, encoded(picture(300, 200, mode), "AVIF"))
+    assert image_structure.avif_size(data) == (300, 200)
+    with pytest.raises(TooLarge, match=r"^300 x 200 pixels are over the limit of 0\.05 megapixels$"):
+        read_header(data, LimitsConfig(max_megapixels=0.05))
+    with pytest.raises(TooLarge, match=r"^300 x 200 pixels are over the limit of 299 pixels a side$"):
+        decode(data, LimitsConfig(max_side=299))
+
+
+@pytest.mark.skipif("avif" not in VALID, reason="this Pillow reads no AVIF")
+def test_an_animated_avif_is_read_whatever_its_length() -> None:
+    frames = [picture(64, 48).rotate(90 * index) for index in range(4)] * 10
+    data = encoded(frames[0], "AVIF", save_all=True, append_images=frames[1:], speed=10)
+    assert image_structure.avif_size(data) == (64, 48)
+    assert decode(data, LIMITS).shape == (48, 64, 3)
+
+
+@pytest.mark.skipif("avif" not in VALID, reason="this Pillow reads no AVIF")
+def test_items_of_an_avif_that_overlap_are_refused() -> None:
+    at = VALID["avif"].index(b"iloc")
+    (size,) = struct.unpack_from(">I", VALID["avif"], at - 4)
+    entries = b"".join(struct.pack(">HHHII", index, 0, 1, 0, len(VALID["avif"])) for index in range(3))
+    iloc = b"iloc" + bytes(4) + b"\x44\0" + struct.pack(">H", 3) + entries
+    data = VALID["avif"][: at - 4] + struct.pack(">I", len(iloc) + 4) + iloc + VALID["avif"][at - 4 + size :]
+    meta = data.index(b"meta") - 4
+    old = struct.unpack_from(">I", data, meta)[0]
+    data = data[:meta] + struct.pack(">I", old + len(iloc) + 4 - size) + data[meta + 4 :]
+    with pytest.raises(InvalidImage, match=r"^a broken AVIF file: its items overlap$"):
+        read_header(data + bytes(40), LIMITS)
+
+
+@pytest.mark.skipif("avif" not in VALID, reason="this Pillow reads no AVIF")
+def test_any_bytes_of_an_avif_are_met_with_a_size_or_invalid_image() -> None:
+    rng = np.random.default_rng(8)
+    for _ in range(3000):
+        data = bytearray(VALID["avif"])
+        for place in rng.integers(0, min(len(data), 400), rng.integers(1, 6)):
+            data[place] = rng.integers(0, 256)
+        try:
+            width, height = image_structure.avif_size(bytes(data[: rng.integers(12, len(data))]))
+        except InvalidImage:
+            continue
+        assert min(width, height) >= 1
