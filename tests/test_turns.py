@@ -85,13 +85,27 @@ async def test_long_work_lets_others_in_between_its_steps() -> None:
 
 async def test_all_threads_work_at_once_and_no_more() -> None:
     threads, gates = FairThreads(2, "t"), [Gate(), Gate(), Gate()]
-    work = [asyncio.ensure_future(threads.run(gate, "a")) for gate in gates]
+    work = [asyncio.ensure_future(threads.run(gate, f"caller {index}")) for index, gate in enumerate(gates)]
     await entered(gates[0])
     await entered(gates[1])
+    assert threads.busy == 2
     assert not gates[2].entered.wait(0.05)
     for gate in gates:
         gate.opened.set()
     await asyncio.gather(*work)
+
+
+async def test_a_caller_with_much_work_leaves_one_thread_to_others() -> None:
+    threads, gates = FairThreads(3, "t"), [Gate(), Gate(), Gate()]
+    work = [asyncio.ensure_future(threads.run(gate, "a")) for gate in gates]
+    await entered(gates[1])
+    assert threads.busy == 2
+    assert await threads.run(lambda: "at once", "b") == "at once"
+    assert not gates[2].entered.is_set()
+    for gate in gates:
+        gate.opened.set()
+    await asyncio.gather(*work)
+    assert (threads.busy, threads.queued) == (0, 0)
 
 
 async def test_work_whose_caller_left_is_not_begun() -> None:
