@@ -4,11 +4,11 @@ The order of an image's work: decode and resize in a thread → vision pass in a
 embeddings → detector pass in a batch → masks and JSON in a thread. The event loop only waits. Thin by design: the
 model is in `models.sam3`, batches in `batching`, documents in `results`.
 
-Threads do one image's work in steps, and requests take turns (see `turns`), so one with the largest images and the most
-masks delays another by the steps under way, about a second at 50 megapixels; once nobody waits, no further step begins.
-Memory: a thread holds one image at a time, at most 16 bytes a pixel (800 MB at 50 megapixels, see `images.decode` and
-`viz.draw_steps`); an image that waits between its steps holds mask logits of at most one detector pass, and its masks
-as text, `limits.max_mask_bytes`.
+Threads do the work on masks and overlays in steps, and requests take turns (see `turns`), so one with the largest
+images and the most masks delays another by the step under way, about a second at 50 megapixels; once nobody waits, no
+further step begins. What is held at 50 megapixels, for T threads (one more than there are cores, eight at most): T
+times 800 MB while they decode and resize (see `images.decode`), T times 200 MB of overlays that are drawn, and for
+every image under way its masks as text, within `limits.max_mask_bytes`, and the mask logits of its last detector pass.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from serve_app.models.detections import Detections, ImageFeatures, Pair, PhraseF
 from serve_app.settings import SegmenterSettings
 from serve_app.steps import Steps
 from serve_app.tasks import EntitiesLost, ImageOutcome, ImageTask, ParsedPrompt, SegmentOptions
-from serve_app.turns import FairThreads
+from serve_app.turns import FairSlots, FairThreads
 
 if TYPE_CHECKING:  # torch is imported where the model is loaded, not where the graph is built
     from serve_app.models.sam3 import Segmenter
@@ -80,7 +80,9 @@ class SegmenterDeployment:
         self._metrics = Metrics()
         self._segmenter = load(config)
         self._device = Device(ThreadPoolExecutor(1, "segmenter-model"))
-        self._threads = FairThreads(min(8, (os.cpu_count() or 2) + 1), "segmenter-cpu")
+        threads = min(8, (os.cpu_count() or 2) + 1)
+        self._threads = FairThreads(threads, "segmenter-cpu")
+        self._canvases = FairSlots(threads, each=1)
         self._health = ModelHealth()
         pixels = self._segmenter.resolution_hw[0] * self._segmenter.resolution_hw[1]
         self._encoder: PullBatcher[Any, ImageFeatures] = PullBatcher(
@@ -194,14 +196,14 @@ class SegmenterDeployment:
     async def _encode(self, task: ImageTask) -> EncodedImage:
         data = await _resolved(task.data)
         with self._metrics.stage("decode"):
-            pixels, size_wh = await self._in_thread(self._decode(data), task)
+            # One step: an image that waited between decoding and resizing would be held meanwhile.
+            pixels, size_wh = await self._threads.run(partial(self._decode, data), task.request_id)
         with self._metrics.stage("encode"):
             (features,) = await self._encoder.submit([pixels], task.request_id)
         return EncodedImage(_value(features), size_wh)
 
-    def _decode(self, data: bytes) -> Steps[tuple[Any, tuple[int, int]]]:
+    def _decode(self, data: bytes) -> tuple[Any, tuple[int, int]]:
         image = images.decode(data, self._config.limits)
-        yield
         return self._segmenter.prepare(image), (image.shape[1], image.shape[0])
 
     async def _detect(self, encoded: EncodedImage, entities: Sequence[str], task: ImageTask) -> dict[str, Detections]:
@@ -223,17 +225,17 @@ class SegmenterDeployment:
 
     async def _overlay(self, task: ImageTask, objects: Sequence[dict[str, Any]], entities: Sequence[str]) -> str:
         data = await _resolved(task.data)
-        with self._metrics.stage("overlay"):
-            return await self._in_thread(_drawn(data, self._config.limits, objects, entities), task)
+        # A canvas is held from step to step, so there are few at a time.
+        async with self._canvases.hold(task.request_id):
+            with self._metrics.stage("overlay"):
+                return await self._in_thread(_drawn(data, self._config.limits, objects, entities), task)
 
     async def _in_thread(self, steps: Steps[Value], task: ImageTask) -> Value:
         return await self._threads.run_steps(steps, task.request_id)
 
 
 def _drawn(data: bytes, limits: LimitsConfig, objects: Sequence[dict[str, Any]], entities: Sequence[str]) -> Steps[str]:
-    image = images.decode(data, limits)
-    yield
-    picture = yield from viz.draw_steps(image, objects, viz.entity_colours(entities))
+    picture = yield from viz.draw_steps(images.decode(data, limits), objects, viz.entity_colours(entities))
     yield
     return viz.overlay_data_uri(picture)
 

@@ -95,6 +95,8 @@ def draw_steps(
     the whole image, 1.6 s for noise, half of it in the longest step.
     """
     canvas = Image.fromarray(np.ascontiguousarray(image))
+    del image  # the caller may be done with it
+    yield
     items = sorted(objects or (), key=lambda item: -_box_area(item["bbox"]))  # small ones lie on top
     strokes = _Strokes.of(canvas.size, len(items))
     for item in items:

@@ -47,6 +47,8 @@ def idle(segmenter: SegmenterDeployment) -> bool:
     return not (
         segmenter._threads.queued
         or segmenter._threads.busy
+        or segmenter._canvases.queued
+        or segmenter._canvases.taken
         or segmenter._encoder.queued
         or segmenter._embedder.queued
         or segmenter._detector.queued

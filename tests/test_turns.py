@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from serve_app.steps import Steps, advance, finish
-from serve_app.turns import SLICE_S, FairThreads
+from serve_app.turns import SLICE_S, FairSlots, FairThreads
 
 
 class Gate:
@@ -144,3 +144,42 @@ async def test_errors_reach_their_caller_and_free_the_thread() -> None:
     with pytest.raises(ValueError, match="mine"):
         await threads.run(fails, "a")
     assert await threads.run(lambda: 3, "a") == 3
+
+
+async def test_a_caller_holds_so_many_slots_and_others_get_the_rest() -> None:
+    slots = FairSlots(3, each=1)
+    held: list[str] = []
+    leave = asyncio.Event()
+
+    async def hold(caller: str) -> None:
+        async with slots.hold(caller):
+            held.append(caller)
+            await leave.wait()
+
+    work = [asyncio.ensure_future(hold(caller)) for caller in ("a", "a", "a", "b")]
+    await asyncio.sleep(0.01)
+    assert held == ["a", "b"]
+    assert (slots.taken, slots.queued) == (2, 2)
+    leave.set()
+    await asyncio.gather(*work)
+    assert held == ["a", "b", "a", "a"]
+    assert (slots.taken, slots.queued) == (0, 0)
+
+
+@pytest.mark.parametrize("ticks", range(6))
+async def test_a_slot_is_not_lost_when_its_taker_is_cancelled_at_any_tick(ticks: int) -> None:
+    slots = FairSlots(1, each=1)
+
+    async def hold(caller: str, seconds: float) -> None:
+        async with slots.hold(caller):
+            await asyncio.sleep(seconds)
+
+    first = asyncio.ensure_future(hold("a", 0))
+    second = asyncio.ensure_future(hold("b", 60))
+    for _ in range(ticks):
+        await asyncio.sleep(0)
+    second.cancel()
+    await asyncio.gather(first, second, return_exceptions=True)
+    async with asyncio.timeout(1), slots.hold("c"):
+        assert slots.taken == 1
+    assert slots.taken == 0
