@@ -8,7 +8,7 @@ Threads do the work on masks and overlays in steps, and requests take turns (see
 images and the most masks delays another by the step under way, about a second at 50 megapixels; once nobody waits, no
 further step begins. What is held at 50 megapixels, for T threads (one more than there are cores, eight at most): T
 times 800 MB while they decode and resize (see `images.decode`), T times 200 MB of overlays that are drawn, and for
-every image under way its masks as text, within `limits.max_mask_bytes`, and the mask logits of its last detector pass.
+every image under way its masks as text, within `limits.max_mask_bytes`, and mask logits of its last detector pass.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -46,7 +46,10 @@ logger = logging.getLogger("ray.serve")
 Value = TypeVar("Value")
 
 KEEPS_MOST = 0.05
-"""Below this threshold a model keeps most of its queries: two hundred masks an entity in place of a few."""
+"""Below this threshold a model keeps most of its queries: two hundred masks an entity in place of a few. So one
+entity goes first, and the others in groups of HELD_BYTES by its measure."""
+HELD_BYTES = 32 * 1024 * 1024
+"""Mask logits of one image that are held at once: 170 entities of the embedded model, or one of 288 x 288 by 200."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +177,10 @@ class SegmenterDeployment:
         limit = self._config.limits.max_mask_bytes
         mask_bytes = results.MaskBytes(limit)
         wanted = task.options.overlays or task.options.mask_format != "none"
-        for group in _detected_together(entities, task.options):
+        together = _detected_together(entities, task.options)
+        left = [*entities]
+        while True:
+            group, left = left[:together], left[together:]
             detections = await self._detect(encoded, group, task)
             with self._metrics.stage("masks"):
                 await self._in_thread(
@@ -183,6 +189,9 @@ class SegmenterDeployment:
                     ),
                     task,
                 )
+            if not left:
+                break
+            together = max(1, HELD_BYTES // max(1, *(found.mask_logits.nbytes for found in detections.values())))
         if task.options.overlays:
             document["overlay"] = await self._overlay(task, document["objects"], entities)
         if task.options.mask_format != "rle":
@@ -240,12 +249,9 @@ def _drawn(data: bytes, limits: LimitsConfig, objects: Sequence[dict[str, Any]],
     return viz.overlay_data_uri(picture)
 
 
-def _detected_together(entities: Sequence[str], options: SegmentOptions) -> Iterator[Sequence[str]]:
-    """Cut the entities into groups, whose mask logits are held at once: all, or one where most queries are kept."""
-    if all(options.threshold_of(entity) >= KEEPS_MOST for entity in entities):
-        yield entities
-    else:
-        yield from ([entity] for entity in entities)
+def _detected_together(entities: Sequence[str], options: SegmentOptions) -> int:
+    """How many entities to begin with, since their mask logits are held at once: all, or one where most are kept."""
+    return len(entities) if all(options.threshold_of(entity) >= KEEPS_MOST for entity in entities) else 1
 
 
 async def _resolved(value: Any) -> Any:

@@ -23,8 +23,8 @@ DATA = encoded(picture(), "PNG")
 class Noisy(FakeSegmenter):
     """Finds `count` masks of noise a phrase; notes how many pairs it is asked at once."""
 
-    def __init__(self, count: int = 1) -> None:
-        self.count = count
+    def __init__(self, count: int = 1, grid: int = 16) -> None:
+        self.count, self.grid = count, grid
         self.pairs: list[int] = []
 
     def detect(self, pairs: Any) -> list[Detections | GensegError]:
@@ -32,7 +32,10 @@ class Noisy(FakeSegmenter):
         rng = np.random.default_rng(0)
         boxes = np.tile(np.array([0, 0, 1, 1], np.float32), (self.count, 1))
         scores = np.full(self.count, 0.9, np.float32)
-        return [Detections(boxes, scores, 0.9, rng.normal(size=(self.count, 16, 16)).astype(np.float32)) for _ in pairs]
+        return [
+            Detections(boxes, scores, 0.9, rng.normal(size=(self.count, self.grid, self.grid)).astype(np.float32))
+            for _ in pairs
+        ]
 
 
 def deployment(model: Any, **limits: Any) -> SegmenterDeployment:
@@ -133,12 +136,18 @@ async def test_masks_over_their_bytes_are_too_large_in_every_format(mask_format:
     assert len(free["objects"]) == 40
 
 
-async def test_a_threshold_that_keeps_everything_holds_one_entitys_masks_at_a_time() -> None:
+@pytest.mark.parametrize(
+    ("threshold", "grid", "pairs"),
+    [(0.5, 1024, [6]), (0.0, 1024, [1] * 6), (0.0, 16, [1, 5])],
+    ids=["few are kept", "all are kept", "all are kept, but small"],
+)
+async def test_mask_logits_of_every_query_are_held_for_few_entities_at_a_time(
+    threshold: float, grid: int, pairs: list[int]
+) -> None:
     entities = tuple(f"thing {index}" for index in range(6))
-    together, alone = Noisy(), Noisy()
-    await deployment(together).segment(task(entities))
-    document = await deployment(alone).segment(task(entities, threshold=0.0))
-    assert (together.pairs, alone.pairs) == ([6], [1] * 6)
+    model = Noisy(9, grid)
+    document = await deployment(model).segment(task(entities, threshold=threshold, mask_format="none"))
+    assert model.pairs == pairs
     assert isinstance(document, dict)
     assert [*document["presence"]] == [*entities]
-    assert [item["label"] for item in document["objects"]] == [*entities]
+    assert [item["label"] for item in document["objects"]] == [entity for entity in entities for _ in range(9)]
