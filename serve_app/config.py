@@ -134,10 +134,16 @@ class LimitsConfig(Section):
     max_body_bytes: int = Field(64 * MIB, gt=0)
     max_image_bytes: int = Field(32 * MIB, gt=0)
     max_megapixels: float = Field(50.0, gt=0, le=500)
+    max_side: int = Field(65_535, ge=1, le=2**24, description="Pixels of a picture's longer side.")
     max_images: int = Field(16, ge=1, le=1024)
     max_entities: int = Field(32, ge=1, le=1024)
     max_entity_chars: int = Field(256, ge=1, description="SAM3 reads 32 tokens; what is longer is no noun phrase.")
     max_prompt_chars: int = Field(4000, ge=1)
+    max_mask_bytes: int = Field(
+        32 * MIB,
+        gt=0,
+        description="Masks of one image in the answer, written as text; a point of a polygon counts as 64 bytes.",
+    )
 
 
 class FetchConfig(Section):

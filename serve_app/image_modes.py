@@ -22,6 +22,8 @@ _TIFF_PHOTOMETRIC = 262
 def rgb_converter(picture: ImageFile.ImageFile, bands: Sequence[Box]) -> Converter:
     """Choose how a band of this picture becomes RGB.
 
+    Bound: some 24 bytes a pixel of a band, and one more pass over the picture where the range of values must be known.
+
     Args:
         picture: a loaded picture.
         bands: (left, top, right, bottom) boxes that cover it; read beforehand where the range of values must be known.

@@ -2,92 +2,40 @@
 
 A few megabytes of empty chunks, overlapping tags or repeated scans cost minutes or gigabytes in a decoder, whatever the
 picture's size. Each check walks the container only, never the pixels, and lets through everything a camera, an editor
-or a converter writes. Knows no Pillow.
+or a converter writes. What a decoder gets to see of PNG, GIF and PNM is cut down to what the pixels need, so that
+it cannot read a file in another way than the check did. Knows no Pillow.
 """
 
 from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator
-from typing import Literal
 
+from serve_app.avif_structure import avif_size
 from serve_app.errors import InvalidImage
+from serve_app.file_bounds import MAX_BLOCKS, MAX_GIF_BLOCKS, MAX_PIXEL_CHUNKS, MAX_RLE_BYTES
+from serve_app.jpeg_structure import check_jpeg_header, check_jpeg_scans
+from serve_app.tiff_structure import check_tiff, exif_orientation
 
-MAX_BLOCKS = 4096
-"""Metadata segments (JPEG), chunks other than pixel data (PNG) or extension blocks (GIF) of one file."""
-MAX_PIXEL_CHUNKS = 65_536
-"""PNG IDAT chunks, or strips and tiles of a TIFF: a 50-megapixel file of 32 x 32 tiles has 50,000."""
-MAX_SCANS = 40
-"""Scans of one JPEG; libjpeg's own progressive script writes 10, and libtiff allows 100."""
-MAX_RLE_BYTES = 1024 * 1024
-"""Run-length-coded BMP, whose runs are read one by one in Python."""
+__all__ = [
+    "avif_size", "check_bmp", "check_jpeg_header", "check_jpeg_scans", "check_png", "check_pnm", "check_tiff",
+    "exif_orientation", "first_gif_frame", "gif_size", "plain_png", "plain_pnm", "webp_exif", "webp_size",
+]  # fmt: skip
 
-# Markers that a length follows: not TEM and RST, which stand alone, nor FF 00, which is a byte of pixel data.
-_JPEG_MARKER = re.compile(rb"\xff+([^\x00\x01\xff\xd0-\xd7])", re.DOTALL)
-_JPEG_SOS, _JPEG_EOI = 0xDA, 0xD9
-_JPEG_SEQUENTIAL_FRAMES = frozenset({0xC0, 0xC1, 0xC9})
-_MANY = b"\xff"
-_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_PNG_SIGNATURE_BYTES = 8
+_PNG_PICTURE = frozenset({b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND"})
+_GIF_CONTROL = 0xF9
 _SPACE = rb"(?:\s|#[^\r\n]*[\r\n])"
 _PNM_HEADER = re.compile(
-    rb"(?:P4%b+\d+%b+\d+\s|P[56]%b+\d+%b+\d+%b+(255|65535)\s|P[fF]\s+\d+\s+\d+\s+[-+.\deE]+\s)" % ((_SPACE,) * 5)
+    rb"(?:(P4)%b+(\d+)%b+(\d+)\s|(P[56])%b+(\d+)%b+(\d+)%b+(255|65535)\s|(P[fF])\s+(\d+)\s+(\d+)\s+([-+.\deE]+)\s)"
+    % ((_SPACE,) * 5)
 )
-_TIFF_TYPE_BYTES = dict(enumerate((1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8), start=1))
-_TIFF_BYTE_TYPES = frozenset({1, 2, 6, 7})
-_TIFF_ORIENTATION = 274
-
-
-def check_jpeg_header(data: bytes) -> None:
-    """Refuse a JPEG with thousands of segments, or bytes between them, before its first scan.
-
-    Args:
-        data: a file that starts with FF D8.
-
-    Raises:
-        InvalidImage: the structure is broken, or no scan follows within MAX_BLOCKS segments.
-    """
-    position = 2
-    for _ in range(MAX_BLOCKS):
-        match = _JPEG_MARKER.search(data, position, position + MAX_BLOCKS)
-        if match is None or match[1][0] == _JPEG_EOI:
-            raise InvalidImage("a broken JPEG file: no picture in it")
-        if match[1][0] == _JPEG_SOS:
-            return
-        position = match.end() + int.from_bytes(data[match.end() : match.end() + 2], "big")
-    raise InvalidImage("a broken JPEG file: too many segments")
-
-
-def check_jpeg_scans(data: bytes) -> None:
-    """Refuse a JPEG whose many scans would each pass over all pixels again.
-
-    Args:
-        data: a file that `check_jpeg_header` let through. Bytes after its end marker (a second picture, a video) do
-            not count.
-
-    Raises:
-        InvalidImage: over MAX_SCANS scans, or over MAX_BLOCKS segments.
-    """
-    position, scans, needed = 2, 0, _MANY
-    for _ in range(MAX_BLOCKS):
-        match = _JPEG_MARKER.search(data, position)
-        if match is None or match[1][0] == _JPEG_EOI:
-            return
-        marker, body = match[1][0], match.end() + 2
-        if marker in _JPEG_FRAMES:
-            needed = data[body + 5 : body + 6] if marker in _JPEG_SEQUENTIAL_FRAMES else _MANY
-        elif marker == _JPEG_SOS:
-            scans += 1
-            if scans == 1 and data[body : body + 1] == needed:
-                return  # sequential, with all components in its first scan: libjpeg reads no further
-        if scans > MAX_SCANS:
-            raise InvalidImage(f"a JPEG file of over {MAX_SCANS} scans")
-        position = match.end() + int.from_bytes(data[match.end() : body], "big")
-    raise InvalidImage("a broken JPEG file: too many segments")
 
 
 def check_png(data: bytes) -> None:
     """Refuse a PNG with thousands of metadata chunks, several profiles, or a self-contradicting animation header.
+
+    Bound: at most MAX_BLOCKS + MAX_PIXEL_CHUNKS steps.
 
     Args:
         data: a file that starts with the PNG signature.
@@ -118,8 +66,32 @@ def check_png(data: bytes) -> None:
         position += length + 12
 
 
+def plain_png(data: bytes) -> bytes:
+    """Cut a PNG down to the chunks that its picture needs: no text, no profile, no animation.
+
+    Bound: the steps of `check_png`, and one copy of the file.
+
+    Args:
+        data: a file that `check_png` let through.
+
+    Returns:
+        A PNG of the same pixels and EXIF block; what is broken or truncated stays so.
+    """
+    position, kept = _PNG_SIGNATURE_BYTES, [data[:_PNG_SIGNATURE_BYTES]]
+    while position < len(data):
+        length, kind = int.from_bytes(data[position : position + 4], "big"), data[position + 4 : position + 8]
+        if kind in _PNG_PICTURE or len(kind) < 4 or not kind.isalpha():
+            kept.append(data[position : position + length + 12])
+        if kind == b"IEND":
+            break
+        position += length + 12
+    return b"".join(kept)
+
+
 def gif_size(data: bytes) -> tuple[int, int]:
     """Find the size a GIF's first frame needs, and refuse thousands of blocks before it.
+
+    Bound: at most MAX_GIF_BLOCKS steps.
 
     Args:
         data: a file that starts with GIF87a or GIF89a.
@@ -128,40 +100,63 @@ def gif_size(data: bytes) -> tuple[int, int]:
         (width, height): the canvas, widened where the first frame reaches beyond it.
 
     Raises:
-        InvalidImage: no frame, or none within MAX_BLOCKS blocks.
+        InvalidImage: no frame, or none within MAX_GIF_BLOCKS blocks and sub-blocks.
     """
+    start, _ = _first_gif_frame(data)
+    width, height = struct.unpack_from("<HH", data, 6)
+    left, top, frame_width, frame_height = struct.unpack_from("<HHHH", data, start + 1)
+    return max(width, left + frame_width), max(height, top + frame_height)
+
+
+def first_gif_frame(data: bytes) -> bytes:
+    """Cut a GIF down to what its first frame needs: palette, transparency and pixels.
+
+    Bound: the steps of `gif_size`, and one copy of the file.
+
+    Args:
+        data: a file that `gif_size` let through.
+    """
+    start, control = _first_gif_frame(data)
+    return data[: _gif_palette_end(data)] + control + data[start:]
+
+
+def _gif_palette_end(data: bytes) -> int:
+    flags = data[10]
+    return 13 + (3 << ((flags & 7) + 1) if flags & 0x80 else 0)
+
+
+def _first_gif_frame(data: bytes) -> tuple[int, bytes]:
+    """Find where the first frame starts, and the graphic control extension before it, if any."""
     if len(data) < 13:
         raise InvalidImage("truncated")
-    width, height, flags = struct.unpack_from("<HHB", data, 6)
-    position = 13 + (3 << ((flags & 7) + 1) if flags & 0x80 else 0)
-    for _ in range(MAX_BLOCKS):
-        if data[position : position + 1] == b",":
-            if position + 9 > len(data):
+    position, control, inside, steps = _gif_palette_end(data), b"", False, 0
+    while steps < MAX_GIF_BLOCKS:
+        steps += 1
+        kind = data[position : position + 1]
+        if inside:  # an extension: sub-blocks, each with its length first, up to one of length 0
+            if not kind:
                 raise InvalidImage("truncated")
-            left, top, frame_width, frame_height = struct.unpack_from("<HHHH", data, position + 1)
-            return max(width, left + frame_width), max(height, top + frame_height)
-        if data[position : position + 1] == b"!":
-            position = _gif_extension_end(data, position + 2)
-        elif data[position : position + 1] in {b"", b";"}:
+            inside = kind != b"\0"
+            position += kind[0] + 1
+        elif kind == b",":
+            if position + 10 > len(data):
+                raise InvalidImage("truncated")
+            return position, control
+        elif kind == b"!":
+            if data[position + 1 : position + 3] == bytes([_GIF_CONTROL, 4]):
+                control = data[position : position + 7] + b"\0"
+            position, inside = position + 2, True
+        elif kind in {b"", b";"}:
             raise InvalidImage("a broken GIF file: no picture in it")
         else:
             position += 1
     raise InvalidImage("a broken GIF file: too many blocks")
 
 
-def _gif_extension_end(data: bytes, position: int) -> int:
-    for _ in range(MAX_BLOCKS):
-        if position >= len(data):
-            raise InvalidImage("truncated")
-        length = data[position]
-        position += length + 1
-        if not length:
-            return position
-    raise InvalidImage("a broken GIF file: too many blocks")
-
-
 def webp_size(data: bytes) -> tuple[int, int]:
     """Read a WebP's canvas size, since the decoder allocates it on opening.
+
+    Bound: a few steps.
 
     Args:
         data: a file that starts with RIFF....WEBP.
@@ -189,6 +184,8 @@ def webp_size(data: bytes) -> tuple[int, int]:
 def webp_exif(data: bytes) -> bytes:
     """Find a WebP's EXIF chunk.
 
+    Bound: at most MAX_BLOCKS steps, and one copy of the chunk.
+
     Args:
         data: a file that starts with RIFF....WEBP.
 
@@ -209,6 +206,8 @@ def webp_exif(data: bytes) -> bytes:
 def check_bmp(data: bytes) -> None:
     """Refuse a run-length-coded BMP over MAX_RLE_BYTES.
 
+    Bound: one comparison. `bmp_rle` takes half a step a byte.
+
     Args:
         data: a file that starts with BM.
 
@@ -219,77 +218,43 @@ def check_bmp(data: bytes) -> None:
         raise InvalidImage(f"a run-length-coded BMP file of over {MAX_RLE_BYTES} bytes")
 
 
-def check_pnm(data: bytes) -> None:
-    """Refuse PNM headers over 4 kB and the variants that Pillow reads number by number.
+def check_pnm(data: bytes) -> tuple[int, int]:
+    """Read a PNM's size; refuse headers over 4 kB and the variants that Pillow reads number by number.
+
+    Bound: one look at the first 4 kB.
 
     Args:
         data: a file that starts with P4, P5, P6, Pf or PF.
 
+    Returns:
+        (width, height) in pixels.
+
     Raises:
         InvalidImage: no such header, or a maximum value other than 255 and 65535.
     """
-    if _PNM_HEADER.match(data[:4096]) is None:
-        raise InvalidImage("a PPM file that is broken, or whose maximum value is neither 255 nor 65535")
+    _, width, height, _, _ = _pnm_header(data)
+    return width, height
 
 
-def check_tiff(data: bytes) -> None:
-    """Refuse a TIFF whose first directory declares more than the file holds, or over MAX_PIXEL_CHUNKS strips.
-
-    Args:
-        data: a file with a TIFF or BigTIFF signature.
-
-    Raises:
-        InvalidImage: a tag lies outside the file, tags overlap (their sum is over the file), or there are too many.
-    """
-    total = 0
-    for _, kind, count, inline in _tiff_tags(data):
-        size = count * _TIFF_TYPE_BYTES.get(kind, 0)
-        if kind not in _TIFF_BYTE_TYPES and count > MAX_PIXEL_CHUNKS:
-            raise InvalidImage("a broken TIFF file: a tag of too many values")
-        if size > len(inline):
-            offset = int.from_bytes(inline, _tiff_order(data))
-            total += size
-            if offset + size > len(data):
-                raise InvalidImage("truncated")
-    if total > len(data):
-        raise InvalidImage("a broken TIFF file: its tags overlap")
-
-
-def exif_orientation(exif: bytes) -> int:
-    """Read the orientation of an EXIF block.
+def plain_pnm(data: bytes) -> tuple[bytes, int]:
+    """Write a PNM's header anew, without comments.
 
     Args:
-        exif: the block, with or without its "Exif" prefix; empty, or garbage, is allowed.
+        data: a file that `check_pnm` let through.
 
     Returns:
-        1 to 8 as EXIF defines them; 1 (as stored) where there is none that makes sense.
+        The header, and where the pixels start in `data`.
     """
-    block = exif.removeprefix(b"Exif\0\0")
-    try:
-        for tag, kind, count, inline in _tiff_tags(block):
-            if tag == _TIFF_ORIENTATION and kind == 3 and count == 1:
-                value = int.from_bytes(inline[:2], _tiff_order(block))
-                return value if 1 <= value <= 8 else 1
-    except InvalidImage:
-        return 1
-    return 1
+    kind, width, height, maximum, start = _pnm_header(data)
+    return b"%b %d %d %b\n" % (kind, width, height, maximum), start
 
 
-def _tiff_order(data: bytes) -> Literal["little", "big"]:
-    return "little" if data[:2] == b"II" else "big"
-
-
-def _tiff_tags(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
-    """Yield (tag, type, count, value or offset) of the first directory. Source: TIFF 6.0, section 2; BigTIFF."""
-    mark = "<" if data[:2] == b"II" else ">"
-    try:
-        big = struct.unpack_from(f"{mark}H", data, 2)[0] == 43
-        (start,) = struct.unpack_from(f"{mark}Q", data, 8) if big else struct.unpack_from(f"{mark}I", data, 4)
-        (tags,) = struct.unpack_from(f"{mark}Q" if big else f"{mark}H", data, start)
-        if tags > MAX_BLOCKS:
-            raise InvalidImage("a broken TIFF file: too many tags")
-        entry = struct.Struct(f"{mark}HHQ8s" if big else f"{mark}HHI4s")
-        for index in range(tags):
-            yield entry.unpack_from(data, start + (8 if big else 2) + index * entry.size)
-    except (struct.error, OverflowError):
-        raise InvalidImage("truncated") from None
+def _pnm_header(data: bytes) -> tuple[bytes, int, int, bytes, int]:
+    """Read kind, width, height, maximum or scale, and where the pixels start."""
+    match = _PNM_HEADER.match(data[:4096])
+    if match is None:
+        raise InvalidImage("a PPM file that is broken, or whose maximum value is neither 255 nor 65535")
+    kind, width, height, *maximum = (group for group in match.groups() if group is not None)
+    if max(len(width), len(height)) > 10:
+        raise InvalidImage("a broken PPM file: its size is out of range")
+    return kind, int(width), int(height), maximum[0] if maximum else b"", match.end()

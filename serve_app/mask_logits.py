@@ -64,6 +64,10 @@ class _Resize:
 def rles_from_logits(logits: Float32, size_hw: tuple[int, int], mask_threshold: float) -> list[dict[str, Any]]:
     """Resize mask logits to an image, threshold and encode them.
 
+    Bound: some tens of megabytes and, where a mask is noise, a byte a pixel of one mask; the text of an outline has two
+    runs a column, of noise as many as the grid has rows. Measured at 50 megapixels: 0.01 s and 10 kB for a disc, 0.8 s
+    for noise, 19 MB for a chequered grid of 288 x 288 on 762 x 65,535 pixels.
+
     Args:
         logits: (N, h, w) float32. N may be 0. A NaN puts no pixel it touches into the mask.
         size_hw: the image's height and width in pixels, each at least 1.

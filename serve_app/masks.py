@@ -24,6 +24,9 @@ __all__ = ["area", "bounds", "decode_png", "decode_rle", "encode_rle", "iou", "p
 def png_base64(rle: Mapping[str, Any]) -> str:
     """Write a mask as a 1-bit PNG of the image's size, white on black, in base64.
 
+    Bound: two bytes a pixel (100 MB at 50 megapixels) and the text, which is at most a sixth of a byte a pixel.
+    Measured at 50 megapixels: 0.3 s for a disc, 0.5 s for noise.
+
     Args:
         rle: `{"size": [height, width], "counts": str}`.
     """

@@ -8,6 +8,7 @@ or corner is lost or smoothed. Collinear points are left out.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,8 +30,53 @@ _LEAVES_HORIZONTALLY = (_TOP_LEFT, _BOTTOM_RIGHT, _ALL - _BOTTOM_LEFT, _ALL - _T
 _SADDLES = ((_TOP_LEFT, _BOTTOM_RIGHT), (_TOP_RIGHT, _BOTTOM_LEFT))
 
 
+@dataclass(frozen=True)
+class Outline:
+    """Where the outlines of a mask turn; `len()` is the number of points that its rings have.
+
+    Attributes:
+        corners: (K, 2) int64, x and y.
+        kinds: (K,) int64, which pixels around each corner are inside.
+    """
+
+    corners: Indices
+    kinds: Indices
+
+    def __len__(self) -> int:
+        return len(self.kinds)
+
+    def rings(self) -> list[dict[str, Any]]:
+        """Follow the outlines; see `polygons_from_rle`.
+
+        Bound: some 300 bytes a point, 140 of them in the result. Measured: 1.3 s and 310 MB for 1.2 million points.
+        """
+        if not len(self):
+            return []
+        order, starts = _walk(_successors(self.corners, self.kinds))
+        rings = np.split(self.corners[order], starts[1:])
+        return [{"points": ring.tolist(), "hole": _signed_area(ring) < 0} for ring in rings]
+
+
+def outline_of(rle: Mapping[str, Any]) -> Outline:
+    """Find the points of a mask's outlines, without following them.
+
+    Bound: four bytes a pixel of the mask's box, and some 60 bytes a point. Measured at 50 megapixels: 0.1 s for a disc,
+    0.4 s for noise.
+
+    Args:
+        rle: `{"size": [height, width], "counts": str}`.
+    """
+    x1, y1, x2, y2 = bounds(rle)
+    if x1 == x2:
+        return Outline(np.zeros((0, 2), np.int64), np.zeros(0, np.int64))
+    corners, kinds = _corners(decode_rle(rle).T[x1:x2, y1:y2])
+    return Outline(corners + np.array([x1, y1]), kinds)
+
+
 def polygons_from_rle(rle: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Trace the outlines of a mask.
+
+    Bound: those of `outline_of` and `Outline.rings`; whoever has to bound the points asks for the outline first.
 
     Args:
         rle: `{"size": [height, width], "counts": str}`.
@@ -40,14 +86,7 @@ def polygons_from_rle(rle: Mapping[str, Any]) -> list[dict[str, Any]]:
         four, the first not repeated. Outer rings run clockwise as seen on the screen, holes counter-clockwise. An
         empty mask has no rings.
     """
-    x1, y1, x2, y2 = bounds(rle)
-    if x1 == x2:
-        return []
-    corners, kinds = _corners(decode_rle(rle).T[x1:x2, y1:y2])
-    order, starts = _walk(_successors(corners, kinds))
-    points = (corners + np.array([x1, y1]))[order]
-    rings = np.split(points, starts[1:])
-    return [{"points": ring.tolist(), "hole": _signed_area(ring) < 0} for ring in rings]
+    return outline_of(rle).rings()
 
 
 def rle_from_polygons(rings: Sequence[Mapping[str, Any]], size_hw: tuple[int, int]) -> dict[str, Any]:

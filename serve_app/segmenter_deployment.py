@@ -3,6 +3,12 @@
 The order of an image's work: decode and resize in a thread → vision pass in a batch → (the entities arrive) → phrase
 embeddings → detector pass in a batch → masks and JSON in a thread. The event loop only waits. Thin by design: the
 model is in `models.sam3`, batches in `batching`, documents in `results`.
+
+Threads do the work on masks and overlays in steps, and requests take turns (see `turns`), so one with the largest
+images and the most masks delays another by the step under way, about a second at 50 megapixels; once nobody waits, no
+further step begins. What is held at 50 megapixels, for T threads (one more than there are cores, eight at most): T
+times 800 MB while they decode and resize (see `images.decode`), T times 200 MB of overlays that are drawn, and for
+every image under way its masks as text, within `limits.max_mask_bytes`, and mask logits of its last detector pass.
 """
 
 from __future__ import annotations
@@ -22,13 +28,15 @@ from ray.exceptions import RayError
 from serve_app import images, results, viz
 from serve_app.batching import Device, PullBatcher
 from serve_app.cache import ByteLru, CachedWork
-from serve_app.config import AppConfig
+from serve_app.config import AppConfig, LimitsConfig
 from serve_app.errors import DeadlineExceeded, GensegError, InternalError
 from serve_app.health import ModelHealth
 from serve_app.metrics import Metrics
 from serve_app.models.detections import Detections, ImageFeatures, Pair, PhraseFeatures
 from serve_app.settings import SegmenterSettings, UserConfig
-from serve_app.tasks import EntitiesLost, ImageOutcome, ImageTask, ParsedPrompt
+from serve_app.steps import Steps
+from serve_app.tasks import EntitiesLost, ImageOutcome, ImageTask, ParsedPrompt, SegmentOptions
+from serve_app.turns import FairSlots, FairThreads
 
 if TYPE_CHECKING:  # torch is imported where the model is loaded, not where the graph is built
     from serve_app.models.sam3 import Segmenter
@@ -36,6 +44,12 @@ if TYPE_CHECKING:  # torch is imported where the model is loaded, not where the 
 logger = logging.getLogger("ray.serve")
 
 Value = TypeVar("Value")
+
+KEEPS_MOST = 0.05
+"""Below this threshold a model keeps most of its queries: two hundred masks an entity in place of a few. So one
+entity goes first, and the others in groups of HELD_BYTES by its measure."""
+HELD_BYTES = 32 * 1024 * 1024
+"""Mask logits of one image that are held at once: 170 entities of the embedded model, or one of 288 x 288 by 200."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +84,9 @@ class SegmenterDeployment:
         self._metrics = Metrics()
         self._segmenter = load(config)
         self._device = Device(ThreadPoolExecutor(1, "segmenter-model"))
-        self._threads = ThreadPoolExecutor(min(8, (os.cpu_count() or 2) + 1), "segmenter-cpu")
+        threads = min(8, (os.cpu_count() or 2) + 1)
+        self._threads = FairThreads(threads, "segmenter-cpu")
+        self._canvases = FairSlots(threads, each=1)
         self._health = ModelHealth()
         pixels = self._segmenter.resolution_hw[0] * self._segmenter.resolution_hw[1]
         self._encoder: PullBatcher[Any, ImageFeatures] = PullBatcher(
@@ -138,7 +154,8 @@ class SegmenterDeployment:
             An image document without `path`; or the error, as a value; or EntitiesLost.
         """
         try:
-            return await asyncio.wait_for(self._segment(task), task.timeout_s)
+            async with asyncio.timeout(task.timeout_s):
+                return await self._segment(task)
         except TimeoutError:
             return DeadlineExceeded("the deadline passed before the image was segmented")
         except GensegError as error:
@@ -155,14 +172,30 @@ class SegmenterDeployment:
         entities = await _entities(task.entities)
         if isinstance(entities, EntitiesLost):
             return entities
-        detections = await self._detect(encoded, entities, task)
-        with self._metrics.stage("masks"):
-            document = await self._in_thread(results.image_document, detections, encoded.size_wh, task.options)
+        document = results.empty_image_document(encoded.size_wh)
+        limit = self._config.limits.max_mask_bytes
+        mask_bytes = results.MaskBytes(limit)
+        wanted = task.options.overlays or task.options.mask_format != "none"
+        together = _detected_together(entities, task.options)
+        left = [*entities]
+        while True:
+            group, left = left[:together], left[together:]
+            detections = await self._detect(encoded, group, task)
+            with self._metrics.stage("masks"):
+                await self._in_thread(
+                    results.add_objects(
+                        document, detections, task.options.mask_threshold if wanted else None, mask_bytes
+                    ),
+                    task,
+                )
+            if not left:
+                break
+            together = max(1, HELD_BYTES // max(1, *(found.mask_logits.nbytes for found in detections.values())))
         if task.options.overlays:
             document["overlay"] = await self._overlay(task, document["objects"], entities)
         if task.options.mask_format != "rle":
             document["objects"] = await self._in_thread(
-                results.with_mask_format, document["objects"], task.options.mask_format
+                results.to_mask_format(document["objects"], task.options.mask_format, results.MaskBytes(limit)), task
             )
         self._metrics.images.inc()
         self._metrics.objects.inc(len(document["objects"]))
@@ -171,7 +204,8 @@ class SegmenterDeployment:
     async def _encode(self, task: ImageTask) -> EncodedImage:
         data = await _resolved(task.data)
         with self._metrics.stage("decode"):
-            pixels, size_wh = await self._in_thread(self._decode, data)
+            # One step: an image that waited between decoding and resizing would be held meanwhile.
+            pixels, size_wh = await self._threads.run(partial(self._decode, data), task.request_id)
         with self._metrics.stage("encode"):
             (features,) = await self._encoder.submit([pixels], task.request_id)
         return EncodedImage(_value(features), size_wh)
@@ -199,17 +233,24 @@ class SegmenterDeployment:
 
     async def _overlay(self, task: ImageTask, objects: Sequence[dict[str, Any]], entities: Sequence[str]) -> str:
         data = await _resolved(task.data)
-        limits = self._config.limits
+        # A canvas is held from step to step, so there are few at a time.
+        async with self._canvases.hold(task.request_id):
+            with self._metrics.stage("overlay"):
+                return await self._in_thread(_drawn(data, self._config.limits, objects, entities), task)
 
-        def draw() -> str:
-            colours = viz.entity_colours(entities)
-            return viz.overlay_data_uri(viz.draw_objects(images.decode(data, limits), objects, colours))
+    async def _in_thread(self, steps: Steps[Value], task: ImageTask) -> Value:
+        return await self._threads.run_steps(steps, task.request_id)
 
-        with self._metrics.stage("overlay"):
-            return await self._in_thread(draw)
 
-    async def _in_thread(self, function: Callable[..., Value], *args: Any) -> Value:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
+def _drawn(data: bytes, limits: LimitsConfig, objects: Sequence[dict[str, Any]], entities: Sequence[str]) -> Steps[str]:
+    picture = yield from viz.draw_steps(images.decode(data, limits), objects, viz.entity_colours(entities))
+    yield
+    return viz.overlay_data_uri(picture)
+
+
+def _detected_together(entities: Sequence[str], options: SegmentOptions) -> int:
+    """How many entities to begin with, since their mask logits are held at once: all, or one where most are kept."""
+    return len(entities) if all(options.threshold_of(entity) >= KEEPS_MOST for entity in entities) else 1
 
 
 async def _resolved(value: Any) -> Any:

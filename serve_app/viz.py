@@ -14,12 +14,27 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from serve_app.comparison import Panel, compare_sheet
-from serve_app.lettering import Box, draw_tag, font_of, overlap, place_tag, printable, shorten, tag_size, width_of
+from serve_app.lettering import (
+    Box,
+    covered_pixels,
+    draw_tag,
+    font_of,
+    place_tag,
+    printable,
+    shorten,
+    tag_size,
+    width_of,
+)
 from serve_app.masks import bounds, decode_png, decode_rle, encode_rle
 from serve_app.palette import Rgb, entity_colours
 from serve_app.polygons import rle_from_polygons
+from serve_app.steps import Steps, finish
 
-__all__ = ["Panel", "compare_sheet", "draw_objects", "entity_colours", "overlay_data_uri"]
+__all__ = ["Panel", "compare_sheet", "draw_objects", "draw_steps", "entity_colours", "overlay_data_uri"]
+
+MAX_LABELS = 256
+"""Labels on one image; more hide the picture, and each new one is held against all before it."""
+BOXES_A_STEP = 16
 
 _UNKNOWN: Rgb = (200, 200, 200)  # an object whose label has no colour
 _FILL_ALPHA = 0.38
@@ -67,14 +82,30 @@ def draw_objects(
     Raises:
         ValueError: a mask is malformed, or not of the image's size.
     """
+    return finish(draw_steps(image, objects, colours))
+
+
+def draw_steps(
+    image: NDArray[np.uint8], objects: Sequence[Mapping[str, Any]] | None, colours: Mapping[str, Rgb]
+) -> Steps[Image.Image]:
+    """Do what `draw_objects` does, in steps: two or three a mask, one for BOXES_A_STEP boxes, one for the labels.
+
+    Bound: the canvas (4 bytes a pixel) and, for a mask at a time, 8 bytes a pixel of its box: 600 MB at 50 megapixels.
+    Of the labels, those of the MAX_LABELS surest objects are drawn. Measured at 50 megapixels: 0.7 s for a disc over
+    the whole image, 1.6 s for noise, half of it in the longest step.
+    """
     canvas = Image.fromarray(np.ascontiguousarray(image))
+    del image  # the caller may be done with it
+    yield
     items = sorted(objects or (), key=lambda item: -_box_area(item["bbox"]))  # small ones lie on top
     strokes = _Strokes.of(canvas.size, len(items))
     for item in items:
-        _paint_mask(canvas, item, colours.get(item["label"], _UNKNOWN), strokes)
+        yield from _paint_mask(canvas, item, colours.get(item["label"], _UNKNOWN), strokes)
     draw = ImageDraw.Draw(canvas)
-    for item in items:
+    for index, item in enumerate(items):
         _draw_box(draw, item["bbox"], colours.get(item["label"], _UNKNOWN), strokes, canvas.size)
+        if index % BOXES_A_STEP == 0:
+            yield
     _draw_tags(draw, items, colours, strokes, canvas.size)
     return canvas
 
@@ -88,7 +119,11 @@ def within_jpeg(image: Image.Image) -> Image.Image:
 
 
 def overlay_data_uri(image: Image.Image) -> str:
-    """Write an RGB picture as a data URI of a JPEG."""
+    """Write an RGB picture as a data URI of a JPEG.
+
+    Bound: 1.2 characters a pixel, and three times that in memory. Measured at 50 megapixels: 0.5 s, 60 MB of text and
+    170 MB for noise of black and white, 0.1 s and 1 MB for one colour.
+    """
     buffer = io.BytesIO()
     within_jpeg(image).save(buffer, format="JPEG", quality=_JPEG_QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
@@ -98,7 +133,7 @@ def _box_area(bbox: Sequence[int]) -> int:
     return max(0, bbox[2] - bbox[0]) * max(0, bbox[3] - bbox[1])
 
 
-def _paint_mask(canvas: Image.Image, item: Mapping[str, Any], colour: Rgb, strokes: _Strokes) -> None:
+def _paint_mask(canvas: Image.Image, item: Mapping[str, Any], colour: Rgb, strokes: _Strokes) -> Steps[None]:
     """Paint the mask's inside and outline, on the part of the canvas that it covers."""
     rle = _rle(item, (canvas.height, canvas.width))
     if rle is None:
@@ -112,11 +147,15 @@ def _paint_mask(canvas: Image.Image, item: Mapping[str, Any], colour: Rgb, strok
     region = (x1, y1, x2, y2)
     inside = np.ascontiguousarray(decode_rle(rle)[y1:y2, x1:x2]).view(np.uint8)
     canvas.paste(colour, region, Image.fromarray(inside * np.uint8(255 * _FILL_ALPHA)))
+    yield
     edge = Image.fromarray(inside * np.uint8(255)).filter(ImageFilter.BoxBlur(strokes.line))
+    del inside
+    yield
     thick = strokes.line >= _HALO_FROM
     if thick:
         canvas.paste(_HALO, region, edge.point(_HALO_ALPHA))
     canvas.paste(colour, region, edge.point(_THICK_ALPHA if thick else _THIN_ALPHA))
+    yield
 
 
 def _rle(item: Mapping[str, Any], size_hw: tuple[int, int]) -> Mapping[str, Any] | None:
@@ -156,13 +195,12 @@ def _draw_tags(
 ) -> None:
     """Draw the labels last, so that nothing lies on them; the surest objects choose their place first."""
     taken: list[Box] = []
-    for item in sorted(items, key=lambda item: -float(item.get("score") or 0.0)):
+    for item in sorted(items, key=lambda item: -float(item.get("score") or 0.0))[:MAX_LABELS]:
         box = _clipped(item["bbox"], size_wh)
         texts = _tag_texts(item, strokes.font, size_wh[0])
         places = [place_tag(tag_size(text, strokes.font), box, (0, 0, *size_wh), taken) for text in texts]
-        covered = [sum(overlap(place, other) for other in taken) for place in places]
         if texts:
-            best = covered.index(min(covered))  # the score goes where only the label finds room
+            best = int(covered_pixels(np.array(places), taken).argmin())  # the score goes where only the label fits
             draw_tag(draw, places[best], texts[best], strokes.font, colours.get(item["label"], _UNKNOWN))
             taken.append(places[best])
 

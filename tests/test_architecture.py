@@ -16,9 +16,10 @@ RAY_ROOMS = {
 """Besides these, Ray appears in `batch/` and, inside functions, in `commands/`."""
 
 PURE = {
-    "addresses", "auth", "batching", "bilinear", "cache", "comparison", "config", "entities", "entity_filter",
-    "entity_terms", "errors", "heap", "image_modes", "image_structure", "images", "lettering", "mask_logits", "masks",
-    "palette", "pipeline", "polygons", "results", "rle", "schemas", "settings", "slots", "tasks", "viz",
+    "addresses", "auth", "avif_structure", "base64_images", "batching", "bilinear", "bmp_rle", "cache", "comparison",
+    "config", "entities", "entity_filter", "entity_terms", "errors", "file_bounds", "heap", "image_files",
+    "image_modes", "image_structure", "images", "jpeg_structure", "lettering", "mask_logits", "masks", "palette",
+    "pipeline", "polygons", "results", "rle", "schemas", "settings", "slots", "steps", "tasks", "tiff_structure", "turns", "viz",
 }  # fmt: skip
 """Know neither Ray, nor torch, nor an HTTP framework."""
 
@@ -90,6 +91,13 @@ def test_nothing_reads_the_environment_outside_the_command_line_and_the_graph(pa
     room = name_of(path).split(".")[0]
     if room not in {"cli", "commands", "batch", "ingress", "parser_deployment", "segmenter_deployment"}:
         assert "os.environ" not in path.read_text()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_no_cancellation_is_swallowed(path: Path) -> None:
+    """Python 3.11's `asyncio.wait_for` swallows one that meets a finished future; `asyncio.timeout` does not."""
+    assert "asyncio.wait_for" not in path.read_text()
+    assert "suppress(asyncio.CancelledError" not in path.read_text()
 
 
 def test_errors_import_nothing_of_the_package() -> None:

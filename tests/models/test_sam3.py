@@ -89,6 +89,54 @@ def test_a_pair_has_a_threshold_of_its_own(segmenter: Segmenter) -> None:
     assert nothing.mask_logits.shape == (0, *everything.mask_logits.shape[1:])
 
 
+def stock_pixels(folder: Path, image: NDArray[np.uint8]) -> torch.Tensor:
+    processor = Sam3Processor.from_pretrained(folder)
+    pixels: torch.Tensor = processor(images=Image.fromarray(image), return_tensors="pt")["pixel_values"][0]
+    return pixels
+
+
+@pytest.mark.parametrize(
+    "size_hw", [(48, 64), (112, 27), (300, 28), (56, 56), (5, 300), (1, 1)], ids=lambda size: f"{size[1]}x{size[0]}"
+)
+def test_prepare_gives_the_stock_processors_pixels(
+    segmenter: Segmenter, small_checkpoint: Path, size_hw: tuple[int, int]
+) -> None:
+    image = np.random.default_rng(3).integers(0, 256, (*size_hw, 3), dtype=np.uint8)
+    assert torch.equal(segmenter.prepare(image), stock_pixels(small_checkpoint, image))
+
+
+@pytest.mark.parametrize(
+    "size_hw", [(113, 27), (300, 5), (1000, 1), (4000, 3)], ids=lambda size: f"{size[1]}x{size[0]}"
+)
+def test_prepare_shortens_a_tall_picture_first_and_stays_close(
+    segmenter: Segmenter, small_checkpoint: Path, size_hw: tuple[int, int]
+) -> None:
+    image = np.random.default_rng(3).integers(0, 256, (*size_hw, 3), dtype=np.uint8)
+    level = 1 / 127.5
+    stock = stock_pixels(small_checkpoint, image)
+    assert torch.allclose(segmenter.prepare(image), stock, rtol=0, atol=2 * level + 1e-6)
+
+
+def test_no_resize_holds_more_than_twice_the_picture_or_the_result(small_checkpoint: Path) -> None:
+    model, processor = Sam3Model.from_pretrained(small_checkpoint), Sam3Processor.from_pretrained(small_checkpoint)
+    steps: list[tuple[tuple[int, ...], tuple[int, int]]] = []
+
+    class Noted(type(processor.image_processor)):  # type: ignore[misc]
+        def resize(self, image, size, **options):  # type: ignore[no-untyped-def]
+            steps.append((tuple(image.shape[-2:]), (size.height, size.width)))
+            return super().resize(image, size, **options)
+
+    processor.image_processor = Noted(**processor.image_processor.to_dict())
+    segmenter = Segmenter(model.eval(), processor)
+    for height, width in [(65_535, 1), (10_000, 30), (1, 65_535), (700, 300), (113, 28)]:
+        steps.clear()
+        segmenter.prepare(np.zeros((height, width, 3), np.uint8))
+        largest = 2 * max(height * width, 56 * 56)
+        # Across first: between the two passes lies a picture of the old height and the new width.
+        assert all(old[0] * new[1] <= largest for old, new in steps)
+        assert steps[-1][1] == (56, 56)
+
+
 def test_no_phrase_triggers_another_vision_pass(small_checkpoint: Path) -> None:
     segmenter = load(small_checkpoint)
     found(segmenter, pictures(3), PHRASES, 0.0)
