@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -21,6 +20,7 @@ from serve_app.body_stream import Reading
 from serve_app.config import AppConfig
 from serve_app.envelope import CLIENT_LEFT, Envelope, error_response, internal_error
 from serve_app.errors import GensegError, InternalError, error_body
+from serve_app.json_text import dumps
 from serve_app.schemas import SegmentRequest, parse_entities_request
 
 logger = logging.getLogger("ray.serve")
@@ -104,7 +104,7 @@ def _add_job_routes(app: FastAPI, service: Service) -> None:
         async with aclosing(events):
             async for event in events:
                 document = event.get("result", document)
-        return Response(await asyncio.to_thread(_dumps, document), media_type="application/json")
+        return Response(await asyncio.to_thread(dumps, document), media_type="application/json")
 
     @app.post("/v1/entities", **api_description.ENTITIES)
     async def entities(request: Request) -> Response:
@@ -164,8 +164,4 @@ async def _lines(first: dict[str, Any], events: AsyncGenerator[dict[str, Any], N
 
 
 def _line(event: dict[str, Any]) -> bytes:
-    return _dumps(event) + b"\n"
-
-
-def _dumps(document: dict[str, Any]) -> bytes:
-    return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode(errors="replace")
+    return dumps(event) + b"\n"

@@ -19,7 +19,8 @@ PURE = {
     "addresses", "auth", "avif_structure", "base64_images", "batching", "bilinear", "bmp_rle", "cache", "comparison",
     "config", "entities", "entity_filter", "entity_terms", "errors", "file_bounds", "heap", "image_files",
     "image_modes", "image_structure", "images", "jpeg_structure", "lettering", "mask_logits", "masks", "palette",
-    "pipeline", "polygons", "results", "rle", "schemas", "settings", "slots", "steps", "tasks", "tiff_structure", "turns", "viz",
+    "pipeline", "polygons", "results", "rle", "schemas", "settings", "slots", "steps", "tasks", "tiff_structure",
+    "turns", "viz",
 }  # fmt: skip
 """Know neither Ray, nor torch, nor an HTTP framework."""
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from serve_app.errors import InvalidRequest, TooLarge
-from serve_app.json_text import MAX_SEPARATORS, loads
+from serve_app.json_text import MAX_SEPARATORS, dumps, loads
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32-be"])
@@ -52,3 +54,41 @@ def test_what_is_no_json_is_an_error_that_names_the_place(text: Any) -> None:
         loads(text, "entities", "entities")
     assert caught.value.field == "entities"
     assert len(caught.value.message) < 120
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        [],
+        "é💚\u2028\x00",
+        {"a": [1, 0.1, True, None, "x"], "b": {"c": []}},
+        {"objects": [{"points": [[index, index / 3] for index in range(5000)], "hole": False}] * 3},
+        [list(range(1024)), list(range(1025)), {"é": [[{"a": [0.5] * 65}]]}],
+        {"empty": [[] for _ in range(3000)], "mixed": [{"a": 1}, [0] * 70, "x"] * 900},
+    ],
+    ids=range(7),
+)
+def test_dumps_writes_what_the_standard_encoder_writes(value: Any) -> None:
+    assert dumps(value) == json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def test_dumps_writes_half_surrogate_pairs_as_question_marks_and_no_nan() -> None:
+    assert dumps({"a": "\ud800"}) == b'{"a":"?"}'
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        dumps({"a": [[0.0] * 100, [float("nan")]]})
+
+
+def test_dumps_leaves_other_threads_time_while_it_writes_a_large_answer() -> None:
+    value = {"points": [[index, index] for index in range(600_000)]}
+    longest = 0.0
+    with ThreadPoolExecutor(1) as threads:
+        writing = threads.submit(dumps, value)
+        while not writing.done():
+            started = time.monotonic()
+            time.sleep(0.001)
+            longest = max(longest, time.monotonic() - started)
+        whole = time.monotonic()
+        json.dumps(value)
+        whole = time.monotonic() - whole
+    assert longest < whole / 2

@@ -10,11 +10,14 @@ or was not 200, or if the ordinary request failed.
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from multiprocessing.connection import Connection
+from typing import Any
 from urllib.parse import urlsplit
 
 from serve_app.config import AppConfig
@@ -22,6 +25,7 @@ from tests.hostile.request_case import PNG_BASE64
 from tests.hostile.watching import Watched, ask, watch
 from tests.hostile.worst_bodies import worst_bodies
 from tests.hostile.worst_case import WorstCase
+from tests.hostile.worst_images import worst_image_requests
 from tests.stress.service import running
 from tests.stress.soak import processes
 
@@ -33,6 +37,12 @@ ORDINARY = f'{{"entities":["dog"],"generated_image":{{"data":"{PNG_BASE64}"}}}}'
 def cases() -> Iterator[WorstCase]:
     """Make every case."""
     yield from worst_bodies()
+    for request in worst_image_requests():
+        yield WorstCase(request.name, partial(_encoded, request.body), request.statuses)
+
+
+def _encoded(body: dict[str, Any]) -> bytes:
+    return json.dumps(body).encode()
 
 
 def run(case: WorstCase, host: str, port: int, pipe: Connection) -> bool:
