@@ -140,7 +140,7 @@ class LimitsConfig(Section):
     max_entity_chars: int = Field(256, ge=1, description="SAM3 reads 32 tokens; what is longer is no noun phrase.")
     max_prompt_chars: int = Field(4000, ge=1)
     max_mask_bytes: int = Field(
-        64 * MIB,
+        32 * MIB,
         gt=0,
         description="Masks of one image in the answer, written as text; a point of a polygon counts as 64 bytes.",
     )

@@ -17,9 +17,11 @@ MAX_SEPARATORS = 100_000
 """Brackets, braces, commas and colons of one text, those inside strings among them. Base64 has none of them; the
 largest request that any limits allow (1,024 images, 1,024 entities, 2,048 thresholds) has some 12,000."""
 _SEPARATORS = b"[{,:"
+CHUNK_BYTES = 1 << 20
+"""Bytes of an answer that are handed on at once."""
 PIECE = 1024
 """Items of a list that are written at once."""
-_PLAIN = frozenset({int, float, str, bool, type(None)})
+_PLAIN = frozenset({int, float, bool, type(None)})
 SHORT = 64
 """Items of a list that is written whole, with its neighbours."""
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -57,20 +59,43 @@ def loads(text: bytes | str, place: str = "the JSON", field: str | None = None) 
 
 
 def dumps(value: Any) -> bytes:
-    """Write JSON: UTF-8, without blanks, half surrogate pairs as question marks.
-
-    Bounds: the text twice, in pieces and whole. The standard encoder holds Python's lock until it is done: 6 s for the
-    polygons of a large answer, in which nothing else runs. So long lists are written PIECE items at a time.
+    """Write JSON whole; see `dump_chunks`.
 
     Raises:
         ValueError: a number is infinite or not a number.
     """
-    return b"".join(text.encode(errors="replace") for text in _pieces(value))
+    return b"".join(dump_chunks(value))
+
+
+def dump_chunks(value: Any) -> list[bytes]:
+    """Write JSON: UTF-8, without blanks, half surrogate pairs as question marks.
+
+    Bounds: the text itself. The standard encoder holds Python's lock until it is done: 6 s for the polygons of a large
+    answer, in which nothing else runs. So long lists are written PIECE items at a time, and long strings in parts.
+
+    Returns:
+        The text in parts of about CHUNK_BYTES each, at least one.
+
+    Raises:
+        ValueError: a number is infinite or not a number.
+    """
+    chunks, chunk = [], bytearray()
+    for piece in _pieces(value):
+        chunk += piece.encode(errors="replace")
+        if len(chunk) >= CHUNK_BYTES:
+            chunks.append(bytes(chunk))
+            chunk.clear()
+    return [*chunks, bytes(chunk)] if chunk or not chunks else chunks
 
 
 def _pieces(value: Any) -> Iterator[str]:
     if _is_short(value):
         yield _encoder.encode(value)
+    elif isinstance(value, str):
+        yield '"'
+        for start in range(0, len(value), CHUNK_BYTES // 4):
+            yield _encoder.encode(value[start : start + CHUNK_BYTES // 4])[1:-1]
+        yield '"'
     elif isinstance(value, dict):
         before = "{"
         for key, inner in value.items():
@@ -94,7 +119,7 @@ def _pieces(value: Any) -> Iterator[str]:
 
 
 def _is_flat(piece: Sequence[Any]) -> bool:
-    """Tell whether a piece holds plain values, or short lists of them such as points; fast where it does."""
+    """Tell whether a piece holds numbers, or short lists of them such as points; fast where it does."""
     kinds = {*map(type, piece)}
     if kinds == {list}:
         return sum(map(len, piece)) <= 8 * PIECE and {*map(type, chain.from_iterable(piece))} <= _PLAIN
@@ -102,7 +127,9 @@ def _is_flat(piece: Sequence[Any]) -> bool:
 
 
 def _is_short(value: Any) -> bool:
-    """Tell whether a value, with all that it holds, is written in no time; strings are, whatever their length."""
+    """Tell whether a value, with all that it holds, is written in no time."""
+    if isinstance(value, str):
+        return len(value) < CHUNK_BYTES
     if isinstance(value, dict):
         return all(map(_is_short, value.values()))
     if isinstance(value, list | tuple):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from serve_app.errors import InvalidRequest, TooLarge
-from serve_app.json_text import MAX_SEPARATORS, dumps, loads
+from serve_app.json_text import CHUNK_BYTES, MAX_SEPARATORS, dump_chunks, dumps, loads
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32-be"])
@@ -65,12 +65,22 @@ def test_what_is_no_json_is_an_error_that_names_the_place(text: Any) -> None:
         {"a": [1, 0.1, True, None, "x"], "b": {"c": []}},
         {"objects": [{"points": [[index, index / 3] for index in range(5000)], "hole": False}] * 3},
         [list(range(1024)), list(range(1025)), {"é": [[{"a": [0.5] * 65}]]}],
+        {"long": 'é💚"\\\n' * 600_000, "strings": ["x" * 2_000_000] * 70},
         {"empty": [[] for _ in range(3000)], "mixed": [{"a": 1}, [0] * 70, "x"] * 900},
     ],
-    ids=range(7),
+    ids=range(8),
 )
 def test_dumps_writes_what_the_standard_encoder_writes(value: Any) -> None:
     assert dumps(value) == json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def test_a_large_answer_comes_in_chunks() -> None:
+    value = {"overlay": "x" * (3 * CHUNK_BYTES), "points": [[index, index] for index in range(400_000)]}
+    chunks = dump_chunks(value)
+    assert b"".join(chunks) == json.dumps(value, separators=(",", ":")).encode()
+    assert len(chunks) >= 7
+    assert max(map(len, chunks)) < 2 * CHUNK_BYTES, "no piece is over a quarter"
+    assert dump_chunks({}) == [b"{}"]
 
 
 def test_dumps_writes_half_surrogate_pairs_as_question_marks_and_no_nan() -> None:
