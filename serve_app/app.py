@@ -8,10 +8,11 @@ from typing import Any
 from ray import serve
 from ray.serve import Application
 
-from serve_app.auth import TOKENS_IN_ARGS, tokens_in_args
+from serve_app.auth import auth_findings
 from serve_app.config import AppConfig
 from serve_app.config_file import app_config_from
 from serve_app.errors import ConfigError
+from serve_app.findings import place_of
 from serve_app.ingress import Ingress
 from serve_app.metrics import Metrics
 from serve_app.parser_deployment import ParserDeployment, ReplySource, load_replies
@@ -36,11 +37,12 @@ def build(args: dict[str, Any]) -> Application:
         The application; its deployments' own options (GPU fractions, autoscaling, …) come from the Serve config.
 
     Raises:
-        ConfigError: names every wrong key, or tokens, which Ray writes into its logs with the rest of `args:`.
+        ConfigError: names every wrong key; or says what is wrong with `auth`, see auth_findings.
     """
-    if tokens_in_args(args):
-        raise ConfigError(f"auth.tokens: {TOKENS_IN_ARGS}")
-    return bind(app_config_from(args))
+    config = app_config_from(args)
+    for finding in auth_findings(args.get("auth"), in_args=True):
+        raise ConfigError(f"{place_of(('auth', *finding.path))}: {finding.message}")
+    return bind(config)
 
 
 def bind(
@@ -61,13 +63,17 @@ def bind(
     # Ray annotates the undecorated form of `serve.deployment` as a decorator.
     deployment: Any = serve.deployment
     admitted = config.serving.max_concurrent_requests
+    # A stop waits for the requests under way, also in the deployments that work for them.
+    grace_s = config.serving.timeout_s + 10
     parser = deployment(ParserDeployment).options(
+        graceful_shutdown_timeout_s=grace_s,
         max_ongoing_requests=64,
         max_queued_requests=4 * admitted,
         max_constructor_retry_count=MAX_STARTS,
         ray_actor_options=_resources(config.models.text_parser.device_map),
     )
     segmenter = deployment(SegmenterDeployment).options(
+        graceful_shutdown_timeout_s=grace_s,
         request_router_config={"request_router_class": "serve_app.routing.ImageAffinityRouter"},
         # Images of requests whose prompt is being read hold slots too; a full replica costs its callers pauses.
         max_ongoing_requests=128,
@@ -79,8 +85,7 @@ def bind(
         request_router_config={"request_router_class": "serve_app.routing.IngressRouter"},
         # Above what is admitted: callers see our own 429, and /healthz finds a slot. Beyond the queue Ray answers.
         max_ongoing_requests=ANSWERED * admitted + SPARE_SLOTS,
-        # A stop waits for the requests under way.
-        graceful_shutdown_timeout_s=config.serving.timeout_s + 10,
+        graceful_shutdown_timeout_s=grace_s,
         max_queued_requests=64,
         backpressure_config={"retry_after_s": config.serving.retry_after_s},
         ray_actor_options={"num_cpus": 0.25},

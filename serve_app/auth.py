@@ -7,7 +7,6 @@ an error, wherever it is found: by the Ingress when it starts, by `genseg serve`
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from serve_app.config import AuthConfig, bearer_token
 from serve_app.errors import ConfigError
@@ -45,29 +44,53 @@ def accepted_tokens(auth: AuthConfig, environment: Mapping[str, str]) -> tuple[s
 
 
 def unset_variables(document: object, environment: Mapping[str, str], path: Path = ()) -> Iterator[Finding]:
-    """Find every `auth.token_env` of a configuration whose variable is not set here.
+    """Find every `auth.token_env` of a configuration whose variable holds no tokens here.
 
     Args:
         document: a configuration or a Serve config, as YAML gives it.
-        environment: of this process. The service's may differ, on a cluster for example.
+        environment: of this process. The service's may differ, on a cluster for example. An application's
+            `runtime_env.env_vars` are laid over it.
         path: where the document stands in a larger one.
 
     Yields:
         A finding for each.
     """
+    environment = {**environment, **_variables_of(document)}
     for key, value in children(document):
         here = (*path, key)
-        if here[-2:] == ("auth", "token_env") and isinstance(value, str) and not _listed(environment.get(value, "")):
-            text = f"the environment variable {value} is not set here, or empty; without it the service does not start"
-            yield Finding(here, text)
+        if here[-2:] == ("auth", "token_env") and isinstance(value, str):
+            try:
+                accepted_tokens(AuthConfig(token_env=value), environment)
+            except ConfigError as error:
+                text = error.message.removeprefix("auth.token_env: ")
+                yield Finding(here, f"{text}; with the environment of this command the service does not start")
         yield from unset_variables(value, environment, here)
+
+
+def auth_findings(section: object, *, in_args: bool = False) -> Iterator[Finding]:
+    """Find what is wrong with an `auth` section that its schema allows.
+
+    Args:
+        section: as YAML gives it; anything that is no mapping is left to the schema.
+        in_args: the section stands in the `args:` of a Serve config.
+
+    Yields:
+        A finding for a section that asks for no token, which would be an open service by mistake, and for tokens that
+        would be logged. Paths start below the section.
+    """
+    if not isinstance(section, Mapping):
+        return
+    if in_args and section.get("tokens"):
+        yield Finding(("tokens",), TOKENS_IN_ARGS, on_key=True)
+    if not section.get("tokens") and section.get("token_env") is None and not {*section} - {"tokens", "token_env"}:
+        yield Finding((), "asks for no token; give token_env or tokens, or leave auth out", on_key=True)
+
+
+def _variables_of(document: object) -> dict[str, str]:
+    runtime_env = document.get("runtime_env") if isinstance(document, Mapping) else None
+    variables = runtime_env.get("env_vars") if isinstance(runtime_env, Mapping) else None
+    return {name: text for name, text in children(variables) if isinstance(name, str) and isinstance(text, str)}
 
 
 def _listed(text: str) -> list[str]:
     return [token for part in text.split(",") if (token := part.strip())]
-
-
-def tokens_in_args(args: Mapping[str, Any]) -> bool:
-    """Tell whether the `args:` of a Serve config hold tokens."""
-    auth = args.get("auth")
-    return isinstance(auth, Mapping) and bool(auth.get("tokens"))

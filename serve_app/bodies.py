@@ -27,18 +27,25 @@ async def read_segment_request(request: Request, reading: Reading) -> SegmentReq
     checks. JSON is parsed and checked in a thread, the large parts of a form are copied, not parsed.
 
     Raises:
-        UnsupportedMediaType: neither JSON nor multipart.
+        UnsupportedMediaType: neither JSON nor multipart, or compressed.
         InvalidRequest: not readable as what it says it is, or fields are wrong.
         TooLarge: the body, a list of it, or the number of images, is over its limit.
         DeadlineExceeded: the body does not come in time.
     """
-    kind = media_type(request.headers)
+    kind = _plain_media_type(request.headers)
     if kind == "multipart/form-data":
         body = await read_body(request, reading)
         return parse_request(await read_form(request.headers, body, reading.limits))
     if not _is_json(kind):
         raise UnsupportedMediaType("the Content-Type is neither application/json nor multipart/form-data")
     return await asyncio.to_thread(parse_request, await read_json(request, reading))
+
+
+def _plain_media_type(headers: Headers) -> str:
+    coding = headers.get("content-encoding", "").strip().lower()
+    if coding not in {"", "identity"}:
+        raise UnsupportedMediaType(f"the Content-Encoding {coding[:40]!r} is not read; send the body as it is")
+    return media_type(headers)
 
 
 def _is_json(kind: str) -> bool:
@@ -56,7 +63,7 @@ async def read_json(request: Request, reading: Reading) -> dict[str, Any]:
         TooLarge: it is over the limit, or has too many values.
         DeadlineExceeded: it does not come in time.
     """
-    kind = media_type(request.headers)
+    kind = _plain_media_type(request.headers)
     if not _is_json(kind):
         raise UnsupportedMediaType("the Content-Type is not application/json")
     value = await asyncio.to_thread(json_text.loads, await read_body(request, reading), "the body")

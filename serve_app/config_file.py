@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from serve_app.auth import unset_variables
+from serve_app.auth import auth_findings, unset_variables
 from serve_app.config import AppConfig
 from serve_app.errors import ConfigError
 from serve_app.findings import Finding, Path, place_of, validated
@@ -66,7 +66,7 @@ def check_file(path: str | PathLike[str]) -> list[Problem]:
 
 
 def check_environment(path: str | PathLike[str], environment: Mapping[str, str]) -> list[Problem]:
-    """List the environment variables that a configuration file needs and that are not set here.
+    """List the environment variables that a configuration file needs and that hold nothing usable here.
 
     Args:
         path: an AppConfig or a Serve config, in YAML.
@@ -135,6 +135,8 @@ def _examine(path: str | PathLike[str]) -> tuple[LoadedConfig | None, list[Probl
     is_serve = is_serve_config(document)
     config, found = serve_findings(document) if is_serve else validated(AppConfig, document)
     findings += found
+    if not is_serve:
+        findings += [finding.under(("auth",)) for finding in auth_findings(document.get("auth"))]
     problems = [Problem(_line_of(root, item), place_of(item.path), item.message) for item in findings]
     if config is None or problems:
         return None, sorted(dict.fromkeys(problems), key=lambda problem: problem.line or 0)

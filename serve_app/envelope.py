@@ -146,9 +146,10 @@ def _authorize(scope: Scope, tokens: tuple[str, ...]) -> None:
     if not tokens or scope["path"] in _OPEN_ROUTES:
         return
     scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not given.strip():
+    given = given.strip(" \t")
+    if scheme.lower() != "bearer" or not given:
         raise Unauthorized("a bearer token is needed (Authorization: Bearer …)")
-    sent = given.strip().encode("utf-8", "replace")
+    sent = given.encode("utf-8", "replace")
     # Every token is compared, in constant time: how long it takes tells nothing.
     if not any([hmac.compare_digest(sent, token.encode()) for token in tokens]):  # noqa: C419
         raise Unauthorized("the token is not accepted")

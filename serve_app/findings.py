@@ -18,7 +18,7 @@ Path = tuple[object, ...]
 Model = TypeVar("Model", bound=BaseModel)
 SHOWN_CHARS = 40
 QUOTED = re.compile(r"'([^']*)'")
-SECRET_KEYS = frozenset({"tokens", "ssl_keyfile_password"})
+SECRET_KEYS = frozenset({"auth", "tokens", "ssl_keyfile_password"})
 
 KINDS = {
     "bool_type": "must be true or false",

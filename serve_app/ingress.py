@@ -64,7 +64,9 @@ class Ingress:
         self._parser = RemoteParser(parser, retries, self._count_retry)
         self._segmenter = RemoteSegmenter(segmenter, retries, self._count_retry)
         self._fetcher = ImageFetcher(config.fetch, config.limits.max_image_bytes)
+        self._name = uuid.uuid4().hex
         self._running = 0
+        self._stopping = False
         self._metrics.watch_queue("requests", lambda: self._running)
         self._tokens = accepted_tokens(config.auth, os.environ)
         stages = Stages(self._parser, self._segmenter, self._fetch, stored)
@@ -106,6 +108,7 @@ class Ingress:
         Raises:
             GensegError: as over HTTP.
         """
+        self._refuse_when_stopping()
         document: dict[str, Any] = {}
         async with aclosing(self.stream(parse_request(request), uuid.uuid4().hex)) as events:
             async for event in events:
@@ -119,6 +122,7 @@ class Ingress:
             The events of the NDJSON stream, `{"event": "error", "error": …}` among them.
         """
         try:
+            self._refuse_when_stopping()
             async with aclosing(self.stream(parse_request(request), uuid.uuid4().hex)) as events:
                 async for event in events:
                     yield event
@@ -127,18 +131,33 @@ class Ingress:
 
     async def stream(self, request: SegmentRequest, request_id: str) -> AsyncGenerator[dict[str, Any], None]:
         """Run a request; events as in pipeline.Pipeline.stream."""
-        with self.admitted():
+        with self.admitted(arriving=False):
             async with aclosing(self._pipeline.stream(request, self.config, request_id)) as events:
                 async for event in events:
                     yield event
 
+    async def drain(self) -> tuple[str, int]:
+        """Take no new requests from now on: the service is about to stop.
+
+        Returns:
+            A name of this replica, and how many requests are still under way in it.
+        """
+        self._stopping = True
+        return self._name, self._running
+
     @contextmanager
-    def admitted(self) -> Iterator[None]:
+    def admitted(self, *, arriving: bool = True) -> Iterator[None]:
         """Hold one of the slots for requests: while a body arrives, and again, at once, while the job is done.
+
+        Args:
+            arriving: the request is a new one; False for the job of one whose body has arrived.
 
         Raises:
             TooManyRequests: all are taken.
+            Overloaded: the service is stopping and the request is a new one.
         """
+        if arriving:
+            self._refuse_when_stopping()
         limit = self.config.serving.max_concurrent_requests
         if self._running >= limit:
             refusal = TooManyRequests(f"{limit} requests are under way; try again later")
@@ -149,6 +168,10 @@ class Ingress:
             yield
         finally:
             self._running -= 1
+
+    def _refuse_when_stopping(self) -> None:
+        if self._stopping:
+            raise Overloaded("the service is stopping")
 
     async def entities(self, prompt: str, request_id: str) -> dict[str, Any]:
         """Read a prompt only.
@@ -167,7 +190,7 @@ class Ingress:
                 f"prompt: {len(prompt)} characters are over the limit of {limits.max_prompt_chars}", "prompt"
             )
         timeout_s = self.config.serving.timeout_s
-        with self.admitted():
+        with self.admitted(arriving=False):
             call = self._parser.start(prompt, limits.max_entities, request_id, timeout_s)
             try:
                 async with asyncio.timeout(timeout_s):
@@ -180,7 +203,9 @@ class Ingress:
         return {"entities": [*parsed.entities], "dropped": dropped}
 
     async def missing(self) -> list[str]:
-        """What does not answer; empty when both models do."""
+        """What does not answer; empty when both models do and requests are taken."""
+        if self._stopping:
+            return ["ingress"]
         names = ("text_parser", "segmentation")
 
         async def answer(call: Coroutine[Any, Any, str]) -> str:

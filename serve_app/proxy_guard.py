@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve_app.envelope import MAX_REQUEST_ID, check_headers, error_response
 from serve_app.errors import InvalidRequest, TooLarge
+from serve_app.heap import give_back_large_buffers
 
 _REQUEST_ID = b"x-request-id"
 _STEERING = frozenset(
@@ -26,7 +27,8 @@ _READ_BY_RAY = _STEERING | {b"x_request_id", b"traceparent"}
 
 
 def middlewares() -> list[Middleware]:
-    """Return what Ray's HTTP proxy puts in front of itself."""
+    """Return what Ray's HTTP proxy puts in front of itself. Called once, in the proxy's process."""
+    give_back_large_buffers()  # every body passes through it
     return [Middleware(ProxyGuard)]
 
 

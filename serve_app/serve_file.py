@@ -13,7 +13,7 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from serve_app.auth import TOKENS_IN_ARGS, tokens_in_args
+from serve_app.auth import auth_findings
 from serve_app.config import AppConfig
 from serve_app.findings import (
     Finding,
@@ -291,8 +291,8 @@ def our_findings(application: Mapping[Any, Any]) -> tuple[AppConfig | None, list
     args = application.get("args") or {}
     config, found = validated(AppConfig, args)
     findings = [finding.under(("args",)) for finding in found]
-    if isinstance(args, Mapping) and tokens_in_args(args):
-        findings.append(Finding(("args", "auth", "tokens"), TOKENS_IN_ARGS, on_key=True))
+    if isinstance(args, Mapping):
+        findings += [finding.under(("args", "auth")) for finding in auth_findings(args.get("auth"), in_args=True)]
     settings: dict[str, Any] = {}
     for at, deployment in mappings_at(application, "deployments"):
         name = deployment.get("name")

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import model_validator
 
+from serve_app.auth import auth_findings
 from serve_app.config import (
     AppConfig,
     AuthConfig,
@@ -39,6 +40,8 @@ class Settings(Section):
             for name, section in value.items():
                 if section is None and name in cls.model_fields:
                     raise ValueError(f"'{name}' is empty; give its keys, or leave it out")
+            for finding in auth_findings(value.get("auth")):
+                raise ValueError(f"'auth' {finding.message}")
         return value
 
     def apply_to(self, config: AppConfig) -> AppConfig:

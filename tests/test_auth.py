@@ -53,6 +53,11 @@ def test_a_token_that_no_header_can_carry_is_an_error_that_does_not_quote_it() -
         'auth: {tokens: ["two words"]}',
         "auth: {tokens: [ünïcode]}",
         "auth:",
+        "auth: {}",
+        "auth: {token_env: }",
+        "auth: {tokens: []}",
+        "auth: {tokens: [], token_env: }",
+        "auth: hunter2secret",
     ],
 )
 def test_a_configuration_that_would_accept_everybody_or_nobody_is_refused(tmp_path: Path, text: str) -> None:
@@ -61,8 +66,11 @@ def test_a_configuration_that_would_accept_everybody_or_nobody_is_refused(tmp_pa
     problems = check_file(path)
     assert len(problems) == 1
     assert str(problems[0]).startswith("auth")
+    assert "hunter2secret" not in str(problems[0])
     path.write_text(SERVE_CONFIG.replace("auth: {token_env: GENSEG_TOKENS}", text))
     assert len(check_file(path)) == 1
+    path.write_text(SERVE_CONFIG.replace("args: {}", f"args: {{{text if ': ' in text else 'auth: null'}}}"))
+    assert check_file(path)
 
 
 def test_tokens_in_args_are_refused_where_they_would_be_logged(tmp_path: Path) -> None:
@@ -99,5 +107,19 @@ def test_check_environment_names_the_variable_that_is_not_set(tmp_path: Path, te
     problem, *_ = check_environment(path, {"GENSEG_TOKENS": ""})
     assert problem.line == line
     assert problem.place.startswith(place)
-    assert "GENSEG_TOKENS is not set here" in problem.message
+    assert problem.message == (
+        "the environment variable GENSEG_TOKENS is not set, or empty; "
+        "with the environment of this command the service does not start"
+    )
     assert check_environment(path, {"GENSEG_TOKENS": "x"}) == []
+    unsendable, *_ = check_environment(path, {"GENSEG_TOKENS": "x, two words"})
+    assert "printable ASCII" in unsendable.message
+    assert "two words" not in unsendable.message
+
+
+def test_check_environment_knows_the_variables_of_the_runtime_environment(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    for value, faults in (("x", 0), ("''", 1)):
+        variables = f"runtime_env: {{env_vars: {{GENSEG_TOKENS: {value}}}}}"
+        path.write_text(SERVE_CONFIG.replace("    args: {}", f"    args: {{}}\n    {variables}"))
+        assert len(check_environment(path, {"GENSEG_TOKENS": "y"})) == faults

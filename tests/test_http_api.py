@@ -181,6 +181,18 @@ async def test_bad_form_fields_are_named(fields: dict[str, str], files: dict[str
     assert (response.status_code, error_of(response)["field"]) == (400, field)
 
 
+@pytest.mark.parametrize("path", ["/v1/segment", "/v1/entities"])
+@pytest.mark.parametrize(("coding", "status"), [("gzip", 415), ("br", 415), ("identity", 200), ("", 200)])
+async def test_a_compressed_body_is_refused_by_its_header(path: str, coding: str, status: int) -> None:
+    job = body() if path == "/v1/segment" else {"prompt": "a dog"}
+    async with client(FakeService()) as http:
+        response = await http.post(path, json=job, headers={"Content-Encoding": coding})
+    assert response.status_code == status
+    if status == 415:
+        assert error_of(response)["code"] == "unsupported_media_type"
+        assert coding in error_of(response)["message"]
+
+
 async def test_too_many_files_are_too_large() -> None:
     files = [("contextual", (f"{index}.png", b"x")) for index in range(9)]
     async with client(FakeService()) as http:

@@ -10,16 +10,17 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from serve_app.auth import accepted_tokens
 from serve_app.commands.local_graph import SAY_WHAT_WAITS, find_checkpoints
 from serve_app.commands.options import CommandError
 from serve_app.commands.progress import Progress
 from serve_app.commands.signals import finish_undisturbed, keeping_signals
 from serve_app.config import AppConfig
-from serve_app.config_file import LoadedConfig, load_file
+from serve_app.config_file import LoadedConfig, check_environment, load_file
+from serve_app.errors import ConfigError
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8000
+DRAIN_CALL_S = 10.0
 GUARD = "serve_app.proxy_guard.middlewares"
 """What Ray's HTTP proxy calls when it starts, see the module."""
 
@@ -64,8 +65,9 @@ def _serve(args: argparse.Namespace, progress: Progress) -> int:
         host, port = running
     up = False
     if not joined:  # the replicas will run here, with this environment
-        accepted_tokens(loaded.app.auth, os.environ)
+        _refuse_unset_variables(args.config)
         find_checkpoints(loaded.app)
+    stopped_at_once = False
     try:
         if not joined:
             _start(progress)
@@ -78,32 +80,48 @@ def _serve(args: argparse.Namespace, progress: Progress) -> int:
     finally:
         try:
             if up:
-                _finish_requests(names, progress)
+                _finish_requests(names, loaded.app.serving.max_timeout_s, progress)
+        except KeyboardInterrupt:
+            stopped_at_once = True
+            progress.say("stopping at once")
         finally:
             finish_undisturbed()
             with suppress(Exception):
                 if running is not None:
                     for name in names:
-                        serve.delete(name)
-                elif up or joined:
+                        serve.delete(name, _blocking=not stopped_at_once)
+                elif joined or (up and not stopped_at_once):
                     serve.shutdown()
             ray.shutdown()  # of a Ray of our own it ends every process, also those that never came up
 
 
-def _finish_requests(names: list[str], progress: Progress) -> None:
-    """Take no new requests and wait until those under way are answered.
+def _refuse_unset_variables(config: str | None) -> None:
+    problems = check_environment(config, os.environ) if config else []
+    if problems:
+        raise ConfigError("\n".join(problem.at(str(config)) for problem in problems))
 
-    Ray stops an application's deployments in the order of the calls, each when its requests are done, or its
-    `graceful_shutdown_timeout_s` over.
-    """
+
+def _finish_requests(names: list[str], timeout_s: float, progress: Progress) -> None:
+    """Make the ingresses refuse new requests, and wait until those under way are answered."""
+    progress.say("stopping: requests under way are finished first; a second Ctrl-C or SIGTERM stops at once")
+    deadline = time.monotonic() + timeout_s
+    for name in names:
+        with suppress(Exception):  # an application of others, or one that is gone
+            while time.monotonic() < deadline and not _is_drained(name):
+                time.sleep(0.1)
+
+
+def _is_drained(name: str) -> bool:
+    """Tell every ingress replica to refuse new requests; True once all were told and none has a request left."""
     from ray import serve
 
-    progress.say("stopping: requests under way are finished first; a second Ctrl-C or SIGTERM stops at once")
-    with suppress(Exception):
-        for name in names:
-            serve.delete(name, _blocking=False)
-        while {*names} & {*serve.status().applications}:
-            time.sleep(0.1)
+    states = serve.status().applications[name].deployments["Ingress"].replica_states
+    replicas = sum(count for state, count in states.items() if state == "RUNNING")
+    handle = serve.get_app_handle(name)
+    # Ray chooses the replica of a call: after a few times as many calls as there are replicas, all have had one.
+    calls = [handle.drain.remote() for _ in range(4 * replicas)]
+    under_way = dict(call.result(timeout_s=DRAIN_CALL_S) for call in calls)
+    return len(under_way) >= replicas and not any(under_way.values())
 
 
 def address(loaded: LoadedConfig, port: int | None) -> tuple[str, int]:

@@ -185,6 +185,12 @@ def test_serve_finishes_its_requests_at_a_signal_also_in_the_background_of_a_scr
             lines = response.iter_lines()
             assert json.loads(next(lines))["event"] == "entities"
             os.kill(pid, number)
+            while (late := httpx.get(f"{ray_serve}/signals/readyz", timeout=20)).status_code == 200:
+                time.sleep(0.05)
+            refused = httpx.post(f"{ray_serve}/signals/v1/segment", json={}, timeout=20)
+            assert (late.status_code, refused.status_code) == (503, 503)
+            assert refused.json()["error"]["message"] == "the service is stopping"
+            assert httpx.get(f"{ray_serve}/signals/healthz", timeout=20).status_code == 200
             events = [json.loads(line) for line in lines]
         rest = process.stderr.read()
         assert process.wait(120) == 0
