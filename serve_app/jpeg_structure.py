@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from serve_app.errors import InvalidImage
 from serve_app.file_bounds import MAX_BLOCKS, MAX_SCANS
 
-# Markers that a length follows: not TEM and RST, which stand alone, nor FF 00, which is a byte of pixel data.
-_MARKER = re.compile(rb"\xff+([^\x00\x01\xff\xd0-\xd7])", re.DOTALL)
+# Up to the next marker that a length follows: not TEM and RST, which stand alone, nor FF 00, which is a byte of pixel
+# data. Possessive (`++`), and matched from where the search starts, so each byte is looked at once: a marker may be
+# filled up with any number of FF, and a search that tries each of them as a start takes time with their square.
+_MARKER = re.compile(rb"(?:[^\xff]++|\xff++[\x00\x01\xd0-\xd7])*+\xff++([^\x00\x01\xff\xd0-\xd7])")
 _SOS, _EOI, _APP1 = 0xDA, 0xD9, 0xE1
 _SEQUENTIAL_FRAMES = frozenset({0xC0, 0xC1, 0xC9})
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -47,7 +49,7 @@ def check_jpeg_header(data: bytes) -> JpegHeader:
     position, frame = 2, b""
     exif: list[bytes] = []
     for _ in range(MAX_BLOCKS):
-        match = _MARKER.search(data, position, position + MAX_BLOCKS)
+        match = _MARKER.match(data, position, position + MAX_BLOCKS)
         if match is None or match[1][0] == _EOI:
             break
         marker, body = match[1][0], match.end() + 2
@@ -82,7 +84,7 @@ def check_jpeg_scans(data: bytes) -> None:
     """
     position, scans, needed = 2, 0, _MANY
     for _ in range(MAX_BLOCKS):
-        match = _MARKER.search(data, position)
+        match = _MARKER.match(data, position)
         if match is None or match[1][0] == _EOI:
             return
         marker, body = match[1][0], match.end() + 2

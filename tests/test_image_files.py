@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import time
 import tracemalloc
 import zlib
 from urllib.parse import unquote_to_bytes
@@ -335,3 +336,14 @@ def test_any_bytes_of_an_avif_are_met_with_a_size_or_invalid_image() -> None:
         except InvalidImage:
             continue
         assert min(width, height) >= 1
+
+
+@pytest.mark.parametrize("junk", [b"\xff" * 4_000_000 + b"\x00", b"\xff\x00" * 2_000_000, b"\xff\xd0x" * 1_000_000])
+def test_a_marker_of_a_jpeg_is_found_in_one_pass(junk: bytes) -> None:
+    """A search that tries every byte of a run of FF as a start would take hours."""
+    data = encoded(picture(), "JPEG", progressive=True)
+    started = time.monotonic()
+    image_structure.check_jpeg_scans(data[:-2] + junk + data[-2:])
+    with pytest.raises(InvalidImage):
+        image_structure.check_jpeg_header(data[:2] + junk + data[2:])
+    assert time.monotonic() - started < 2

@@ -118,6 +118,11 @@ def _jpeg_with(marker: int, body: bytes, times: int) -> bytes:
     return data[:2] + (bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body) * times + data[2:]
 
 
+def _jpeg_of_fill_bytes(junk: bytes) -> bytes:
+    data = encoded(picture(), "JPEG", progressive=True)
+    return data[:-2] + junk + data[-2:]
+
+
 def _gif_of_comments() -> bytes:
     data = encoded(picture(mode="P"), "GIF")
     at = 13 + (3 << ((data[10] & 7) + 1))
@@ -183,6 +188,8 @@ _FILES: tuple[tuple[str, Callable[[], bytes], int, set[int]], ...] = (
     ("bmp_shortest_runs", lambda: _rle_bmp(500, 520, (b"\1\1" * 500 + b"\0\0") * 520), IMAGES, {DONE}),
     ("jpeg_of_40_scans", _jpeg_of_many_scans, IMAGES, {DONE, LATE}),
     ("jpeg_exif_segments", lambda: _jpeg_with(0xE1, b"Exif\0\0" + bytes(8000), 3900), 1, {DONE}),
+    ("jpeg_fill_bytes", lambda: _jpeg_of_fill_bytes(b"\xff" * 30_000_000 + b"\0"), 1, {DONE}),
+    ("jpeg_stuffed_bytes", lambda: _jpeg_of_fill_bytes(b"\xff\0" * 15_000_000), 1, {DONE}),
     ("jpeg_tables", lambda: _jpeg_with(0xDB, (b"\0" + bytes(range(1, 65))) * 1000, 480), 1, {DONE}),
     ("jpeg_frame_headers", lambda: _jpeg_with(0xC0, b"\x08\0\x20\0\x30\x03" + bytes(65_000), 480), 1, {UNREADABLE}),
     ("gif_of_comments", _gif_of_comments, 1, {UNREADABLE}),
