@@ -16,7 +16,7 @@ from transformers import CLIPTokenizer
 from serve_app.embedded.glyphs import SpriteLibrary
 from serve_app.embedded.scene_phrases import Query, make_queries
 from serve_app.embedded.scenes import OBJECT_COUNTS, Scene, choose_size_wh, make_scene
-from serve_app.embedded.segmenter_model import IMAGE_SIZE, MASK_SIZE, MAX_TOKENS
+from serve_app.embedded.segmenter_model import IMAGE_SIZE, MASK_SIZE, MAX_TOKENS, PATCH_SIZE
 
 MAX_OBJECTS = max(OBJECT_COUNTS)
 MAX_ABSENT = 2
@@ -25,6 +25,12 @@ MAX_ABSENT = 2
 TARGET_SIZE = 2 * MASK_SIZE
 """Side of the grid on which masks are compared. Between the model's own 64 x 64 cells the edge lies where interpolated
 logits cross 0, as at inference; targets of that coarse grid would leave it half a cell off."""
+
+PATCH_GRID = IMAGE_SIZE // PATCH_SIZE
+"""Patches along each side of the model's square."""
+
+MIN_PATCH_COVERED = 0.05
+"""A patch belongs to an object that covers at least this part of it."""
 
 SCENE_AREA_RANGE = (240**2, 400**2)
 """Pixels of a training scene: larger than the model's input, as at inference, and still quick to draw."""
@@ -42,6 +48,8 @@ class SceneBatch:
         counts: number of named objects, (N,) int64; 0 says that the concept is absent.
         masks: covered part of each cell of a grid finer than the model's, (M, K, 128, 128) float32 in [0, 1], for
             the phrases of the first scenes only: M = `num_mask_scenes` * P.
+        owners: for each patch the number of the named object that covers most of it, (N, 256) int64, row by row; -1
+            where none covers it.
     """
 
     pixels: torch.Tensor
@@ -50,6 +58,7 @@ class SceneBatch:
     boxes: torch.Tensor
     counts: torch.Tensor
     masks: torch.Tensor
+    owners: torch.Tensor
 
 
 class SceneBatches(Dataset[SceneBatch]):
@@ -97,7 +106,8 @@ class SceneBatches(Dataset[SceneBatch]):
             return_tensors="pt",
         )
         boxes = [_relative_boxes(scene) for scene in scenes]
-        grids = [mask_grid(scene) for scene in scenes[: self._num_mask_scenes]]
+        grids = [mask_grid(scene, TARGET_SIZE) for scene in scenes[: self._num_mask_scenes]]
+        patches = [mask_grid(scene, PATCH_GRID) for scene in scenes]
         counts = torch.tensor([len(query.objects) for _, query in queries])
         with_masks = queries[: self._num_mask_scenes * self._num_phrases]
         return SceneBatch(
@@ -107,6 +117,7 @@ class SceneBatches(Dataset[SceneBatch]):
             boxes=torch.stack([_pad(boxes[number][list(query.objects)]) for number, query in queries]),
             counts=counts,
             masks=torch.stack([_pad(grids[number][list(query.objects)]) for number, query in with_masks]),
+            owners=torch.stack([patch_owners(patches[number][list(query.objects)]) for number, query in queries]),
         )
 
 
@@ -117,12 +128,26 @@ def shrink(scene: Scene) -> torch.Tensor:
     return resized
 
 
-def mask_grid(scene: Scene) -> torch.Tensor:
-    """Measure how much of each cell of the target grid every object covers: (N, 128, 128) float32 in [0, 1]."""
+def mask_grid(scene: Scene, side: int) -> torch.Tensor:
+    """Measure how much of each cell of a grid every object covers: (N, side, side) float32 in [0, 1]."""
     masks = torch.from_numpy(scene.masks).float()
     if not len(masks):
-        return torch.zeros(0, TARGET_SIZE, TARGET_SIZE)
-    return F.interpolate(masks[None], size=(TARGET_SIZE, TARGET_SIZE), mode="area")[0]
+        return torch.zeros(0, side, side)
+    return F.interpolate(masks[None], size=(side, side), mode="area")[0]
+
+
+def patch_owners(covered: torch.Tensor) -> torch.Tensor:
+    """Tell which object each patch belongs to.
+
+    Args:
+        covered: part of each patch that each object covers, (N, G, G) in [0, 1]; N may be 0.
+
+    Returns:
+        (G * G,) int64: the object's number, or -1 where none covers the patch by `MIN_PATCH_COVERED`.
+    """
+    # The first plane stands for nobody.
+    nobody = torch.full((1, *covered.shape[1:]), MIN_PATCH_COVERED)
+    return torch.cat([nobody, covered]).argmax(0).flatten() - 1
 
 
 def _relative_boxes(scene: Scene) -> torch.Tensor:

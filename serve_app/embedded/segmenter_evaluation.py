@@ -47,6 +47,7 @@ class Answer:
         query: the question and its ground truth.
         truth: COCO RLE of the named objects.
         found: COCO RLE of the detections, best first.
+        boxes: the model's own boxes of the detections, xyxy in pixels, cut at the picture's edges.
         scores: of the detections, in [0, 1].
         presence: probability that the concept is in the picture.
         size_wh: width and height of the picture in pixels.
@@ -55,6 +56,7 @@ class Answer:
     query: Query
     truth: list[dict[str, Any]]
     found: list[dict[str, Any]]
+    boxes: list[list[float]]
     scores: list[float]
     presence: float
     size_wh: tuple[int, int]
@@ -62,22 +64,27 @@ class Answer:
 
 @dataclass
 class Tally:
-    """Counts at the threshold, and the mask IoU of each match."""
+    """Counts at the threshold, and the IoU of the masks and of the boxes of each match."""
 
     hits: int = 0
     false_alarms: int = 0
     misses: int = 0
     presence: list[bool] = field(default_factory=list)
     ious: list[float] = field(default_factory=list)
+    box_ious: list[float] = field(default_factory=list)
 
     def add(self, answer: Answer) -> None:
-        """Match one answer's detections above the threshold to the objects, best score first, at IoU 0.5."""
-        kept = [rle for rle, score in zip(answer.found, answer.scores, strict=True) if score > SCORE_THRESHOLD]
-        ious = match_ious(kept, answer.truth)
-        self.hits += len(ious)
-        self.ious += ious
-        self.false_alarms += len(kept) - len(ious)
-        self.misses += len(answer.truth) - len(ious)
+        """Match one answer's detections above the threshold to the objects, best score first, at mask IoU 0.5."""
+        # Best first: those above the threshold come before the others.
+        kept = answer.found[: sum(score > SCORE_THRESHOLD for score in answer.scores)]
+        matches = match_masks(kept, answer.truth)
+        self.hits += len(matches)
+        self.ious += [match.iou for match in matches]
+        self.box_ious += [
+            box_iou(answer.boxes[match.found], bounds_xyxy(answer.truth[match.truth])) for match in matches
+        ]
+        self.false_alarms += len(kept) - len(matches)
+        self.misses += len(answer.truth) - len(matches)
         self.presence.append((answer.presence > 0.5) == bool(answer.truth))
 
     def figures(self) -> dict[str, float | int | None]:
@@ -88,6 +95,7 @@ class Tally:
             "precision": _rate(self.hits, self.hits + self.false_alarms),
             "recall": _rate(self.hits, self.hits + self.misses),
             "mask_iou": _rate(sum(self.ious), len(self.ious)),
+            "box_iou": _rate(sum(self.box_ious), len(self.box_ious)),
             "presence_accuracy": _rate(sum(self.presence), len(self.presence)),
         }
 
@@ -145,6 +153,8 @@ def ask(model: Sam3Model, processor: Sam3Processor, scene: Scene, queries: Seque
     )
     presence = outputs.presence_logits.sigmoid().flatten().tolist()
     truth = [encode(mask) for mask in scene.masks]
+    # The stock post-processing lets boxes hang over the picture's edges; the service cuts them.
+    edges = torch.tensor([width, height, width, height], dtype=torch.float32)
     answers = []
     for query, result, probability in zip(queries, results, presence, strict=True):
         order = result["scores"].argsort(descending=True).tolist()
@@ -153,6 +163,7 @@ def ask(model: Sam3Model, processor: Sam3Processor, scene: Scene, queries: Seque
                 query=query,
                 truth=[truth[i] for i in query.objects],
                 found=[encode(result["masks"][i].numpy()) for i in order],
+                boxes=result["boxes"][order].clamp(torch.zeros(4), edges).tolist(),
                 scores=[result["scores"][i].item() for i in order],
                 presence=probability,
                 size_wh=(width, height),
@@ -167,18 +178,41 @@ def encode(mask: np.ndarray[Any, Any]) -> dict[str, Any]:
     return rle
 
 
-def match_ious(found: Sequence[dict[str, Any]], truth: Sequence[dict[str, Any]]) -> list[float]:
-    """Match detections, in order, each to the free object it overlaps best; IoUs of the matches, at least 0.5."""
+@dataclass(frozen=True)
+class Match:
+    """A detection and the object it was matched to, by their numbers, and the IoU of their masks."""
+
+    found: int
+    truth: int
+    iou: float
+
+
+def match_masks(found: Sequence[dict[str, Any]], truth: Sequence[dict[str, Any]]) -> list[Match]:
+    """Match detections, in order, each to the free object it overlaps best, where the IoU is at least 0.5."""
     if not found or not truth:
         return []
     overlap = coco_mask.iou(list(found), list(truth), [0] * len(truth))
-    ious = []
+    matches = []
     for row in range(len(found)):
         best = int(overlap[row].argmax())
         if overlap[row, best] >= MATCH_IOU:
-            ious.append(float(overlap[row, best]))
+            matches.append(Match(row, best, float(overlap[row, best])))
             overlap[:, best] = 0
-    return ious
+    return matches
+
+
+def bounds_xyxy(rle: dict[str, Any]) -> list[float]:
+    """Bound a mask that is not empty: xyxy in pixels, the far edges exclusive."""
+    left, top, width, height = coco_mask.toBbox(rle).tolist()
+    return [left, top, left + width, top + height]
+
+
+def box_iou(first: Sequence[float], second: Sequence[float]) -> float:
+    """Intersection over union of two xyxy boxes, at least one of which is not empty."""
+    overlap_wh = [min(first[i + 2], second[i + 2]) - max(first[i], second[i]) for i in (0, 1)]
+    shared = max(0.0, overlap_wh[0]) * max(0.0, overlap_wh[1])
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (first, second)]
+    return shared / (sum(areas) - shared)
 
 
 def summarise(answers: Sequence[Answer]) -> dict[str, Any]:
@@ -192,10 +226,11 @@ def summarise(answers: Sequence[Answer]) -> dict[str, Any]:
 
 
 def coco_figures(answers: Sequence[Answer]) -> dict[str, float]:
-    """Run COCOeval on masks: each question counts as a picture of its own, all in one category."""
+    """Run COCOeval on masks and on boxes: each question counts as a picture of its own, all in one category."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     detections: list[dict[str, Any]] = []
+    boxes: list[dict[str, Any]] = []
     for number, answer in enumerate(answers, start=1):
         width, height = answer.size_wh
         images.append({"id": number, "width": width, "height": height})
@@ -203,24 +238,39 @@ def coco_figures(answers: Sequence[Answer]) -> dict[str, float]:
             area, bbox = float(coco_mask.area(rle)), coco_mask.toBbox(rle).tolist()
             annotation = {"image_id": number, "category_id": 1, "segmentation": rle, "iscrowd": 0}
             annotations.append(annotation | {"id": len(annotations) + 1, "area": area, "bbox": bbox})
-        for rle, score in zip(answer.found, answer.scores, strict=True):
-            detections.append({"image_id": number, "category_id": 1, "segmentation": rle, "score": score})
+        for rle, (x1, y1, x2, y2), score in zip(answer.found, answer.boxes, answer.scores, strict=True):
+            detection = {"image_id": number, "category_id": 1, "score": score}
+            detections.append(detection | {"segmentation": rle})
+            boxes.append(detection | {"bbox": [x1, y1, x2 - x1, y2 - y1]})
     # pycocotools prints its progress and its table; the table below has what matters.
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO()
         truth.dataset = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "object"}]}
         truth.createIndex()
-        evaluation = COCOeval(truth, truth.loadRes(detections), "segm")
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    return {"ap": float(evaluation.stats[0]), "ap50": float(evaluation.stats[1]), "ap75": float(evaluation.stats[2])}
+        return average_precision(truth, detections, "segm", "") | average_precision(truth, boxes, "bbox", "box_")
+
+
+def average_precision(truth: COCO, detections: list[dict[str, Any]], kind: str, prefix: str) -> dict[str, float]:
+    """Average precision over IoUs of 0.5 to 0.95, and at 0.5 and 0.75.
+
+    Args:
+        truth: the objects.
+        detections: in COCO's format of results.
+        kind: what is compared, "segm" or "bbox".
+        prefix: of the figures' names.
+    """
+    evaluation = COCOeval(truth, truth.loadRes(detections), kind)
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    return {f"{prefix}{name}": float(evaluation.stats[i]) for i, name in enumerate(("ap", "ap50", "ap75"))}
 
 
 def print_figures(figures: dict[str, Any]) -> None:
     """Print the overall figures and a table of the kinds of phrases."""
-    columns = ("phrases", "objects", "precision", "recall", "mask_iou", "presence_accuracy")
-    print(" ".join(f"{name} {figures[name]:.3f}" for name in ("ap", "ap50", "ap75")))
+    columns = ("phrases", "objects", "precision", "recall", "mask_iou", "box_iou", "presence_accuracy")
+    names = ("ap", "ap50", "ap75", "box_ap", "box_ap50", "box_ap75")
+    print(" ".join(f"{name} {figures[name]:.3f}" for name in names))
     print(f"{'kind':<14}" + "".join(f"{name:>19}" for name in columns))
     for kind, row in {"all": figures, **figures["by_kind"]}.items():
         cells = ["-" if row[name] is None else f"{row[name]:.3f}".removesuffix(".000") for name in columns]

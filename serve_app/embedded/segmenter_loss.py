@@ -25,6 +25,7 @@ class SegmenterOutput:
         presence_logits: (L, N).
         mask_logits: of the last layer (M, Q, 64, 64).
         semantic_logits: all objects of the phrase together (M, 64, 64).
+        patch_boxes: what each encoded patch says about the box of the object it belongs to, cxcywh (N, 256, 4).
     """
 
     logits: torch.Tensor
@@ -32,19 +33,22 @@ class SegmenterOutput:
     presence_logits: torch.Tensor
     mask_logits: torch.Tensor
     semantic_logits: torch.Tensor
+    patch_boxes: torch.Tensor
 
 
 @dataclass(frozen=True)
 class LossWeights:
     """Factors of the terms; `matched` is the focal weight of queries that have an object, against the others'.
 
-    A `matched` above one half leaves a second box on many objects, far below it loses objects.
+    A `matched` above one half leaves a second box on many objects, far below it loses objects. `patch_boxes` multiplies
+    `l1` and `giou` for the boxes that the patches predict.
     """
 
     matched: float = 0.42
     score: float = 10.0
     l1: float = 8.0
     giou: float = 3.0
+    patch_boxes: float = 0.5
     presence: float = 5.0
     mask_bce: float = 20.0
     mask_dice: float = 5.0
@@ -106,17 +110,55 @@ def segmenter_loss(
     score = (focal_loss(output.logits, target, weights.matched) * present[:, None]).sum() / num_objects
     wanted = batch.boxes[matches.phrase, matches.target]
     got = output.boxes[pairs]
-    l1 = (got - box_convert(wanted, "xyxy", "cxcywh")).abs().sum() / num_objects
-    giou = (1 - box_giou(box_convert(got, "cxcywh", "xyxy"), wanted)).sum() / num_objects
+    distances, misfits = box_losses(got, wanted)
+    l1, giou = distances.sum() / num_objects, misfits.sum() / num_objects
     # The mean over phrases, summed over layers, as the other terms are.
     presence = F.binary_cross_entropy_with_logits(
         output.presence_logits, present.expand_as(output.presence_logits), reduction="none"
     ).mean(1).sum()  # fmt: skip
     mask_total, mask_log = mask_loss(output, batch, matches, weights)
-    total = weights.score * score + weights.l1 * l1 + weights.giou * giou + weights.presence * presence + mask_total
+    patch_l1, patch_giou = patch_box_loss(output, batch)
+    boxes = weights.l1 * (l1 + weights.patch_boxes * patch_l1) + weights.giou * (
+        giou + weights.patch_boxes * patch_giou
+    )
+    total = weights.score * score + boxes + weights.presence * presence + mask_total
     right = ((output.presence_logits[-1] > 0) == (present > 0)).float().mean()
-    log = {"score": score, "l1": l1, "giou": giou, "presence": presence, "presence_accuracy": right}
+    last = matches.layer == output.logits.shape[0] - 1
+    log = {"score": score, "l1": l1, "giou": giou, "last_giou": misfits[last].sum() / num_objects}
+    log |= {"patch_giou": patch_giou, "presence": presence, "presence_accuracy": right}
     return total, {name: value.item() for name, value in log.items()} | mask_log
+
+
+def box_losses(got: torch.Tensor, wanted: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Compare boxes one by one.
+
+    Args:
+        got: cxcywh (R, 4).
+        wanted: xyxy (R, 4).
+
+    Returns:
+        The L1 distance (R,) and 1 - GIoU (R,).
+    """
+    distance = (got - box_convert(wanted, "xyxy", "cxcywh")).abs().sum(-1)
+    return distance, 1 - box_giou(box_convert(got, "cxcywh", "xyxy"), wanted)
+
+
+def patch_box_loss(output: SegmenterOutput, batch: SceneBatch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Compare the boxes that patches predict; each object counts once, however many patches it has.
+
+    An object has one matched query in each layer but dozens of patches: they teach the encoder where its edges are.
+    Source: Co-DETR (arXiv 2211.12860), whose dense heads serve in training only, too.
+
+    Returns:
+        L1 distance and 1 - GIoU, each the mean over the objects.
+    """
+    rows, patches = (batch.owners >= 0).nonzero(as_tuple=True)
+    owners = batch.owners[rows, patches]
+    distance, misfit = box_losses(output.patch_boxes[rows, patches], batch.boxes[rows, owners])
+    objects = rows * batch.boxes.shape[1] + owners
+    share = 1 / torch.bincount(objects)[objects]
+    num_objects = max(1.0, float(batch.counts.sum()))
+    return (share * distance).sum() / num_objects, (share * misfit).sum() / num_objects
 
 
 def mask_loss(

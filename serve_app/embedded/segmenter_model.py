@@ -15,8 +15,8 @@ from serve_app.embedded.scene_phrases import BASES, COLOURS, SYNONYMS, plural
 
 CHECKPOINT_DIR = Path(__file__).parent / "checkpoints" / "segmenter"
 
-IMAGE_SIZE = 224
-"""Side of the model's square input, pixels: 16 x 16 patches of 14."""
+IMAGE_SIZE, PATCH_SIZE = 224, 14
+"""Side of the model's square input and of a patch, pixels: 16 x 16 patches."""
 
 POSITION_SIZE = 168
 """Side of the picture that the learned positions cover; the model tiles them over its input, as facebook/sam3 does."""
@@ -65,11 +65,11 @@ def build_processor(tokenizer: CLIPTokenizer) -> Sam3Processor:
 
 def build_config(tokenizer: CLIPTokenizer) -> Sam3Config:
     """Describe the model: 4.8 M parameters, a vision transformer of 6 layers by 192."""
-    side = IMAGE_SIZE // 14
+    side = IMAGE_SIZE // PATCH_SIZE
     backbone = {
         "model_type": "sam3_vit_model", "hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 6,
-        "num_attention_heads": 3, "image_size": IMAGE_SIZE, "pretrain_image_size": POSITION_SIZE, "patch_size": 14,
-        "window_size": 8, "global_attn_indexes": [2, 5],
+        "num_attention_heads": 3, "image_size": IMAGE_SIZE, "pretrain_image_size": POSITION_SIZE,
+        "patch_size": PATCH_SIZE, "window_size": 8, "global_attn_indexes": [2, 5],
     }  # fmt: skip
     text = {
         "model_type": "clip_text_model", "vocab_size": len(tokenizer), "hidden_size": 96, "intermediate_size": 192,

@@ -7,12 +7,14 @@ import argparse
 import math
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from multiprocessing import parent_process
 from pathlib import Path
 
 import torch
-from torch import distributed
+import torch.nn.functional as F
+from torch import distributed, nn
 from torch.multiprocessing.spawn import spawn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import Sam3Model, Sam3Processor
@@ -23,7 +25,7 @@ from serve_app.embedded.glyphs import find_font, load_sprites
 from serve_app.embedded.muon_adamw import MuonAdamW
 from serve_app.embedded.segmenter_data import SceneBatch, SceneBatches
 from serve_app.embedded.segmenter_loss import LossWeights, SegmenterOutput, segmenter_loss
-from serve_app.embedded.segmenter_model import CHECKPOINT_DIR, build_model
+from serve_app.embedded.segmenter_model import CHECKPOINT_DIR, DETECTOR_WIDTH, build_model
 
 LOG_EVERY = 20
 LOG_DECAY = 0.98
@@ -44,6 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--phrases", type=int, default=4, help="phrases a scene")
     parser.add_argument("--mask-scenes", type=int, default=2, help="of those, the ones that train the masks too")
     parser.add_argument("--matched-weight", type=float, default=LossWeights.matched, help="focal weight of objects")
+    parser.add_argument("--l1-weight", type=float, default=LossWeights.l1, help="of the boxes' distance")
+    parser.add_argument("--giou-weight", type=float, default=LossWeights.giou, help="of the boxes' overlap")
+    parser.add_argument("--patch-boxes", type=float, default=LossWeights.patch_boxes, help="factor of patches' boxes")
     parser.add_argument("--part", default="", help="train the parameters whose names start so; default: all")
     parser.add_argument("--replicas", type=int, default=2, help="processes of one thread each; one a core is best")
     parser.add_argument("--font", type=Path, help="NotoColorEmoji.ttf; searched if not given")
@@ -91,7 +96,9 @@ class SegmenterTraining:
     def __init__(self, model: Sam3Model, args: argparse.Namespace) -> None:
         """Start a run, or take up the one in `args.state` if that file is there."""
         self._args = args
-        self._weights = LossWeights(matched=args.matched_weight)
+        self._weights = LossWeights(
+            matched=args.matched_weight, l1=args.l1_weight, giou=args.giou_weight, patch_boxes=args.patch_boxes
+        )
         # Convolutions and norms of the finest maps take a third of the time in this layout.
         model.vision_encoder.neck.to(memory_format=torch.channels_last)
         model.mask_decoder.to(memory_format=torch.channels_last)
@@ -99,8 +106,10 @@ class SegmenterTraining:
             parameter.requires_grad_(name.startswith(args.part))
         self._model = model.train()
         self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(args.average_decay), use_buffers=False)
-        trained = ((name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad)
-        self._optimizer = MuonAdamW(trained)
+        self._patch_boxes = PatchBoxHead()
+        named = chain(model.named_parameters(), self._patch_boxes.named_parameters("patch_boxes"))
+        self._trained = {name: parameter for name, parameter in named if parameter.requires_grad}
+        self._optimizer = MuonAdamW(self._trained.items())
         self.step = 0
         if args.state.exists():
             self._load()
@@ -126,12 +135,12 @@ class SegmenterTraining:
     def _train_step(self, batch: SceneBatch) -> dict[str, float]:
         dtype = fast_dtype()
         with torch.autocast("cpu", dtype=dtype, enabled=dtype is not torch.float32):
-            output = forward(self._model, batch)
+            output = forward(self._model, batch, self._patch_boxes)
         loss, log = segmenter_loss(output, batch, self._weights)
         self._optimizer.zero_grad()
         loss.backward()
-        average_gradients(self._model)
-        torch.nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
+        average_gradients(self._trained.values())
+        nn.utils.clip_grad_norm_(self._trained.values(), 1.0)
         self._optimizer.step(self._args.peak_rate * schedule(self.step, self._args.warmup, self._args.steps))
         self.average.update_parameters(self._model)
         return log | {"loss": loss.item()}
@@ -141,6 +150,7 @@ class SegmenterTraining:
             "step": self.step,
             "model": self._model.state_dict(),
             "average": self.average.state_dict(),
+            "patch_boxes": self._patch_boxes.state_dict(),
             "optimizer": self._optimizer.state_dict(),
         }
         self._args.state.parent.mkdir(parents=True, exist_ok=True)
@@ -153,13 +163,34 @@ class SegmenterTraining:
         state = torch.load(self._args.state, weights_only=True)
         self._model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
+        self._patch_boxes.load_state_dict(state["patch_boxes"])
         self._optimizer.load_state_dict(state["optimizer"])
         self.step = state["step"]
 
 
-def average_gradients(model: Sam3Model) -> None:
+class PatchBoxHead(nn.Module):
+    """Predicts a box from each encoded patch of a picture; serves in training only, no checkpoint contains it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(DETECTOR_WIDTH, DETECTOR_WIDTH)
+        self.output = nn.Linear(DETECTOR_WIDTH, 4)
+        # Softplus of this is a fifth of the picture.
+        nn.init.zeros_(self.output.bias[:2])
+        nn.init.constant_(self.output.bias[2:], -1.5)
+
+    def forward(self, encoded: torch.Tensor) -> torch.Tensor:
+        """Predict from (N, G * G, DETECTOR_WIDTH), row by row: cxcywh in units of the picture, (N, G * G, 4)."""
+        side = math.isqrt(encoded.shape[1])
+        middles = (torch.arange(side) + 0.5) / side
+        centres = torch.stack([middles.repeat(side), middles.repeat_interleave(side)], -1)
+        shift, size = self.output(F.relu(self.hidden(encoded))).float().split(2, -1)
+        return torch.cat([centres + shift, F.softplus(size)], -1)
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Replace each gradient by its mean over the replicas; parameters that the loss does not reach have none."""
-    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     flat = torch.cat([gradient.flatten() for gradient in gradients])
     distributed.all_reduce(flat)
     flat /= distributed.get_world_size()
@@ -172,8 +203,14 @@ def schedule(step: int, warmup: int, steps: int) -> float:
     return min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
 
 
-def forward(model: Sam3Model, batch: SceneBatch) -> SegmenterOutput:
-    """Run the model as its own forward does, but each scene is encoded once and only `batch.masks` get masks."""
+def forward(model: Sam3Model, batch: SceneBatch, patch_boxes: PatchBoxHead) -> SegmenterOutput:
+    """Run the model as its own forward does, but each scene is encoded once and only `batch.masks` get masks.
+
+    Args:
+        model: the segmenter.
+        batch: what it is shown and asked.
+        patch_boxes: reads boxes off the encoder's output, for the loss.
+    """
     num_phrases, num_masks = len(batch.counts) // len(batch.pixels), len(batch.masks)
     patches = model.vision_encoder.backbone(batch.pixels.float() / 127.5 - 1).last_hidden_state
     side = math.isqrt(patches.shape[1])
@@ -220,6 +257,7 @@ def forward(model: Sam3Model, batch: SceneBatch) -> SegmenterOutput:
         presence_logits=decoded.presence_logits.squeeze(-1).float(),
         mask_logits=masks.pred_masks.float(),
         semantic_logits=masks.semantic_seg.float()[:, 0],
+        patch_boxes=patch_boxes(encoded.last_hidden_state),
     )
 
 

@@ -12,7 +12,17 @@ from serve_app.embedded.scene_files import main as write_scene_files
 from serve_app.embedded.scene_files import write_scene
 from serve_app.embedded.scene_phrases import Concept, Query
 from serve_app.embedded.scenes import make_scene
-from serve_app.embedded.segmenter_evaluation import Answer, ask, encode, held_out_scenes, match_ious, summarise
+from serve_app.embedded.segmenter_evaluation import (
+    Answer,
+    Match,
+    ask,
+    bounds_xyxy,
+    box_iou,
+    encode,
+    held_out_scenes,
+    match_masks,
+    summarise,
+)
 from serve_app.embedded.segmenter_model import build_model
 
 SCENES = Path(__file__).parents[1] / "data" / "scenes"
@@ -24,16 +34,35 @@ def square(left: int, size: int = 20) -> dict[str, Any]:
     return encode(mask)
 
 
-def answer(kind: str, truth: list[int], found: list[int], scores: list[float], presence: float) -> Answer:
+def answer(
+    kind: str, truth: list[int], found: list[int], scores: list[float], presence: float, narrower: float = 0.0
+) -> Answer:
+    """Squares at these columns; the boxes of the found ones end `narrower` pixels too early."""
     query = Query("dog", Concept("dog"), kind, tuple(range(len(truth))))
-    return Answer(query, [square(x) for x in truth], [square(x) for x in found], scores, presence, (100, 50))
+    boxes = [[x, 10.0, x + 20.0 - narrower, 30.0] for x in found]
+    return Answer(query, [square(x) for x in truth], [square(x) for x in found], boxes, scores, presence, (100, 50))
 
 
-def test_match_ious_gives_an_object_to_one_detection_only() -> None:
-    assert match_ious([square(10), square(11)], [square(10)]) == [pytest.approx(1.0)]
-    assert match_ious([square(12), square(50)], [square(50), square(10)]) == [pytest.approx(18 / 22), pytest.approx(1)]
-    assert match_ious([square(40)], [square(10)]) == []
-    assert match_ious([], [square(10)]) == [] == match_ious([square(10)], [])
+def test_match_masks_gives_an_object_to_one_detection_only() -> None:
+    assert match_masks([square(10), square(11)], [square(10)]) == [Match(0, 0, 1.0)]
+    matches = match_masks([square(12), square(50)], [square(50), square(10)])
+    assert matches == [Match(0, 1, pytest.approx(18 / 22)), Match(1, 0, 1.0)]
+    assert match_masks([square(40)], [square(10)]) == []
+    assert match_masks([], [square(10)]) == [] == match_masks([square(10)], [])
+
+
+@pytest.mark.parametrize(
+    ("second", "expected"),
+    [((0, 0, 10, 10), 1.0), ((5, 0, 15, 10), 1 / 3), ((2, 2, 7, 7), 0.25), ((10, 0, 20, 10), 0.0), ((3, 3, 3, 9), 0.0)],
+    ids=["same", "half", "inside", "touching", "empty"],
+)
+def test_box_iou(second: tuple[float, ...], expected: float) -> None:
+    assert box_iou((0, 0, 10, 10), second) == pytest.approx(expected)
+    assert box_iou(second, (0, 0, 10, 10)) == pytest.approx(expected)
+
+
+def test_bounds_have_exclusive_far_edges() -> None:
+    assert bounds_xyxy(square(40)) == [40, 10, 60, 30]
 
 
 def test_summarise_counts_at_the_threshold() -> None:
@@ -53,6 +82,22 @@ def test_summarise_counts_at_the_threshold() -> None:
     assert 0.7 < figures["ap50"] <= 0.76
 
 
+def test_boxes_are_measured_apart_from_masks() -> None:
+    answers = [
+        answer("plain", [10, 60], [10, 60], [0.9, 0.8], 0.9, narrower=4.0),  # IoU 0.8
+        answer("coloured", [10], [10], [0.9], 0.8, narrower=12.0),  # IoU 0.4
+        answer("plain", [10], [10], [0.2], 0.8),  # below the threshold: not a match
+        answer("absent", [], [], [], 0.1),
+    ]
+    figures = summarise(answers)
+    assert figures["mask_iou"] == pytest.approx(1.0)
+    assert figures["box_iou"] == pytest.approx((0.8 + 0.8 + 0.4) / 3)
+    assert figures["by_kind"]["coloured"]["box_iou"] == pytest.approx(0.4)
+    assert figures["by_kind"]["absent"]["box_iou"] is None
+    assert figures["ap"] == pytest.approx(1.0)
+    assert 0.3 < figures["box_ap"] < figures["box_ap75"] == figures["box_ap50"] < 0.76
+
+
 def test_held_out_scenes_do_not_depend_on_their_number(sprites: SpriteLibrary) -> None:
     (first, asked), *_ = held_out_scenes(sprites, 2, seed=0)
     (again, asked_again), *_ = held_out_scenes(sprites, 1, seed=0)
@@ -68,6 +113,9 @@ def test_ask_answers_every_query_by_the_stock_path(sprites: SpriteLibrary) -> No
     for each in answers:
         assert each.scores == sorted(each.scores, reverse=True)
         assert all(rle["size"] == list(scene.image.shape[:2]) for rle in each.found)
+        assert len(each.boxes) == len(each.found)
+        height, width = scene.image.shape[:2]
+        assert all(0 <= x1 <= x2 <= width and 0 <= y1 <= y2 <= height for x1, y1, x2, y2 in each.boxes)
 
 
 def test_write_scene_tells_the_truth(sprites: SpriteLibrary, tmp_path: Path) -> None:

@@ -7,12 +7,22 @@ from torch import distributed
 from transformers import Sam3Model, Sam3Processor
 
 from serve_app.embedded.glyphs import SpriteLibrary
-from serve_app.embedded.segmenter_data import SceneBatch, SceneBatches
+from serve_app.embedded.segmenter_data import SceneBatch, SceneBatches, patch_owners
 from serve_app.embedded.segmenter_model import build_model, build_processor, build_tokenizer
 
 pytest.importorskip("scipy", reason="the extra `train` is not installed")
 from serve_app.embedded import segmenter_training
-from serve_app.embedded.segmenter_loss import LossWeights, box_giou, dice_loss, focal_loss, match, segmenter_loss
+from serve_app.embedded.segmenter_loss import (
+    LossWeights,
+    SegmenterOutput,
+    box_giou,
+    dice_loss,
+    focal_loss,
+    match,
+    patch_box_loss,
+    segmenter_loss,
+)
+from serve_app.embedded.segmenter_training import PatchBoxHead
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +60,49 @@ def test_batch_pads_boxes_and_masks(batch: SceneBatch) -> None:
         assert not batch.masks[row, count:].any()
 
 
+def test_patches_of_a_batch_belong_to_named_objects(batch: SceneBatch) -> None:
+    assert batch.owners.shape == (8, 256)
+    middles = (torch.arange(16) + 0.5) / 16
+    for owners, count, boxes in zip(batch.owners, batch.counts.tolist(), batch.boxes, strict=True):
+        assert set(owners.tolist()) == set(range(-1, count))
+        for number in range(count):
+            rows, columns = (owners.view(16, 16) == number).nonzero(as_tuple=True)
+            x1, y1, x2, y2 = boxes[number].tolist()
+            assert x1 - 0.5 / 16 < middles[columns].min() <= middles[columns].max() < x2 + 0.5 / 16
+            assert y1 - 0.5 / 16 < middles[rows].min() <= middles[rows].max() < y2 + 0.5 / 16
+
+
+def test_patch_owners_chooses_who_covers_most_of_a_patch() -> None:
+    covered = torch.tensor([[[0.6, 0.01], [0.3, 0.0]], [[0.4, 0.02], [0.7, 0.2]]])
+    assert patch_owners(covered).tolist() == [0, -1, 1, 1]
+    assert patch_owners(torch.zeros(0, 2, 2)).tolist() == [-1] * 4
+
+
+def test_patch_box_loss_counts_each_object_once() -> None:
+    """Two objects, one of three patches that are right and one of a single patch that is wrong."""
+    owners = torch.tensor([[0, 0, 0, 1]])
+    boxes = torch.tensor([[[0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0]]])
+    predicted = torch.tensor([[[0.25, 0.25, 0.5, 0.5]] * 4])
+    empty = torch.zeros(0)
+    truth = SceneBatch(empty, empty, empty, boxes, torch.tensor([2]), empty, owners)
+    l1, giou = patch_box_loss(SegmenterOutput(empty, empty, empty, empty, empty, predicted), truth)
+    assert l1.item() == pytest.approx((0 + 1.0) / 2)
+    assert giou.item() == pytest.approx((0 + 1.5) / 2)
+
+
+def test_patch_box_head_starts_near_its_patch() -> None:
+    boxes = PatchBoxHead()(torch.zeros(2, 16, 96))
+    assert boxes.shape == (2, 16, 4)
+    assert boxes[0, 1, :2].tolist() == pytest.approx([3 / 8, 1 / 8], abs=0.11)
+    assert (boxes[..., 2:] > 0).all()
+
+
 def test_forward_agrees_with_the_stock_forward(
     model_and_processor: tuple[Sam3Model, Sam3Processor], batch: SceneBatch
 ) -> None:
     model = model_and_processor[0].eval()
     with torch.no_grad():
-        ours = segmenter_training.forward(model, batch)
+        ours = segmenter_training.forward(model, batch, PatchBoxHead())
         stock = model(
             pixel_values=(batch.pixels.float() / 127.5 - 1).repeat_interleave(4, 0),
             input_ids=batch.input_ids,
@@ -71,13 +118,13 @@ def test_loss_falls_on_one_batch(model_and_processor: tuple[Sam3Model, Sam3Proce
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-4)
     losses = []
     for _ in range(3):
-        loss, log = segmenter_loss(segmenter_training.forward(model, batch), batch, LossWeights())
+        loss, log = segmenter_loss(segmenter_training.forward(model, batch, PatchBoxHead()), batch, LossWeights())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0]
-    assert set(log) >= {"score", "giou", "presence_accuracy", "mask_iou"}
+    assert set(log) >= {"score", "giou", "patch_giou", "presence_accuracy", "mask_iou"}
 
 
 def test_loss_of_absent_phrases_alone_is_finite(
@@ -86,8 +133,10 @@ def test_loss_of_absent_phrases_alone_is_finite(
     absent = SceneBatch(
         batch.pixels, batch.input_ids, batch.attention_mask,
         torch.zeros_like(batch.boxes), torch.zeros_like(batch.counts), torch.zeros_like(batch.masks),
+        torch.full_like(batch.owners, -1),
     )  # fmt: skip
-    loss, _ = segmenter_loss(segmenter_training.forward(model_and_processor[0], absent), absent, LossWeights())
+    output = segmenter_training.forward(model_and_processor[0], absent, PatchBoxHead())
+    loss, _ = segmenter_loss(output, absent, LossWeights())
     loss.backward()
     assert torch.isfinite(loss)
 
@@ -95,7 +144,7 @@ def test_loss_of_absent_phrases_alone_is_finite(
 def test_match_gives_each_object_one_query_per_layer(
     model_and_processor: tuple[Sam3Model, Sam3Processor], batch: SceneBatch
 ) -> None:
-    output = segmenter_training.forward(model_and_processor[0], batch)
+    output = segmenter_training.forward(model_and_processor[0], batch, PatchBoxHead())
     matches = match(output, batch)
     assert len(matches.layer) == 3 * int(batch.counts.sum())
     assert len(set(zip(matches.layer.tolist(), matches.phrase.tolist(), matches.query.tolist(), strict=True))) == len(
