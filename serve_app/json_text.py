@@ -58,15 +58,6 @@ def loads(text: bytes | str, place: str = "the JSON", field: str | None = None) 
         raise InvalidRequest(f"{place} is not JSON: {str(error).split(':')[0]}", field) from None
 
 
-def dumps(value: Any) -> bytes:
-    """Write JSON whole; see `dump_chunks`.
-
-    Raises:
-        ValueError: a number is infinite or not a number.
-    """
-    return b"".join(dump_chunks(value))
-
-
 def dump_chunks(value: Any) -> list[bytes]:
     """Write JSON: UTF-8, without blanks, half surrogate pairs as question marks.
 

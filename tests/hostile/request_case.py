@@ -20,7 +20,6 @@ MEDIA_TYPE: Outcome = (415, "unsupported_media_type")
 NO_IMAGE: Outcome = (422, "invalid_image")
 NOT_FETCHED: Outcome = (422, "fetch_failed")
 NO_HTTP: Outcome = (400, None)  # the HTTP server's own refusal of what is not HTTP
-PROXY_FAILED: Outcome = (500, None)  # before the service: Ray Serve's proxy reads the header as UTF-8, unchecked
 HUNG_UP: Outcome = (0, None)
 
 SEGMENT = "/v1/segment"
