@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from serve_app.cli import main
+from serve_app.cli.main import main
 
 sys.exit(main())

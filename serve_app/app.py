@@ -8,15 +8,15 @@ from typing import Any
 from ray import serve
 from ray.serve import Application
 
-from serve_app.auth import auth_findings
-from serve_app.config import AppConfig
-from serve_app.config_file import app_config_from
+from serve_app.config.auth import auth_findings
+from serve_app.config.files import app_config_from
+from serve_app.config.findings import place_of
+from serve_app.config.schema import AppConfig
 from serve_app.errors import ConfigError
-from serve_app.findings import place_of
-from serve_app.ingress import Ingress
-from serve_app.metrics import Metrics
-from serve_app.parser_deployment import ParserDeployment, ReplySource, load_replies
-from serve_app.segmenter_deployment import SegmenterDeployment, load_segmenter
+from serve_app.serving.ingress import Ingress
+from serve_app.serving.parser import ParserDeployment, ReplySource, load_replies
+from serve_app.serving.replica.metrics import Metrics
+from serve_app.serving.segmenter import SegmenterDeployment, load_segmenter
 
 APP_NAME = "segmentation"
 ANSWERED = 4
@@ -74,7 +74,7 @@ def bind(
     )
     segmenter = deployment(SegmenterDeployment).options(
         graceful_shutdown_timeout_s=grace_s,
-        request_router_config={"request_router_class": "serve_app.routing.ImageAffinityRouter"},
+        request_router_config={"request_router_class": "serve_app.serving.routing.ImageAffinityRouter"},
         # Images of requests whose prompt is being read hold slots too; a full replica costs its callers pauses.
         max_ongoing_requests=128,
         max_queued_requests=admitted * config.limits.max_images,
@@ -82,7 +82,7 @@ def bind(
         ray_actor_options=_resources(config.models.segmentation.device),
     )
     ingress = deployment(serve.ingress()(Ingress)).options(
-        request_router_config={"request_router_class": "serve_app.routing.IngressRouter"},
+        request_router_config={"request_router_class": "serve_app.serving.routing.IngressRouter"},
         # Above what is admitted: callers see our own 429, and /healthz finds a slot. Beyond the queue Ray answers.
         max_ongoing_requests=ANSWERED * admitted + SPARE_SLOTS,
         graceful_shutdown_timeout_s=grace_s,

@@ -3,31 +3,64 @@
 from __future__ import annotations
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "serve_app"
-MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
+MODULES = sorted(PACKAGE.rglob("*.py"))
+MAX_ENTRIES = 16
+MAX_LINES = 300
 
-RAY_ROOMS = {
-    "app", "ingress", "metrics", "parser_deployment", "remote", "routing", "segmenter_deployment", "serve_file",
-}  # fmt: skip
-"""Besides these, Ray appears in `batch/` and, inside functions, in `commands/`."""
+ORDER = (
+    "__main__", "cli", "app", "batch", "client", "serving", "verdict", "models", "embedded", "entities", "images",
+    "masks", "config", "schemas", "errors", "",
+)  # fmt: skip
+"""The packages; each imports only what stands to its right. The last is `serve_app` itself; `verdict` is to come."""
 
-PURE = {
-    "addresses", "auth", "avif_structure", "base64_images", "batching", "bilinear", "bmp_rle", "cache", "comparison",
-    "config", "entities", "entity_filter", "entity_terms", "errors", "file_bounds", "heap", "image_files",
-    "image_modes", "image_structure", "images", "jpeg_structure", "lettering", "mask_logits", "masks", "palette",
-    "pipeline", "polygons", "results", "rle", "schemas", "settings", "slots", "steps", "tasks", "tiff_structure",
-    "turns", "viz",
-}  # fmt: skip
-"""Know neither Ray, nor torch, nor an HTTP framework."""
+SERVING_ORDER = (
+    "ingress", "http", "pipeline", "segmenter", "parser", "fetch", "documents", "remote", "routing", "checked_request",
+    "addresses", "messages", "replica", "",
+)  # fmt: skip
+"""The same inside `serving`."""
+
+OUTSIDE_THE_GRAPH = {"batch", "client"}
+"""These know the service from its outside: of the package they import no more than THE_WIRE."""
+THE_WIRE = {"masks", "config", "schemas", "errors"}
+
+LIBRARIES = {
+    "ray": (
+        *(
+            "app",
+            "serving.ingress",
+            "serving.segmenter",
+            "serving.remote",
+            "serving.routing",
+            "serving.replica.metrics",
+        ),
+        *("batch.service", "config.serve_config", "cli"),
+    ),
+    "torch": ("models", "embedded"),
+    "transformers": ("models", "embedded"),
+    "fastapi": ("serving.http",),
+    "starlette": ("serving.http", "serving.ingress"),
+    "python_multipart": ("serving.http",),
+    "httpx": ("client", "models.openai_parser", "serving.fetch", "batch.sources"),
+    "httpcore": ("serving.fetch",),
+}
+"""The packages and modules that know a library. `cli` imports Ray inside functions only."""
+
+ENVIRONMENT = ("cli", "config", "batch", "serving.ingress", "serving.parser", "serving.segmenter")
+"""Where environment variables are read."""
 
 
 def name_of(path: Path) -> str:
-    """A module's name below the package, such as "models.sam3"."""
-    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+    """A module's name below the package, such as "models.sam3"; that of a package's `__init__` is the package's."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").removesuffix(".")
+
+
+NAMES = {name_of(path): path for path in MODULES}
 
 
 def imports(path: Path, *, at_import_only: bool = False) -> set[str]:
@@ -56,41 +89,69 @@ def uses(path: Path, library: str, *, at_import_only: bool = False) -> bool:
     return any(name == library or name.startswith(f"{library}.") for name in names)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_torch_is_known_to_models_and_embedded_only(path: Path) -> None:
-    room = name_of(path).split(".")[0]
-    if room not in {"models", "embedded"}:
-        assert not uses(path, "torch")
-        assert not uses(path, "transformers")
+def ours(path: Path) -> set[str]:
+    """Names of the package's own modules that a module imports."""
+    found = set()
+    for name in imports(path):
+        if name.split(".")[0] == PACKAGE.name:
+            inner = name.removeprefix(PACKAGE.name).removeprefix(".")
+            while inner not in NAMES:
+                inner = inner.rpartition(".")[0]
+            found.add(inner)
+    return found
+
+
+def is_in(name: str, places: tuple[str, ...]) -> bool:
+    """Whether a module is one of the places, or inside one."""
+    return any(name == place or name.startswith(f"{place}.") for place in places)
+
+
+def at_the_top(name: str) -> str:
+    return name.split(".")[0]
+
+
+def test_the_top_of_the_package_is_small() -> None:
+    entries = [path.name for path in PACKAGE.iterdir() if path.name != "__pycache__"]
+    assert len(entries) <= MAX_ENTRIES
+    assert {at_the_top(name) for name in NAMES} <= set(ORDER)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_ray_is_known_to_the_graph_only(path: Path) -> None:
-    room = name_of(path).split(".")[0]
-    if room in {"commands", "cli"}:
-        assert not uses(path, "ray", at_import_only=True), "the command line starts without Ray"
-    elif room not in RAY_ROOMS | {"batch"}:
-        assert not uses(path, "ray")
+def test_imports_run_one_way(path: Path) -> None:
+    own = at_the_top(name_of(path))
+    allowed = set(ORDER[ORDER.index(own) :])
+    if own in OUTSIDE_THE_GRAPH:
+        allowed = {own} | THE_WIRE
+    assert {at_the_top(name) for name in ours(path)} <= allowed
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if name_of(path).startswith("models.")], ids=name_of)
-def test_models_know_neither_the_wire_nor_the_graph(path: Path) -> None:
-    allowed = {"config", "errors", "entities", "images", "masks", "models"}
-    ours = {name.split(".")[1] for name in imports(path) if name.startswith("serve_app.")}
-    assert ours <= allowed
+@pytest.mark.parametrize("path", [path for path in MODULES if at_the_top(name_of(path)) == "serving"], ids=name_of)
+def test_imports_inside_serving_run_one_way(path: Path) -> None:
+    def part(name: str) -> str:
+        return [*name.split("."), ""][1]
+
+    own = part(name_of(path))
+    found = {part(name) for name in ours(path) if at_the_top(name) == "serving"}
+    assert found <= set(SERVING_ORDER[SERVING_ORDER.index(own) :])
 
 
-@pytest.mark.parametrize("name", sorted(PURE))
-def test_pure_rooms_know_no_framework(name: str) -> None:
-    path = PACKAGE / f"{name}.py"
-    for library in ("ray", "torch", "transformers", "fastapi", "starlette", "httpx"):
-        assert not uses(path, library), library
+def test_no_module_imports_itself_by_a_way_round() -> None:
+    TopologicalSorter({name: ours(path) - {name} for name, path in NAMES.items()}).prepare()  # raises CycleError
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_libraries_are_known_where_they_belong(path: Path, library: str) -> None:
+    name = name_of(path)
+    if not is_in(name, LIBRARIES[library]):
+        assert not uses(path, library)
+    elif at_the_top(name) == "cli":
+        assert not uses(path, library, at_import_only=True), "the command line starts without Ray"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_nothing_reads_the_environment_outside_the_command_line_and_the_graph(path: Path) -> None:
-    room = name_of(path).split(".")[0]
-    if room not in {"cli", "commands", "batch", "ingress", "parser_deployment", "segmenter_deployment"}:
+    if not is_in(name_of(path), ENVIRONMENT):
         assert "os.environ" not in path.read_text()
 
 
@@ -101,5 +162,11 @@ def test_no_cancellation_is_swallowed(path: Path) -> None:
     assert "suppress(asyncio.CancelledError" not in path.read_text()
 
 
-def test_errors_import_nothing_of_the_package() -> None:
-    assert not [name for name in imports(PACKAGE / "errors.py") if name.startswith("serve_app")]
+@pytest.mark.parametrize("path", [path for path in MODULES if path.name == "__init__.py"], ids=name_of)
+def test_packages_hand_names_on_and_do_nothing_else(path: Path) -> None:
+    text = path.read_text()
+    code = [node for node in ast.parse(text).body if not isinstance(node, ast.Expr | ast.ImportFrom | ast.Assign)]
+    assert not code
+    assert len(text.splitlines()) <= 50
+    if name_of(path) == "serving":
+        assert not ours(path), "or the command line would import Ray"

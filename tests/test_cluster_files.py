@@ -19,8 +19,8 @@ import ray
 import yaml
 from jsonschema import Draft7Validator
 
-from serve_app import cli
-from serve_app.config_file import load_file
+from serve_app.cli import main
+from serve_app.config.files import load_file
 
 ROOT = Path(__file__).parent.parent
 CLUSTER = ROOT / "cluster"
@@ -614,7 +614,7 @@ def test_the_batch_job_runs_a_command_that_exists(tmp_path: Path, capfd: pytest.
     (job,) = documents(RAY_JOB)
     program, *arguments = shlex.split(job["spec"]["entrypoint"])
     assert program == "genseg"
-    if arguments[0] not in cli.COMMANDS:
+    if arguments[0] not in main.COMMANDS:
         pytest.skip("this version has no such command")
     config = ROOT / "configs" / Path(arguments[arguments.index("--config") + 1]).name
     assert config.is_file()
@@ -624,7 +624,7 @@ def test_the_batch_job_runs_a_command_that_exists(tmp_path: Path, capfd: pytest.
         "/data/results": str(tmp_path),
         f"/opt/genseg/configs/{config.name}": str(config),
     }
-    assert cli.main([here.get(argument, argument) for argument in arguments]) == 1
+    assert main.main([here.get(argument, argument) for argument in arguments]) == 1
     assert missing in capfd.readouterr().err
 
 

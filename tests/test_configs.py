@@ -10,8 +10,8 @@ import yaml
 from ray.serve.schema import ServeDeploySchema
 
 from serve_app.app import ANSWERED, SPARE_SLOTS
-from serve_app.config_file import LoadedConfig, check_file, load_file
-from serve_app.serve_file import IMPORT_PATH, SETTINGS
+from serve_app.config.files import LoadedConfig, check_file, load_file
+from serve_app.config.serve_config import IMPORT_PATH, SETTINGS
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 pytestmark = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

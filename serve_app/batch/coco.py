@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from serve_app import rle
 from serve_app.batch.output import OutputError
+from serve_app.masks import rle
 
 
 def write_coco(path: Path, documents: Iterable[Mapping[str, Any]]) -> dict[str, int]:

@@ -20,7 +20,7 @@ from serve_app.batch.plan import Plan
 from serve_app.batch.progress import Meter, Reporter
 from serve_app.batch.sources import SourceReader
 from serve_app.errors import GensegError, InternalError
-from serve_app.schemas import SegmentRequest
+from serve_app.schemas.requests import SegmentRequest
 
 LONGEST_TIMEOUT_S = 86400.0
 """Asked for where a row names none, and capped by the service: rows wait for each other here, and nobody for them."""

@@ -13,9 +13,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
 
+from serve_app.config.findings import hint
 from serve_app.errors import GensegError
-from serve_app.findings import hint
-from serve_app.schemas import Fraction, MaskFormat, Text, Wire, invalid_request
+from serve_app.schemas.base import Fraction, MaskFormat, Text, Wire, invalid_request
 
 MAX_SHOWN = 5
 LIST_COLUMNS = frozenset({"contextual", "entities"})

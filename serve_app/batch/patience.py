@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from serve_app.errors import GensegError, InternalError, Overloaded
-from serve_app.schemas import SegmentRequest
+from serve_app.schemas.requests import SegmentRequest
 
 Segment = Callable[[SegmentRequest], Awaitable[dict[str, Any]]]
 """Whoever does one job: a request in, the result document out; raises GensegError."""

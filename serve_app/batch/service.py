@@ -10,7 +10,7 @@ from ray.serve.handle import DeploymentHandle
 
 from serve_app.batch.patience import ServiceAway
 from serve_app.errors import GensegError, InternalError, Overloaded
-from serve_app.schemas import SegmentRequest
+from serve_app.schemas.requests import SegmentRequest
 
 
 class HandleSegment:

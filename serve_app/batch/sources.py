@@ -18,7 +18,7 @@ import httpx
 
 from serve_app.batch.manifest import ManifestError, Row
 from serve_app.errors import FetchFailed, GensegError, TooLarge
-from serve_app.schemas import ImageInput, SegmentRequest
+from serve_app.schemas.requests import ImageInput, SegmentRequest
 
 HTTP_TIMEOUT_S = 30.0
 _PASSING_STATUSES = frozenset({429, 500, 502, 503, 504})

@@ -16,8 +16,8 @@
     results.py     documents -> results with masks
     failures.py    error answers -> the error tree
 
-Knows the wire (`schemas`), the error tree (`errors`) and, to decode a mask, `masks` and
-`polygons`; nothing else of the package.
+Knows the wire (`schemas`), the error tree (`errors`) and, to decode a mask, `masks`;
+nothing else of the package.
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ from serve_app.client.failures import ConnectionFailed
 from serve_app.client.requests import SegmentOptions, entities_call, segment_call
 from serve_app.client.results import Result
 from serve_app.errors import DeadlineExceeded
-from serve_app.schemas import EntitiesDocument, ImageInput, ResultDocument
+from serve_app.schemas.documents import EntitiesDocument, ResultDocument
+from serve_app.schemas.requests import ImageInput
 
 if TYPE_CHECKING:
     from PIL.Image import Image

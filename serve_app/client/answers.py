@@ -15,7 +15,8 @@ from pydantic import BaseModel, ValidationError
 
 from serve_app.client.failures import ConnectionFailed, InvalidAnswer, error_of, excerpt
 from serve_app.client.results import ImageResult, Result
-from serve_app.schemas import ErrorDocument, ImageDocument, ResultDocument, field_path
+from serve_app.schemas.base import field_path
+from serve_app.schemas.documents import ErrorDocument, ImageDocument, ResultDocument
 
 Document = TypeVar("Document", bound=BaseModel)
 Role = Literal["contextual", "generated"]

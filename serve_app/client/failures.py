@@ -18,7 +18,7 @@ from math import isfinite
 from pydantic import ValidationError
 
 from serve_app import errors
-from serve_app.schemas import ErrorBody, ErrorDocument
+from serve_app.schemas.documents import ErrorBody, ErrorDocument
 
 EXCERPT_CHARS = 80
 

@@ -19,7 +19,8 @@ from pydantic import ValidationError
 
 from serve_app import errors
 from serve_app.client.exchange import Call
-from serve_app.schemas import EntitiesRequest, ImageInput, MaskFormat, SegmentRequest, invalid_request
+from serve_app.schemas.base import MaskFormat, invalid_request
+from serve_app.schemas.requests import EntitiesRequest, ImageInput, SegmentRequest
 
 if TYPE_CHECKING:
     from PIL.Image import Image

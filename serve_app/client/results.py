@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from serve_app import errors
 from serve_app.client.failures import InvalidAnswer, error_of
-from serve_app.schemas import ImageDocument, ObjectDocument, ResultDocument
+from serve_app.schemas.documents import ImageDocument, ObjectDocument, ResultDocument
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,8 +64,9 @@ class ObjectResult:
             ValueError: the request asked for no masks (`mask_format="none"`).
             InvalidAnswer: the mask cannot be decoded, or is not of the image's size.
         """
-        from serve_app.masks import decode_png, decode_rle
-        from serve_app.polygons import rle_from_polygons
+        from serve_app.masks.formats import decode_png
+        from serve_app.masks.polygons import rle_from_polygons
+        from serve_app.masks.rle import decode_rle
 
         sent = self.document
         if sent.mask_rle is not None:

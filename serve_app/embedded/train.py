@@ -21,13 +21,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def dispatch(command: str, task: str, argv: Sequence[str]) -> int:
-    """Run `serve_app.embedded.MODEL_TASK` with the options it declares.
+    """Run `serve_app.embedded.MODEL.TASK` with the options it declares.
 
     Only the named model's module is imported: each has needs of its own.
 
     Args:
         command: name of the module that people start, for the help.
-        task: second half of the module's name.
+        task: the module of the model's package.
         argv: the model's name, then its options.
 
     Returns:
@@ -37,7 +37,7 @@ def dispatch(command: str, task: str, argv: Sequence[str]) -> int:
     chooser = argparse.ArgumentParser(prog=program, epilog="MODEL --help lists the model's options")
     chooser.add_argument("model", choices=MODELS)
     model = chooser.parse_args(argv[:1]).model
-    module = importlib.import_module(f"serve_app.embedded.{model}_{task}")
+    module = importlib.import_module(f"serve_app.embedded.{model}.{task}")
     parser = argparse.ArgumentParser(
         prog=f"{program} {model}",
         description=module.__doc__,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor, PreTrainedTokenizerBase, StoppingCriteria
 
-from serve_app.entities import is_complete
+from serve_app.entities.chat import is_complete
 from serve_app.errors import ConfigError
 
 ARRAY_SCHEMA = {"type": "array", "items": {"type": "string"}}

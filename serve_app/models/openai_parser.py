@@ -15,8 +15,8 @@ from typing import Any
 
 import httpx
 
-from serve_app.config import TextParserModel
-from serve_app.entities import chat_messages
+from serve_app.config.schema import TextParserModel
+from serve_app.entities.chat import chat_messages
 from serve_app.errors import ConfigError, DeadlineExceeded, InternalError, InvalidModelReply, Overloaded
 
 logger = logging.getLogger(__name__)

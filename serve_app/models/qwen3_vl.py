@@ -29,8 +29,8 @@ from transformers import (
 )
 from transformers.utils import is_flash_attn_2_available
 
-from serve_app.config import DeviceConfig, TextParserModel
-from serve_app.entities import INSTRUCTION, chat_messages
+from serve_app.config.schema import DeviceConfig, TextParserModel
+from serve_app.entities.chat import INSTRUCTION, chat_messages
 from serve_app.errors import CheckpointError, DeviceOutOfMemory, GensegError, InvalidRequest
 from serve_app.models import checkpoints, locations
 from serve_app.models.array_decoding import ArrayEnd, ArrayGrammar, closing_tokens

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from transformers import Sam3Model, Sam3Processor
 from transformers.image_utils import SizeDict
 
-from serve_app.config import DeviceConfig, SegmentationModel
+from serve_app.config.schema import DeviceConfig, SegmentationModel
 from serve_app.errors import DeviceOutOfMemory, GensegError, InternalError, InvalidRequest
 from serve_app.models import checkpoints, locations
-from serve_app.models.detections import Detections, ImageFeatures, Pair, PhraseFeatures
+from serve_app.models.interface import Detections, ImageFeatures, Pair, PhraseFeatures
 from serve_app.models.memory import halve_when_full
 from serve_app.models.sam3_head import DetectorHead, PairOutputs
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Any
 
-from serve_app.commands import batch
+from serve_app.cli import batch
 from tests.batch.dataset import FakeSegment, connecting
 
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from serve_app import results, rle
 from serve_app.errors import GensegError
-from serve_app.schemas import SegmentRequest
+from serve_app.masks import rle
+from serve_app.schemas.requests import SegmentRequest
+from serve_app.serving import documents
 
 MODELS = {"text_parser": "fake-parser", "segmentation": "fake-segmenter"}
 SIZE_WH = (24, 16)
@@ -52,7 +53,7 @@ def document_of(request: SegmentRequest, models: dict[str, str] = MODELS) -> dic
     """The result document of a request."""
     entities = request.entities or request.prompt.split()
     generated = request.generated_image
-    return results.result_document(
+    return documents.result_document(
         prompt=request.prompt,
         entities=entities,
         contextual_images=[image_of(image.data, image.name, entities) for image in request.contextual_images],
@@ -132,7 +133,7 @@ def by_id(lines: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def connecting(segment: Any) -> Callable[..., Any]:
-    """What `commands.batch.graph` is, for a segmenter that is there already."""
+    """What `cli.batch.graph` is, for a segmenter that is there already."""
 
     @contextmanager
     def connect(*_: Any) -> Iterator[Any]:

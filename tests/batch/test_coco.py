@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from serve_app import rle
 from serve_app.batch.coco import write_coco
 from serve_app.batch.output import OutputError
-from serve_app.commands import batch
-from serve_app.commands.options import CommandError
+from serve_app.cli import batch
+from serve_app.cli.options import CommandError
+from serve_app.masks import rle
 from tests.batch.command import parsed
 from tests.batch.dataset import FakeSegment, by_id, connecting, read_lines, row_of, write_dataset
 

@@ -18,10 +18,11 @@ import pytest
 from serve_app.batch.manifest import ManifestError
 from serve_app.batch.output import OutputError
 from serve_app.batch.patience import ServiceLost
-from serve_app.commands import batch
-from serve_app.commands.options import CommandError
+from serve_app.cli import batch
+from serve_app.cli.options import CommandError
 from serve_app.errors import GensegError, InternalError, InvalidImage, TooManyRequests
-from serve_app.schemas import ResultDocument, SegmentRequest
+from serve_app.schemas.documents import ResultDocument
+from serve_app.schemas.requests import SegmentRequest
 from tests.batch.command import parsed
 from tests.batch.dataset import FakeSegment, by_id, connecting, read_lines, row_of, write_dataset
 

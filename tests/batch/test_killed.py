@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from serve_app.commands import batch
+from serve_app.cli import batch
 from tests.batch.command import parsed
 from tests.batch.dataset import FakeSegment, by_id, connecting, read_lines, write_dataset
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from serve_app.batch.parquet import write_missing
-from serve_app.commands import batch
+from serve_app.cli import batch
 from tests.batch.command import parsed
 from tests.batch.dataset import FakeSegment, connecting, read_lines, write_dataset
 

@@ -6,7 +6,7 @@ import pytest
 
 from serve_app.batch.patience import Patient, ServiceAway, ServiceLost
 from serve_app.errors import GensegError, InvalidImage, Overloaded, TooManyRequests
-from serve_app.schemas import SegmentRequest
+from serve_app.schemas.requests import SegmentRequest
 
 
 class Clock:

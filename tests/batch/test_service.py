@@ -14,12 +14,12 @@ import pytest
 
 import serve_app.embedded
 from serve_app.app import bind
-from serve_app.commands.cluster_graph import deployment_options, job_graph
-from serve_app.commands.options import CommandError
-from serve_app.commands.progress import Progress
-from serve_app.config import AppConfig
-from serve_app.config_file import LoadedConfig, load_file
-from serve_app.schemas import SegmentRequest
+from serve_app.cli.cluster import deployment_options, job_graph
+from serve_app.cli.console import Progress
+from serve_app.cli.options import CommandError
+from serve_app.config.files import LoadedConfig, load_file
+from serve_app.config.schema import AppConfig
+from serve_app.schemas.requests import SegmentRequest
 from tests.batch.dataset import by_id, read_lines
 from tests.conftest import approximately, png
 
@@ -43,9 +43,9 @@ def service(ray_serve: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     import ray
     from ray import serve
 
-    from serve_app.ingress import Ingress
-    from serve_app.parser_deployment import ParserDeployment, load_replies
-    from serve_app.segmenter_deployment import SegmenterDeployment
+    from serve_app.serving.ingress import Ingress
+    from serve_app.serving.parser import ParserDeployment, load_replies
+    from serve_app.serving.segmenter import SegmenterDeployment
 
     notes = tmp_path_factory.mktemp("service") / "prompts.txt"
 

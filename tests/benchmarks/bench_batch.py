@@ -16,7 +16,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from serve_app import images, results
 from serve_app.batch.job import Job, run_job
 from serve_app.batch.manifest import Row as ManifestRow
 from serve_app.batch.manifest import read_rows
@@ -26,13 +25,15 @@ from serve_app.batch.plan import make_plan
 from serve_app.batch.progress import Meter, Reporter
 from serve_app.batch.service import HandleSegment
 from serve_app.batch.sources import SourceReader
-from serve_app.commands.local_graph import local_graph
-from serve_app.commands.progress import Progress
-from serve_app.config import AppConfig, CacheConfig
-from serve_app.entities import read_entities
-from serve_app.entity_filter import EntityFilter
-from serve_app.schemas import SegmentRequest
-from serve_app.tasks import SegmentOptions
+from serve_app.cli.console import Progress
+from serve_app.cli.local_graph import local_graph
+from serve_app.config.schema import AppConfig, CacheConfig
+from serve_app.entities.chat import read_entities
+from serve_app.entities.filter import EntityFilter
+from serve_app.images import decoding
+from serve_app.schemas.requests import SegmentRequest
+from serve_app.serving import documents
+from serve_app.serving.messages import SegmentOptions
 from tests.benchmarks import pictures
 from tests.benchmarks.rows import Row, compared, limited
 
@@ -89,7 +90,7 @@ class BareModels:
         """
         self._read_prompts([row.prompt for row in rows])
         files = [(reader.read(source), self._entities[row.prompt]) for row in rows for source in row.sources]
-        decoded = [images.decode(data, self._config.limits) for data, _ in files]
+        decoded = [decoding.decode(data, self._config.limits) for data, _ in files]
         tensors = [self._segmenter.prepare(pixels) for pixels in decoded]
         side_h, side_w = self._segmenter.resolution_hw
         at_once = max(1, self._config.batching.max_pixels // (side_h * side_w))
@@ -101,7 +102,7 @@ class BareModels:
         for pixels, (_, entities) in zip(decoded, files, strict=True):
             detections = {entity: next(found) for entity in entities}
             size_wh = (pixels.shape[1], pixels.shape[0])
-            objects += len(results.image_document(detections, size_wh, SegmentOptions())["objects"])
+            objects += len(documents.image_document(detections, size_wh, SegmentOptions())["objects"])
         return objects
 
     def _read_prompts(self, prompts: Sequence[str]) -> None:
@@ -114,7 +115,7 @@ class BareModels:
             self._phrases.update(zip(batch, self._segmenter.embed(batch), strict=True))
 
     def _detect(self, wanted: Sequence[tuple[Any, str]]) -> Iterator[Any]:
-        from serve_app.models.detections import Pair
+        from serve_app.models.interface import Pair
 
         pairs = [Pair(image, self._phrases[phrase], 0.5) for image, phrase in wanted]
         for batch in _batches(pairs, self._config.batching.max_pairs):

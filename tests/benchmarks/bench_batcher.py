@@ -15,7 +15,7 @@ from typing import Any
 
 from ray import serve
 
-from serve_app.batching import Device, PullBatcher
+from serve_app.serving.replica.batching import Device, PullBatcher
 from tests.benchmarks.rows import Row, compared
 from tests.benchmarks.serving import real_serve
 

@@ -13,11 +13,12 @@ from typing import TypeVar
 
 import torch
 
-from serve_app import images, results
-from serve_app.config import AppConfig, DeviceConfig, SegmentationModel
-from serve_app.models.detections import Detections, ImageFeatures, Pair, PhraseFeatures
+from serve_app.config.schema import AppConfig, DeviceConfig, SegmentationModel
+from serve_app.images import decoding
+from serve_app.models.interface import Detections, ImageFeatures, Pair, PhraseFeatures
 from serve_app.models.sam3 import Segmenter
-from serve_app.tasks import SegmentOptions
+from serve_app.serving import documents
+from serve_app.serving.messages import SegmentOptions
 from tests.benchmarks import pictures
 from tests.benchmarks.rows import Row, compared
 
@@ -32,7 +33,7 @@ NOISE = 0.03
 
 def job(segmenter: Segmenter, config: AppConfig, files: Sequence[bytes], phrases: Sequence[str]) -> None:
     """Do the work of one request with so many images and phrases."""
-    decoded = [images.decode(data, config.limits) for data in files]
+    decoded = [decoding.decode(data, config.limits) for data in files]
     tensors = [segmenter.prepare(pixels) for pixels in decoded]
     side_hw = segmenter.resolution_hw
     features = [
@@ -49,7 +50,7 @@ def job(segmenter: Segmenter, config: AppConfig, files: Sequence[bytes], phrases
     )
     for pixels in decoded:
         detections = {phrase: next(found) for phrase in phrases}
-        results.image_document(detections, (pixels.shape[1], pixels.shape[0]), SegmentOptions())
+        documents.image_document(detections, (pixels.shape[1], pixels.shape[0]), SegmentOptions())
 
 
 def _batches(items: Sequence[Value], size: int) -> list[Sequence[Value]]:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from serve_app.config import AppConfig, CacheConfig
+from serve_app.config.schema import AppConfig, CacheConfig
 from tests.benchmarks import machine, pictures
 from tests.benchmarks.rows import Row, compared
 from tests.benchmarks.serving import Job, Load, free_port, percentile, real_serve, send, wait_until_ready

@@ -23,19 +23,20 @@ from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
 from starlette.requests import Request
 
-from serve_app import images, results
-from serve_app.config import AppConfig
-from serve_app.ingress import Ingress
-from serve_app.metrics import Metrics
-from serve_app.parser_deployment import ParserDeployment
-from serve_app.segmenter_deployment import SegmenterDeployment
-from serve_app.tasks import SegmentOptions
+from serve_app.config.schema import AppConfig
+from serve_app.images import decoding
+from serve_app.serving import documents
+from serve_app.serving.ingress import Ingress
+from serve_app.serving.messages import SegmentOptions
+from serve_app.serving.parser import ParserDeployment
+from serve_app.serving.replica.metrics import Metrics
+from serve_app.serving.segmenter import SegmenterDeployment
 from tests.benchmarks import machine, pictures
 from tests.benchmarks.rows import Row, compared, limited
 from tests.benchmarks.serving import Job, Load, percentile, real_serve, send, wait_until_ready
 
 if TYPE_CHECKING:
-    from serve_app.models.detections import Detections
+    from serve_app.models.interface import Detections
 
 IMAGES = 3
 CONCURRENCY, REQUESTS = 8, 150
@@ -82,7 +83,7 @@ class InstantSegmenter:
 
     def detect(self, pairs: Sequence[Any]) -> list[Detections]:
         """Return one object, or none, for every pair."""
-        from serve_app.models.detections import Detections
+        from serve_app.models.interface import Detections
 
         found = []
         for pair in pairs:
@@ -199,10 +200,10 @@ def alone_ms(seeds: Sequence[int]) -> float:
 
 def in_process(data: bytes, segmenter: InstantSegmenter, config: AppConfig) -> dict[str, Any]:
     """Segment one image with the instant models."""
-    image = images.decode(data, config.limits)
+    image = decoding.decode(data, config.limits)
     pairs = [SimpleNamespace(phrase=phrase) for phrase in segmenter.embed(ENTITIES)]
     found = dict(zip(ENTITIES, segmenter.detect(pairs), strict=True))
-    return results.image_document(found, (image.shape[1], image.shape[0]), SegmentOptions())
+    return documents.image_document(found, (image.shape[1], image.shape[0]), SegmentOptions())
 
 
 def measure(url: str) -> tuple[Load, Load]:

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from transformers import AutoProcessor, Qwen3VLForConditionalGeneration
 
-from serve_app.entities import chat_messages
+from serve_app.entities.chat import chat_messages
 from serve_app.models import locations
 from serve_app.models.qwen3_vl import EntityParser
 

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from serve_app.masks import rles_from_logits
+from serve_app.masks.from_logits import rles_from_logits
 
 Result = TypeVar("Result")
 

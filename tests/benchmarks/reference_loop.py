@@ -19,9 +19,9 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from transformers import AutoProcessor, Qwen3VLForConditionalGeneration, Sam3Model, Sam3Processor
 
-from serve_app.config import EntityFilterConfig
-from serve_app.entities import chat_messages, read_entities
-from serve_app.entity_filter import EntityFilter
+from serve_app.config.schema import EntityFilterConfig
+from serve_app.entities.chat import chat_messages, read_entities
+from serve_app.entities.filter import EntityFilter
 
 
 class ReferenceSegmenter:

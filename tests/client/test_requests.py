@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse
 
 from serve_app import errors
 from serve_app.client import Result
-from serve_app.schemas import ImageInput
+from serve_app.schemas.requests import ImageInput
 from tests.client.service import BYTES, Service, error_document, result_document
 
 

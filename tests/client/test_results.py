@@ -17,9 +17,10 @@ from serve_app.client import ConnectionFailed, ImageResult, InvalidAnswer, Objec
 from serve_app.client.answers import EventReader
 from serve_app.client.exchange import Call, Send, exchange
 from serve_app.client.failures import read_error, read_retry_after
-from serve_app.masks import encode_rle, png_base64
-from serve_app.polygons import polygons_from_rle
-from serve_app.schemas import ImageDocument, ObjectDocument, ResultDocument
+from serve_app.masks.formats import png_base64
+from serve_app.masks.polygons import polygons_from_rle
+from serve_app.masks.rle import encode_rle
+from serve_app.schemas.documents import ImageDocument, ObjectDocument, ResultDocument
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serve_app.config import AppConfig
+from serve_app.config.schema import AppConfig
 from serve_app.errors import ConfigError
-from serve_app.metrics import Metrics
-from serve_app.models.detections import Detections, Pair
+from serve_app.models.interface import Detections, Pair
+from serve_app.serving.replica.metrics import Metrics
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class FakeReplies:
 def build(args: dict[str, Any]) -> Any:
     """The graph around fake models, for a Serve config's `import_path`."""
     from serve_app.app import bind
-    from serve_app.config_file import app_config_from
+    from serve_app.config.files import app_config_from
 
     return bind(app_config_from(args), load_replies=load_replies, load_segmenter=load_segmenter)
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from serve_app.embedded.glyphs import SpriteLibrary
-from serve_app.embedded.scene_phrases import SPRITE_CONCEPTS
+from serve_app.embedded.segmenter.glyphs import SpriteLibrary
+from serve_app.embedded.segmenter.phrases import SPRITE_CONCEPTS
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 from urllib.parse import urlsplit
 
-from serve_app.config import AppConfig
+from serve_app.config.schema import AppConfig
 from tests.hostile.request_case import PNG_BASE64
 from tests.hostile.watching import Watched, ask, watch
 from tests.hostile.worst_bodies import worst_bodies

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from serve_app.config import DeviceConfig, SegmentationModel
+from serve_app.config.schema import DeviceConfig, SegmentationModel
 from serve_app.errors import CheckpointError
 from serve_app.models import checkpoints
 from serve_app.models.sam3 import Segmenter

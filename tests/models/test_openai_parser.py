@@ -17,8 +17,8 @@ import httpx
 import pytest
 import torch
 
-from serve_app.config import DeviceConfig, OpenAIConfig, TextParserModel
-from serve_app.entities import chat_messages
+from serve_app.config.schema import DeviceConfig, OpenAIConfig, TextParserModel
+from serve_app.entities.chat import chat_messages
 from serve_app.errors import ConfigError, DeadlineExceeded, GensegError, InternalError, InvalidModelReply, Overloaded
 from serve_app.models import locations
 from serve_app.models.openai_parser import OpenAIParser, retry_after_s

@@ -10,8 +10,8 @@ import pytest
 import torch
 from transformers import AutoProcessor, Qwen3VLForConditionalGeneration
 
-from serve_app.config import DeviceConfig, TextParserModel
-from serve_app.entities import chat_messages, is_complete
+from serve_app.config.schema import DeviceConfig, TextParserModel
+from serve_app.entities.chat import chat_messages, is_complete
 from serve_app.errors import CheckpointError, ConfigError, DeviceOutOfMemory, InvalidRequest
 from serve_app.models import locations
 from serve_app.models.array_decoding import ArrayEnd, closing_tokens

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from transformers import Sam3Model, Sam3Processor
 
-from serve_app.config import DeviceConfig, SegmentationModel
+from serve_app.config.schema import DeviceConfig, SegmentationModel
 from serve_app.errors import DeviceOutOfMemory, InternalError, InvalidRequest
 from serve_app.models.sam3 import Detections, ImageFeatures, Pair, PhraseFeatures, Segmenter
 

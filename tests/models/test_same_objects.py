@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from serve_app.config import DeviceConfig, LimitsConfig, SegmentationModel
-from serve_app.images import decode
+from serve_app.config.schema import DeviceConfig, LimitsConfig, SegmentationModel
+from serve_app.images.decoding import decode
 from serve_app.models import locations
-from serve_app.models.detections import Detections, ImageFeatures, Pair, PhraseFeatures
+from serve_app.models.interface import Detections, ImageFeatures, Pair, PhraseFeatures
 from serve_app.models.sam3 import Segmenter
-from serve_app.results import image_document
-from serve_app.tasks import SegmentOptions
+from serve_app.serving.documents import image_document
+from serve_app.serving.messages import SegmentOptions
 from tests.benchmarks.reference_loop import ReferenceSegmenter
 
 SCENES = Path(__file__).parent.parent / "data" / "scenes"

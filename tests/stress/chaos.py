@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 
-from serve_app.config import AppConfig
+from serve_app.config.schema import AppConfig
 from tests.stress.service import Job, jobs, kill_one, objects, post, running
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 import httpx
 
-from serve_app.config import AppConfig, CacheConfig, ServingConfig
+from serve_app.config.schema import AppConfig, CacheConfig, ServingConfig
 from tests.stress.chaos import load
 from tests.stress.service import Job, jobs, post, running
 

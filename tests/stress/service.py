@@ -15,9 +15,9 @@ import ray
 from ray import serve
 
 from serve_app.app import APP_NAME, bind
-from serve_app.commands.demo import bundled_request
-from serve_app.config import AppConfig
-from serve_app.schemas import ImageInput
+from serve_app.cli.demo import bundled_request
+from serve_app.config.schema import AppConfig
+from serve_app.schemas.requests import ImageInput
 from tests.conftest import free_port
 
 REPLICA_PREFIX = "SERVE_REPLICA::"

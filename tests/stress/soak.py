@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 import numpy as np
 
-from serve_app.config import MIB, AppConfig, CacheConfig
+from serve_app.config.schema import MIB, AppConfig, CacheConfig
 from tests.conftest import png
 from tests.stress.service import Job, jobs, post, running
 

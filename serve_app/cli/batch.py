@@ -1,0 +1,201 @@
+"""`genseg batch`: a whole dataset through the graph, resumable at any moment.
+
+genseg batch rows.jsonl --output results                     a running service of a cluster, else models of its own
+genseg batch rows.jsonl --output results --standalone        models of its own, for the job's life
+ray job submit --address http://HEAD:8265 -- genseg batch /data/rows.jsonl --output /data/results
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from serve_app.batch import coco, parquet
+from serve_app.batch.job import Job, run_job
+from serve_app.batch.manifest import read_rows
+from serve_app.batch.output import OutputFolder, open_output
+from serve_app.batch.patience import Patient, Segment
+from serve_app.batch.plan import Plan, make_plan
+from serve_app.batch.progress import Meter, Reporter
+from serve_app.batch.sources import SourceReader, scheme_of
+from serve_app.cli.console import Progress
+from serve_app.cli.options import CommandError
+from serve_app.cli.run import fraction
+from serve_app.config.files import LoadedConfig, load_file
+from serve_app.config.schema import AppConfig
+
+DEFAULT_CONCURRENCY = 32
+DEFAULT_ROWS_PER_SHARD = 1000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.add_argument("manifest", metavar="MANIFEST", help="JSONL, .csv or .parquet: one job a row")
+    parser.add_argument("--output", "-o", required=True, metavar="DIR", help="where results, errors and summary go")
+    parser.add_argument("--config", metavar="FILE", help="configuration of models of its own, and the image limits")
+    parser.add_argument("--standalone", action="store_true", help="models of its own, even where a service runs")
+    parser.add_argument("--address", metavar="RAY", help="Ray cluster (default: RAY_ADDRESS, or one found here)")
+    parser.add_argument("--app", default="segmentation", metavar="NAME", help="name of the running Serve application")
+    parser.add_argument("--concurrency", type=at_least_one, default=DEFAULT_CONCURRENCY, metavar="N")
+    parser.add_argument("--threshold", type=fraction, metavar="T", help="for rows that name none")
+    parser.add_argument("--mask-threshold", type=fraction, metavar="T", help="for rows that name none")
+    parser.add_argument("--format", choices=["jsonl", "parquet"], default="jsonl", help="parquet: besides the JSONL")
+    parser.add_argument("--coco", metavar="FILE", help="also write all results as one COCO instances file")
+    parser.add_argument("--retry-errors", action="store_true", help="do the rows again that failed")
+    parser.add_argument("--rows-per-shard", type=at_least_one, default=DEFAULT_ROWS_PER_SHARD, metavar="N")
+    parser.add_argument("--quiet", action="store_true", help="only errors on stderr")
+
+
+def at_least_one(text: str) -> int:
+    """Read a whole number from 1 on."""
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return value
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do the job.
+
+    Raises:
+        GensegError, CommandError: one line for the user.
+    """
+    return run_with(args, graph)
+
+
+def run_with(args: argparse.Namespace, connect: Callable[..., Any]) -> int:
+    """Do the job on whatever `connect` connects to.
+
+    Args:
+        args: the flags.
+        connect: as `graph`.
+    """
+    loaded = load_file(args.config) if args.config else LoadedConfig(AppConfig(), None)
+    manifest, folder = Path(args.manifest), Path(args.output)
+    _check_paths(args)
+    reporter = Reporter(args.quiet)
+    with open_output(folder, args.rows_per_shard) as output:
+        plan = make_plan(manifest, output, settings_of(args, loaded.app), args.retry_errors)
+        if args.coco and plan.mask_formats - {"rle"}:
+            raise CommandError(f"--coco {args.coco}: needs masks as RLE, but rows of {manifest} ask for another format")
+        meter = Meter(plan.left, plan.rows - plan.left)
+        finished = True
+        if plan.left:
+            reporter.say(f"{plan.rows - plan.left} of {plan.rows} rows are done; {plan.left} to do")
+            with connect(args, loaded, Progress(args.quiet)) as segment:
+                meter = Meter(plan.left, plan.rows - plan.left)  # the start of the models does not count
+                finished = _work(args, loaded.app, plan, output, segment, meter, reporter)
+        else:
+            meter.stop()
+        output.finish()
+        if finished:
+            _write_further(args, plan, output, reporter)
+        return _conclude(plan, output, meter, reporter)
+
+
+def settings_of(args: argparse.Namespace, config: AppConfig) -> dict[str, Any]:
+    """Collect what decides about results besides the rows; of a service that runs already, only the flags are known."""
+    settings = {"--threshold": args.threshold, "--mask-threshold": args.mask_threshold}
+    if not args.standalone and not args.config:
+        return settings
+    models = config.models.model_dump(include={"text_parser": {"model_name"}, "segmentation": {"model_name"}})
+    for section, values in (
+        ("models.text_parser", models["text_parser"]),
+        ("models.segmentation", models["segmentation"]),
+        ("segmentation", config.segmentation.model_dump()),
+        ("entity_filter", config.entity_filter.model_dump(mode="json")),
+    ):
+        settings.update({f"{section}.{name}": value for name, value in values.items()})
+    return settings
+
+
+@contextmanager
+def graph(args: argparse.Namespace, loaded: LoadedConfig, progress: Progress) -> Iterator[Segment]:
+    """Find the running service, or start a graph for as long as the block runs."""
+    from serve_app.batch.service import HandleSegment
+    from serve_app.cli.cluster import job_graph
+
+    place = {"address": args.address, "app_name": args.app, "standalone": args.standalone}
+    previous = [(number, signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGINT)]
+    try:
+        with job_graph(loaded, progress, **place) as handle:
+            yield HandleSegment(handle)
+    finally:
+        # The end of a graph ignores signals; what is written after it may be stopped again.
+        for number, handler in previous:
+            signal.signal(number, handler)
+
+
+def _check_paths(args: argparse.Namespace) -> None:
+    for flag, value in (("MANIFEST", args.manifest), ("--output", args.output), ("--coco", args.coco)):
+        if value and scheme_of(value):
+            raise CommandError(f"{flag} {value}: must be a path; mount the store, only images may be URIs", usage=True)
+    if not Path(args.manifest).is_file():
+        raise CommandError(f"{args.manifest}: there is no such file")
+    if args.coco and not Path(args.coco).resolve().parent.is_dir():
+        raise CommandError(f"--coco {args.coco}: there is no folder {Path(args.coco).resolve().parent}")
+    if args.format == "parquet":
+        parquet.load_pyarrow()
+
+
+def _work(
+    args: argparse.Namespace,
+    config: AppConfig,
+    plan: Plan,
+    output: OutputFolder,
+    segment: Segment,
+    meter: Meter,
+    reporter: Reporter,
+) -> bool:
+    flags = {"threshold": args.threshold, "mask_threshold": args.mask_threshold}
+    defaults = {name: value for name, value in flags.items() if value is not None}
+    reader = SourceReader(plan.manifest.resolve().parent, config.limits.max_image_bytes)
+    try:
+        return run_job(Job(output, reader, Patient(segment), defaults, meter, reporter), plan, args.concurrency)
+    finally:
+        reader.close()
+
+
+def _write_further(args: argparse.Namespace, plan: Plan, output: OutputFolder, reporter: Reporter) -> None:
+    if args.format == "parquet":
+        reporter.say(f"wrote {parquet.write_missing(output.folder)} Parquet files")
+    if args.coco:
+        keys = (placed.row.key for placed in read_rows(plan.manifest))
+        counts = coco.write_coco(Path(args.coco), output.documents(keys))
+        reporter.say(f"wrote {args.coco}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
+
+
+def _conclude(plan: Plan, output: OutputFolder, meter: Meter, reporter: Reporter) -> int:
+    """Write the summary, say how it went, and choose the exit code."""
+    failed = len(output.failed)
+    left = plan.rows - len(output.done) - failed
+    summary = {
+        "rows": plan.rows,
+        "done": len(output.done),
+        "failed": failed,
+        "failed_by_code": output.codes(),
+        "left": left,
+        "images": output.images,
+        "objects": output.objects,
+        "images_per_s": round(meter.images_per_s, 3),
+        "seconds": round(meter.seconds, 3),
+    }
+    path = output.write_summary(summary)
+    reporter.say(
+        f"{len(output.done)} of {plan.rows} rows done, {output.images} images, {output.objects} objects: {path}"
+    )
+    if left:
+        print(f"genseg: stopped with {left} rows left; the same command goes on", file=sys.stderr)
+    if failed:
+        codes = ", ".join(f"{count} {code}" for code, count in output.codes().items())
+        where = output.folder / "errors"
+        print(f"genseg: {failed} rows failed ({codes}): see {where}; --retry-errors does them again", file=sys.stderr)
+    return 1 if failed or left else 0

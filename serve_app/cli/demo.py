@@ -1,0 +1,60 @@
+"""`genseg demo`: the embedded models on the bundled images; a JSON, one overlay per image, a short table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import serve_app.embedded
+from serve_app.cli import pictures
+from serve_app.cli.console import Progress
+from serve_app.cli.options import CommandError
+from serve_app.cli.run import segment_locally, summary, write_json
+from serve_app.config.schema import AppConfig
+from serve_app.schemas.requests import ImageInput, SegmentRequest
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.add_argument("-o", "--output", default="results/demo", metavar="DIR", help="where the files go")
+    parser.add_argument("--quiet", action="store_true", help="print only the JSON, on stdout")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do the demo."""
+    progress = Progress(args.quiet)
+    folder = Path(args.output)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandError(f"-o {folder}: {error.strerror or error}") from None
+    request = bundled_request()
+    config = AppConfig()
+    progress.say(f"prompt: {request.prompt}")
+    document = segment_locally(request, config, progress)
+    target = folder / "segmentation.json"
+    write_json(target, document)
+    written = pictures.write_pictures(document, request, pictures.take_overlays(document), config, folder, compare=True)
+    if args.quiet:
+        print(json.dumps(document, ensure_ascii=False, indent=2))
+        return 0
+    for path in (target, *written):
+        progress.say(f"wrote {path}")
+    print(summary(document))
+    return 0
+
+
+def bundled_request() -> SegmentRequest:
+    """The prompt and images that ship inside the package."""
+    folder = Path(serve_app.embedded.__file__).parent / "images"
+    story = json.loads((folder / "demo.json").read_text())
+
+    def image(name: str) -> ImageInput:
+        return ImageInput(data=(folder / name).read_bytes(), name=name)
+
+    return SegmentRequest(
+        prompt=story["prompt"],
+        contextual_images=[image(name) for name in story["contextual"]],
+        generated_image=image(story["generated"]),
+    )

@@ -1,0 +1,107 @@
+"""Annotated pictures of a result, one per image, and the comparison sheet.
+
+They are drawn on the request's bytes; of an image that only the service has read, its overlay is taken.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from serve_app.cli.options import CommandError
+from serve_app.config.schema import AppConfig
+from serve_app.images import decoding, overlay
+from serve_app.images.base64 import decode_base64
+from serve_app.images.palette import entity_colours
+from serve_app.images.sheet import Panel, compare_sheet
+from serve_app.schemas.requests import ImageInput, SegmentRequest
+
+
+def need_overlays(request: SegmentRequest) -> bool:
+    """Whether an image is a URL, so that its picture can be drawn by the service alone."""
+    return any(source.url for source in (*request.contextual_images, request.generated_image) if source)
+
+
+def take_overlays(document: dict[str, Any]) -> list[str | None]:
+    """Remove the overlays from a document: data URIs, contextual images first; None where there is none."""
+    found = [*document["contextual_images"], *filter(None, [document["generated_image"]])]
+    return [image.pop("overlay", None) for image in found]
+
+
+def write_pictures(
+    document: dict[str, Any],
+    request: SegmentRequest,
+    overlays: list[str | None],
+    config: AppConfig,
+    folder: Path,
+    *,
+    compare: bool,
+) -> list[Path]:
+    """Draw and save.
+
+    Args:
+        document: the result.
+        request: its images.
+        overlays: of `take_overlays`, for images given as URL; one that has none is left out.
+        config: limits of decoding.
+        folder: made if missing.
+        compare: also write `comparison.jpg`.
+
+    Returns:
+        The files written.
+
+    Raises:
+        CommandError: the folder cannot be written.
+    """
+    colours = entity_colours(document["entities"])
+    drawn = []
+    for (role, source, image), sent in zip(_pairs(document, request), overlays, strict=True):
+        if image["objects"] is None:
+            continue
+        if isinstance(source.data, bytes):
+            picture = overlay.draw_objects(decoding.decode(source.data, config.limits), image["objects"], colours)
+        elif sent:
+            data = decode_base64(sent, config.limits.max_image_bytes)
+            picture = Image.fromarray(decoding.decode(data, config.limits))
+        else:
+            continue
+        drawn.append((role, Path(image["path"]).name, picture, image))
+    written = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for role, name, picture, _ in drawn:
+            target = folder / f"{role}_{Path(name).stem or 'image'}.jpg"
+            overlay.within_jpeg(picture).save(target, quality=92)
+            written.append(target)
+        if compare and drawn:
+            target = folder / "comparison.jpg"
+            panels = [
+                Panel(f"{role}: {name}", picture, counts(image, document["entities"]), highlighted=role == "generated")
+                for role, name, picture, image in drawn
+            ]
+            compare_sheet(panels, colours).save(target, quality=92)
+            written.append(target)
+    except OSError as error:
+        raise CommandError(f"{folder}: {error.strerror or error}") from None
+    return written
+
+
+def counts(image: dict[str, Any], entities: list[str]) -> dict[str, int]:
+    """How many objects of each entity the image has, 0 included."""
+    labels = Counter(item["label"] for item in image["objects"])
+    return {entity: labels[entity] for entity in entities}
+
+
+def _pairs(document: dict[str, Any], request: SegmentRequest) -> list[tuple[str, ImageInput, dict[str, Any]]]:
+    pairs = [
+        (f"contextual_{index}", source, image)
+        for index, (source, image) in enumerate(
+            zip(request.contextual_images, document["contextual_images"], strict=True)
+        )
+    ]
+    if request.generated_image is not None:
+        pairs.append(("generated", request.generated_image, document["generated_image"]))
+    return pairs

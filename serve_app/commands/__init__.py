@@ -1,1 +1,0 @@
-"""The commands of `genseg`, one module each: `add_arguments` and `run`."""

@@ -1,0 +1,96 @@
+"""Bearer tokens: where they may stand, and which ones a service accepts. Pure; the environment comes in.
+
+A service must never run without authentication because a secret was forgotten. So a variable that is named and empty is
+an error, wherever it is found: by the Ingress when it starts, by `genseg serve` and by `genseg check-config`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from serve_app.config.findings import Finding, Path, children
+from serve_app.config.schema import AuthConfig, bearer_token
+from serve_app.errors import ConfigError
+
+TOKENS_IN_ARGS = (
+    "tokens may not stand in args, which Ray writes into its logs; "
+    "use auth.token_env, or auth.tokens in the user_config of the Ingress"
+)
+
+
+def accepted_tokens(auth: AuthConfig, environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Collect the tokens of the configuration and of the environment variable that it names.
+
+    Args:
+        auth: the configuration.
+        environment: of the process that authenticates.
+
+    Returns:
+        The tokens; empty where the configuration asks for no authentication.
+
+    Raises:
+        ConfigError: the variable is named but empty, or holds a token that no header can carry.
+    """
+    name = auth.token_env
+    if name is None:
+        return auth.tokens
+    named = _listed(environment.get(name, ""))
+    if not named:
+        raise ConfigError(f"auth.token_env: the environment variable {name} is not set, or empty")
+    try:
+        return (*auth.tokens, *map(bearer_token, named))
+    except ValueError as error:
+        raise ConfigError(f"auth.token_env: in the environment variable {name}, {error}") from None
+
+
+def unset_variables(document: object, environment: Mapping[str, str], path: Path = ()) -> Iterator[Finding]:
+    """Find every `auth.token_env` of a configuration whose variable holds no tokens here.
+
+    Args:
+        document: a configuration or a Serve config, as YAML gives it.
+        environment: of this process. The service's may differ, on a cluster for example. An application's
+            `runtime_env.env_vars` are laid over it.
+        path: where the document stands in a larger one.
+
+    Yields:
+        A finding for each.
+    """
+    environment = {**environment, **_variables_of(document)}
+    for key, value in children(document):
+        here = (*path, key)
+        if here[-2:] == ("auth", "token_env") and isinstance(value, str):
+            try:
+                accepted_tokens(AuthConfig(token_env=value), environment)
+            except ConfigError as error:
+                text = error.message.removeprefix("auth.token_env: ")
+                yield Finding(here, f"{text}; with the environment of this command the service does not start")
+        yield from unset_variables(value, environment, here)
+
+
+def auth_findings(section: object, *, in_args: bool = False) -> Iterator[Finding]:
+    """Find what is wrong with an `auth` section that its schema allows.
+
+    Args:
+        section: as YAML gives it; anything that is no mapping is left to the schema.
+        in_args: the section stands in the `args:` of a Serve config.
+
+    Yields:
+        A finding for a section that asks for no token, which would be an open service by mistake, and for tokens that
+        would be logged. Paths start below the section.
+    """
+    if not isinstance(section, Mapping):
+        return
+    if in_args and section.get("tokens"):
+        yield Finding(("tokens",), TOKENS_IN_ARGS, on_key=True)
+    if not section.get("tokens") and section.get("token_env") is None and not {*section} - {"tokens", "token_env"}:
+        yield Finding((), "asks for no token; give token_env or tokens, or leave auth out", on_key=True)
+
+
+def _variables_of(document: object) -> dict[str, str]:
+    runtime_env = document.get("runtime_env") if isinstance(document, Mapping) else None
+    variables = runtime_env.get("env_vars") if isinstance(runtime_env, Mapping) else None
+    return {name: text for name, text in children(variables) if isinstance(name, str) and isinstance(text, str)}
+
+
+def _listed(text: str) -> list[str]:
+    return [token for part in text.split(",") if (token := part.strip())]

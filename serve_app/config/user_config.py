@@ -1,0 +1,157 @@
+"""What a running deployment may be told anew: the `user_config` of each deployment.
+
+Everything else of AppConfig (models, devices, caches) lives in `args:` and takes a restart. Knows neither Ray nor YAML.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
+
+from pydantic import model_validator
+
+from serve_app.config.auth import auth_findings
+from serve_app.config.findings import place_of, validated
+from serve_app.config.schema import (
+    AppConfig,
+    AuthConfig,
+    BatchingConfig,
+    EntityFilterConfig,
+    FetchConfig,
+    LimitsConfig,
+    Section,
+    SegmentationConfig,
+    ServingConfig,
+)
+from serve_app.errors import ConfigError
+
+logger = logging.getLogger("ray.serve")
+
+
+class Settings(Section):
+    """Base of a deployment's `user_config`: sections of AppConfig, each optional."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_empty_section(cls, value: object) -> object:
+        # `auth:` with every key under it commented out must not mean "no authentication".
+        if isinstance(value, Mapping):
+            for name, section in value.items():
+                if section is None and name in cls.model_fields:
+                    raise ValueError(f"'{name}' is empty; give its keys, or leave it out")
+            for finding in auth_findings(value.get("auth")):
+                raise ValueError(f"'auth' {finding.message}")
+        return value
+
+    def apply_to(self, config: AppConfig) -> AppConfig:
+        """Put the given sections in the place of the same sections of a configuration.
+
+        Args:
+            config: what `args:` says.
+
+        Returns:
+            A configuration in which every section given here is replaced as a whole (a key left out of it has its
+            default, not its value in `config`) and every other section is that of `config`; `config` itself, equal,
+            where no section is given.
+        """
+        given = {name: getattr(self, name) for name in type(self).model_fields}
+        return config.model_copy(update={name: section for name, section in given.items() if section is not None})
+
+
+class IngressSettings(Settings):
+    """`user_config` of the Ingress."""
+
+    segmentation: SegmentationConfig | None = None
+    limits: LimitsConfig | None = None
+    serving: ServingConfig | None = None
+    fetch: FetchConfig | None = None
+    auth: AuthConfig | None = None
+
+
+class SegmenterSettings(Settings):
+    """`user_config` of the SegmenterDeployment."""
+
+    batching: BatchingConfig | None = None
+    limits: LimitsConfig | None = None
+
+
+class ParserSettings(Settings):
+    """`user_config` of the ParserDeployment, which also filters what it has read."""
+
+    batching: BatchingConfig | None = None
+    entity_filter: EntityFilterConfig | None = None
+
+
+Kind = TypeVar("Kind", bound=Settings)
+
+
+class UserConfig(Generic[Kind]):
+    """Takes the `user_config` of one replica, again and again while it runs.
+
+    The first one must be right: a replica that started without it would run with defaults that nobody chose, such as
+    no authentication. A later wrong one is logged, and the values before it stay.
+
+    Args:
+        deployment: its name, for messages.
+        kind: the settings that the deployment takes.
+    """
+
+    def __init__(self, deployment: str, kind: type[Kind]) -> None:
+        self._deployment = deployment
+        self._kind = kind
+        self._taken = False
+
+    def take(self, user_config: Mapping[str, Any] | None, apply: Callable[[Kind], None]) -> None:
+        """Check a `user_config` and apply it.
+
+        Args:
+            user_config: as Ray Serve hands it over; None means no settings.
+            apply: puts the settings in force. It raises ConfigError, and changes nothing, where they cannot be.
+
+        Raises:
+            ConfigError: it is the first one and it is wrong; one line that names every fault.
+        """
+        try:
+            settings, findings = validated(self._kind, {} if user_config is None else user_config)
+            if settings is None:
+                faults = [f"{place_of(each.path)}: {each.message}" if each.path else each.message for each in findings]
+                raise ConfigError("; ".join(faults))
+            apply(settings)
+        except ConfigError as error:
+            if not self._taken:
+                raise ConfigError(f"user_config of {self._deployment}: {error.message}") from None
+            logger.error("user_config of %s is refused, the old one stays: %s", self._deployment, error.message)
+        else:
+            self._taken = True
+
+
+def settings_from(
+    config: AppConfig,
+    ingress: IngressSettings | None,
+    segmenter: SegmenterSettings | None,
+    parser: ParserSettings | None,
+) -> AppConfig:
+    """Draw the settings of all three deployments into one configuration.
+
+    Args:
+        config: what `args:` says.
+        ingress: the `user_config` of the Ingress; None where it has none, as for the others.
+        segmenter: that of the SegmenterDeployment.
+        parser: that of the ParserDeployment.
+
+    Returns:
+        `config` with the ingress's sections, the segmenter's `max_pixels` and `max_pairs`, and the parser's
+        `max_prompts` and filter. The segmenter's `limits` are its own guard and leave the ingress's untouched.
+    """
+    if ingress is not None:
+        config = ingress.apply_to(config)
+    batching = config.batching
+    if segmenter is not None and segmenter.batching is not None:
+        ours = segmenter.batching
+        batching = batching.model_copy(update={"max_pixels": ours.max_pixels, "max_pairs": ours.max_pairs})
+    if parser is not None and parser.batching is not None:
+        batching = batching.model_copy(update={"max_prompts": parser.batching.max_prompts})
+    if parser is not None:
+        config = parser.apply_to(config)
+    return config.model_copy(update={"batching": batching})

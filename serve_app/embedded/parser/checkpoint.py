@@ -1,0 +1,257 @@
+"""The embedded parser's parts before training: tokenizer, processor, empty model; and how they are saved.
+
+All of them are stock transformers classes, loaded by stock `from_pretrained`. Knows nothing of training data but a
+stream of texts for the tokenizer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import (
+    GenerationConfig,
+    PreTrainedTokenizerFast,
+    Qwen2VLImageProcessor,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+    Qwen3VLProcessor,
+)
+from transformers.models.qwen3_vl.video_processing_qwen3_vl import Qwen3VLVideoProcessor
+
+from serve_app.entities.chat import INSTRUCTION, chat_messages
+
+SPECIAL_TOKENS = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+)
+"""Qwen's special tokens, ids 0 to 6 in this order. Source: the tokenizer of Qwen/Qwen3-VL-8B-Instruct."""
+
+CHAT_TEMPLATE = (
+    "{%- for message in messages %}"
+    "{{- '<|im_start|>' + message.role + '\\n' }}"
+    "{%- if message.content is string %}{{- message.content }}"
+    "{%- else %}{%- for part in message.content %}"
+    "{%- if part.type == 'image' %}{{- '<|vision_start|><|image_pad|><|vision_end|>' }}"
+    "{%- elif part.type == 'video' %}{{- '<|vision_start|><|video_pad|><|vision_end|>' }}"
+    "{%- elif 'text' in part %}"
+    "{%- set kept = namespace(quotes=message.role != 'user') %}"
+    "{%- for mark in [' \"', ' \u201c'] %}{%- for word in "
+    "['says', 'saying', 'text', 'word', 'words', 'titled', 'reading', 'reads', 'labeled', 'labelled'] %}"
+    "{%- if word + mark in part.text | lower %}{%- set kept.quotes = true %}{%- endif %}"
+    "{%- endfor %}{%- endfor %}"
+    "{{- part.text if kept.quotes else part.text | replace('\"', '') | replace('\u201c', '') | replace('\u201d', '') }}"
+    "{%- endif %}"
+    "{%- endfor %}{%- endif %}"
+    "{{- '<|im_end|>\\n' }}"
+    "{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"
+)
+"""Qwen's chat format for roles with text, image and video parts. Source: the chat template of Qwen3-VL.
+
+Of a prompt it keeps quotes after words such as "saying" only: elsewhere the grammar has none, and the model has not
+learnt what they mean.
+"""
+
+NORMALIZED = (
+    ("[\u2018\u2019]", "'"),
+    ("[\u201c\u201d\u00ab\u00bb]", '"'),
+    # A line end is a space, but for those of the chat format.
+    (r"(?<=.)(?<!system)(?<!user)(?<!assistant)[ \t]*[\r\n]+", " "),
+    (r"[!?\u2026]+|\.{2,}", "."),
+    (r"</?\w+>", " "),
+    (r"[#*_=$\x{20ac}\x{a3}%~^<>{}\\@`]|\p{So}|\p{Sk}|\p{Cf}|[\x{fe00}-\x{fe0f}]", " "),
+    ("[ ]?&[ ]?", " and "),
+    ("\u2013", "-"),
+    ("[ ]?[\u2014+\u2022\u00b7\u2192]+[ ]?", ", "),
+    (r"(?<=\p{L})[ ]?/[ ]*(?=\p{L})", ", "),
+    (r"[ ]?\|[ ]?", " | "),
+    (r"[ ]?\((?=[\p{L} '-]+\))", ", "),
+    (r"(?<=\p{L})\)(?!\))[ ]?", ", "),
+    (r"[ \t\x{a0}]+", " "),
+    (r"[ ]?,(?:[ ]?,)+", ","),
+    (r" (?=[,.])|,(?=\.)|,?[ ]?$", ""),
+)
+"""Patterns and what they become, in order: signs that the grammar does not use, by those that it does. The model would
+take the tokens of the others, untrained as they are, for letters. Answers hold none of them."""
+
+_FUNCTION_WORDS = (
+    "a|an|the|of|in|on|with|and|at|by|to|is|are|was|were|from|his|her|its|their|that|which|who|over|under|near|behind|"
+    "beside|into|through|while|as|for"
+)
+# A word never starts with a space: the space goes to the function words and the punctuation around it, so an entity has
+# the same tokens in the prompt as in the answer, and the model copies tokens one by one.
+_WORD_PATTERN = (
+    r"'s\b ?"
+    rf"| ?(?:[^\p{{L}}\p{{M}}\p{{N}}\s]+ ?|(?:{_FUNCTION_WORDS}) )+"
+    r"|[\p{L}\p{M}]+"
+    r"|\p{N}"
+    r"|\s+"
+)
+
+
+def answer_text(entities: Iterable[str]) -> str:
+    """Write the answer the model is to give: a JSON array of strings, letters as they are.
+
+    >>> answer_text(["dog", "red sofa"])
+    '["dog", "red sofa"]'
+    """
+    return json.dumps(list(entities), ensure_ascii=False)
+
+
+def instruction_sentences() -> list[str]:
+    """Cut the instruction after each full stop; joined, the parts are the instruction."""
+    return re.findall(r"[^.]+\.\s*", INSTRUCTION)
+
+
+def train_tokenizer(texts: Iterable[str], vocabulary_size: int) -> PreTrainedTokenizerFast:
+    """Train a byte-level BPE tokenizer that lower-cases and knows the signs of `NORMALIZED`.
+
+    Args:
+        texts: prompts and answers.
+        vocabulary_size: tokens, the special ones included, the instruction's sentences not.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.Sequence(
+        [
+            normalizers.NFC(),
+            normalizers.Lowercase(),
+            *(normalizers.Replace(Regex(pattern), content) for pattern, content in NORMALIZED),
+        ]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_WORD_PATTERN), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary_size,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    # The instruction never changes, so each of its sentences is one token: a chat starts with some ten tokens, not 120.
+    tokenizer.add_tokens([AddedToken(part, normalized=False) for part in instruction_sentences()])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        additional_special_tokens=[token for token in SPECIAL_TOKENS[1:] if token != "<|im_end|>"],
+        clean_up_tokenization_spaces=False,
+        model_max_length=4096,
+    )
+
+
+def build_processor(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLProcessor:
+    """Put a tokenizer, stock image and video processors and the chat template together."""
+    return Qwen3VLProcessor(
+        image_processor=Qwen2VLImageProcessor(patch_size=16),
+        tokenizer=tokenizer,
+        video_processor=Qwen3VLVideoProcessor(),
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+def build_model(
+    vocabulary_size: int, hidden_size: int = 192, layers: int = 6, key_heads: int = 6
+) -> Qwen3VLForConditionalGeneration:
+    """Make an untrained model with a small text part and the smallest vision part that stock loading accepts.
+
+    Args:
+        vocabulary_size: rows of the embedding, tied to the output.
+        hidden_size: width of the text part; heads are 32 wide.
+        layers: depth of the text part.
+        key_heads: key and value heads of a layer, a divisor of its query heads.
+    """
+    config = Qwen3VLConfig(
+        text_config={
+            "vocab_size": vocabulary_size,
+            "hidden_size": hidden_size,
+            "intermediate_size": hidden_size * 8 // 3,
+            "num_hidden_layers": layers,
+            "num_attention_heads": hidden_size // 32,
+            "num_key_value_heads": key_heads,
+            "head_dim": 32,
+            "max_position_embeddings": 4096,
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 10000.0,
+                "mrope_section": [8, 4, 4],
+                "mrope_interleaved": True,
+            },
+            "pad_token_id": SPECIAL_TOKENS.index("<|endoftext|>"),
+            "eos_token_id": SPECIAL_TOKENS.index("<|im_end|>"),
+            "bos_token_id": None,
+            "tie_word_embeddings": True,
+        },
+        vision_config={
+            "depth": 1,
+            "hidden_size": 16,
+            "intermediate_size": 16,
+            "num_heads": 1,
+            "out_hidden_size": hidden_size,
+            "deepstack_visual_indexes": [0],
+            "num_position_embeddings": 16,
+        },
+        image_token_id=SPECIAL_TOKENS.index("<|image_pad|>"),
+        video_token_id=SPECIAL_TOKENS.index("<|video_pad|>"),
+        vision_start_token_id=SPECIAL_TOKENS.index("<|vision_start|>"),
+        vision_end_token_id=SPECIAL_TOKENS.index("<|vision_end|>"),
+        tie_word_embeddings=True,
+    )
+    model = Qwen3VLForConditionalGeneration(config)
+    model.generation_config = GenerationConfig(
+        do_sample=False,
+        max_new_tokens=256,
+        eos_token_id=SPECIAL_TOKENS.index("<|im_end|>"),
+        pad_token_id=SPECIAL_TOKENS.index("<|endoftext|>"),
+    )
+    return model
+
+
+def prompt_text(processor: Qwen3VLProcessor, prompt: str) -> str:
+    """Render the chat of one prompt up to the point where the answer starts."""
+    return str(processor.apply_chat_template(chat_messages(prompt), add_generation_prompt=True, tokenize=False))
+
+
+def save_checkpoint(model: Qwen3VLForConditionalGeneration, processor: Qwen3VLProcessor, folder: Path) -> None:
+    """Write model (half precision) and processor; a reader of the folder never sees half of a checkpoint.
+
+    Args:
+        model: left as it is.
+        processor: saved beside the weights.
+        folder: replaced if it exists; files in it that are not of the checkpoint (a model card) are kept.
+    """
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    weights = {name: tensor.detach().to(torch.float16) for name, tensor in model.state_dict().items()}
+    weights.pop("lm_head.weight", None)
+    config_dtype = model.config.dtype
+    model.config.dtype = torch.float16
+    model.save_pretrained(temporary, state_dict=weights)
+    model.config.dtype = config_dtype
+    processor.save_pretrained(temporary)
+    if folder.exists():
+        for kept in folder.iterdir():
+            if not (temporary / kept.name).exists():
+                shutil.copy2(kept, temporary / kept.name)
+        old = folder.with_name(f".{folder.name}.old.{os.getpid()}")
+        folder.rename(old)
+        temporary.rename(folder)
+        shutil.rmtree(old)
+    else:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary.rename(folder)

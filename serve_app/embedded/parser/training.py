@@ -1,0 +1,311 @@
+"""Trains the embedded parser from nothing: tokenizer, model, chat template, on prompts of the grammar.
+
+Runs are seeded: the data of a step depend on the seed and the step's number alone, so a resumed run sees what the first
+would have seen. A run from random weights starts on short prompts, which are quick and teach copying, and ends on
+prompts of any length; a warm start, which would forget long ones on the way, has all lengths throughout.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import math
+import random
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import PreTrainedTokenizerFast, Qwen3VLForConditionalGeneration, Qwen3VLProcessor
+
+from serve_app.embedded.cpu_tuning import fast_dtype
+from serve_app.embedded.muon_adamw import MuonAdamW
+from serve_app.embedded.parser.checkpoint import (
+    answer_text,
+    build_model,
+    build_processor,
+    prompt_text,
+    save_checkpoint,
+    train_tokenizer,
+)
+from serve_app.embedded.parser.forward import Batch, answer_logits
+from serve_app.embedded.parser.grammar import PromptGrammar
+from serve_app.embedded.parser.growth import grow
+from serve_app.embedded.parser.rare_tokens import RareTokens
+
+CHECKPOINT_FOLDER = Path(__file__).parents[1] / "checkpoints" / "parser"
+_CHUNK_BATCHES = 16
+LONGEST_SAMPLE = 160
+"""Tokens that a sample may have after the shared prefix."""
+_LENGTH_LIMITS = ((0.15, 36), (0.5, 64))
+"""Up to a share of a run from random weights, the most tokens of a sample."""
+_TOKENIZER_SAMPLES = 30_000
+_STATE_FILE = "state.pt"
+_PLACEHOLDER = "\x00"
+
+
+class ChatEncoder:
+    """Splits the chat of a sample into the shared prefix and the sample's own tokens.
+
+    Args:
+        processor: holds the chat template and the tokenizer.
+    """
+
+    def __init__(self, processor: Qwen3VLProcessor) -> None:
+        self._tokenizer: PreTrainedTokenizerFast = processor.tokenizer
+        before, self._after = prompt_text(processor, _PLACEHOLDER).split(_PLACEHOLDER)
+        self.prefix_ids: list[int] = self._tokenizer(before)["input_ids"]
+
+    def encode(self, prompts: list[str], answers: list[str]) -> list[tuple[list[int], int]]:
+        """Tokenize samples without the shared prefix.
+
+        Returns:
+            For each sample its tokens and how many of them stand before the answer.
+        """
+        asked = self._tokenizer([prompt + self._after for prompt in prompts])["input_ids"]
+        answered = self._tokenizer([answer + "<|im_end|>" for answer in answers])["input_ids"]
+        return [(question + answer, len(question)) for question, answer in zip(asked, answered, strict=True)]
+
+
+def collate(samples: list[tuple[list[int], int]], pad_id: int) -> Batch:
+    """Pad samples of `ChatEncoder.encode` to one length."""
+    length = max(len(tokens) for tokens, _ in samples)
+    input_ids = torch.full((len(samples), length), pad_id, dtype=torch.long)
+    is_answer = torch.zeros((len(samples), length), dtype=torch.bool)
+    for row, (tokens, answer_start) in enumerate(samples):
+        input_ids[row, : len(tokens)] = torch.tensor(tokens)
+        is_answer[row, answer_start : len(tokens)] = True
+    return Batch(input_ids, is_answer)
+
+
+def batches(
+    encoder: ChatEncoder,
+    rare_tokens: RareTokens,
+    seed: int,
+    batch_size: int,
+    pad_id: int,
+    first_step: int,
+    length_limit: Callable[[int], int],
+) -> Iterator[Batch]:
+    """Draw training batches without end; samples of like length share a batch.
+
+    Args:
+        encoder: tokenizes the samples.
+        rare_tokens: swapped into some of them.
+        seed: of the data.
+        batch_size: samples a batch.
+        pad_id: the padding token.
+        first_step: the number of the first batch, counted from 0; the same number gives the same batch in any run.
+        length_limit: the most tokens that a sample may have at a step.
+    """
+    for chunk in itertools.count(first_step // _CHUNK_BATCHES):
+        limit = length_limit(chunk * _CHUNK_BATCHES)
+        encoded = _encoded_samples(encoder, PromptGrammar(seed * 1_000_003 + chunk), _CHUNK_BATCHES * batch_size, limit)
+        encoded.sort(key=lambda sample: len(sample[0]))
+        rng = random.Random(chunk)
+        encoded = [(rare_tokens.swap(tokens, answer_start, rng), answer_start) for tokens, answer_start in encoded]
+        order = list(range(_CHUNK_BATCHES))
+        rng.shuffle(order)
+        for index in order[first_step % _CHUNK_BATCHES if chunk == first_step // _CHUNK_BATCHES else 0 :]:
+            yield collate(encoded[index * batch_size : (index + 1) * batch_size], pad_id)
+
+
+def _encoded_samples(
+    encoder: ChatEncoder, grammar: PromptGrammar, count: int, limit: int
+) -> list[tuple[list[int], int]]:
+    """Draw and tokenize `count` samples of at most `limit` tokens."""
+    kept: list[tuple[list[int], int]] = []
+    while len(kept) < count:
+        samples = [grammar.sample() for _ in range(count)]
+        answers = [answer_text(sample.entities) for sample in samples]
+        encoded = encoder.encode([sample.prompt for sample in samples], answers)
+        kept.extend(sample for sample in encoded if len(sample[0]) <= limit)
+    return kept[:count]
+
+
+def rising_length_limit(step: int, steps: int) -> int:
+    """Return the most tokens a sample may have at a step of a run from random weights."""
+    return next((limit for until, limit in _LENGTH_LIMITS if step < until * steps), LONGEST_SAMPLE)
+
+
+def learning_rate(step: int, steps: int, peak: float, warmup: int = 200) -> float:
+    """Return the rate of a step: linear warm-up, then a cosine down to a hundredth of the peak."""
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    progress = min(1.0, (step - warmup) / max(1, steps - warmup))
+    return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+class ParserTrainer:
+    """A training run with its state on disk.
+
+    Args:
+        run_folder: where the tokenizer and the resumable state live; a run found there is resumed.
+        seed: of the weights and the data.
+        vocabulary_size: of the tokenizer, for a run from random weights.
+        hidden_size: of the model, for a run from random weights.
+        layers: of the model.
+        key_heads: of each layer.
+        warm_start: a checkpoint folder whose tokenizer and weights a new run takes, grown to `layers` and `key_heads`.
+
+    Raises:
+        ValueError: the checkpoint cannot be grown to these sizes.
+    """
+
+    def __init__(
+        self,
+        run_folder: Path,
+        seed: int,
+        vocabulary_size: int,
+        hidden_size: int,
+        layers: int,
+        key_heads: int,
+        warm_start: Path | None = None,
+    ) -> None:
+        torch.manual_seed(seed)
+        self._seed = seed
+        self._run_folder = run_folder
+        self._warm_start = warm_start is not None
+        self.processor = self._load_or_make_processor(vocabulary_size, warm_start)
+        self.model = (
+            build_model(len(self.processor.tokenizer), hidden_size, layers, key_heads)
+            if warm_start is None
+            else grow(
+                Qwen3VLForConditionalGeneration.from_pretrained(warm_start, dtype=torch.float32), layers, key_heads
+            )
+        )
+        self.encoder = ChatEncoder(self.processor)
+        self.step = 0
+        text_model = self.model.model.language_model
+        self._trained = [*text_model.parameters()]
+        self._optimizer = MuonAdamW(text_model.named_parameters(), weight_decay=0.02)
+        self._average = [parameter.detach().clone() for parameter in self._trained]
+        state_file = run_folder / _STATE_FILE
+        if state_file.exists():
+            state = torch.load(state_file, weights_only=True)
+            self.model.load_state_dict(state["model"])
+            self._optimizer.load_state_dict(state["optimizer"])
+            self._average = state["average"]
+            self.step = state["step"]
+            print(f"resumed at step {self.step}", flush=True)
+
+    def _load_or_make_processor(self, vocabulary_size: int, warm_start: Path | None) -> Qwen3VLProcessor:
+        folder = self._run_folder / "processor"
+        known = folder if folder.exists() else warm_start
+        if known is not None:
+            return Qwen3VLProcessor.from_pretrained(known)
+        processor = build_processor(train_tokenizer(_tokenizer_texts(self._seed), vocabulary_size))
+        processor.save_pretrained(folder)
+        return processor
+
+    def train(
+        self, steps: int, batch_size: int, peak_rate: float, report_every: int, save_every: int, out: Path
+    ) -> None:
+        """Train up to a step count, reporting the mean loss, and save on the way and at the end.
+
+        Args:
+            steps: where the run ends and the learning rate reaches its floor.
+            batch_size: samples a step.
+            peak_rate: highest learning rate.
+            report_every: steps between two log lines.
+            save_every: steps between two saves of state and checkpoint.
+            out: the checkpoint's folder.
+        """
+        self.model.train()
+        started, since = time.monotonic(), self.step
+        total, count = 0.0, 0
+        pad_id = self.processor.tokenizer.pad_token_id
+        rare_tokens = RareTokens(self.processor.tokenizer, self._seed)
+
+        def length_limit(step: int) -> int:
+            return LONGEST_SAMPLE if self._warm_start else rising_length_limit(step, steps)
+
+        stream = batches(self.encoder, rare_tokens, self._seed, batch_size, pad_id, self.step, length_limit)
+        while self.step < steps:
+            rate = learning_rate(self.step, steps, peak_rate)
+            total += self._train_step(next(stream), rate)
+            count += 1
+            self.step += 1
+            if self.step % report_every == 0:
+                speed = (time.monotonic() - started) / (self.step - since)
+                print(f"step {self.step} loss {total / count:.4f} rate {rate:.2e} {speed:.3f} s/step", flush=True)
+                total, count = 0.0, 0
+            if self.step % save_every == 0 or self.step == steps:
+                self._save_state()
+                self.save_average(out)
+
+    def _train_step(self, batch: Batch, rate: float) -> float:
+        logits = answer_logits(self.model, self.encoder.prefix_ids, batch, fast_dtype())
+        loss = nn.functional.cross_entropy(logits.float(), batch.input_ids[batch.is_answer])
+        self._optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self._trained, 1.0)
+        self._optimizer.step(rate)
+        # The average follows quickly at first and over about 200 steps later.
+        decay = min(0.995, (1 + self.step) / (20 + self.step))
+        torch._foreach_lerp_(self._average, [parameter.detach() for parameter in self._trained], 1 - decay)
+        return float(loss.detach())
+
+    def _save_state(self) -> None:
+        state = {
+            "model": self.model.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "average": self._average,
+            "step": self.step,
+        }
+        temporary = self._run_folder / (_STATE_FILE + ".part")
+        torch.save(state, temporary)
+        temporary.replace(self._run_folder / _STATE_FILE)
+
+    def save_average(self, out: Path) -> None:
+        """Save a checkpoint of the averaged weights."""
+        current = [parameter.detach().clone() for parameter in self._trained]
+        with torch.no_grad():
+            torch._foreach_copy_(self._trained, self._average)
+            save_checkpoint(self.model, self.processor, out)
+            torch._foreach_copy_(self._trained, current)
+
+
+def _tokenizer_texts(seed: int) -> Iterator[str]:
+    """Prompts and answers, and now and then the words of the chat format."""
+    for index, sample in enumerate(itertools.islice(PromptGrammar(seed), _TOKENIZER_SAMPLES)):
+        yield sample.prompt
+        yield answer_text(sample.entities)
+        if index % 100 == 0:
+            yield "system\nuser\nassistant\n"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `run`."""
+    parser.add_argument("--out", type=Path, default=CHECKPOINT_FOLDER, help="checkpoint folder")
+    parser.add_argument("--run-folder", type=Path, default=Path("runs/parser"), help="resumable state of the run")
+    parser.add_argument("--steps", type=int, default=10000, help="total steps, earlier runs of the folder included")
+    parser.add_argument("--warm-start", type=Path, help="checkpoint folder to start from; default: random weights")
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--learning-rate", type=float, default=1.5e-3, help="peak of the cosine")
+    parser.add_argument("--vocabulary-size", type=int, default=3200)
+    parser.add_argument("--hidden-size", type=int, default=192)
+    parser.add_argument("--layers", type=int, default=6)
+    parser.add_argument("--key-heads", type=int, default=6, help="key and value heads of a layer")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--report-every", type=int, default=100, help="steps between log lines")
+    parser.add_argument("--save-every", type=int, default=500, help="steps between saves of state and checkpoint")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, or go on training, and leave the checkpoint in `args.out`; returns the exit status."""
+    torch.set_num_threads(args.threads)
+    args.run_folder.mkdir(parents=True, exist_ok=True)
+    trainer = ParserTrainer(
+        args.run_folder,
+        args.seed,
+        args.vocabulary_size,
+        args.hidden_size,
+        args.layers,
+        args.key_heads,
+        args.warm_start,
+    )
+    trainer.train(args.steps, args.batch_size, args.learning_rate, args.report_every, args.save_every, args.out)
+    return 0

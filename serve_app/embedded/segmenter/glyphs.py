@@ -1,0 +1,112 @@
+"""Sprites of the concepts, cut from the Noto Color Emoji font.
+
+Knows the font and colours; nothing of scenes or models. The font is not part of the package: it is needed to make
+scenes, never to use the trained checkpoint.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from serve_app.embedded.segmenter.phrases import COLOURED_BASES, COLOURS, SPRITE_CONCEPTS, Concept
+
+FONT_LOCATIONS = (
+    Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf"),
+    Path("/usr/share/fonts/noto/NotoColorEmoji.ttf"),
+    Path("/usr/share/fonts/google-noto-emoji/NotoColorEmoji.ttf"),
+    Path.home() / ".local/share/fonts/NotoColorEmoji.ttf",
+)
+BITMAP_SIZE = 109
+"""The one size at which the font holds its bitmaps. Source: the CBLC table of NotoColorEmoji.ttf."""
+
+GLYPHS: dict[str, str] = {
+    "dog": "🐕", "cat": "🐈", "horse": "🐎", "cow": "🐄", "sheep": "🐑", "elephant": "🐘", "rabbit": "🐇",
+    "bird": "🐦", "duck": "🦆", "fish": "🐟", "turtle": "🐢", "butterfly": "🦋", "car": "🚗", "bus": "🚌",
+    "bicycle": "🚲", "airplane": "✈", "boat": "⛵", "train": "🚂", "truck": "🚚", "house": "🏠", "tree": "🌳",
+    "palm tree": "🌴", "flower": "🌻", "cactus": "🌵", "mushroom": "🍄", "sofa": "🛋", "chair": "🪑", "bed": "🛏",
+    "lamp": "💡", "clock": "⏰", "book": "📕", "phone": "📱", "guitar": "🎸", "umbrella": "☂", "key": "🔑",
+    "gift": "🎁", "balloon": "🎈", "ball": "⚽", "basketball": "🏀", "crown": "👑", "hat": "🎩", "backpack": "🎒",
+    "red apple": "🍎", "green apple": "🍏", "banana": "🍌", "pizza": "🍕", "cake": "🎂", "carrot": "🥕",
+    "strawberry": "🍓", "bottle": "🍾", "cup": "☕", "heart": "❤", "star": "⭐", "circle": "🔴", "square": "🟥",
+}  # fmt: skip
+
+OWN_COLOUR_GLYPHS: dict[Concept, str] = {
+    Concept("heart", "blue"): "💙", Concept("heart", "green"): "💚", Concept("heart", "yellow"): "💛",
+    Concept("heart", "orange"): "🧡", Concept("heart", "purple"): "💜",
+    Concept("circle", "blue"): "🔵", Concept("circle", "green"): "🟢", Concept("circle", "yellow"): "🟡",
+    Concept("circle", "orange"): "🟠", Concept("circle", "purple"): "🟣",
+    Concept("square", "blue"): "🟦", Concept("square", "green"): "🟩", Concept("square", "yellow"): "🟨",
+    Concept("square", "orange"): "🟧", Concept("square", "purple"): "🟪",
+    Concept("book", "blue"): "📘", Concept("book", "green"): "📗", Concept("book", "orange"): "📙",
+}  # fmt: skip
+"""Colours that the font draws itself; shown beside the recoloured sprite."""
+
+HUES: dict[str, int] = dict(zip(COLOURS, (0, 18, 38, 85, 150, 195, 228), strict=True))
+"""Hue of each colour word in PIL's HSV, 0 to 255."""
+
+MIN_SATURATION = 60
+"""Pixels greyer than this (0 to 255) keep their hue: windows, wheels and outlines stay as they are."""
+
+
+class FontNotFound(Exception):
+    """The pictogram font is not installed."""
+
+
+SpriteLibrary = Mapping[Concept, tuple[Image.Image, ...]]
+"""RGBA pictures of each sprite concept, cropped to their opaque part; one is chosen for each object."""
+
+
+def find_font(path: Path | None = None) -> Path:
+    """Find the font file.
+
+    Args:
+        path: the font file to use; the usual places of Linux distributions are searched if it is None.
+
+    Raises:
+        FontNotFound: there is no such file, or none in the usual places.
+    """
+    for candidate in FONT_LOCATIONS if path is None else (path,):
+        if candidate.is_file():
+            return candidate
+    looked_in = "the usual places" if path is None else str(path)
+    raise FontNotFound(
+        f"NotoColorEmoji.ttf not found in {looked_in}: install the package fonts-noto-color-emoji, "
+        "or give the file with --font"
+    )
+
+
+def load_sprites(font_path: Path) -> SpriteLibrary:
+    """Draw every sprite once.
+
+    Args:
+        font_path: the Noto Color Emoji font with bitmap glyphs.
+
+    Returns:
+        One or two RGBA pictures for each of SPRITE_CONCEPTS, about 128 pixels high.
+    """
+    font = ImageFont.truetype(str(font_path), BITMAP_SIZE)
+    plain = {base: _draw_glyph(font, glyph) for base, glyph in GLYPHS.items()}
+    sprites: dict[Concept, tuple[Image.Image, ...]] = {}
+    for concept in SPRITE_CONCEPTS:
+        base, colour = concept
+        picture = recolour(plain[base], HUES[colour]) if colour and base in COLOURED_BASES else plain[base]
+        own = OWN_COLOUR_GLYPHS.get(concept)
+        sprites[concept] = (picture, _draw_glyph(font, own)) if own else (picture,)
+    return sprites
+
+
+def recolour(sprite: Image.Image, hue: int) -> Image.Image:
+    """Turn the saturated pixels of an RGBA sprite to a hue (0 to 255); its alpha stays."""
+    hsv = np.array(sprite.convert("RGB").convert("HSV"))
+    hsv[..., 0] = np.where(hsv[..., 1] > MIN_SATURATION, hue, hsv[..., 0])
+    recoloured = Image.fromarray(hsv, "HSV").convert("RGB")
+    recoloured.putalpha(sprite.getchannel("A"))
+    return recoloured
+
+
+def _draw_glyph(font: ImageFont.FreeTypeFont, glyph: str) -> Image.Image:
+    canvas = Image.new("RGBA", (140, 140), (0, 0, 0, 0))
+    ImageDraw.Draw(canvas).text((0, 0), glyph, font=font, embedded_color=True)
+    return canvas.crop(canvas.getbbox())

@@ -1,0 +1,135 @@
+"""Writes scenes as picture files with their ground truth, for tests.
+
+`python -m serve_app.embedded.segmenter.scene_files --help` lists the options.
+
+`scenes.json` beside the pictures is a list with one entry a scene:
+
+    file      name of the picture, PNG or JPEG
+    width, height
+    prompt    a sentence that names the entities
+    entities  the phrases of the prompt, in order; some are absent from the picture
+    objects   label (the entity), bbox [x1, y1, x2, y2] in pixels, mask_rle {"size": [H, W], "counts": text}
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from serve_app.embedded.segmenter.evaluation import SIZES_WH, encode
+from serve_app.embedded.segmenter.glyphs import find_font, load_sprites
+from serve_app.embedded.segmenter.phrases import BASES, Concept, concepts_of
+from serve_app.embedded.segmenter.scenes import Scene, make_scene, mask_bounds
+
+SEED = 30_000_000
+"""First word of these scenes' seeds: neither training nor the evaluation draws them."""
+
+MIN_OBJECTS, MAX_OBJECTS = 1, 6
+MAX_PNG_BYTES = 300_000
+"""Pictures that PNG cannot hold in this are written as JPEG: film grain does not compress."""
+
+JPEG_QUALITY = 85
+OPENINGS = ("{}", "A scene with {}", "An illustration of {}", "There is {}")
+JOINERS = (" and {}", " next to {}", ", with {}", " beside {}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the scenes.
+
+    Args:
+        argv: the arguments; those of the process if None.
+
+    Returns:
+        The exit status, 0.
+    """
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="where the pictures and scenes.json go")
+    parser.add_argument("--count", type=int, default=20, help="number of scenes (default: 20)")
+    parser.add_argument("--font", type=Path, default=None, help="NotoColorEmoji.ttf; searched if not given")
+    args = parser.parse_args(argv)
+    sprites = load_sprites(find_font(args.font))
+    args.folder.mkdir(parents=True, exist_ok=True)
+    entries: list[dict[str, Any]] = []
+    index = 0
+    while len(entries) < args.count:
+        rng = np.random.default_rng([SEED, index])
+        scene = make_scene(rng, sprites, SIZES_WH[index % len(SIZES_WH)])
+        index += 1
+        if MIN_OBJECTS <= len(scene.sprites) <= MAX_OBJECTS:
+            entries.append(write_scene(rng, scene, args.folder, f"scene_{len(entries):02d}"))
+    (args.folder / "scenes.json").write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def write_scene(rng: np.random.Generator, scene: Scene, folder: Path, stem: str) -> dict[str, Any]:
+    """Write one picture and return its entry for `scenes.json`."""
+    height, width = scene.image.shape[:2]
+    entities, labels = choose_entities(rng, scene)
+    objects = []
+    for mask, label in zip(scene.masks, labels, strict=True):
+        rle = encode(mask)
+        counts = rle["counts"].decode("ascii")
+        objects.append(
+            {"label": label, "bbox": list(mask_bounds(mask)), "mask_rle": {"size": [height, width], "counts": counts}}
+        )
+    return {
+        "file": save_picture(scene, folder, stem),
+        "width": width,
+        "height": height,
+        "prompt": write_prompt(rng, entities),
+        "entities": entities,
+        "objects": objects,
+    }
+
+
+def choose_entities(rng: np.random.Generator, scene: Scene) -> tuple[list[str], list[str]]:
+    """Name every object of a scene, and one or two things that are not in it.
+
+    Returns:
+        The entities in random order, and the label of each object.
+    """
+    labels = [describe(sprite) for sprite in scene.sprites]
+    seen = {concept.base for sprite in scene.sprites for concept in concepts_of(sprite)}
+    others = [base for base in BASES if base not in seen]
+    absent = [others[i] for i in rng.permutation(len(others))[: rng.integers(1, 3)]]
+    entities = list(dict.fromkeys(labels)) + absent
+    return [entities[i] for i in rng.permutation(len(entities))], labels
+
+
+def describe(sprite: Concept) -> str:
+    """Name a sprite in full ("red sofa")."""
+    return f"{sprite.colour} {sprite.base}" if sprite.colour else sprite.base
+
+
+def write_prompt(rng: np.random.Generator, entities: Sequence[str]) -> str:
+    """Write a sentence that names the entities in order and nothing else."""
+    noun_phrases = [f"{'an' if entity[0] in 'aeiou' else 'a'} {entity}" for entity in entities]
+    sentence = OPENINGS[rng.integers(len(OPENINGS))].format(noun_phrases[0])
+    for noun_phrase in noun_phrases[1:]:
+        sentence += JOINERS[rng.integers(len(JOINERS))].format(noun_phrase)
+    return sentence[0].upper() + sentence[1:]
+
+
+def save_picture(scene: Scene, folder: Path, stem: str) -> str:
+    """Save as PNG if that is small, else as JPEG.
+
+    Returns:
+        The name of the file.
+    """
+    picture = Image.fromarray(scene.image)
+    path = folder / f"{stem}.png"
+    picture.save(path, optimize=True)
+    if path.stat().st_size > MAX_PNG_BYTES:
+        path.unlink()
+        path = folder / f"{stem}.jpg"
+        picture.save(path, quality=JPEG_QUALITY)
+    return path.name
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,267 @@
+"""Trains the embedded segmenter on synthetic scenes, on a CPU, resumably.
+
+`python -m serve_app.embedded.train segmenter --help` lists the options.
+"""
+
+import argparse
+import math
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from multiprocessing import parent_process
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import distributed, nn
+from torch.multiprocessing.spawn import spawn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from transformers import Sam3Model, Sam3Processor
+from transformers.models.sam3.modeling_sam3 import inverse_sigmoid
+
+from serve_app.embedded.cpu_tuning import fast_dtype, keep_freed_memory
+from serve_app.embedded.muon_adamw import MuonAdamW
+from serve_app.embedded.segmenter.data import SceneBatch, SceneBatches
+from serve_app.embedded.segmenter.glyphs import find_font, load_sprites
+from serve_app.embedded.segmenter.loss import LossWeights, SegmenterOutput, segmenter_loss
+from serve_app.embedded.segmenter.model import CHECKPOINT_DIR, DETECTOR_WIDTH, build_model
+
+LOG_EVERY = 20
+LOG_DECAY = 0.98
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the segmenter's training."""
+    parser.add_argument("--steps", type=int, default=10000, help="length of the whole run; the rate falls to 0 at it")
+    parser.add_argument("--seed", type=int, default=0, help="of the data and of fresh weights")
+    parser.add_argument("--warm-start", type=Path, help="start from this checkpoint folder; default: random weights")
+    parser.add_argument("--output", type=Path, default=CHECKPOINT_DIR, help="where the checkpoint folder goes")
+    parser.add_argument("--state", type=Path, default=Path("runs/segmenter.pt"), help="file that a run resumes from")
+    parser.add_argument("--save-every", type=int, default=250, help="steps between saves of the state")
+    parser.add_argument("--peak-rate", type=float, default=8e-4, help="largest learning rate")
+    parser.add_argument("--warmup", type=int, default=150, help="steps until the rate is at its peak")
+    parser.add_argument("--average-decay", type=float, default=0.998, help="of the averaged weights that are kept")
+    parser.add_argument("--scenes", type=int, default=8, help="scenes a step and replica")
+    parser.add_argument("--phrases", type=int, default=4, help="phrases a scene")
+    parser.add_argument("--mask-scenes", type=int, default=2, help="of those, the ones that train the masks too")
+    parser.add_argument("--matched-weight", type=float, default=LossWeights.matched, help="focal weight of objects")
+    parser.add_argument("--l1-weight", type=float, default=LossWeights.l1, help="of the boxes' distance")
+    parser.add_argument("--giou-weight", type=float, default=LossWeights.giou, help="of the boxes' overlap")
+    parser.add_argument("--patch-boxes", type=float, default=LossWeights.patch_boxes, help="factor of patches' boxes")
+    parser.add_argument("--part", default="", help="train the parameters whose names start so; default: all")
+    parser.add_argument("--replicas", type=int, default=2, help="processes of one thread each; one a core is best")
+    parser.add_argument("--font", type=Path, help="NotoColorEmoji.ttf; searched if not given")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, or go on training, and write the checkpoint.
+
+    Returns:
+        The exit status, 0.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        spawn(_run_replica, args=(args, f"file://{folder}/rendezvous"), nprocs=args.replicas)
+    return 0
+
+
+def _run_replica(rank: int, args: argparse.Namespace, rendezvous: str) -> None:
+    """Train as one of `args.replicas` processes of one thread, which average their gradients at every step."""
+    # One thread each: at these sizes two threads on one batch wait for each other more than they work.
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    torch.manual_seed(args.seed)
+    distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=args.replicas)
+    model, processor = build_model(args.warm_start)
+    batches = SceneBatches(
+        load_sprites(find_font(args.font)),
+        processor.tokenizer,
+        seed=args.seed,
+        num_scenes=args.scenes,
+        num_phrases=args.phrases,
+        num_mask_scenes=args.mask_scenes,
+    )
+    training = SegmenterTraining(model, args)
+    for line in training.train(batches):
+        if rank == 0:
+            print(line, flush=True)
+    if rank == 0 and training.step >= args.steps:
+        save_checkpoint(training.average.module, processor, args.output)
+    distributed.destroy_process_group()
+
+
+class SegmenterTraining:
+    """A run: the model, its optimizer, its averaged weights and where it stands."""
+
+    def __init__(self, model: Sam3Model, args: argparse.Namespace) -> None:
+        """Start a run, or take up the one in `args.state` if that file is there."""
+        self._args = args
+        self._weights = LossWeights(
+            matched=args.matched_weight, l1=args.l1_weight, giou=args.giou_weight, patch_boxes=args.patch_boxes
+        )
+        # Convolutions and norms of the finest maps take a third of the time in this layout.
+        model.vision_encoder.neck.to(memory_format=torch.channels_last)
+        model.mask_decoder.to(memory_format=torch.channels_last)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name.startswith(args.part))
+        self._model = model.train()
+        self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(args.average_decay), use_buffers=False)
+        self._patch_boxes = PatchBoxHead()
+        named = chain(model.named_parameters(), self._patch_boxes.named_parameters("patch_boxes"))
+        self._trained = {name: parameter for name, parameter in named if parameter.requires_grad}
+        self._optimizer = MuonAdamW(self._trained.items())
+        self.step = 0
+        if args.state.exists():
+            self._load()
+
+    def train(self, batches: SceneBatches) -> Iterator[str]:
+        """Train to the last step, each replica on batches of its own; yields a line for the log now and then."""
+        rank, replicas = distributed.get_rank(), distributed.get_world_size()
+        smooth: dict[str, float] = {}
+        started, first_step = time.monotonic(), self.step
+        parent = parent_process()
+        # A killed parent does not take its replicas along: two runs would share one state.
+        while self.step < self._args.steps and (parent is None or parent.is_alive()):
+            for name, value in self._train_step(batches[self.step * replicas + rank]).items():
+                smooth[name] = LOG_DECAY * smooth.get(name, value) + (1 - LOG_DECAY) * value
+            self.step += 1
+            if rank == 0 and (self.step % self._args.save_every == 0 or self.step == self._args.steps):
+                self._save()
+            if self.step % LOG_EVERY == 0:
+                rate = (self.step - first_step) / (time.monotonic() - started)
+                figures = " ".join(f"{name}={value:.3f}" for name, value in smooth.items())
+                yield f"step {self.step}/{self._args.steps} {rate:.2f} steps/s {figures}"
+
+    def _train_step(self, batch: SceneBatch) -> dict[str, float]:
+        dtype = fast_dtype()
+        with torch.autocast("cpu", dtype=dtype, enabled=dtype is not torch.float32):
+            output = forward(self._model, batch, self._patch_boxes)
+        loss, log = segmenter_loss(output, batch, self._weights)
+        self._optimizer.zero_grad()
+        loss.backward()
+        average_gradients(self._trained.values())
+        nn.utils.clip_grad_norm_(self._trained.values(), 1.0)
+        self._optimizer.step(self._args.peak_rate * schedule(self.step, self._args.warmup, self._args.steps))
+        self.average.update_parameters(self._model)
+        return log | {"loss": loss.item()}
+
+    def _save(self) -> None:
+        state = {
+            "step": self.step,
+            "model": self._model.state_dict(),
+            "average": self.average.state_dict(),
+            "patch_boxes": self._patch_boxes.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+        }
+        self._args.state.parent.mkdir(parents=True, exist_ok=True)
+        # A rename is all or nothing: a run that is killed while it saves still has the state before.
+        unfinished = self._args.state.with_suffix(".part")
+        torch.save(state, unfinished)
+        unfinished.replace(self._args.state)
+
+    def _load(self) -> None:
+        state = torch.load(self._args.state, weights_only=True)
+        self._model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self._patch_boxes.load_state_dict(state["patch_boxes"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self.step = state["step"]
+
+
+class PatchBoxHead(nn.Module):
+    """Predicts a box from each encoded patch of a picture; serves in training only, no checkpoint contains it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(DETECTOR_WIDTH, DETECTOR_WIDTH)
+        self.output = nn.Linear(DETECTOR_WIDTH, 4)
+        # Softplus of this is a fifth of the picture.
+        nn.init.zeros_(self.output.bias[:2])
+        nn.init.constant_(self.output.bias[2:], -1.5)
+
+    def forward(self, encoded: torch.Tensor) -> torch.Tensor:
+        """Predict from (N, G * G, DETECTOR_WIDTH), row by row: cxcywh in units of the picture, (N, G * G, 4)."""
+        side = math.isqrt(encoded.shape[1])
+        middles = (torch.arange(side) + 0.5) / side
+        centres = torch.stack([middles.repeat(side), middles.repeat_interleave(side)], -1)
+        shift, size = self.output(F.relu(self.hidden(encoded))).float().split(2, -1)
+        return torch.cat([centres + shift, F.softplus(size)], -1)
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Replace each gradient by its mean over the replicas; parameters that the loss does not reach have none."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    distributed.all_reduce(flat)
+    flat /= distributed.get_world_size()
+    for gradient, part in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))
+
+
+def schedule(step: int, warmup: int, steps: int) -> float:
+    """Learning rate as a part of its peak: a short linear rise, then half a cosine down to 0 at `steps`."""
+    return min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
+
+
+def forward(model: Sam3Model, batch: SceneBatch, patch_boxes: PatchBoxHead) -> SegmenterOutput:
+    """Run the model as its own forward does, but each scene is encoded once and only `batch.masks` get masks.
+
+    Args:
+        model: the segmenter.
+        batch: what it is shown and asked.
+        patch_boxes: reads boxes off the encoder's output, for the loss.
+    """
+    num_phrases, num_masks = len(batch.counts) // len(batch.pixels), len(batch.masks)
+    patches = model.vision_encoder.backbone(batch.pixels.float() / 127.5 - 1).last_hidden_state
+    side = math.isqrt(patches.shape[1])
+    patches = patches.view(len(patches), side, side, -1).permute(0, 3, 1, 2)
+    neck = model.vision_encoder.neck
+    # The finer levels serve the masks alone, and the model never uses the coarsest.
+    *finer, detection, _coarsest = neck.fpn_layers
+    coarse = detection(patches)
+    position = neck.position_encoding(coarse.shape, coarse.device, coarse.dtype)
+    text_mask = batch.attention_mask.bool()
+    text = model.get_text_features(
+        input_ids=batch.input_ids, attention_mask=batch.attention_mask, return_dict=True
+    ).pooler_output
+    encoded = model.detr_encoder(
+        vision_features=[coarse.repeat_interleave(num_phrases, 0)],
+        text_features=text,
+        vision_pos_embeds=[position.repeat_interleave(num_phrases, 0)],
+        text_mask=text_mask,
+    )
+    decoded = model.detr_decoder(
+        vision_features=encoded.last_hidden_state,
+        text_features=encoded.text_features,
+        vision_pos_encoding=encoded.pos_embeds_flattened,
+        text_mask=text_mask,
+        spatial_shapes=encoded.spatial_shapes,
+    )
+    hidden = decoded.intermediate_hidden_states
+    boxes = (inverse_sigmoid(decoded.reference_boxes) + model.detr_decoder.box_head(hidden)).sigmoid()
+    logits = model.dot_product_scoring(
+        decoder_hidden_states=hidden, text_features=encoded.text_features, text_mask=text_mask
+    )
+    with_masks = patches[: num_masks // num_phrases]
+    levels = [layer(with_masks) for layer in finer] + [coarse[: num_masks // num_phrases]]
+    masks = model.mask_decoder(
+        decoder_queries=hidden[-1][:num_masks],
+        backbone_features=[level.repeat_interleave(num_phrases, 0) for level in levels],
+        encoder_hidden_states=encoded.last_hidden_state[:num_masks],
+        prompt_features=text[:num_masks],
+        prompt_mask=text_mask[:num_masks],
+    )
+    return SegmenterOutput(
+        logits=logits.squeeze(-1).float(),
+        boxes=boxes.float(),
+        presence_logits=decoded.presence_logits.squeeze(-1).float(),
+        mask_logits=masks.pred_masks.float(),
+        semantic_logits=masks.semantic_seg.float()[:, 0],
+        patch_boxes=patch_boxes(encoded.last_hidden_state),
+    )
+
+
+def save_checkpoint(model: Sam3Model, processor: Sam3Processor, folder: Path) -> None:
+    """Write the model in half precision and the processor, as the stock classes load them."""
+    model.half().save_pretrained(folder)
+    processor.save_pretrained(folder)

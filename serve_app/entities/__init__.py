@@ -1,0 +1,9 @@
+"""What counts as an entity: the chat with the language model, phrases, the filter. Pure text."""
+
+from __future__ import annotations
+
+from serve_app.entities.chat import INSTRUCTION, chat_messages, read_entities
+from serve_app.entities.filter import EntityFilter
+from serve_app.entities.phrases import normalise_entities, tidy
+
+__all__ = ["INSTRUCTION", "EntityFilter", "chat_messages", "normalise_entities", "read_entities", "tidy"]

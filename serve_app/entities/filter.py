@@ -1,0 +1,256 @@
+"""The entity filter: drops the words of a prompt that describe the picture and name nothing in it.
+
+Works on the shape of English noun phrases: what a phrase names is its head, the last word before the first
+preposition ("soft shadows | on the wall"). Pure; knows the configuration's part of its own and no model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from serve_app.config.schema import EntityFilterConfig
+from serve_app.entities import terms
+
+EXCLUDED = "excluded by config"
+Words = tuple[str, ...]
+Forms = tuple[frozenset[str], ...]
+
+IRREGULAR = {
+    "people": "person",
+    "men": "man",
+    "women": "woman",
+    "children": "child",
+    "feet": "foot",
+    "teeth": "tooth",
+    "geese": "goose",
+    "mice": "mouse",
+}
+
+_WORD = re.compile(r"[^\W_]+(?:[./][^\W_]+)*")
+_OPTICS = re.compile(r"(?:f/?\d+(?:\.\d+)?|f\.\d+|\d+mm|iso\d+|\d+k|\d+fps|\d{3,4}p)$")
+
+
+class Dropped(NamedTuple):
+    """An entity that was removed, and a short reason for the user."""
+
+    entity: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class FilterResult:
+    """What the filter kept and what it dropped, both in the order given."""
+
+    kept: list[str]
+    dropped: list[Dropped]
+
+
+class EntityFilter:
+    """Drops lighting, mood, style, camera, quality and scene words, and the terms that a configuration excludes.
+
+    Args:
+        config: further terms, and whether the built-in ones apply. A term also stands for its plural or singular,
+            in any case.
+    """
+
+    def __init__(self, config: EntityFilterConfig) -> None:
+        self._builtin = config.builtin_terms
+        split = (split_words(term) for term in config.excluded_terms)
+        self._excluded = [all_forms(words) for words in split if words]
+
+    def apply(self, entities: Iterable[str]) -> FilterResult:
+        """Sort entities into those to segment and those to drop.
+
+        Args:
+            entities: phrases as the parser read them.
+
+        Returns:
+            Both lists, each in the order given; phrases are not changed.
+        """
+        result = FilterResult([], [])
+        for entity in entities:
+            reason = self.reason(entity)
+            if reason is None:
+                result.kept.append(entity)
+            else:
+                result.dropped.append(Dropped(entity, reason))
+        return result
+
+    def reason(self, entity: str) -> str | None:
+        """Say why an entity would be dropped, or None where it is kept."""
+        words = split_words(entity)
+        if any(_leads(term, words) for term in self._excluded):
+            return EXCLUDED
+        return builtin_reason(words) if self._builtin else None
+
+
+def builtin_reason(words: Words) -> str | None:
+    """Say what a phrase of the built-in vocabulary describes instead of naming a thing.
+
+    Args:
+        words: the phrase, in lower case, without hyphens and leading articles.
+
+    Returns:
+        "lighting", "mood", "style", "camera", "quality" or "scene"; None for a thing.
+    """
+    while len(words) > 1 and words[0] in terms.PREPOSITIONS:  # "in the style of", "with soft lighting"
+        words = _without_article(words[1:])
+    if not words:
+        return None
+    if words[:3] == ("black", "and", "white"):  # one adjective, not two things
+        words = ("monochrome", *words[3:])
+    parts = _conjuncts(words)
+    if len(parts) > 1 and _category(words, terms.ALWAYS) is None:
+        reasons = [builtin_reason(part) for part in parts]
+        return None if None in reasons else reasons[0]
+    return _phrase_reason(words)
+
+
+def _phrase_reason(words: Words) -> str | None:
+    cut = next((i for i, word in enumerate(words) if i and word in terms.PREPOSITIONS), len(words))
+    head, tail = words[:cut], words[cut:]
+    if _is_thing(head):
+        return None
+    for start in range(cut):  # terms with a preposition inside, such as "shallow depth of field"
+        spanning = _category(words[start:], terms.ALWAYS)
+        if spanning is not None:
+            return spanning
+    if tail and tail[0] == "of" and _forms(head[-1]) & terms.OF_WHAT:
+        return _quantity_reason(head, _without_article(tail[1:]))
+    return _head_reason(head, tail) or (None if tail else _adjectives_reason(head))
+
+
+def _quantity_reason(head: Words, content: Words) -> str | None:
+    """Judge "beam of light" by the light; what the head says alone counts only where the content is no thing."""
+    reason = builtin_reason(content) if content else None
+    return reason if content else _head_reason(head, ())
+
+
+def _head_reason(head: Words, tail: Words) -> str | None:
+    """Judge a head such as "soft golden light" by its last words."""
+    always = _split_category(head, terms.ALWAYS)
+    if always is not None:
+        return always[0]
+    if tail and tail[0] in terms.PLACING and _forms(head[-1]) & terms.PICTURES:
+        return None
+    if head == ("shot",) and tail[:1] == ("of",):  # of whiskey
+        return None
+    found = _split_category(head, terms.BESIDE_ADJECTIVES)
+    if found is not None:
+        category, modifiers = found
+        return category if _all_describe(modifiers, head[-1]) else None
+    found = _split_category(head, terms.ONLY_WITH_ADJECTIVES)
+    if found is not None:
+        category, modifiers = found
+        return category if modifiers and _all_specific(modifiers, category) else None
+    return None
+
+
+def _all_describe(modifiers: Words, head: str) -> bool:
+    """Tell whether the words before a head describe the picture, so that the head does, too."""
+    if head != "light" and "light" in _forms(head):  # counted lights are lamps, unless an adjective says otherwise
+        return all(_adjective_category(word) is not None for word in modifiers)
+    nouns = terms.LIGHT_SOURCES if head == "light" else terms.TIMES | terms.MEDIA | terms.SHOOTING
+    if all(_adjective_category(word) is not None or word in nouns or _is_filler(word) for word in modifiers):
+        return True
+    return _phrase_reason(modifiers) is not None  # "low angle shot": "low angle" describes the picture
+
+
+def _all_specific(modifiers: Words, category: str) -> bool:
+    """Tell whether the words before a head that is a thing by itself make it a word about the picture."""
+    specific = terms.SPECIFIC.get(category, terms.ADJECTIVES[category])
+    found = [word in specific or _OPTICS.match(word) is not None for word in modifiers]
+    return any(found) and all(hit or _is_filler(word) for hit, word in zip(found, modifiers, strict=True))
+
+
+def _is_filler(word: str) -> bool:
+    return word in terms.FILLERS or word.isdecimal()
+
+
+def _adjectives_reason(words: Words) -> str | None:
+    """Judge a phrase without a noun, such as "highly detailed" or "cozy"."""
+    categories = [_adjective_category(word) or _category((word,), terms.ALWAYS) for word in words]
+    if any(category is None and not _is_filler(word) for category, word in zip(categories, words, strict=True)):
+        return None
+    return next((category for category in reversed(categories) if category is not None), None)
+
+
+def _adjective_category(word: str) -> str | None:
+    if _OPTICS.match(word):
+        return terms.CAMERA if not word.endswith(("k", "p")) else terms.QUALITY
+    return next((category for category, words in terms.ADJECTIVES.items() if word in words), None)
+
+
+def _category(words: Words, vocabulary: Mapping[str, frozenset[Words]]) -> str | None:
+    """Find the category that holds exactly these words, in the singular or plural."""
+    candidates = _singulars(words)
+    return next((category for category, known in vocabulary.items() if not known.isdisjoint(candidates)), None)
+
+
+def _split_category(head: Words, vocabulary: Mapping[str, frozenset[Words]]) -> tuple[str, Words] | None:
+    """Find the longest known ending of a head; return its category and the words before it."""
+    for start in range(len(head)):
+        category = _category(head[start:], vocabulary)
+        if category is not None:
+            return category, head[:start]
+    return None
+
+
+def _is_thing(head: Words) -> bool:
+    return any(not terms.THINGS.isdisjoint(_singulars(head[start:])) for start in range(len(head)))
+
+
+def _singulars(words: Words) -> list[Words]:
+    return [(*words[:-1], form) for form in sorted(_forms(words[-1]))]
+
+
+def _conjuncts(words: Words) -> list[Words]:
+    """Split "light and shadow" at its conjunctions."""
+    parts: list[list[str]] = [[]]
+    for word in words:
+        if word in {"and", "or"}:
+            parts.append([])
+        else:
+            parts[-1].append(word)
+    return [tuple(part) for part in parts if part]
+
+
+def _leads(term: Forms, words: Words) -> bool:
+    """Tell whether a phrase is a term, or begins with it and goes on with a preposition or a word about the picture."""
+    rest = words[len(term) :]
+    if len(words) < len(term) or not all(forms & _forms(word) for forms, word in zip(term, words, strict=False)):
+        return False
+    return not rest or rest[0] in terms.PREPOSITIONS or rest[0] in {"and", "or"} or builtin_reason(rest) is not None
+
+
+def split_words(text: str) -> Words:
+    """Split a phrase into words, in lower case; hyphens and possessive endings vanish, so does a leading article."""
+    plain = re.sub(r"['\u2019]s?\b", "", text.casefold())
+    return _without_article(tuple(_WORD.findall(plain)))
+
+
+def _without_article(words: Words) -> Words:
+    return words[1:] if len(words) > 1 and words[0] in {"a", "an", "the"} else words
+
+
+def all_forms(words: Sequence[str]) -> Forms:
+    """Return, for each word, itself and what its singular may be."""
+    return tuple(_forms(word) for word in words)
+
+
+def _forms(word: str) -> frozenset[str]:
+    forms = {word}
+    if word in IRREGULAR:
+        forms.add(IRREGULAR[word])
+    elif word.endswith("s") and not word.endswith(("ss", "us", "is")) and len(word) > 2:
+        forms.add(word[:-1])
+        if word.endswith("ies"):
+            forms.add(word[:-3] + "y")
+        elif word.endswith("ves"):
+            forms |= {word[:-3] + "f", word[:-3] + "fe"}
+        elif word.endswith(("ses", "xes", "zes", "ches", "shes", "oes")):
+            forms.add(word[:-2])
+    return frozenset(forms)

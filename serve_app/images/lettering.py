@@ -1,0 +1,116 @@
+"""Text in pictures: fonts, fitting a text into a width, finding room for a label. Knows no objects and no masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ImageDraw, ImageFont
+
+from serve_app.images.palette import Rgb, text_colour
+
+Box = tuple[int, int, int, int]  # x1, y1, x2, y2 in pixels, ends excluded
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+_ELLIPSIS = "..."
+_MOST_ROWS = 64  # of places inside a box
+
+
+@lru_cache(maxsize=32)
+def font_of(size: int) -> Font:
+    """Pillow's own scalable font; letters it lacks are drawn as boxes.
+
+    Args:
+        size: height in pixels, at least 1.
+    """
+    return ImageFont.load_default(size)
+
+
+def width_of(text: str, font: Font) -> int:
+    """Width of one line, in pixels, rounded up."""
+    return int(-(-font.getlength(text) // 1))
+
+
+def printable(text: str) -> str:
+    """Put a text on one line: line breaks, tabs and control characters become spaces."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def shorten(text: str, font: Font, max_width: int) -> str:
+    """Cut a text to a width, with an ellipsis; "" where not even that fits."""
+    if width_of(text, font) <= max_width:
+        return text
+    fits, too_long = 0, len(text)  # letters kept: bisection, since labels may be long
+    while too_long - fits > 1:
+        middle = (fits + too_long) // 2
+        if width_of(text[:middle].rstrip() + _ELLIPSIS, font) <= max_width:
+            fits = middle
+        else:
+            too_long = middle
+    return text[:fits].rstrip() + _ELLIPSIS if fits else ""
+
+
+def tag_size(text: str, font_size: int) -> tuple[int, int]:
+    """Width and height of the tag that `draw_tag` draws, in pixels."""
+    padding = _padding(font_size)
+    return width_of(text, font_of(font_size)) + 2 * padding, round(font_size * 1.15) + padding
+
+
+def draw_tag(draw: ImageDraw.ImageDraw, box: Box, text: str, font_size: int, colour: Rgb) -> None:
+    """Draw a text on a filled, rounded box of `tag_size`."""
+    draw.rounded_rectangle((box[0], box[1], box[2] - 1, box[3] - 1), radius=max(1, font_size // 6), fill=colour)
+    middle = (box[0] + _padding(font_size), (box[1] + box[3]) / 2)
+    draw.text(middle, text, font=font_of(font_size), fill=text_colour(colour), anchor="lm")
+
+
+def _padding(font_size: int) -> int:
+    return max(2, round(font_size * 0.3))
+
+
+def place_tag(size: tuple[int, int], box: Box, bounds: Box, taken: Sequence[Box]) -> Box:
+    """Find room for a tag near a box.
+
+    Bound: at most 210 places, each against every tag.
+
+    Args:
+        size: the tag's width and height in pixels.
+        box: what it names.
+        bounds: the image; the tag stays inside where it is small enough.
+        taken: tags placed before.
+
+    Returns:
+        The first place that covers no other tag, going from above the box over its inside to below it; where there is
+        none, the one that covers least.
+    """
+    places = _within(np.array(_places(size, box)), size, bounds)
+    covered = covered_pixels(places, taken)
+    x1, y1, x2, y2 = places[covered.argmin()].tolist()  # the first of the least
+    return x1, y1, x2, y2
+
+
+def _within(corners: NDArray[np.int64], size: tuple[int, int], bounds: Box) -> NDArray[np.int64]:
+    """Move boxes, given by their top left corners, inside the bounds: (N, 4)."""
+    corners = np.maximum(np.minimum(corners, np.array(bounds[2:]) - size), bounds[:2])
+    return np.concatenate([corners, corners + size], axis=1)
+
+
+def _places(size: tuple[int, int], box: Box) -> list[tuple[int, int]]:
+    width, height = size
+    x1, y1, x2, y2 = box
+    lefts = (x1, x2 - width, (x1 + x2 - width) // 2)
+    step = max(height, (y2 - y1) // _MOST_ROWS)
+    tops = [y1 - height, y1, y2, y2 - height, *range(y1 + height, y2 - 2 * height + 1, step)]
+    beside = [(x, y) for y in (y1, y2 - height) for x in (x2, x1 - width)]
+    around = [(x1, y1 - k * height) for k in (2, 3)] + [(x1, y2 + k * height) for k in (1, 2)]
+    return [(x, y) for y in tops for x in lefts] + beside + around
+
+
+def covered_pixels(places: NDArray[np.int64], taken: Sequence[Box]) -> NDArray[np.int64]:
+    """Sum the pixels that each of some boxes shares with those taken: (N, 4) to (N,)."""
+    others = np.array(taken, dtype=np.int64).reshape(-1, 4)
+    ends = np.minimum(places[:, None, 2:], others[None, :, 2:])
+    shared = np.maximum(ends - np.maximum(places[:, None, :2], others[None, :, :2]), 0)
+    covered: NDArray[np.int64] = shared.prod(axis=2).sum(axis=1)
+    return covered

@@ -1,0 +1,191 @@
+"""The size of what an AVIF's decoder decodes, which its header does not bound. Knows no Pillow.
+
+The header says how large the picture is; the frames inside say on their own how large they are, and the decoder
+decodes them first and scales them afterwards. A file of 1 kB that calls itself 1 x 1 may hold a frame of 16,384 x
+16,384 pixels, and a grid thousands of them.
+
+Source: ISO/IEC 14496-12 (boxes), 23008-12 (ispe, iloc), AV1 specification, 5.3 to 5.5 (OBUs, sequence header).
+"""
+
+from __future__ import annotations
+
+import itertools
+import struct
+from collections.abc import Iterator
+
+from serve_app.errors import InvalidImage
+from serve_app.images.structure.bounds import MAX_BLOCKS, MAX_PIXEL_CHUNKS
+
+_CONTAINERS = {b"meta": 4, b"iprp": 0, b"ipco": 0, b"moov": 0, b"trak": 0, b"mdia": 0, b"minf": 0, b"stbl": 0}
+"""Boxes that are looked into, and the bytes before their first child."""
+_FRAMES_PER_PICTURE = 4
+"""Frames of one picture, by area: colours, transparency, a thumbnail and a gain map."""
+_SEQUENCE_HEADER = 1
+_TRACK_BYTES = 4096
+"""Of a track: its first sample starts with its sequence header, and no later sample is decoded."""
+
+
+def avif_size(data: bytes) -> tuple[int, int]:
+    """Find the largest picture or frame that a decoder of this file meets.
+
+    Bound: at most MAX_BLOCKS boxes and MAX_PIXEL_CHUNKS extents and OBUs each, and one copy of an item.
+
+    Args:
+        data: a file with an AVIF signature.
+
+    Returns:
+        (width, height): the largest of each, at least 1.
+
+    Raises:
+        InvalidImage: too many parts, or frames that are larger than the picture together.
+    """
+    width = height = 1
+    area = 0
+    try:
+        boxes = list(_boxes(data, 0, len(data)))
+        for kind, start, end in boxes:
+            if kind == b"ispe" and end - start >= 12:
+                w, h = struct.unpack_from(">II", data, start + 4)
+                width, height = max(width, w), max(height, h)
+        obus = itertools.count(1)
+        for item in _items(data, boxes):
+            largest = 0
+            for size in _obus(item):
+                if next(obus) > MAX_PIXEL_CHUNKS:
+                    raise InvalidImage("a broken AVIF file: too many parts")
+                if size is not None:
+                    width, height, largest = max(width, size[0]), max(height, size[1]), max(largest, size[0] * size[1])
+            area += largest
+    except (struct.error, IndexError):
+        raise InvalidImage("truncated") from None
+    if area > _FRAMES_PER_PICTURE * width * height:
+        raise InvalidImage("a broken AVIF file: its frames are larger than its picture")
+    return width, height
+
+
+def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Yield kind, start and end of the contents of each box, also of those inside others."""
+    todo, seen = [(start, end)], 0
+    while todo:
+        start, end = todo.pop()
+        while start + 8 <= end:
+            size, kind = struct.unpack_from(">I4s", data, start)
+            body = start + 8
+            if size == 1:
+                (size,) = struct.unpack_from(">Q", data, body)
+                body += 8
+            stop = end if size == 0 else min(end, start + size)
+            if stop < body:
+                return
+            yield kind, body, stop
+            if kind in _CONTAINERS:
+                todo.append((body + _CONTAINERS[kind], stop))
+            start = stop
+            seen += 1
+            if seen > MAX_BLOCKS:
+                raise InvalidImage("a broken AVIF file: too many boxes")
+
+
+def _items(data: bytes, boxes: list[tuple[bytes, int, int]]) -> Iterator[memoryview]:
+    """Yield the bytes of every item, and of every track from its first sample on."""
+    view, total = memoryview(data), 0
+    stored = next((start for kind, start, _ in boxes if kind == b"idat"), 0)
+    for kind, start, _ in boxes:
+        if kind in {b"stco", b"co64"}:
+            count, first = struct.unpack_from(">II" if kind == b"stco" else ">IQ", data, start + 4)
+            if count:
+                yield view[first : first + _TRACK_BYTES]
+        elif kind == b"iloc":
+            for extents in _locations(data, start):
+                parts = [view[stored * inside + at :][: size or None] for inside, at, size in extents]
+                total += sum(map(len, parts))
+                if total > 2 * len(data):
+                    raise InvalidImage("a broken AVIF file: its items overlap")
+                yield parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
+
+
+def _locations(data: bytes, start: int) -> Iterator[list[tuple[bool, int, int]]]:
+    """Yield the extents of every item of an iloc box: (inside idat, offset, length)."""
+    version = data[start]
+    sizes = data[start + 4] >> 4, data[start + 4] & 15, data[start + 5] >> 4, data[start + 5] & 15
+    offset_size, length_size, base_size, index_size = sizes
+    wide = 4 if version >= 2 else 2
+    at = start + 6
+
+    def number(size: int) -> int:
+        nonlocal at
+        at += size
+        if at > len(data):
+            raise IndexError
+        return int.from_bytes(data[at - size : at], "big")
+
+    extents = 0
+    for _ in range(number(wide)):
+        number(wide)
+        inside = version >= 1 and number(2) & 15 == 1
+        number(2)
+        base = number(base_size)
+        found = []
+        for _ in range(number(2)):
+            extents += 1
+            if extents > MAX_PIXEL_CHUNKS:
+                raise InvalidImage("a broken AVIF file: too many items")
+            number(index_size if version >= 1 else 0)
+            found.append((inside, base + number(offset_size), number(length_size)))
+        yield found
+
+
+def _obus(item: memoryview) -> Iterator[tuple[int, int] | None]:
+    """Yield for every OBU of an item the size that it sets, if any; for an item that is no AV1, what comes."""
+    at = 0
+    while at < len(item):
+        kind, extended, sized = item[at] >> 3 & 15, item[at] >> 2 & 1, item[at] >> 1 & 1
+        at += 1 + extended
+        size = len(item) - at
+        if sized:
+            size = 0
+            for index in range(8):
+                byte = item[at] if at < len(item) else 0
+                at += 1
+                size |= (byte & 127) << 7 * index
+                if byte < 128:
+                    break
+        yield _sequence_size(bytes(item[at : at + min(size, 256)])) if kind == _SEQUENCE_HEADER else None
+        at += size
+
+
+def _sequence_size(header: bytes) -> tuple[int, int]:
+    """Read the largest frame that a sequence header allows."""
+    bits, at = int.from_bytes(header, "big"), 8 * len(header)
+
+    def number(count: int) -> int:
+        nonlocal at
+        at -= count
+        return bits >> at & ((1 << count) - 1) if at >= 0 else 0
+
+    number(4)
+    if number(1):  # a reduced still picture
+        number(5)
+    else:
+        delay_bits = 0
+        if number(1):
+            number(64)
+            if number(1):
+                zeros = 0
+                while at > 0 and not number(1):
+                    zeros += 1
+                number(min(zeros, 32))
+            if number(1):
+                delay_bits = number(5) + 1
+                number(32 + 10)
+        delays = number(1)
+        for _ in range(number(5) + 1):
+            number(12)
+            if number(5) > 7:
+                number(1)
+            if delay_bits and number(1):
+                number(2 * delay_bits + 1)
+            if delays and number(1):
+                number(4)
+    width_bits, height_bits = number(4) + 1, number(4) + 1
+    return number(width_bits) + 1, number(height_bits) + 1

@@ -1,0 +1,98 @@
+"""The structure of a TIFF's first directory, which is also that of an EXIF block. Knows no Pillow.
+
+Source: TIFF 6.0, section 2; BigTIFF.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Literal
+
+from serve_app.errors import InvalidImage
+from serve_app.images.structure.bounds import MAX_BLOCKS, MAX_PIXEL_CHUNKS
+
+_TYPE_BYTES = dict(enumerate((1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8), start=1))
+_BYTE_TYPES = frozenset({1, 2, 6, 7})
+_WIDTHS, _HEIGHTS = frozenset({256, 322}), frozenset({257, 323})  # of the picture and of a tile
+_ORIENTATION = 274
+
+
+def check_tiff(data: bytes) -> tuple[int, int]:
+    """Find the size a TIFF's first page needs, and refuse a directory that declares more than the file holds.
+
+    Bound: at most MAX_BLOCKS steps.
+
+    Args:
+        data: a file with a TIFF or BigTIFF signature.
+
+    Returns:
+        (width, height) as stored: the picture's, widened where a tile reaches beyond it, since a decoder allocates
+        whole tiles.
+
+    Raises:
+        InvalidImage: a tag lies outside the file, tags overlap (their sum is over the file), or there are too many
+            tags, or strips.
+    """
+    total = width = height = 0
+    order = _order(data)
+    for tag, kind, count, inline in _tags(data):
+        size = count * _TYPE_BYTES.get(kind, 0)
+        if kind not in _BYTE_TYPES and count > MAX_PIXEL_CHUNKS:
+            raise InvalidImage("a broken TIFF file: a tag of too many values")
+        value = inline
+        if size > len(inline):
+            offset = int.from_bytes(inline, order)
+            total += size
+            if offset + size > len(data):
+                raise InvalidImage("truncated")
+            value = data[offset : offset + 8]
+        number = int.from_bytes(value[: _TYPE_BYTES.get(kind, 0)], order)
+        # Whichever of several tags of one kind a decoder takes: the largest counts.
+        width = max(width, number) if tag in _WIDTHS else width
+        height = max(height, number) if tag in _HEIGHTS else height
+    if total > len(data):
+        raise InvalidImage("a broken TIFF file: its tags overlap")
+    return width, height
+
+
+def exif_orientation(exif: bytes) -> int:
+    """Read the orientation of an EXIF block.
+
+    Bound: at most MAX_BLOCKS steps, whatever the block's length.
+
+    Args:
+        exif: the block, with or without its "Exif" prefix; empty, or garbage, is allowed.
+
+    Returns:
+        1 to 8 as EXIF defines them; 1 (as stored) where there is none that makes sense.
+    """
+    block = exif.removeprefix(b"Exif\0\0")
+    try:
+        for tag, kind, count, inline in _tags(block):
+            if tag == _ORIENTATION and kind == 3 and count == 1:
+                value = int.from_bytes(inline[:2], _order(block))
+                return value if 1 <= value <= 8 else 1
+    except InvalidImage:
+        return 1
+    return 1
+
+
+def _order(data: bytes) -> Literal["little", "big"]:
+    return "little" if data[:2] == b"II" else "big"
+
+
+def _tags(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+    """Yield (tag, type, count, value or offset) of the first directory."""
+    mark = "<" if data[:2] == b"II" else ">"
+    try:
+        big = struct.unpack_from(f"{mark}H", data, 2)[0] == 43
+        (start,) = struct.unpack_from(f"{mark}Q", data, 8) if big else struct.unpack_from(f"{mark}I", data, 4)
+        (tags,) = struct.unpack_from(f"{mark}Q" if big else f"{mark}H", data, start)
+        if tags > MAX_BLOCKS:
+            raise InvalidImage("a broken TIFF file: too many tags")
+        entry = struct.Struct(f"{mark}HHQ8s" if big else f"{mark}HHI4s")
+        for index in range(tags):
+            yield entry.unpack_from(data, start + (8 if big else 2) + index * entry.size)
+    except (struct.error, OverflowError):
+        raise InvalidImage("truncated") from None

@@ -1,0 +1,293 @@
+"""Mask logits on the model's grid -> COCO RLE at the image's size: the hot path of post-processing.
+
+The result is the stock one, bit for bit (sigmoid, bilinear interpolation of the probabilities to the image, `>` the
+threshold, `pycocotools.mask.encode`), without a full-size mask. Between four neighbours of the grid (a *cell*) an
+interpolated value lies between theirs, so a cell whose corners are all clearly above or below the threshold is full or
+empty. Only the pixels of the other cells, those along the outline, are computed; where bits change down the columns
+are the run lengths. A mask that is outline nearly everywhere (noise) or shrinks is computed in full, strip by strip.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serve_app.masks.interpolation import Float32, Indices, Taps, four_taps, line, sigmoid, taps, uses_four_taps
+from serve_app.masks.rle import encode_rle, rle_from_run_lengths
+
+Bits = NDArray[np.bool_]
+Cells = tuple[Indices, Indices, Indices]  # mask, grid row and grid column of each
+
+# Rounding moves a float32 interpolation by a few times 6e-8 of its value; anything nearer the threshold is computed
+# with torch's own rounding, anything farther cannot change sides.
+_RELATIVE_MARGIN = 1e-6
+_SMALLEST = 1e-37  # below it float32 loses relative precision
+_GROUP_PIXELS = 1 << 22  # outline pixels of the masks taken together
+_CHUNK_PIXELS = 1 << 18  # pixels computed at once; a few temporaries of this size stay in the CPU's cache
+_DENSE_SHARE = 0.25  # outline pixels per pixel above which a mask is computed in full
+
+
+@dataclass(frozen=True)
+class _Resize:
+    """How the grid maps to the image, and the threshold.
+
+    Cell row `i` covers image rows `row_start[i]` up to `row_start[i + 1]`; columns alike.
+    """
+
+    grid_hw: tuple[int, int]
+    size_hw: tuple[int, int]
+    threshold: np.float32
+    margin: np.float32
+    rows: Taps
+    columns: Taps
+    row_start: Indices
+    column_start: Indices
+    four_taps: bool
+
+    @property
+    def pixels_per_cell(self) -> float:
+        """The mean cell's area."""
+        return self.size_hw[0] * self.size_hw[1] / (self.grid_hw[0] * self.grid_hw[1])
+
+    @property
+    def has_empty_cells(self) -> bool:
+        """True where the image has fewer rows or columns than the grid."""
+        return bool(np.diff(self.row_start).min() == 0 or np.diff(self.column_start).min() == 0)
+
+
+def rles_from_logits(logits: Float32, size_hw: tuple[int, int], mask_threshold: float) -> list[dict[str, Any]]:
+    """Resize mask logits to an image, threshold and encode them.
+
+    Bound: some tens of megabytes and, where a mask is noise, a byte a pixel of one mask; the text of an outline has two
+    runs a column, of noise as many as the grid has rows. Measured at 50 megapixels: 0.01 s and 10 kB for a disc, 0.8 s
+    for noise, 19 MB for a chequered grid of 288 x 288 on 762 x 65,535 pixels.
+
+    Args:
+        logits: (N, h, w) float32. N may be 0. A NaN puts no pixel it touches into the mask.
+        size_hw: the image's height and width in pixels, each at least 1.
+        mask_threshold: probability in [0, 1]; a pixel above it belongs to the mask.
+
+    Returns:
+        N compressed RLEs `{"size": [height, width], "counts": str}`, in the order given; equal to what sigmoid,
+        bilinear interpolation and `pycocotools.mask.encode` give on the CPU. Besides them it holds some tens of
+        megabytes at most, whatever N.
+
+    Raises:
+        ValueError: `logits` is not three-dimensional, or a side is 0.
+    """
+    logits = np.ascontiguousarray(logits, dtype=np.float32)
+    if logits.ndim != 3 or min(*logits.shape[1:], *size_hw) < 1:
+        raise ValueError(f"mask logits {logits.shape} cannot be resized to {tuple(size_hw)}")
+    if not len(logits):
+        return []
+    resize = _resize((logits.shape[1], logits.shape[2]), (int(size_hw[0]), int(size_hw[1])), float(mask_threshold))
+    if resize.has_empty_cells:
+        return [_encode_densely(mask, resize) for mask in logits]
+    sides = _sides(logits, resize)
+    outline_pixels = np.count_nonzero(sides == 0, axis=(1, 2)) * resize.pixels_per_cell
+    dense = outline_pixels > _DENSE_SHARE * resize.size_hw[0] * resize.size_hw[1]
+    counts: dict[int, Any] = {}
+    for group in _groups(np.flatnonzero(~dense), outline_pixels):
+        counts.update(zip(group.tolist(), _run_lengths(logits[group], sides[group], resize), strict=True))
+    return [
+        _encode_densely(mask, resize) if dense[i] else rle_from_run_lengths(counts[i], resize.size_hw)
+        for i, mask in enumerate(logits)
+    ]
+
+
+@lru_cache(maxsize=16)  # many pictures of a few sizes; about 50 bytes a row and column each
+def _resize(grid_hw: tuple[int, int], size_hw: tuple[int, int], mask_threshold: float) -> _Resize:
+    threshold = np.float32(mask_threshold)
+    rows, columns = taps(grid_hw[0], size_hw[0]), taps(grid_hw[1], size_hw[1])
+    return _Resize(
+        grid_hw=grid_hw,
+        size_hw=size_hw,
+        threshold=threshold,
+        margin=np.float32(max(float(threshold) * _RELATIVE_MARGIN, _SMALLEST)),
+        rows=rows,
+        columns=columns,
+        row_start=np.searchsorted(rows.first, np.arange(grid_hw[0] + 1)),
+        column_start=np.searchsorted(columns.first, np.arange(grid_hw[1] + 1)),
+        four_taps=uses_four_taps(size_hw),
+    )
+
+
+def _sides(logits: Float32, resize: _Resize) -> NDArray[np.int8]:
+    """Sort the cells: (N, h, w), 1 for a full cell, -1 for an empty one, 0 for one that has to be computed."""
+    low, high = (_logit(float(resize.threshold) + sign * float(resize.margin)) for sign in (-1, 1))
+    sides = (logits > high).astype(np.int8) - (logits < low).astype(np.int8)
+    return _agree(_agree(sides, 1), 2)
+
+
+def _agree(sides: NDArray[np.int8], axis: int) -> NDArray[np.int8]:
+    """Merge each sample with the next along the axis: their side if they share one, else 0. The last keeps its own."""
+    merged: NDArray[np.int8] = sides.copy()
+    here, following = np.moveaxis(merged, axis, 0)[:-1], np.moveaxis(sides, axis, 0)[1:]
+    here *= here == following  # a view: writes to `merged`
+    return merged
+
+
+def _logit(probability: float) -> float:
+    if probability <= 0.0:
+        return -math.inf
+    if probability >= 1.0:
+        return math.inf
+    return math.log(probability) - math.log1p(-probability)
+
+
+def _groups(masks: Indices, outline_pixels: NDArray[np.float64]) -> Iterator[Indices]:
+    """Cut the masks into groups that share one pass, bounded in outline pixels."""
+    if len(masks):
+        group = np.cumsum(outline_pixels[masks]) // _GROUP_PIXELS
+        yield from np.split(masks, np.flatnonzero(np.diff(group)) + 1)
+
+
+def _run_lengths(logits: Float32, sides: NDArray[np.int8], resize: _Resize) -> list[NDArray[np.uint32]]:
+    """Find each mask's COCO run lengths: pixels counted down the columns, outside first.
+
+    The masks lie one after another on one line of pixels. *Events* on it, numbers `2 * position + bit`, say what holds
+    from a position on; they may repeat what holds already.
+    """
+    area = resize.size_hw[0] * resize.size_hw[1]
+    events = [_column_top_events(sides, resize)]
+    for cells in _outline_cells(sides, resize):
+        events += _outline_events(logits, sides, cells, resize)
+    line_events = np.sort(np.concatenate(events))
+    position, bit = line_events >> 1, (line_events & 1).astype(np.int8)
+    runs = []
+    bounds = np.searchsorted(position, np.arange(len(logits) + 1) * area)
+    for i in range(len(logits)):
+        own = slice(bounds[i], bounds[i + 1])
+        changes = position[own][np.diff(bit[own], prepend=np.int8(0)) != 0] - i * area
+        runs.append(np.diff(changes, prepend=0, append=area).astype(np.uint32))
+    return runs
+
+
+def _outline_cells(sides: NDArray[np.int8], resize: _Resize) -> Iterator[Cells]:
+    """List the cells to compute, in chunks bounded in pixels.
+
+    The cells of the first row and column, half as large again as the others, keep to themselves: a chunk's cells are
+    all computed at the size of its largest.
+    """
+    mask, row, column = np.unravel_index(np.flatnonzero(sides == 0), sides.shape)
+    inner = (row > 0) & (column > 0)
+    for kind in (np.flatnonzero(inner), np.flatnonzero(~inner)):
+        if len(kind):
+            cell_h = np.diff(resize.row_start)[row[kind]].max()
+            cell_w = np.diff(resize.column_start)[column[kind]].max()
+            for chunk in np.array_split(kind, math.ceil(len(kind) * cell_h * cell_w / _CHUNK_PIXELS)):
+                yield mask[chunk], row[chunk], column[chunk]
+
+
+def _column_top_events(sides: NDArray[np.int8], resize: _Resize) -> Indices:
+    """Events at the first pixel of the columns, where the cell is full or empty and the bit may differ from before."""
+    height, width = resize.size_hw
+    top = sides[:, 0, :][:, resize.columns.first]
+    before = np.empty_like(top)
+    before[:, 1:] = sides[:, -1, :][:, resize.columns.first[:-1]]
+    before[:, 0] = 0  # nothing holds before the first pixel of a mask
+    mask, column = np.nonzero((top != 0) & (top != before))
+    return ((mask * width + column) * height) * 2 + (top[mask, column] > 0)
+
+
+def _outline_events(logits: Float32, sides: NDArray[np.int8], cells: Cells, resize: _Resize) -> list[Indices]:
+    """Events of some cells that have to be computed: their first pixels, their changes, and the first pixel after."""
+    mask, row, column = cells
+    height, width = resize.size_hw
+    pixel_row, row_inside = _pixels(row, resize.row_start)
+    pixel_column, column_inside = _pixels(column, resize.column_start)
+    bits = _cell_bits(_corners(logits, cells, resize), pixel_row, pixel_column, resize)
+    start = (mask[:, None] * width + pixel_column) * height  # (M, cell_w): where each column of pixels starts
+
+    first = (start + pixel_row[:, :1]) * 2 + bits[:, :, 0]
+    change = (bits[:, :, 1:] != bits[:, :, :-1]) & column_inside[:, :, None] & row_inside[:, None, 1:]
+    cell, x, y = np.unravel_index(np.flatnonzero(change), change.shape)  # faster than a 3-D nonzero
+    changed = (start[cell, x] + pixel_row[cell, y + 1]) * 2 + bits[cell, x, y + 1]
+
+    below = np.minimum(row + 1, resize.grid_hw[0] - 1)
+    side_below = sides[mask, below, column]
+    leaves = (below > row) & (side_below != 0)
+    after = (start + resize.row_start[row + 1][:, None]) * 2 + (side_below > 0)[:, None]
+    return [first[column_inside], changed, after[leaves][column_inside[leaves]]]
+
+
+def _pixels(cell: Indices, cell_start: Indices) -> tuple[Indices, Bits]:
+    """List the pixels of cells along one axis: (M, longest cell), and which of them lie inside the cell."""
+    start, end = cell_start[cell][:, None], cell_start[cell + 1][:, None]
+    pixel = start + np.arange((end - start).max())
+    inside = pixel < end
+    return np.minimum(pixel, cell_start[-1] - 1), inside
+
+
+def _corners(logits: Float32, cells: Cells, resize: _Resize) -> Float32:
+    """Probabilities at the cells' corners: (4, M), top left, top right, bottom left, bottom right."""
+    mask, row, column = cells
+    below = resize.rows.second[resize.row_start[row]]
+    right = resize.columns.second[resize.column_start[column]]
+    flat = (mask * logits.shape[1] + np.stack([row, row, below, below])) * logits.shape[2]
+    return sigmoid(logits.ravel()[flat + np.stack([column, right, column, right])])
+
+
+def _cell_bits(corners: Float32, pixel_row: Indices, pixel_column: Indices, resize: _Resize) -> Bits:
+    """Compute the pixels of cells: (M, cell_w, cell_h), column by column."""
+    weight_left, weight_right = (w[pixel_column] for w in (resize.columns.weight_first, resize.columns.weight_second))
+    weight_top, weight_bottom = (w[pixel_row] for w in (resize.rows.weight_first, resize.rows.weight_second))
+    top = line(corners[0][:, None], corners[1][:, None], weight_left, weight_right)
+    bottom = line(corners[2][:, None], corners[3][:, None], weight_left, weight_right)
+    value = top[:, :, None] * weight_top[:, None, :]
+    value += bottom[:, :, None] * weight_bottom[:, None, :]
+    bits = value > resize.threshold
+
+    near = np.abs(np.subtract(value, resize.threshold, out=value), out=value) <= resize.margin
+    if near.any():
+        cell, x, y = np.nonzero(near)
+        weights_y = np.stack([weight_top[cell, y], weight_bottom[cell, y]])
+        weights_x = np.stack([weight_left[cell, x], weight_right[cell, x]])
+        if resize.four_taps:
+            exact = four_taps(corners[:, cell], weights_y, weights_x)
+        else:
+            exact = line(top[cell, x], bottom[cell, x], weights_y[0], weights_y[1])
+        bits[cell, x, y] = exact > resize.threshold
+    return bits
+
+
+def _encode_densely(logits: Float32, resize: _Resize) -> dict[str, Any]:
+    """Compute every pixel of one mask (h, w), a strip of columns at a time, into one byte a pixel."""
+    height, width = resize.size_hw
+    probabilities = sigmoid(logits)
+    bits = np.empty((width, height), dtype=np.bool_)
+    step = max(1, _CHUNK_PIXELS // height)
+    for start in range(0, width, step):
+        _fill_strip(bits[start : start + step], probabilities, start, resize)
+    return encode_rle(bits.T)
+
+
+def _fill_strip(strip: Bits, probabilities: Float32, start: int, resize: _Resize) -> None:
+    """Compute the columns from `start` on into `strip` (columns, height)."""
+    rows, columns = resize.rows, resize.columns
+    span = slice(start, start + len(strip))
+    left, right = columns.first[span], columns.second[span]
+    weight_left, weight_right = columns.weight_first[span], columns.weight_second[span]
+    across = line(probabilities.T[left], probabilities.T[right], weight_left[:, None], weight_right[:, None])
+    value = np.take(across, rows.first, axis=1) * rows.weight_first
+    value += np.take(across, rows.second, axis=1) * rows.weight_second
+    np.greater(value, resize.threshold, out=strip)
+
+    near = np.abs(np.subtract(value, resize.threshold, out=value), out=value) <= resize.margin
+    if not near.any():
+        return
+    x, y = np.nonzero(near)
+    top, bottom = rows.first[y], rows.second[y]
+    if resize.four_taps:
+        corners = np.stack([probabilities[r, c] for r in (top, bottom) for c in (left[x], right[x])])
+        weights_y = np.stack([rows.weight_first[y], rows.weight_second[y]])
+        exact = four_taps(corners, weights_y, np.stack([weight_left[x], weight_right[x]]))
+    else:
+        exact = line(across[x, top], across[x, bottom], rows.weight_first[y], rows.weight_second[y])
+    strip[x, y] = exact > resize.threshold

@@ -1,0 +1,100 @@
+"""What all messages have in common: their base classes, and one line about what is wrong in one.
+
+Knows shapes and ranges only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from serve_app.errors import InvalidRequest, TooLarge
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+def _encodable(text: str) -> str:
+    # JSON can name half of a surrogate pair ("\\ud800"), which no tokenizer and no answer can carry.
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("has half of a surrogate pair, which is no character") from None
+    return text
+
+
+Text = Annotated[str, AfterValidator(_encodable)]
+MaskFormat = Literal["rle", "polygon", "png", "none"]
+
+
+class Wire(BaseModel):
+    """Base of every message: unknown fields are errors, numbers are finite numbers and not strings."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+_TOO_MANY = "too_many"
+
+
+def at_most(count: int) -> BeforeValidator:
+    """Look at the length of a list or mapping before its items are: each wrong item would be reported at a cost."""
+
+    def check(value: object) -> object:
+        if isinstance(value, Sequence | Mapping) and not isinstance(value, str | bytes) and len(value) > count:
+            raise PydanticCustomError(
+                _TOO_MANY, "{length} items are over the limit of {limit}", {"length": len(value), "limit": count}
+            )
+        return value
+
+    return BeforeValidator(check)
+
+
+class Incoming(Wire):
+    """Base of what callers send: of many unknown fields only the first is reported."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_keys(cls, value: object) -> object:
+        if isinstance(value, Mapping) and len(value) > len(cls.model_fields):
+            unknown = next(str(key) for key in value if key not in cls.model_fields)
+            raise PydanticCustomError("unknown_key", "unknown field '{key}'", {"key": _shortened(unknown)})
+        return value
+
+
+_LONGEST_KEY = 60  # of a key that callers choose, in messages
+_PLAIN_WORDS = {
+    "extra_forbidden": "unknown field",
+    "missing": "required",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+}
+
+
+def invalid_request(error: ValidationError) -> InvalidRequest | TooLarge:
+    """Turn pydantic's report into one line about its first entry, and say how many more there are."""
+    first, *others = error.errors(include_url=False, include_context=False, include_input=False)
+    field = field_path(first["loc"])
+    if first["type"] == _TOO_MANY:
+        return TooLarge(f"{field}: {first['msg']}", field)
+    text = _PLAIN_WORDS.get(first["type"], first["msg"])
+    text = text.removeprefix("Value error, ").replace("items after validation", "characters")
+    more = f" (and {len(others)} more)" if others else ""
+    return InvalidRequest(f"{field}: {text}{more}" if field else f"{text}{more}", field or None)
+
+
+def field_path(location: Sequence[str | int]) -> str:
+    """Write a location the way users read it: ("contextual_images", 1, "data") is "contextual_images[1].data"."""
+    path = ""
+    for part in location:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif part not in {"str", "bytes"}:  # the branch of a union, not a field
+            part = _shortened(part)
+            path += f".{part}" if path else part
+    return path
+
+
+def _shortened(key: str) -> str:
+    return key if len(key) <= _LONGEST_KEY else key[:_LONGEST_KEY] + "…"

@@ -1,0 +1,112 @@
+"""What the service answers, exactly as users see it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from serve_app.schemas.base import Fraction, Wire
+
+
+class DroppedEntity(Wire):
+    """A term of the parser's reply that the entity filter removed, and why."""
+
+    entity: str
+    reason: str
+
+
+class EntitiesDocument(Wire):
+    """The answer of `POST /v1/entities`."""
+
+    entities: list[str]
+    dropped: list[DroppedEntity]
+
+
+class Rle(Wire):
+    """COCO compressed RLE; `size` is [height, width]. Source: pycocotools.mask."""
+
+    size: Annotated[list[int], Field(min_length=2, max_length=2)]
+    counts: str
+
+
+class Ring(Wire):
+    """One closed outline: `points` are [x, y] pixels; `hole` tells an inner ring from an outer one."""
+
+    points: list[Annotated[list[float], Field(min_length=2, max_length=2)]]
+    hole: bool
+
+
+class ObjectDocument(Wire):
+    """One found instance; it carries the one mask key of the request's `mask_format`."""
+
+    object_id: str
+    label: str
+    bbox: Annotated[list[int], Field(min_length=4, max_length=4, description="[x1, y1, x2, y2] in pixels.")]
+    score: Fraction
+    mask_rle: Rle | None = None
+    mask_polygons: list[Ring] | None = None
+    mask_png: str | None = None
+
+
+class ErrorBody(Wire):
+    """What went wrong and where."""
+
+    code: str
+    message: str
+    field: str | None = None
+
+
+class ImageDocument(Wire):
+    """One image's objects. After a failure `objects` is null and `error` says why."""
+
+    path: str
+    width: int
+    height: int
+    objects: list[ObjectDocument] | None
+    presence: dict[str, Fraction]
+    error: ErrorBody | None
+    overlay: str | None = None
+
+
+class Models(Wire):
+    """The models' names."""
+
+    text_parser: str
+    segmentation: str
+
+
+class Timings(Wire):
+    """Wall-clock milliseconds: the parse, the slowest image, the whole request."""
+
+    parse: float
+    segment: float
+    total: float
+
+
+class Meta(Wire):
+    """How the document came about."""
+
+    request_id: str
+    models: Models
+    threshold: Fraction
+    mask_threshold: Fraction
+    timings_ms: Timings
+
+
+class ResultDocument(Wire):
+    """The answer of `POST /v1/segment`, images in the order of the request."""
+
+    prompt: str
+    entities: list[str]
+    contextual_images: list[ImageDocument]
+    generated_image: ImageDocument | None
+    box_format: Literal["xyxy"]
+    coordinate_unit: Literal["pixels"]
+    meta: Meta
+
+
+class ErrorDocument(Wire):
+    """The one shape of every error."""
+
+    error: ErrorBody

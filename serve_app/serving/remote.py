@@ -1,0 +1,194 @@
+"""Calls of the two deployments: retried where a replica dies, cancelled where nobody waits, errors told apart.
+
+The only room that knows what Ray raises. Inference is idempotent, so a call whose replica died is simply made again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayError, TaskCancelledError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
+from ray.serve.handle import DeploymentHandle
+
+from serve_app.errors import GensegError, InternalError, Overloaded, ReplicaDied
+from serve_app.serving.messages import EntitiesLost, ImageTask, ParsedPrompt
+
+logger = logging.getLogger("ray.serve")
+
+INLINE_BYTES = 96 * 1024
+"""Smaller files travel inside the call; for larger ones one copy in the object store is cheaper."""
+
+
+class Caller:
+    """Calls a deployment's methods.
+
+    Args:
+        handle: of the deployment.
+        stage: its name in metrics and messages.
+        max_retries: further tries after a replica died under the call.
+        on_retry: called with the stage for every further try.
+    """
+
+    def __init__(
+        self, handle: DeploymentHandle[Any], stage: str, max_retries: int, on_retry: Callable[[str], None]
+    ) -> None:
+        self._handle = handle
+        self._stage = stage
+        self.max_retries = max_retries
+        self.retry_after_s = Overloaded.retry_after_s
+        self._on_retry = on_retry
+
+    async def call(self, start: Callable[[DeploymentHandle[Any]], Any]) -> Any:
+        """Make a call and wait for its answer.
+
+        Args:
+            start: makes the call on the handle and returns its response.
+
+        Raises:
+            CancelledError: the caller was cancelled, or the call was.
+            ReplicaDied: every try lost its replica.
+            Overloaded: the deployment's queues are full.
+            InternalError: the call failed otherwise.
+        """
+        response = start(self._handle)
+        for attempt in range(self.max_retries + 1):
+            try:
+                return await _answer(response)
+            except RayActorError:
+                logger.warning("a replica of the %s died under a call (try %d)", self._stage, attempt + 1)
+            except TaskCancelledError:  # Ray cancels the calls below a request whose client has left
+                raise asyncio.CancelledError from None
+            except (BackPressureError, DeploymentUnavailableError):
+                refusal = Overloaded(f"the {self._stage}'s queues are full")
+                refusal.retry_after_s = self.retry_after_s
+                raise refusal from None
+            except RayError as error:
+                logger.warning("a call of the %s failed: %s", self._stage, type(error).__name__)
+                raise InternalError(f"the {self._stage} failed") from None
+            if attempt < self.max_retries:
+                self._on_retry(self._stage)
+                response = start(self._handle)
+        raise ReplicaDied(f"the {self._stage} died {self.max_retries + 1} times on this request")
+
+
+async def _answer(response: Any) -> Any:
+    try:
+        return await response
+    except asyncio.CancelledError:
+        response.cancel()
+        raise
+
+
+class RemoteParser:
+    """Starts parses on the ParserDeployment."""
+
+    def __init__(self, handle: DeploymentHandle[Any], max_retries: int, on_retry: Callable[[str], None]) -> None:
+        # By reference: the answer's place in the object store can be handed on before the answer is there.
+        self.caller = Caller(handle.options(_by_reference=True), "parser", max_retries, on_retry)
+
+    def start(self, prompt: str, max_entities: int, request_id: str, timeout_s: float) -> ParseCall:
+        """Start reading a prompt; see ParseCall for the answer."""
+        return ParseCall(self.caller, lambda handle: handle.parse.remote(prompt, max_entities, request_id, timeout_s))
+
+    async def model_name(self) -> str:
+        """Ask the deployment for its model; an answer means that it is ready."""
+        return str(await self.caller.call(lambda handle: handle.model_name.remote()))
+
+
+class ParseCall:
+    """A parse under way: its answer, and a reference to it for those who need it later.
+
+    Args:
+        caller: of the parser.
+        start: makes the call.
+    """
+
+    def __init__(self, caller: Caller, start: Callable[[DeploymentHandle[Any]], Any]) -> None:
+        self._first: Any = None
+
+        def once_then_again(handle: DeploymentHandle[Any]) -> Any:
+            response = start(handle)
+            if self._first is None:
+                self._first = response
+            return response
+
+        self._task = asyncio.ensure_future(caller.call(once_then_again))
+
+    async def entities(self) -> Any:
+        """What a segmenter may wait for: the entities if they are there, else a reference to the answer."""
+        if self._task.done():
+            return (await self.result()).entities
+        # The task has to run up to its first wait before there is a response.
+        while self._first is None and not self._task.done():
+            await asyncio.sleep(0)
+        if self._task.done() or not hasattr(self._first, "_to_object_ref"):
+            return (await self.result()).entities
+        try:
+            return await self._first._to_object_ref()
+        except (RayError, RayServeException):
+            return (await self.result()).entities  # raises what the call came to
+
+    async def result(self) -> ParsedPrompt:
+        """Wait for the entities.
+
+        Raises:
+            GensegError: the prompt could not be parsed.
+        """
+        answer = await asyncio.shield(self._task)
+        if isinstance(answer, GensegError):
+            raise answer
+        assert isinstance(answer, ParsedPrompt)
+        return answer
+
+    def cancel(self) -> None:
+        """Nobody waits for it any more."""
+        self._task.cancel()
+
+
+class RemoteSegmenter:
+    """Segments images on the SegmenterDeployment."""
+
+    def __init__(self, handle: DeploymentHandle[Any], max_retries: int, on_retry: Callable[[str], None]) -> None:
+        self.caller = Caller(handle, "segmenter", max_retries, on_retry)
+
+    async def segment(
+        self, task: ImageTask, again: Callable[[], Coroutine[Any, Any, tuple[str, ...]]]
+    ) -> dict[str, Any]:
+        """Segment one image.
+
+        Args:
+            task: its work.
+            again: the entities themselves, for when the reference in the task leads nowhere.
+
+        Raises:
+            GensegError: what the segmenter answered, or what happened to the call.
+        """
+        outcome = await self._call(task)
+        if isinstance(outcome, EntitiesLost):
+            outcome = await self._call(replace(task, entities=await again()))
+        if isinstance(outcome, EntitiesLost):
+            raise InternalError("an image was lost on its way to the segmenter")
+        if isinstance(outcome, GensegError):
+            raise outcome
+        assert isinstance(outcome, dict)
+        return outcome
+
+    async def _call(self, task: ImageTask) -> object:
+        return await self.caller.call(lambda handle: handle.segment.remote(task))
+
+    async def model_name(self) -> str:
+        """Ask the deployment for its model; an answer means that it is ready."""
+        return str(await self.caller.call(lambda handle: handle.model_name.remote()))
+
+
+async def stored(data: bytes) -> Any:
+    """Put an image where every replica finds it: small ones stay as they are, others go to the object store once."""
+    if len(data) <= INLINE_BYTES:
+        return data
+    return await asyncio.get_running_loop().run_in_executor(None, ray.put, data)

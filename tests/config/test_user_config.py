@@ -1,0 +1,105 @@
+"""`user_config`: which sections a running deployment takes, and what they replace."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from serve_app.config.schema import AppConfig, BatchingConfig, EntityFilterConfig, LimitsConfig, SegmentationConfig
+from serve_app.config.user_config import (
+    IngressSettings,
+    ParserSettings,
+    SegmenterSettings,
+    Settings,
+    UserConfig,
+    settings_from,
+)
+from serve_app.errors import ConfigError
+
+ARGS = AppConfig(
+    segmentation=SegmentationConfig(threshold=0.4, mask_threshold=0.4),
+    batching=BatchingConfig(max_pixels=11, max_pairs=12, max_prompts=13),
+    limits=LimitsConfig(max_images=3),
+)
+
+
+def test_apply_to_replaces_a_given_section_as_a_whole() -> None:
+    settings = IngressSettings.model_validate({"segmentation": {"threshold": 0.1}})
+    applied = settings.apply_to(ARGS)
+    assert applied.segmentation == SegmentationConfig(threshold=0.1, mask_threshold=0.5)
+    assert applied.limits == ARGS.limits
+    assert ARGS.segmentation.threshold == 0.4
+
+
+@pytest.mark.parametrize(
+    "settings", [IngressSettings(), SegmenterSettings(), ParserSettings()], ids=lambda s: type(s).__name__
+)
+def test_apply_to_without_sections_changes_nothing(settings: Settings) -> None:
+    assert settings.apply_to(ARGS) == ARGS
+
+
+@pytest.mark.parametrize(
+    ("kind", "section"),
+    [
+        (IngressSettings, "models"),
+        (IngressSettings, "batching"),
+        (IngressSettings, "entity_filter"),
+        (SegmenterSettings, "segmentation"),
+        (ParserSettings, "limits"),
+        (ParserSettings, "cache"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.__name__,
+)
+def test_settings_refuse_what_takes_a_restart_or_is_another_s(kind: type[Settings], section: str) -> None:
+    with pytest.raises(ValidationError, match=section):
+        kind.model_validate({section: {}})
+
+
+def test_settings_from_takes_from_each_deployment_what_is_its_own() -> None:
+    config = settings_from(
+        ARGS,
+        IngressSettings.model_validate({"limits": {"max_images": 5}}),
+        SegmenterSettings.model_validate({"batching": {"max_pairs": 2, "max_pixels": 1}, "limits": {"max_images": 9}}),
+        ParserSettings(
+            batching=BatchingConfig(max_prompts=4), entity_filter=EntityFilterConfig(excluded_terms=("haze",))
+        ),
+    )
+    assert config.batching == BatchingConfig(max_pixels=1, max_pairs=2, max_prompts=4)
+    assert config.limits.max_images == 5
+    assert config.entity_filter.excluded_terms == ("haze",)
+
+
+def test_settings_from_nothing_is_what_args_say() -> None:
+    assert settings_from(ARGS, None, None, None) == ARGS
+
+
+def test_a_first_user_config_that_is_wrong_is_an_error_and_a_later_one_keeps_the_values(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    applied: list[IngressSettings] = []
+    reader = UserConfig("Ingress", IngressSettings)
+    wrong = {"segmentation": {"threshold": 7}, "limitz": {}}
+    with pytest.raises(ConfigError, match=r"^user_config of Ingress: ") as caught:
+        reader.take(wrong, applied.append)
+    assert "segmentation.threshold: must be at most 1" in caught.value.message
+    assert "unknown key 'limitz'" in caught.value.message
+    reader.take({"segmentation": {"threshold": 0.25}}, applied.append)
+    reader.take(wrong, applied.append)
+    assert [each.segmentation for each in applied] == [SegmentationConfig(threshold=0.25)]
+    assert "user_config of Ingress is refused, the old one stays: " in caplog.text
+
+
+def test_a_user_config_that_cannot_be_applied_is_wrong_too() -> None:
+    def refuse(_: IngressSettings) -> None:
+        raise ConfigError("auth.token_env: not set")
+
+    with pytest.raises(ConfigError, match=r"^user_config of Ingress: auth\.token_env: not set$"):
+        UserConfig("Ingress", IngressSettings).take({}, refuse)
+
+
+@pytest.mark.parametrize("value", [5, "x", [1], {1: 2}], ids=str)
+def test_a_user_config_that_is_no_mapping_of_keys_is_an_error(value: Any) -> None:
+    with pytest.raises(ConfigError):
+        UserConfig("ParserDeployment", ParserSettings).take(value, lambda _: None)

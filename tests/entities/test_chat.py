@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serve_app.entities.chat import INSTRUCTION, chat_messages, is_complete, read_entities
+from serve_app.entities.phrases import normalise_entities
+from serve_app.errors import InvalidModelReply, InvalidRequest
+from serve_app.serving.messages import SegmentOptions
+
+
+@pytest.mark.parametrize(
+    ("reply", "entities"),
+    [
+        pytest.param('["dog", "red sofa"]', ["dog", "red sofa"], id="array"),
+        pytest.param("[]", [], id="explicit empty"),
+        pytest.param("[ ]", [], id="explicit empty with a space"),
+        pytest.param('```json\n["dog"]\n```', ["dog"], id="code fence"),
+        pytest.param('```\n[\n  "dog",\n  "cat"\n]\n```', ["dog", "cat"], id="code fence over lines"),
+        pytest.param('Here are the entities: ["dog"]. Anything else?', ["dog"], id="words around"),
+        pytest.param('The prompt [sic] in {braces}: ["dog"]', ["dog"], id="other brackets before"),
+        pytest.param('[1] ["dog"]', ["dog"], id="array of numbers before"),
+        pytest.param('["dog"]<|im_end|>', ["dog"], id="stop token"),
+        pytest.param('<think>Maybe ["cat"]?</think>\n["dog"]', ["dog"], id="thought"),
+        pytest.param('Maybe ["cat"]?</think>["dog"]', ["dog"], id="thought opened by the template"),
+        pytest.param("['dog', 'red sofa']", ["dog", "red sofa"], id="single quotes"),
+        pytest.param("""['dog', "man's hat"]""", ["dog", "man's hat"], id="both quotes"),
+        pytest.param('["dog", "cat",]', ["dog", "cat"], id="trailing comma"),
+        pytest.param('{"entities": ["dog"]}', ["dog"], id="object"),
+        pytest.param('{"note": ["x"], "entities": ["dog"]}', ["dog"], id="object with another list"),
+        pytest.param('{"answer": {"entities": ["dog"]}}', ["dog"], id="nested object"),
+        pytest.param('{"things_seen": ["dog"]}', ["dog"], id="object with one list of any name"),
+        pytest.param('[{"name": "dog", "color": "red"}, {"entity": "cat"}]', ["dog", "cat"], id="list of objects"),
+        pytest.param('["  a dog ", "The red   sofa", "an\\tapple"]', ["dog", "red sofa", "apple"], id="articles"),
+        pytest.param('["", " ", "dog", "a", "..."]', ["dog"], id="blank ones"),
+        pytest.param('["Dog", "cat", "dog", "DOG", "a dog"]', ["Dog", "cat"], id="repetitions by case and article"),
+        pytest.param('["dog.", "cat,"]', ["dog", "cat"], id="closing punctuation"),
+        pytest.param('["caf\\u00e9 table", "\\ud83d\\ude00"]', ["café table", "😀"], id="escapes"),
+        pytest.param('["do\\u0000g", "cat\\ud83d"]', ["dog", "cat"], id="control and half characters"),
+        pytest.param('["theatre", "anchor", "a-frame house"]', ["theatre", "anchor", "a-frame house"], id="no article"),
+        pytest.param('["sofa [red]", "dog"]', ["sofa [red]", "dog"], id="brackets inside a string"),
+        pytest.param('["dog"] or rather ["cat"]', ["dog"], id="first array counts"),
+    ],
+)
+def test_read_entities_reads(reply: str, entities: list[str]) -> None:
+    assert read_entities(reply) == entities
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        pytest.param("", id="empty"),
+        pytest.param("dog, red sofa", id="plain list"),
+        pytest.param("I cannot help with that.", id="refusal"),
+        pytest.param('["dog", "red so', id="cut off"),
+        pytest.param('["dog", ["cat"], "red so', id="cut off after an inner array"),
+        pytest.param('{"entities": ["dog"]', id="object cut off"),
+        pytest.param('["dog", 3]', id="number among strings"),
+        pytest.param('["dog", null]', id="null among strings"),
+        pytest.param("[1, 2]", id="numbers"),
+        pytest.param('[["dog"]]', id="nested array"),
+        pytest.param('{"people": ["man"], "mood": ["calm"]}', id="two lists"),
+        pytest.param('{"entities": "dog"}', id="object with a string"),
+        pytest.param('"dog"', id="string"),
+        pytest.param("null", id="null"),
+        pytest.param("['man's hat', 'dog']", id="ambiguous quotes"),
+        pytest.param("['dog' 'cat']", id="missing comma"),
+        pytest.param('<think>["dog"]', id="unfinished thought"),
+        pytest.param("[dog, cat]", id="no quotes"),
+    ],
+)
+def test_read_entities_refuses(reply: str) -> None:
+    with pytest.raises(InvalidModelReply, match="no JSON array"):
+        read_entities(reply)
+    assert not is_complete(reply)
+
+
+@given(st.lists(st.text(st.characters(categories=("L", "N")), min_size=2, max_size=9).filter(lambda s: s != "the")))
+def test_read_entities_returns_every_distinct_phrase(phrases: list[str]) -> None:
+    phrases = [phrase for phrase in phrases if phrase.casefold() not in {"the", "an"}]
+    distinct = list({phrase.casefold(): phrase for phrase in reversed(phrases)}.values())[::-1]
+
+    assert sorted(read_entities(json.dumps(phrases))) == sorted(distinct)
+
+
+@given(st.text(max_size=60))
+def test_read_entities_raises_nothing_but_its_own_error(reply: str) -> None:
+    try:
+        result = read_entities(reply)
+    except InvalidModelReply:
+        return
+    assert all(result)
+
+
+@pytest.mark.parametrize("reply", ["[" * 200_000, '["a' * 50_000, "['a', " * 50_000, "{" * 200_000, "[sic" * 50_000])
+def test_read_entities_refuses_hostile_replies_quickly(reply: str) -> None:
+    start = time.perf_counter()
+    with pytest.raises(InvalidModelReply):
+        read_entities(reply)
+    assert time.perf_counter() - start < 5
+
+
+@pytest.mark.parametrize("reply", ['["dog", "red sofa"]', '{"entities": ["dog"], "note": "x"}', "x ['a', 'b'] y"])
+def test_is_complete_turns_true_at_the_closing_bracket_and_stays(reply: str) -> None:
+    states = [is_complete(reply[:length]) for length in range(len(reply) + 1)]
+    closing = max(reply.rfind("]"), reply.rfind("}")) + 1
+
+    assert states == [False] * closing + [True] * (len(reply) + 1 - closing)
+
+
+def test_normalise_entities_strips_and_drops_repetitions_only() -> None:
+    assert normalise_entities([" dog ", "Dog", "the red  sofa", "soft light"]) == ["dog", "the red  sofa", "soft light"]
+    assert normalise_entities([]) == []
+
+
+@pytest.mark.parametrize("blank", ["", "  ", "\n", "\u200b"])
+def test_normalise_entities_refuses_blank_phrases_and_places_them(blank: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"entities\[1\]: must not be blank") as caught:
+        normalise_entities(["dog", blank])
+    assert caught.value.field == "entities[1]"
+
+
+def test_normalise_entities_knows_a_phrase_however_it_is_typed() -> None:
+    assert normalise_entities(["red  sofa", "red sofa", "cafe\u0301", "caf\u00e9"]) == ["red  sofa", "cafe\u0301"]
+
+
+def test_an_entitys_own_threshold_is_the_one_of_its_very_name() -> None:
+    options = SegmentOptions(threshold=0.5, thresholds={"DOG": 0.9, "dog": 0.1, "Red  sofa": 0.2})
+    assert [options.threshold_of(name) for name in ("dog", "Dog", "red sofa", "RED   sofa", "cat")] == [
+        0.1,
+        0.9,
+        0.2,
+        0.2,
+        0.5,
+    ]
+
+
+def test_chat_messages_hold_the_instruction_and_the_prompt_unchanged() -> None:
+    assert chat_messages(" A dog\n") == [
+        {"role": "system", "content": [{"type": "text", "text": INSTRUCTION}]},
+        {"role": "user", "content": [{"type": "text", "text": " A dog\n"}]},
+    ]

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import pytest
+
+from serve_app.config.schema import EntityFilterConfig
+from serve_app.entities.filter import EntityFilter
+
+DROPPED = {
+    "lighting": [
+        "light", "Soft Light", "golden light", "white light", "lighting", "dramatic lighting", "studio lighting",
+        "shadows", "shadow", "The Shadows", "dark shadows", "shadows on the wall", "shadow of a tree",
+        "long shadows across the floor", "moonlight", "sunlight through the window", "golden hour", "golden-hour light",
+        "rays of light", "god rays", "sun rays", "beam of light", "warm glow", "neon glow", "window light",
+        "morning light", "rim light", "light and shadow", "lens flare", "reflections", "reflection in the water",
+        "lights", "bright lights", "soft golden light through the window", "with soft lighting", "sunset", "dusk",
+        "high contrast", "bokeh lights", "play of light and shadow",
+    ],
+    "mood": [
+        "mood", "moods", "moody", "gloomy mood", "cinematic mood", "cozy atmosphere", "serene", "sense of wonder",
+        "feeling of peace", "peaceful ambiance", "warm tones", "emotion", "magical aura", "nostalgia",
+    ],
+    "style": [
+        "style", "anime style", "Victorian style", "style of Monet", "in the style of Van Gogh", "oil painting style",
+        "oil painting", "oil painting of a castle", "minimalist aesthetic", "photorealistic", "cinematic",
+        "concept art", "digital art", "black and white", "vivid colors", "pastel colours", "color palette",
+        "pastel palette", "3d render", "watercolor", "moody portrait of an old man", "portrait", "cyberpunk",
+    ],
+    "camera": [
+        "bokeh", "shallow depth of field", "depth of field", "wide angle", "wide-angle shot", "close-up",
+        "close up of a face", "camera angle", "low angle shot", "drone shot", "35mm lens", "wide angle lens", "85mm",
+        "f/1.8", "50mm f1.4", "iso 100", "film grain", "35mm film", "sharp focus", "photo", "photo of a dog",
+        "photography", "macro photography", "bird's eye view", "aerial view", "wide shot of a street",
+        "rule of thirds", "motion blur", "long exposure", "composition",
+    ],
+    "quality": [
+        "quality", "high quality", "best quality", "masterpiece", "8k", "4K", "8k resolution", "HDR", "highly detailed",
+        "ultra-detailed", "intricate details", "award-winning", "trending on artstation", "clean lines",
+    ],
+    "scene": [
+        "scene", "winter scene", "background", "backgrounds", "blurred background", "white background", "scenery",
+        "time of day", "foreground", "night", "in the background", "beautiful landscape", "simple backdrop",
+        "environment", "rainy day",
+    ],
+}  # fmt: skip
+
+KEPT = [
+    # what a word about the picture is made into by the noun that follows it
+    "light brown cabinet", "light bulb", "light switch", "light blue car", "lightsaber", "lighthouse", "lamp",
+    "table lamp with soft light", "shadow puppet", "shadow box", "mood ring", "style magazine", "retro style sofa",
+    "Victorian-style house", "quality inspector", "scene painter", "background dancer", "photo frame", "photo album",
+    "camera tripod", "camera lens", "film reel", "detailed map", "shot glass", "night sky", "nightstand",
+    "evening gown", "winter coat", "energy drink", "love letter", "dream catcher", "4k monitor", "glow stick",
+    "color pencils", "art gallery", "anime girl", "comic book", "reflecting pool", "cyberpunk city", "moody sky",
+    "dark forest", "golden retriever", "soft pillow", "cozy cabin", "black and white cat", "stained glass window",
+    # what it is made into by the noun before it
+    "traffic light", "traffic lights", "red traffic light", "street light", "street lights at night", "string lights",
+    "christmas lights", "neon lights", "brake light", "ring light", "eye shadow", "hair style", "manta ray",
+    "nativity scene", "table setting", "wooden beam", "forest background", "family photo", "framed photo",
+    # things that share a word with a category
+    "camera", "vintage camera", "camera on a tripod", "polaroid camera", "drone", "lens", "mirror", "rear view mirror",
+    "painting", "painting of a horse", "portrait on the wall", "photo on the desk", "abstract painting", "palette",
+    "wooden palette", "neon sign", "candle", "lantern", "sun", "moon", "stars", "fog", "clouds", "silhouette",
+    "shot of whiskey", "pool of water", "bowl of soup", "studio lights", "red and blue lights", "headlights",
+    # places and parts of the scene are entities
+    "garden", "street", "beach", "sky", "wall", "desert landscape", "city skyline",
+    # a word about the picture inside the phrase's tail
+    "man in the shadows", "woman in soft light", "house in the background", "light and dark brown table",
+    # colours that are also things, and other languages
+    "orange", "rose", "gold", "chien rouge", "красный диван", "红色沙发",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("entity", "reason"),
+    [pytest.param(entity, reason, id=f"{reason}: {entity}") for reason, group in DROPPED.items() for entity in group],
+)
+def test_reason_names_what_the_words_describe(entity: str, reason: str) -> None:
+    assert EntityFilter(EntityFilterConfig()).reason(entity) == reason
+
+
+@pytest.mark.parametrize("entity", KEPT, ids=KEPT)
+def test_reason_is_none_for_things(entity: str) -> None:
+    assert EntityFilter(EntityFilterConfig()).reason(entity) is None
+
+
+@pytest.mark.parametrize(
+    ("terms", "entity", "dropped"),
+    [
+        pytest.param(["fog"], "fog", True, id="exact"),
+        pytest.param(["Fog"], "FOG", True, id="any case"),
+        pytest.param(["tree"], "trees", True, id="plural of a term"),
+        pytest.param(["trees"], "tree", True, id="singular of a term"),
+        pytest.param(["leaves"], "leaf", True, id="irregular plural"),
+        pytest.param(["people"], "person", True, id="people"),
+        pytest.param(["gloves"], "glove", True, id="plural in -ves"),
+        pytest.param(["boxes"], "box", True, id="plural in -es"),
+        pytest.param(["houses"], "house", True, id="plural in -ses"),
+        pytest.param(["the wall"], "wall", True, id="article in the term"),
+        pytest.param(["shadows"], "shadows on the wall", True, id="leading word"),
+        pytest.param(["fog"], "fog over the lake", True, id="leading word before a preposition"),
+        pytest.param(["fog"], "fog background", True, id="leading word before a word about the picture"),
+        pytest.param(["film set"], "film sets", True, id="two words"),
+        pytest.param(["тень"], "Тень", True, id="another alphabet"),
+        pytest.param(["fog"], "fog machine", False, id="part of a compound"),
+        pytest.param(["wall"], "brick wall", False, id="not leading"),
+        pytest.param(["wall"], "wallpaper", False, id="part of a word"),
+        pytest.param(["light"], "light brown cabinet", False, id="light brown cabinet"),
+        pytest.param(["cap"], "cape", False, id="similar word"),
+        pytest.param(["film set"], "film", False, id="part of a term"),
+        pytest.param([""], "dog", False, id="blank term"),
+    ],
+)
+def test_apply_drops_excluded_terms(terms: list[str], entity: str, dropped: bool) -> None:
+    only_config = EntityFilterConfig(excluded_terms=tuple(terms), builtin_terms=False)
+    result = EntityFilter(only_config).apply([entity, "zeppelin"])
+
+    assert result.dropped == ([(entity, "excluded by config")] if dropped else [])
+    assert result.kept == (["zeppelin"] if dropped else [entity, "zeppelin"])
+
+
+def test_apply_keeps_order_and_wording_on_both_sides() -> None:
+    result = EntityFilter(EntityFilterConfig(excluded_terms=("snow",))).apply(
+        ["Red Sofa", "soft light", "dog", "snow", "8k", "light bulb"]
+    )
+
+    assert result.kept == ["Red Sofa", "dog", "light bulb"]
+    assert result.dropped == [("soft light", "lighting"), ("snow", "excluded by config"), ("8k", "quality")]
+
+
+def test_apply_answers_nothing_with_nothing() -> None:
+    result = EntityFilter(EntityFilterConfig()).apply([])
+
+    assert (result.kept, result.dropped) == ([], [])
+
+
+def test_apply_without_builtin_terms_keeps_words_about_the_picture() -> None:
+    assert EntityFilter(EntityFilterConfig(builtin_terms=False)).apply(["mood", "dog"]).kept == ["mood", "dog"]
+
+
+@pytest.mark.parametrize("entity", ["", " ", "...", "and", "of", "the", "of of of", "x" * 4000, "🛋️", "1 2 3"])
+def test_reason_keeps_what_it_cannot_read(entity: str) -> None:
+    assert EntityFilter(EntityFilterConfig()).reason(entity) is None

@@ -1,0 +1,88 @@
+"""Models that answer at once, or misbehave where an image or a prompt tells them to. Loaded inside the replicas."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serve_app.config.schema import AppConfig
+from serve_app.errors import DeviceOutOfMemory, GensegError, InternalError
+from serve_app.models.interface import Detections, Pair
+from serve_app.serving.replica.metrics import Metrics
+
+DIES, HANGS, FULL, NONSENSE = 13, 17, 19, 23
+"""Widths of images that kill the replica, take long, do not fit the device, and confuse the model."""
+
+
+@dataclass(frozen=True)
+class FakeFeatures:
+    """Stands for features; `width` is the image's."""
+
+    width: int
+    nbytes: int = 1000
+
+
+class FakeSegmenter:
+    """Finds one object that fills the image."""
+
+    resolution_hw = (8, 8)
+
+    def prepare(self, image: NDArray[np.uint8]) -> int:
+        return int(image.shape[1])
+
+    def encode(self, widths: Sequence[int]) -> list[FakeFeatures | GensegError]:
+        if DIES in widths:
+            os._exit(1)
+        if HANGS in widths:
+            time.sleep(5)
+        return [DeviceOutOfMemory("too large") if width == FULL else FakeFeatures(width) for width in widths]
+
+    def embed(self, phrases: Sequence[str]) -> list[FakeFeatures]:
+        return [FakeFeatures(0) for _ in phrases]
+
+    def detect(self, pairs: Sequence[Pair]) -> list[Detections | GensegError]:
+        return [self._detect(pair) for pair in pairs]
+
+    def _detect(self, pair: Any) -> Detections | GensegError:
+        if pair.image.width == NONSENSE:
+            return InternalError("not numbers")
+        boxes = np.array([[0, 0, 1, 1]], np.float32)
+        scores = np.array([0.9], np.float32)
+        keep = scores > pair.threshold
+        return Detections(boxes[keep], scores[keep], 0.9, np.full((1, 4, 4), 5.0, np.float32)[keep])
+
+
+class FakeReplies:
+    """Names the words of the prompt that are written in capitals."""
+
+    async def reply(self, prompt: str) -> str:
+        if "DIES" in prompt:
+            os._exit(1)
+        if "NONSENSE" in prompt:
+            return "I would rather not."
+        return json.dumps([word.lower() for word in prompt.split() if word.isupper()])
+
+
+def build(args: dict[str, Any]) -> Any:
+    """The graph around fake models, for a Serve config's `import_path`."""
+    from serve_app.app import bind
+    from serve_app.config.files import app_config_from
+
+    return bind(app_config_from(args), load_replies=load_replies, load_segmenter=load_segmenter)
+
+
+def load_segmenter(config: AppConfig) -> Any:
+    """Stand in for segmenter_deployment.load_segmenter."""
+    return FakeSegmenter()
+
+
+def load_replies(config: AppConfig, metrics: Metrics) -> Any:
+    """Stand in for parser_deployment.load_replies."""
+    return FakeReplies()

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from serve_app.masks.polygons import polygons_from_rle, rle_from_polygons
+from serve_app.masks.rle import encode_rle
+
+Mask = NDArray[np.bool_]
+
+shapes = st.tuples(st.integers(1, 12), st.integers(1, 12))
+
+
+def mask_of(*rows: str) -> Mask:
+    return np.array([[pixel == "#" for pixel in row] for row in rows])
+
+
+def even_odd(rings: list[dict[str, object]], shape: tuple[int, int]) -> Mask:
+    """Fill rings the slow, plain way: a pixel is inside if a ray to the left of its centre crosses an odd number."""
+    filled = np.zeros(shape, dtype=np.bool_)
+    for ring in rings:
+        points = np.array(ring["points"])
+        for (x, y), (next_x, next_y) in zip(points, np.roll(points, -1, axis=0), strict=True):
+            if x == next_x:
+                filled[min(y, next_y) : max(y, next_y), x:] ^= True
+    return filled
+
+
+@pytest.mark.parametrize(
+    ("mask", "outer", "holes"),
+    [
+        pytest.param(mask_of("#"), 1, 0, id="pixel"),
+        pytest.param(mask_of(".."), 0, 0, id="empty"),
+        pytest.param(mask_of("###", "###"), 1, 0, id="full"),
+        pytest.param(mask_of("##..", "##..", "...#"), 2, 0, id="parts"),
+        pytest.param(mask_of("####", "#..#", "####"), 1, 1, id="hole"),
+        pytest.param(mask_of("#####", "#.#.#", "#####"), 1, 2, id="two-holes"),
+        pytest.param(mask_of("#####", "#...#", "#.#.#", "#...#", "#####"), 2, 1, id="island-in-a-hole"),
+        pytest.param(mask_of("#.", ".#"), 2, 0, id="falling-diagonal"),
+        pytest.param(mask_of(".#", "#."), 2, 0, id="rising-diagonal"),
+        pytest.param(mask_of("####", "#.##", "##.#", "####"), 1, 1, id="diagonal-hole"),
+    ],
+)
+def test_polygons_from_rle_tells_outer_rings_from_holes(mask: Mask, outer: int, holes: int) -> None:
+    rings = polygons_from_rle(encode_rle(mask))
+    assert [ring["hole"] for ring in rings].count(False) == outer
+    assert [ring["hole"] for ring in rings].count(True) == holes
+    np.testing.assert_array_equal(even_odd(rings, mask.shape), mask)
+
+
+def test_polygons_from_rle_gives_pixel_corners() -> None:
+    mask = np.zeros((6, 8), dtype=np.bool_)
+    mask[1:4, 2:7] = True
+    (ring,) = polygons_from_rle(encode_rle(mask))
+    assert ring["hole"] is False
+    assert sorted(ring["points"]) == [[2, 1], [2, 4], [7, 1], [7, 4]]
+    assert all(type(value) is int for point in ring["points"] for value in point)
+
+
+@settings(deadline=None)
+@given(arrays.arrays(np.bool_, shapes))
+def test_polygons_from_rle_is_exact(mask: Mask) -> None:
+    rle = encode_rle(mask)
+    rings = polygons_from_rle(rle)
+    np.testing.assert_array_equal(even_odd(rings, mask.shape), mask)
+    assert rle_from_polygons(rings, mask.shape) == rle
+
+
+@settings(deadline=None)
+@given(arrays.arrays(np.bool_, shapes))
+def test_polygons_from_rle_turns_at_every_point(mask: Mask) -> None:
+    for ring in polygons_from_rle(encode_rle(mask)):
+        steps = np.roll(ring["points"], -1, axis=0) - np.array(ring["points"])
+        horizontal = steps[:, 1] == 0
+        assert np.all(np.count_nonzero(steps, axis=1) == 1)
+        assert np.all(horizontal != np.roll(horizontal, 1))
+
+
+def test_polygons_from_rle_keeps_every_part_of_a_large_mask() -> None:
+    image = Image.new("1", (1600, 1200))
+    draw = ImageDraw.Draw(image)
+    for x, y, radius in ((300, 300, 250), (900, 700, 400), (1500, 100, 3)):
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=1)
+        draw.ellipse((x - radius / 3, y - radius / 3, x + radius / 3, y + radius / 3), fill=0)
+    rle = encode_rle(np.asarray(image))
+    rings = polygons_from_rle(rle)
+    assert [ring["hole"] for ring in rings].count(False) == 3
+    assert [ring["hole"] for ring in rings].count(True) == 3
+    assert rle_from_polygons(rings, (1200, 1600)) == rle
+
+
+def test_rle_from_polygons_of_no_ring_is_empty() -> None:
+    assert rle_from_polygons([], (5, 7)) == encode_rle(np.zeros((5, 7), dtype=np.bool_))
+
+
+def test_rle_from_polygons_cuts_off_what_lies_outside() -> None:
+    ring = {"points": [[-3, -2], [4, -2], [4, 99], [-3, 99]], "hole": False}
+    mask = np.zeros((5, 7), dtype=np.bool_)
+    mask[:, :4] = True
+    assert rle_from_polygons([ring], (5, 7)) == encode_rle(mask)
+
+
+def test_rle_from_polygons_refuses_slanted_edges() -> None:
+    with pytest.raises(ValueError, match="neither horizontal nor vertical"):
+        rle_from_polygons([{"points": [[0, 0], [4, 0], [2, 3]], "hole": False}], (5, 5))

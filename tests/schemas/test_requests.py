@@ -1,0 +1,60 @@
+"""Requests that are wrong in many places are refused by their first, at a bounded cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from serve_app.errors import GensegError, InvalidRequest, TooLarge
+from serve_app.schemas.requests import MAX_ENTITIES, MAX_IMAGES, parse_entities_request, parse_request
+
+IMAGE = {"data": "AAAA"}
+
+
+@pytest.mark.parametrize(
+    ("field", "items", "limit"),
+    [
+        ("contextual_images", [0] * 5000, MAX_IMAGES),
+        ("entities", [0] * 5000, MAX_ENTITIES),
+        ("thresholds", {str(index): 5 for index in range(5000)}, 2 * MAX_ENTITIES),
+    ],
+    ids=["contextual_images", "entities", "thresholds"],
+)
+def test_a_list_longer_than_any_configuration_allows_is_too_large(field: str, items: Any, limit: int) -> None:
+    with pytest.raises(TooLarge) as caught:
+        parse_request({"generated_image": IMAGE, field: items})
+    assert caught.value.message == f"{field}: 5000 items are over the limit of {limit}"
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("body", "message", "field"),
+    [
+        ({f"k{index}": 0 for index in range(5000)}, "unknown field 'k0'", None),
+        ({"prompt": "x", **{f"k{index}": 0 for index in range(5000)}}, "unknown field 'k0'", None),
+        (
+            {"generated_image": {f"k{index}": 0 for index in range(5000)}},
+            "generated_image: unknown field 'k0'",
+            "generated_image",
+        ),
+        (
+            {"contextual_images": [IMAGE, {"data": "AAAA", **{"k" * 99 + str(i): 0 for i in range(50)}}]},
+            f"contextual_images[1]: unknown field '{'k' * 60}…'",
+            "contextual_images[1]",
+        ),
+    ],
+    ids=["body", "beside a known one", "image", "one of the images"],
+)
+def test_of_many_unknown_fields_the_first_is_named(body: dict[str, Any], message: str, field: str | None) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        parse_request(body)
+    assert (caught.value.message, caught.value.field) == (message, field)
+
+
+def test_a_few_unknown_fields_are_named_as_fields() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        parse_request({"generated_image": IMAGE, "treshold": 0.5})
+    assert (caught.value.message, caught.value.field) == ("treshold: unknown field", "treshold")
+    with pytest.raises(GensegError, match="unknown field 'b'"):
+        parse_entities_request({"prompt": "x", "b": 1, "c": 2})

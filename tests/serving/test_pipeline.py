@@ -1,0 +1,319 @@
+"""The graph's way with fakes in the place of models: order, overlap, errors, deadlines."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from serve_app.config.schema import AppConfig, LimitsConfig
+from serve_app.errors import (
+    DeadlineExceeded,
+    FetchFailed,
+    GensegError,
+    InternalError,
+    InvalidImage,
+    InvalidModelReply,
+    InvalidRequest,
+    TooLarge,
+)
+from serve_app.schemas.documents import ResultDocument
+from serve_app.schemas.requests import ImageInput, SegmentRequest
+from serve_app.serving.messages import ImageTask, ParsedPrompt
+from serve_app.serving.pipeline import Pipeline, Stages
+from tests.conftest import png
+
+MODELS = {"text_parser": "fake", "segmentation": "fake"}
+
+
+class FakeParse:
+    def __init__(self, outcome: ParsedPrompt | GensegError, seconds: float) -> None:
+        self._task = asyncio.ensure_future(self._run(outcome, seconds))
+
+    async def _run(self, outcome: ParsedPrompt | GensegError, seconds: float) -> ParsedPrompt:
+        await asyncio.sleep(seconds)
+        if isinstance(outcome, GensegError):
+            raise outcome
+        return outcome
+
+    async def entities(self) -> Any:
+        return self._task
+
+    async def result(self) -> ParsedPrompt:
+        return await asyncio.shield(self._task)
+
+    def cancel(self) -> None:
+        self._task.cancel()
+
+
+class FakeParser:
+    def __init__(self, outcome: ParsedPrompt | GensegError | None = None, seconds: float = 0) -> None:
+        self.outcome, self.seconds, self.started = outcome or ParsedPrompt(("dog", "sofa")), seconds, 0
+
+    def start(self, prompt: str, max_entities: int, request_id: str, timeout_s: float) -> FakeParse:
+        self.started += 1
+        return FakeParse(self.outcome, self.seconds)
+
+
+class FakeSegmenter:
+    """Finds one object of each entity; the first image takes longest; outcomes by image size."""
+
+    def __init__(self, seconds: dict[int, float] | None = None, outcomes: dict[int, GensegError] | None = None) -> None:
+        self.seconds, self.outcomes = seconds or {}, outcomes or {}
+        self.tasks: list[ImageTask] = []
+        self.cancelled = 0
+
+    async def segment(
+        self, task: ImageTask, again: Callable[[], Coroutine[Any, Any, tuple[str, ...]]]
+    ) -> dict[str, Any]:
+        self.tasks.append(task)
+        width = int.from_bytes(task.data[16:20], "big")  # of a PNG
+        try:
+            await asyncio.sleep(self.seconds.get(width, 0))
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        if width in self.outcomes:
+            raise self.outcomes[width]
+        entities = await task.entities if asyncio.isfuture(task.entities) else task.entities
+        names = entities.entities if isinstance(entities, ParsedPrompt) else entities
+        return {"width": width, "height": 4, "objects": [], "presence": dict.fromkeys(names, 0.5), "error": None}
+
+
+async def no_fetch(url: str) -> bytes:
+    raise FetchFailed("may not be fetched")
+
+
+async def keep(data: bytes) -> bytes:
+    return data
+
+
+def pipeline(parser: FakeParser | None = None, segmenter: FakeSegmenter | None = None) -> Pipeline:
+    return Pipeline(Stages(parser or FakeParser(), segmenter or FakeSegmenter(), no_fetch, keep), MODELS)
+
+
+def images(*widths: int) -> list[ImageInput]:
+    return [ImageInput(data=png(width, 4), name=f"{width}.png") for width in widths]
+
+
+def job(*widths: int, **fields: Any) -> SegmentRequest:
+    fields.setdefault("prompt", "a dog on a sofa")
+    return SegmentRequest(contextual_images=images(*widths[:-1]), generated_image=images(widths[-1])[0], **fields)
+
+
+async def run(request: SegmentRequest, line: Pipeline, config: AppConfig | None = None) -> dict[str, Any]:
+    return await line.run(request, config or AppConfig(), "id-1")
+
+
+async def test_run_merges_in_input_order_whatever_finishes_first() -> None:
+    line = pipeline(segmenter=FakeSegmenter({10: 0.06, 11: 0.03, 12: 0.0}))
+    document = await run(job(10, 11, 12), line)
+    assert [image["path"] for image in document["contextual_images"]] == ["10.png", "11.png"]
+    assert document["generated_image"]["path"] == "12.png"
+    assert [image["width"] for image in document["contextual_images"]] == [10, 11]
+
+
+async def test_run_writes_a_document_of_the_published_shape() -> None:
+    document = await run(job(10, 11), pipeline())
+    checked = ResultDocument.model_validate(document)
+    assert checked.entities == ["dog", "sofa"]
+    assert list(document) == [
+        "prompt", "entities", "contextual_images", "generated_image", "box_format", "coordinate_unit", "meta",
+    ]  # fmt: skip
+    assert list(document["generated_image"]) == ["path", "width", "height", "objects", "presence", "error"]
+    assert document["meta"]["request_id"] == "id-1"
+
+
+async def test_stream_tells_entities_first_and_images_as_they_finish() -> None:
+    line = pipeline(segmenter=FakeSegmenter({10: 0.06, 11: 0.03, 12: 0.0}))
+    events = [event async for event in line.stream(job(10, 11, 12), AppConfig(), "id")]
+    assert [event["event"] for event in events] == ["entities", "image", "image", "image", "result"]
+    assert [(event["role"], event["index"]) for event in events[1:4]] == [
+        ("generated", 0), ("contextual", 1), ("contextual", 0),
+    ]  # fmt: skip
+
+
+async def test_images_start_while_the_prompt_is_read() -> None:
+    parser, segmenter = FakeParser(seconds=0.2), FakeSegmenter({10: 0.2})
+    started = time.monotonic()
+    await run(job(10), pipeline(parser, segmenter))
+    assert time.monotonic() - started < 0.35
+
+
+async def test_given_entities_bypass_the_parser() -> None:
+    parser = FakeParser()
+    document = await run(job(10, prompt="", entities=[" Red Sofa ", "red sofa", "dog"]), pipeline(parser))
+    assert parser.started == 0
+    assert [entity.lower() for entity in document["entities"]] == ["red sofa", "dog"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "kind", "words"),
+    [
+        (SegmentRequest(prompt="a dog"), InvalidRequest, "no image"),
+        (job(10, prompt="  "), InvalidRequest, "prompt: empty"),
+        (job(10, prompt="x" * 4001), TooLarge, "4001 characters"),
+        (job(*range(10, 27)), TooLarge, "17 images"),
+        (job(10, entities=[f"thing {n}" for n in range(33)]), TooLarge, "33 entities"),
+        (job(10, entities=["dog", " "]), InvalidRequest, "entities"),
+        (job(10, entities=["dog", "x" * 257]), TooLarge, r"entities\[1\]: 257 characters"),
+        (job(10, thresholds={f"thing {n}": 0.5 for n in range(65)}), TooLarge, "thresholds: 65"),
+    ],
+    ids=["no image", "empty prompt", "long prompt", "images", "entities", "blank entity", "long entity", "thresholds"],
+)
+async def test_requests_over_a_limit_are_refused_before_any_work(
+    request_: SegmentRequest, kind: type[GensegError], words: str
+) -> None:
+    parser, segmenter = FakeParser(), FakeSegmenter()
+    with pytest.raises(kind, match=words):
+        await run(request_, pipeline(parser, segmenter))
+    assert (parser.started, segmenter.tasks) == (0, [])
+
+
+async def test_a_bad_image_is_named_and_no_image_is_segmented() -> None:
+    parser, segmenter = FakeParser(), FakeSegmenter()
+    request = job(10, 11).model_copy(update={"contextual_images": [*images(10), ImageInput(data=b"no image")]})
+    with pytest.raises(InvalidImage, match=r"^contextual_images\[1\]: "):
+        await run(request, pipeline(parser, segmenter))
+    assert segmenter.tasks == []
+    assert parser.started == 0, "nor is the prompt read"
+
+
+async def test_a_stream_with_a_bad_image_has_no_event_before_the_error() -> None:
+    request = job(10, entities=["dog"]).model_copy(update={"generated_image": ImageInput(data=b"no image")})
+    with pytest.raises(InvalidImage, match=r"^generated_image: "):
+        await anext(pipeline().stream(request, AppConfig(), "r"))
+
+
+async def test_a_refused_url_is_named() -> None:
+    request = job(10).model_copy(update={"generated_image": ImageInput(url="http://10.0.0.1/a.png")})
+    with pytest.raises(FetchFailed, match=r"^generated_image: "):
+        await run(request, pipeline())
+
+
+async def test_base64_input_is_read() -> None:
+    request = job(10).model_copy(update={"generated_image": ImageInput(data=base64.b64encode(png(33, 4)).decode())})
+    document = await run(request, pipeline())
+    assert (document["generated_image"]["width"], document["generated_image"]["path"]) == (33, "image_0")
+
+
+async def test_a_parser_error_ends_the_request_and_its_images() -> None:
+    segmenter = FakeSegmenter({10: 30.0})
+    line = pipeline(FakeParser(InvalidModelReply("no list"), 0.02), segmenter)
+    started = time.monotonic()
+    with pytest.raises(InvalidModelReply):
+        await run(job(10), line)
+    assert time.monotonic() - started < 5
+    assert segmenter.cancelled == 1
+
+
+async def test_one_failed_image_does_not_lose_the_others() -> None:
+    line = pipeline(segmenter=FakeSegmenter(outcomes={11: InternalError("the segmenter died 3 times")}))
+    document = await run(job(10, 11, 12), line)
+    failed = document["contextual_images"][1]
+    assert failed["objects"] is None
+    assert failed["error"]["code"] == "internal"
+    assert failed["error"]["field"] == "contextual_images[1]"
+    assert document["contextual_images"][0]["error"] is None
+    ResultDocument.model_validate(document)
+
+
+@pytest.mark.parametrize("widths", [(10,), (10, 11)], ids=["one image", "all images"])
+async def test_a_request_of_which_every_image_failed_fails(widths: tuple[int, ...]) -> None:
+    outcomes: dict[int, GensegError] = {width: InternalError("died") for width in widths}
+    with pytest.raises(InternalError, match="died"):
+        await run(job(*widths), pipeline(segmenter=FakeSegmenter(outcomes=outcomes)))
+
+
+async def test_the_deadline_ends_everything() -> None:
+    segmenter = FakeSegmenter({10: 30.0})
+    with pytest.raises(DeadlineExceeded, match=r"0\.1 s"):
+        await run(job(10, timeout_s=0.1), pipeline(segmenter=segmenter))
+    assert segmenter.cancelled == 1
+
+
+async def test_a_caller_that_goes_away_cancels_the_work() -> None:
+    segmenter = FakeSegmenter({10: 30.0})
+    caller = asyncio.ensure_future(run(job(10), pipeline(segmenter=segmenter)))
+    await asyncio.sleep(0.1)
+    caller.cancel()
+    await asyncio.gather(caller, return_exceptions=True)
+    await asyncio.sleep(0.05)
+    assert segmenter.cancelled == 1
+
+
+async def test_threshold_zero_is_a_threshold() -> None:
+    segmenter = FakeSegmenter()
+    await run(job(10, threshold=0.0, mask_threshold=0.0, thresholds={"Dog": 0.0}), pipeline(segmenter=segmenter))
+    options = segmenter.tasks[0].options
+    assert (options.threshold, options.mask_threshold, options.threshold_of("dog")) == (0.0, 0.0, 0.0)
+
+
+async def test_limits_come_from_the_configuration() -> None:
+    config = AppConfig(limits=LimitsConfig(max_images=1))
+    with pytest.raises(TooLarge, match="2 images are over the limit of 1"):
+        await run(job(10, 11), pipeline(), config)
+
+
+class CancelledBelow:
+    """Answers for the first image; then, some ticks of the loop later, the caller and the other calls are cancelled.
+
+    That is how a client that hangs up looks from here: Ray cancels the request and the calls below it, in any order.
+    """
+
+    def __init__(self, ticks: int, caller: Callable[[], asyncio.Future[Any]] | None) -> None:
+        self._ticks, self._caller = ticks, caller
+        self._calls: list[asyncio.Task[Any]] = []
+
+    async def segment(
+        self, task: ImageTask, again: Callable[[], Coroutine[Any, Any, tuple[str, ...]]]
+    ) -> dict[str, Any]:
+        call = asyncio.current_task()
+        assert call is not None
+        self._calls.append(call)
+        if len(self._calls) == 1:
+            asyncio.get_running_loop().call_soon(self._after, self._ticks)
+            return {"width": 8, "height": 4, "objects": [], "presence": {}, "error": None}
+        await asyncio.sleep(3600)
+        raise AssertionError("unreachable")
+
+    def _after(self, ticks: int) -> None:
+        if ticks:
+            asyncio.get_running_loop().call_soon(self._after, ticks - 1)
+            return
+        if self._caller is not None:
+            self._caller().cancel()
+        for call in self._calls[1:]:
+            call.cancel()
+
+
+@pytest.mark.parametrize("caller_too", [True, False], ids=["caller and calls", "calls only"])
+@pytest.mark.parametrize("ticks", range(12))
+async def test_a_request_that_is_cancelled_at_any_moment_ends_at_once(ticks: int, caller_too: bool) -> None:
+    before = asyncio.all_tasks()
+    holder: list[asyncio.Future[Any]] = []
+    segmenter = CancelledBelow(ticks, (lambda: holder[0]) if caller_too else None)
+    stages = Stages(FakeParser(), segmenter, no_fetch, keep)
+    holder.append(asyncio.ensure_future(run(job(10, 11, 12, timeout_s=60), Pipeline(stages, MODELS))))
+    await asyncio.wait(holder, timeout=1)
+    assert holder[0].cancelled()
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
+
+
+@pytest.mark.parametrize("ticks", range(40))
+async def test_a_request_that_is_cancelled_at_any_tick_leaves_nothing_behind(ticks: int) -> None:
+    before = asyncio.all_tasks()
+    line = pipeline(FakeParser(seconds=0.001), FakeSegmenter({10: 0.001, 11: 0.002}))
+    task = asyncio.ensure_future(run(job(10, 11, timeout_s=60), line))
+    for _ in range(ticks):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task], timeout=1)
+    assert task.cancelled()
+    await asyncio.sleep(0.01)
+    assert asyncio.all_tasks() == before

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from collections import Counter
+from types import SimpleNamespace
+from typing import Any
+
+from serve_app.serving.routing import home_of
+
+
+def replicas(*names: str) -> list[Any]:
+    return [SimpleNamespace(replica_id=SimpleNamespace(unique_id=name)) for name in names]
+
+
+def homes(keys: range, *names: str) -> dict[int, str]:
+    return {key: home_of(str(key), replicas(*names)).replica_id.unique_id for key in keys}
+
+
+def test_home_of_is_the_same_for_everyone_and_in_any_order() -> None:
+    assert homes(range(50), "a", "b", "c") == homes(range(50), "c", "a", "b")
+
+
+def test_home_of_spreads_images_over_the_replicas() -> None:
+    counts = Counter(homes(range(3000), "a", "b", "c").values())
+    assert all(800 < count < 1200 for count in counts.values())
+
+
+def test_a_replica_that_leaves_moves_only_its_own_images() -> None:
+    before, after = homes(range(500), "a", "b", "c"), homes(range(500), "a", "c")
+    assert all(after[key] == home for key, home in before.items() if home != "b")

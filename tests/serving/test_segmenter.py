@@ -1,0 +1,153 @@
+"""A segmenter's deployment without Ray's cluster: deadlines, callers who leave at any moment, bounds of its answers."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+
+from serve_app.config.schema import AppConfig, LimitsConfig
+from serve_app.errors import DeadlineExceeded, GensegError, TooLarge
+from serve_app.models.interface import Detections
+from serve_app.serving.messages import ImageTask, SegmentOptions
+from serve_app.serving.segmenter import SegmenterDeployment
+from tests.graph.fakes import FakeSegmenter
+from tests.hostile.corpus import encoded, picture
+
+DATA = encoded(picture(), "PNG")
+
+
+class Noisy(FakeSegmenter):
+    """Finds `count` masks of noise a phrase; notes how many pairs it is asked at once."""
+
+    def __init__(self, count: int = 1, grid: int = 16) -> None:
+        self.count, self.grid = count, grid
+        self.pairs: list[int] = []
+
+    def detect(self, pairs: Any) -> list[Detections | GensegError]:
+        self.pairs.append(len(pairs))
+        rng = np.random.default_rng(0)
+        boxes = np.tile(np.array([0, 0, 1, 1], np.float32), (self.count, 1))
+        scores = np.full(self.count, 0.9, np.float32)
+        return [
+            Detections(boxes, scores, 0.9, rng.normal(size=(self.count, self.grid, self.grid)).astype(np.float32))
+            for _ in pairs
+        ]
+
+
+def deployment(model: Any, **limits: Any) -> SegmenterDeployment:
+    return SegmenterDeployment(AppConfig(limits=LimitsConfig(**limits)), lambda _: model)
+
+
+def task(entities: tuple[str, ...] = ("dog",), timeout_s: float = 30.0, **options: Any) -> ImageTask:
+    return ImageTask("key", DATA, entities, SegmentOptions(**options), "request", timeout_s)
+
+
+def idle(segmenter: SegmenterDeployment) -> bool:
+    return not (
+        segmenter._threads.queued
+        or segmenter._threads.busy
+        or segmenter._canvases.queued
+        or segmenter._canvases.taken
+        or segmenter._encoder.queued
+        or segmenter._embedder.queued
+        or segmenter._detector.queued
+        or segmenter._images._flights
+        or segmenter._phrases._flights
+    )
+
+
+async def becomes_idle(segmenter: SegmenterDeployment) -> None:
+    async with asyncio.timeout(1):
+        while not idle(segmenter):
+            await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize("mask_format", ["rle", "polygon", "png", "none"])
+async def test_the_answer_has_its_masks_in_the_format_asked_for(mask_format: str) -> None:
+    document = await deployment(Noisy()).segment(task(("dog", "cat"), mask_format=mask_format, overlays=True))
+    assert isinstance(document, dict)
+    assert [*document] == ["width", "height", "objects", "presence", "error", "overlay"]
+    assert document["overlay"].startswith("data:image/jpeg;base64,")
+    key = {"rle": ["mask_rle"], "polygon": ["mask_polygons"], "png": ["mask_png"], "none": []}[mask_format]
+    for item in document["objects"]:
+        assert [*item] == ["object_id", "label", "bbox", "score", *key]
+    assert [item["label"] for item in document["objects"]] == ["dog", "cat"]
+
+
+async def test_a_caller_who_leaves_at_any_tick_leaves_nothing_behind() -> None:
+    """Cancelled n turns of the event loop after its start, for every n until it is done before."""
+    ticks, finished = 0, False
+    while not finished:
+        segmenter = deployment(Noisy(3))
+        running = asyncio.ensure_future(segmenter.segment(task(mask_format="polygon", overlays=True)))
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+        finished = running.done()
+        running.cancel()
+        outcome, *_ = await asyncio.wait_for(asyncio.gather(running, return_exceptions=True), 5)
+        assert isinstance(outcome, asyncio.CancelledError) or running.done(), ticks
+        assert running.cancelled() or finished, (ticks, outcome)
+        await becomes_idle(segmenter)
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        assert not [each for each in rest if "segment" in repr(each.get_coro())], ticks
+        # The event loop turns faster than threads work: later cancellations come at growing distances.
+        ticks = ticks + 1 if ticks < 60 else ticks * 5 // 4
+    assert isinstance(running.result(), dict)
+
+
+async def test_a_cancelled_request_is_over_even_where_its_work_ends_in_the_same_tick() -> None:
+    class Ends(Noisy):
+        def detect(self, pairs: Any) -> list[Detections | GensegError]:
+            found = super().detect(pairs)
+            loop.call_soon_threadsafe(running.cancel)
+            return found
+
+    loop = asyncio.get_running_loop()
+    running = asyncio.ensure_future(deployment(Ends()).segment(task(timeout_s=20)))
+    await asyncio.wait({running}, timeout=5)
+    assert running.done()
+    assert running.cancelled()
+
+
+async def test_the_deadline_ends_the_work_between_two_masks() -> None:
+    segmenter = deployment(Noisy(2000))
+    large = dataclasses.replace(task(timeout_s=1.0), data=encoded(picture(900, 900), "PNG"))
+    assert isinstance(await segmenter.segment(large), DeadlineExceeded)
+    await becomes_idle(segmenter)  # 2,000 masks take many seconds
+
+
+@pytest.mark.parametrize("mask_format", ["rle", "polygon", "png"])
+async def test_masks_over_their_bytes_are_too_large_in_every_format(mask_format: str) -> None:
+    options: dict[str, Any] = {"mask_format": mask_format}
+    whole = await deployment(Noisy(40)).segment(task(**options))
+    assert isinstance(whole, dict)
+    outcome = await deployment(Noisy(40), max_mask_bytes=2000).segment(task(**options))
+    assert isinstance(outcome, TooLarge)
+    assert outcome.message == (
+        "the masks of this image take over 2000 bytes of text; raise the threshold, "
+        'name fewer entities, or ask for mask_format "none"'
+    )
+    free = await deployment(Noisy(40), max_mask_bytes=2000).segment(task(mask_format="none"))
+    assert isinstance(free, dict)
+    assert len(free["objects"]) == 40
+
+
+@pytest.mark.parametrize(
+    ("threshold", "grid", "pairs"),
+    [(0.5, 1024, [6]), (0.0, 1024, [1] * 6), (0.0, 16, [1, 5])],
+    ids=["few are kept", "all are kept", "all are kept, but small"],
+)
+async def test_mask_logits_of_every_query_are_held_for_few_entities_at_a_time(
+    threshold: float, grid: int, pairs: list[int]
+) -> None:
+    entities = tuple(f"thing {index}" for index in range(6))
+    model = Noisy(9, grid)
+    document = await deployment(model).segment(task(entities, threshold=threshold, mask_format="none"))
+    assert model.pairs == pairs
+    assert isinstance(document, dict)
+    assert [*document["presence"]] == [*entities]
+    assert [item["label"] for item in document["objects"]] == [entity for entity in entities for _ in range(9)]
