@@ -143,8 +143,3 @@ class CheckpointError(GensegError):
 
 class ConfigError(GensegError):
     """A configuration is wrong: which key, why, and the nearest known one."""
-
-
-def error_body(error: GensegError) -> dict[str, str | None]:
-    """Write an error the one way that users see it."""
-    return {"code": error.code, "message": error.message, "field": error.field}

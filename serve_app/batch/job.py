@@ -20,6 +20,7 @@ from serve_app.batch.plan import Plan
 from serve_app.batch.progress import Meter, Reporter
 from serve_app.batch.sources import SourceReader
 from serve_app.errors import GensegError, InternalError
+from serve_app.schemas.dicts import ErrorDict, ResultDict, error_body, images_of
 from serve_app.schemas.requests import SegmentRequest
 
 LONGEST_TIMEOUT_S = 86400.0
@@ -76,7 +77,11 @@ class Job:
         try:
             async with self._reporter.following(self._meter):
                 try:
-                    await _all_or_first_error([self._work(rows, threads) for _ in range(count)])
+                    async with asyncio.TaskGroup() as workers:
+                        for _ in range(count):
+                            workers.create_task(self._work(rows, threads))
+                except ExceptionGroup as failed:  # the first ends the job
+                    raise failed.exceptions[0] from None
                 finally:
                     self._meter.stop()
         finally:
@@ -90,7 +95,7 @@ class Job:
             except (ServiceLost, OutputError):
                 raise
             except GensegError as error:
-                self._fail(row, {"code": error.code, "message": error.message, "field": error.field})
+                self._fail(row, error_body(error))
                 continue
             failure = failed_image(document)
             if failure is not None:
@@ -99,7 +104,7 @@ class Job:
             self._output.add(row, document)
             self._meter.count(len(row.sources), failed=False)
 
-    async def _do(self, row: Row, threads: ThreadPoolExecutor) -> dict[str, Any]:
+    async def _do(self, row: Row, threads: ThreadPoolExecutor) -> ResultDict:
         loop = asyncio.get_running_loop()
         async with self._budget.piece() as known:
             try:
@@ -112,7 +117,7 @@ class Job:
             except Exception as error:
                 raise InternalError(f"unexpected {type(error).__name__}") from error
 
-    def _fail(self, row: Row, error: Mapping[str, Any]) -> None:
+    def _fail(self, row: Row, error: ErrorDict) -> None:
         self._output.fail(row, error)
         self._meter.count(len(row.sources), failed=True)
         self._reporter.failure(f"row {row.key!r}: {error['code']}: {error['message']}")
@@ -168,17 +173,6 @@ def _image_bytes(request: SegmentRequest) -> int:
     return sum(len(source.data or b"") for source in sources)
 
 
-def failed_image(document: Mapping[str, Any]) -> dict[str, Any] | None:
+def failed_image(document: ResultDict) -> ErrorDict | None:
     """Find the first image that failed: the row counts as failed then, so that it is done again as a whole."""
-    images = [*document["contextual_images"], *filter(None, [document["generated_image"]])]
-    return next((dict(image["error"]) for image in images if image["error"] is not None), None)
-
-
-async def _all_or_first_error(work: list[Any]) -> None:
-    tasks = [asyncio.ensure_future(each) for each in work]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    return next((image["error"] for image in images_of(document) if image["error"] is not None), None)

@@ -17,17 +17,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO, cast
 
 from serve_app.batch.fingerprint import Fingerprint
 from serve_app.batch.manifest import Row
 from serve_app.batch.shards import Line, ShardWriter, keep_lines, lines_of, shards, write_whole
 from serve_app.errors import GensegError
+from serve_app.schemas.dicts import ErrorDict, ModelsDict, ResultDict, images_of
 
 _STATE = ".genseg-batch"
-# Keys that every image and every object has once; inside a JSON text their quotes would be escaped.
-_IMAGE_KEY = b'"width": '
-_OBJECT_KEY = b'"object_id": '
 
 
 class OutputError(GensegError):
@@ -68,7 +66,7 @@ class OutputFolder:
         with _explained(self.folder):
             fingerprint.save(self.folder / _STATE)
 
-    def add(self, row: Row, document: Mapping[str, Any]) -> None:
+    def add(self, row: Row, document: ResultDict) -> None:
         """Keep a row's result.
 
         Raises:
@@ -77,13 +75,11 @@ class OutputFolder:
         self._check_models(document["meta"]["models"])
         with _explained(self.folder):
             self._results.append(row.id, document)
-        images = _images(document)
-        self.images += len(images)
-        self.objects += sum(len(image["objects"]) for image in images)
+        self._count(document)
         self.done.add(row.key)
         self.failed.pop(row.key, None)
 
-    def fail(self, row: Row, error: Mapping[str, Any]) -> None:
+    def fail(self, row: Row, error: ErrorDict) -> None:
         """Keep a row's error: code, message and field.
 
         Raises:
@@ -106,7 +102,7 @@ class OutputFolder:
             if self._error_lines != len(self.failed):
                 self._drop_old_errors()
 
-    def documents(self, keys: Iterable[str]) -> Iterator[dict[str, Any]]:
+    def documents(self, keys: Iterable[str]) -> Iterator[ResultDict]:
         """Yield the results of rows in an order of their own, whatever order they were written in.
 
         Args:
@@ -118,13 +114,13 @@ class OutputFolder:
                 path, offset = places[key]
                 with path.open("rb") as file:
                     file.seek(offset)
-                    yield Line(path, offset, file.readline()).document()
+                    yield cast(ResultDict, Line(path, offset, file.readline()).document())
 
     def _lines(self) -> Iterator[Line]:
         for path in shards(self.folder):
             yield from lines_of(path)
 
-    def write_summary(self, summary: Mapping[str, Any]) -> Path:
+    def write_summary(self, summary: Mapping[str, object]) -> Path:
         """Write summary.json."""
         path = self.folder / "summary.json"
         with _explained(self.folder):
@@ -147,21 +143,25 @@ class OutputFolder:
 
     def _note_result(self, line: Line) -> None:
         self.done.add(line.key)
-        self.images += line.raw.count(_IMAGE_KEY)
-        self.objects += line.raw.count(_OBJECT_KEY)
+        self._count(cast(ResultDict, line.document()))
+
+    def _count(self, document: ResultDict) -> None:
+        images = images_of(document)
+        self.images += len(images)
+        self.objects += sum(len(image["objects"] or ()) for image in images)
 
     def _note_error(self, line: Line) -> None:
         self._error_lines += 1
         self.failed[line.key] = line.document()["code"]
 
-    def _check_models(self, models: Mapping[str, str]) -> None:
+    def _check_models(self, models: ModelsDict) -> None:
         assert self.fingerprint is not None  # begin() comes first
         if not self.fingerprint.models:
-            self.fingerprint.models = dict(models)
+            self.fingerprint.models = {name: str(value) for name, value in models.items()}
             with _explained(self.folder):
                 self.fingerprint.save_job(self.folder / _STATE)
         elif self.fingerprint.models != models:
-            before, now = (", ".join(names.values()) for names in (self.fingerprint.models, models))
+            before, now = (", ".join(map(str, names.values())) for names in (self.fingerprint.models, models))
             raise OutputError(f"{self.folder}: holds results of {before}, but those that come now are of {now}")
 
     def _drop_old_errors(self) -> None:
@@ -212,7 +212,3 @@ def _explained(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise OutputError(f"{error.filename or folder}: {error.strerror or error}") from None
-
-
-def _images(document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [*document["contextual_images"], *filter(None, [document["generated_image"]])]

@@ -12,9 +12,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from serve_app.errors import GensegError, InternalError, Overloaded
+from serve_app.schemas.dicts import ResultDict
 from serve_app.schemas.requests import SegmentRequest
 
-Segment = Callable[[SegmentRequest], Awaitable[dict[str, Any]]]
+Segment = Callable[[SegmentRequest], Awaitable[ResultDict]]
 """Whoever does one job: a request in, the result document out; raises GensegError."""
 
 FULL_FOR_S = 600.0
@@ -58,7 +59,7 @@ class Patient:
         self._sleep = sleep
         self._clock = clock
 
-    async def __call__(self, request: SegmentRequest) -> dict[str, Any]:
+    async def __call__(self, request: SegmentRequest) -> ResultDict:
         """Do one job.
 
         Raises:

@@ -1,16 +1,16 @@
-"""The graph through its Serve handle: Ray's exceptions become ours. The only room of the package that knows Ray."""
+"""The graph through its Serve handle: Ray's exceptions become ours. The only module of `batch` that knows Ray."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ray.exceptions import RayActorError, RayError, RayTaskError
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from serve_app.batch.patience import ServiceAway
 from serve_app.errors import GensegError, InternalError, Overloaded
+from serve_app.schemas.dicts import ResultDict
 from serve_app.schemas.requests import SegmentRequest
+from serve_app.serving.ray_errors import RAY_ERRORS, CallEnd, call_end, raised_by_replica
 
 
 class HandleSegment:
@@ -23,7 +23,7 @@ class HandleSegment:
     def __init__(self, handle: DeploymentHandle[Any]) -> None:
         self._handle = handle
 
-    async def __call__(self, request: SegmentRequest) -> dict[str, Any]:
+    async def __call__(self, request: SegmentRequest) -> ResultDict:
         """Do one job.
 
         Returns:
@@ -35,21 +35,19 @@ class HandleSegment:
             GensegError: what the service answered.
         """
         try:
-            document: dict[str, Any] = await self._handle.segment.remote(request)
+            document: ResultDict = await self._handle.segment.remote(request)
             return document
-        except BackPressureError:
-            raise Overloaded("the service's queues are full") from None
-        except (RayActorError, DeploymentUnavailableError) as error:
-            raise ServiceAway(f"no replica answers ({type(error).__name__})") from None
-        except RayTaskError as error:
-            raise _answered(error) from None
-        except RayServeException as error:
-            raise ServiceAway(f"the application cannot be called ({type(error).__name__})") from None
-        except RayError as error:
-            raise InternalError(f"the call failed ({type(error).__name__})") from None
+        except RAY_ERRORS as error:
+            raise _failure(error) from None
 
 
-def _answered(error: RayTaskError) -> GensegError:
-    # Ray wraps what a replica raises in a class of both kinds, whose own text is a remote traceback.
-    cause = error.cause
-    return cause if isinstance(cause, GensegError) else InternalError("the service failed on this row")
+def _failure(error: Exception) -> GensegError:
+    answered = raised_by_replica(error)
+    if answered is not None:
+        return answered
+    end = call_end(error)
+    if end is CallEnd.FULL:
+        return Overloaded("the service's queues are full")
+    if end in {CallEnd.DIED, CallEnd.UNAVAILABLE}:
+        return ServiceAway(f"no replica answers ({type(error).__name__})")
+    return InternalError(f"the service failed on this row ({type(error).__name__})")

@@ -20,7 +20,7 @@ from serve_app.errors import GensegError
 from serve_app.images import decoding
 from serve_app.schemas.base import invalid_request
 from serve_app.schemas.requests import ImageInput, SegmentRequest
-from serve_app.serving.checked_request import check_request
+from serve_app.serving.checked_request import check
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -146,7 +146,8 @@ def read_request(args: argparse.Namespace, config: AppConfig) -> SegmentRequest:
             ),
             timeout_s=args.timeout,
         )
-        return check_request(request, config)
+        check(request, config)
+        return request
     except ValidationError as error:
         raise CommandError(invalid_request(error).message, usage=True) from None
     except GensegError as error:

@@ -9,17 +9,22 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from serve_app.client.failures import ConnectionFailed, InvalidAnswer, error_of, excerpt
 from serve_app.client.results import ImageResult, Result
 from serve_app.schemas.base import field_path
-from serve_app.schemas.documents import ErrorDocument, ImageDocument, ResultDocument
+from serve_app.schemas.events import (
+    EntitiesEventDocument,
+    ErrorEventDocument,
+    ImageEventDocument,
+    ResultEventDocument,
+    Role,
+)
 
 Document = TypeVar("Document", bound=BaseModel)
-Role = Literal["contextual", "generated"]
 
 
 @dataclass(frozen=True)
@@ -125,31 +130,25 @@ class EventReader:
         except ValidationError as error:
             raise InvalidAnswer(f"{self._url}: wrong {kind!r} event: {_first_of(error)}") from None
 
-    def _event(self, kind: str, body: dict[str, Any]) -> Event | None:
+    def _event(self, kind: str, body: object) -> Event | None:
         if kind == "entities":
-            return EntitiesEvent(tuple(_EntitiesLine.model_validate(body).entities))
+            return EntitiesEvent(tuple(_read(EntitiesEventDocument, body).entities))
         if kind == "image":
-            line = _ImageLine.model_validate(body)
-            document = ImageDocument.model_validate(line.image, extra="ignore")
-            return ImageEvent(line.role, line.index, ImageResult(document))
+            line = _read(ImageEventDocument, body)
+            return ImageEvent(line.role, line.index, ImageResult(line.image))
         if kind == "result":
-            result = Result(ResultDocument.model_validate(body.get("result"), extra="ignore"))
+            result = Result(_read(ResultEventDocument, body).result)
             self._done = True
             return ResultEvent(result)
         if kind == "error":
+            error = _read(ErrorEventDocument, body).error
             self._done = True
-            raise error_of(ErrorDocument.model_validate(body, extra="ignore").error)
+            raise error_of(error)
         return None  # a newer server's kind
 
 
-class _EntitiesLine(BaseModel):
-    entities: list[str]
-
-
-class _ImageLine(BaseModel):
-    role: Role
-    index: int
-    image: dict[str, Any]
+def _read(event: type[Document], body: object) -> Document:
+    return event.model_validate(body, extra="ignore")
 
 
 def _first_of(error: ValidationError) -> str:

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from math import isfinite
 
 from pydantic import ValidationError
 
 from serve_app import errors
 from serve_app.schemas.documents import ErrorBody, ErrorDocument
+from serve_app.schemas.retry_after import read_retry_after
 
 EXCERPT_CHARS = 80
 
@@ -107,30 +106,6 @@ def read_error(status: int, headers: Mapping[str, str], content: bytes, url: str
         if retry_after_s is not None:
             error.retry_after_s = retry_after_s
     return error
-
-
-def read_retry_after(value: str | None, now: datetime) -> float | None:
-    """Read a Retry-After header.
-
-    Args:
-        value: seconds or an HTTP date; None where the header is missing.
-        now: the time that a date is counted from, with its zone.
-
-    Returns:
-        Seconds, never negative; None for a missing or unreadable header.
-    """
-    if value is None:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            date = parsedate_to_datetime(value)
-        except ValueError:
-            return None
-        # "-0000" reads as a date without a zone; HTTP dates are UTC.
-        seconds = (date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds()
-    return max(seconds, 0.0) if isfinite(seconds) else None
 
 
 def _foreign_error(status: int, headers: Mapping[str, str], content: bytes, url: str) -> errors.GensegError:

@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
@@ -18,6 +17,7 @@ import httpx
 from serve_app.config.schema import TextParserModel
 from serve_app.entities.chat import chat_messages
 from serve_app.errors import ConfigError, DeadlineExceeded, InternalError, InvalidModelReply, Overloaded
+from serve_app.schemas.retry_after import read_retry_after
 
 logger = logging.getLogger(__name__)
 
@@ -159,27 +159,10 @@ def accepted(response: httpx.Response) -> httpx.Response:
 def busy(message: str, retry_after: str | None) -> Overloaded:
     """Build an Overloaded with the seconds of a `Retry-After` header, where there is a readable one."""
     error = Overloaded(message)
-    seconds = retry_after_s(retry_after)
+    seconds = read_retry_after(retry_after, datetime.now(UTC))
     if seconds is not None:
         error.retry_after_s = seconds
     return error
-
-
-def retry_after_s(header: str | None) -> float | None:
-    """Read a `Retry-After` header: seconds, or an HTTP date. Source: RFC 9110, 10.2.3.
-
-    Returns:
-        Seconds from now, at least 0; None where the header is missing or unreadable.
-    """
-    text = (header or "").strip()
-    if text.isascii() and text.isdecimal():
-        return float(text)
-    try:
-        moment = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
 
 
 def reply_text(response: httpx.Response) -> str:

@@ -120,7 +120,7 @@ class EntitiesRequest(Incoming):
     prompt: Text
 
 
-def parse_request(body: SegmentRequest | Mapping[str, Any]) -> SegmentRequest:
+def parse_request(body: SegmentRequest | Mapping[str, object]) -> SegmentRequest:
     """Check a request that came over a handle or as JSON.
 
     Bounds: lists longer than any configuration allows, and objects with more keys than there are fields, are refused by
@@ -143,7 +143,7 @@ def parse_request(body: SegmentRequest | Mapping[str, Any]) -> SegmentRequest:
         raise invalid_request(error) from None
 
 
-def parse_entities_request(body: Mapping[str, Any]) -> EntitiesRequest:
+def parse_entities_request(body: Mapping[str, object]) -> EntitiesRequest:
     """Check the body of `POST /v1/entities`; bounds as of `parse_request`.
 
     Raises:

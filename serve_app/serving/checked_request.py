@@ -1,28 +1,36 @@
-"""What a request asks for: held against the limits, its images as slots, its options. Pure."""
+"""What a request asks for, held against the limits and filled from the configuration. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from serve_app.config.schema import AppConfig
+from serve_app.config.schema import AppConfig, LimitsConfig
 from serve_app.entities.phrases import normalise_entities
 from serve_app.errors import InvalidRequest, TooLarge
+from serve_app.schemas.events import Role
 from serve_app.schemas.requests import ImageInput, SegmentRequest
-from serve_app.serving.messages import SegmentOptions
+from serve_app.serving.messages import ObjectOptions
 
 
 @dataclass(frozen=True)
-class Slot:
-    """One image's place in the request."""
+class RequestImage:
+    """One image of a request.
 
-    role: str  # "contextual" or "generated"
+    Attributes:
+        role: what it is to the request.
+        index: counts within its role.
+        source: its bytes or address.
+        ordinal: counts over all images, contextual ones first.
+    """
+
+    role: Role
     index: int
     source: ImageInput
     ordinal: int
 
     @property
-    def place(self) -> str:
-        """The field's name, as errors write it."""
+    def field(self) -> str:
+        """The request's field, as errors write it."""
         return "generated_image" if self.role == "generated" else f"contextual_images[{self.index}]"
 
     @property
@@ -31,59 +39,95 @@ class Slot:
         return self.source.name or self.source.url or f"image_{self.ordinal}"
 
 
-def check_request(request: SegmentRequest, config: AppConfig) -> SegmentRequest:
+@dataclass(frozen=True)
+class CheckedRequest:
+    """A request within the limits.
+
+    Attributes:
+        prompt: as given; may be empty where `entities` are given.
+        entities: the caller's own, normalised; None where the prompt is to be read.
+        images: at least one, in the order of the document.
+        options: how objects are chosen and written.
+        timeout_s: seconds from the start to the deadline.
+    """
+
+    prompt: str
+    entities: tuple[str, ...] | None
+    images: tuple[RequestImage, ...]
+    options: ObjectOptions
+    timeout_s: float
+
+
+def check(request: SegmentRequest, config: AppConfig) -> CheckedRequest:
     """Hold a well-formed request against the limits that need no image bytes.
 
-    Returns:
-        The request, its own entities normalised.
+    Args:
+        request: of the wire.
+        config: limits, and what a request leaves open.
 
     Raises:
         InvalidRequest: no image, or neither prompt nor entities.
         TooLarge: too many images, entities or thresholds, or a prompt or an entity that is too long.
     """
-    limits = config.limits
-    count = len(request.contextual_images) + (request.generated_image is not None)
-    if count == 0:
+    limits, serving = config.limits, config.serving
+    images = _images(request)
+    if not images:
         raise InvalidRequest("no image: give contextual_images, generated_image or both")
-    if count > limits.max_images:
-        raise TooLarge(f"{count} images are over the limit of {limits.max_images}")
-    if len(request.prompt) > limits.max_prompt_chars:
-        raise TooLarge(
-            f"prompt: {len(request.prompt)} characters are over the limit of {limits.max_prompt_chars}", "prompt"
-        )
+    if len(images) > limits.max_images:
+        raise TooLarge(f"{len(images)} images are over the limit of {limits.max_images}")
+    _check_length(request.prompt, limits)
     if len(request.thresholds) > 2 * limits.max_entities:
         raise TooLarge(
             f"thresholds: {len(request.thresholds)} are over the limit of {2 * limits.max_entities}", "thresholds"
         )
-    if request.entities is None:
-        if not request.prompt.strip():
-            raise InvalidRequest("prompt: empty, and no entities are given", "prompt")
-        return request
-    if len(request.entities) > limits.max_entities:
-        raise TooLarge(
-            f"entities: {len(request.entities)} entities are over the limit of {limits.max_entities}", "entities"
-        )
-    for index, entity in enumerate(request.entities):
+    entities = None if request.entities is None else _entities(request.entities, limits)
+    if entities is None and not request.prompt.strip():
+        raise InvalidRequest("prompt: empty, and no entities are given", "prompt")
+    timeout_s = min(request.timeout_s or serving.timeout_s, serving.max_timeout_s)
+    return CheckedRequest(request.prompt, entities, images, _options(request, config), timeout_s)
+
+
+def check_prompt(prompt: str, limits: LimitsConfig) -> None:
+    """Hold a prompt that is to be read against the limits.
+
+    Raises:
+        InvalidRequest: it is empty.
+        TooLarge: it is too long.
+    """
+    if not prompt.strip():
+        raise InvalidRequest("prompt: empty", "prompt")
+    _check_length(prompt, limits)
+
+
+def _check_length(prompt: str, limits: LimitsConfig) -> None:
+    if len(prompt) > limits.max_prompt_chars:
+        raise TooLarge(f"prompt: {len(prompt)} characters are over the limit of {limits.max_prompt_chars}", "prompt")
+
+
+def _entities(entities: list[str], limits: LimitsConfig) -> tuple[str, ...]:
+    if len(entities) > limits.max_entities:
+        raise TooLarge(f"entities: {len(entities)} entities are over the limit of {limits.max_entities}", "entities")
+    for index, entity in enumerate(entities):
         if len(entity) > limits.max_entity_chars:
             raise TooLarge(
                 f"entities[{index}]: {len(entity)} characters are over the limit of {limits.max_entity_chars}",
                 f"entities[{index}]",
             )
-    return request.model_copy(update={"entities": normalise_entities(request.entities)})
+    return tuple(normalise_entities(entities))
 
 
-def slots_of(request: SegmentRequest) -> list[Slot]:
-    """List a request's images in the order of the document."""
-    slots = [Slot("contextual", index, source, index) for index, source in enumerate(request.contextual_images)]
+def _images(request: SegmentRequest) -> tuple[RequestImage, ...]:
+    images = [
+        RequestImage("contextual", index, source, index) for index, source in enumerate(request.contextual_images)
+    ]
     if request.generated_image is not None:
-        slots.append(Slot("generated", 0, request.generated_image, len(slots)))
-    return slots
+        images.append(RequestImage("generated", 0, request.generated_image, len(images)))
+    return tuple(images)
 
 
-def options_of(request: SegmentRequest, config: AppConfig) -> SegmentOptions:
-    """Fill what a request leaves open from the configuration."""
+def _options(request: SegmentRequest, config: AppConfig) -> ObjectOptions:
     defaults = config.segmentation
-    return SegmentOptions(
+    return ObjectOptions(
         # Not `or`: 0.0 is a threshold like any other.
         threshold=defaults.threshold if request.threshold is None else request.threshold,
         thresholds=dict(request.thresholds),

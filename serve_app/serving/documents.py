@@ -6,18 +6,21 @@ An image may have thousands of masks of 50 megapixels each, so what is done mask
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from serve_app.errors import GensegError, TooLarge, error_body
+from serve_app.errors import GensegError, InternalError, TooLarge
 from serve_app.masks import formats, polygons
 from serve_app.masks.steps import Steps, finish
 from serve_app.models.interface import Detections
 from serve_app.schemas.base import MaskFormat
-from serve_app.serving.messages import SegmentOptions
+from serve_app.schemas.dicts import ImageDict, MetaDict, ObjectDict, ResultDict, RleDict, SegmentedDict, error_body
+from serve_app.schemas.events import EventDict
+from serve_app.serving.messages import ObjectOptions
 
 GROUP_MASKS = 32
 """Masks of an image that are encoded in one pass."""
@@ -53,8 +56,8 @@ class MaskBytes:
 
 
 def image_document(
-    detections: Mapping[str, Detections], size_wh: tuple[int, int], options: SegmentOptions
-) -> dict[str, Any]:
+    detections: Mapping[str, Detections], size_wh: tuple[int, int], options: ObjectOptions
+) -> SegmentedDict:
     """Write one image's objects.
 
     Args:
@@ -63,21 +66,21 @@ def image_document(
         options: mask threshold and format.
 
     Returns:
-        An ImageDocument as a dict, without `path`; its objects carry their RLE under `mask_rle` whatever the format,
+        The image's document without `path`; its objects carry their RLE under `mask_rle` whatever the format,
         see `with_mask_format`.
     """
-    document = empty_image_document(size_wh)
+    document = empty_image_document(size_wh, [])
     finish(add_objects(document, detections, options.mask_threshold, MaskBytes()))
     return document
 
 
-def empty_image_document(size_wh: tuple[int, int]) -> dict[str, Any]:
-    """Write an image without objects, for `add_objects` to fill."""
-    return {"width": size_wh[0], "height": size_wh[1], "objects": [], "presence": {}, "error": None}
+def empty_image_document(size_wh: tuple[int, int], objects: list[ObjectDict]) -> SegmentedDict:
+    """Write an image's document around an empty list of objects, for `add_objects` to fill."""
+    return {"width": size_wh[0], "height": size_wh[1], "objects": objects, "presence": {}, "error": None}
 
 
 def add_objects(
-    document: dict[str, Any],
+    document: SegmentedDict,
     detections: Mapping[str, Detections],
     mask_threshold: float | None,
     mask_bytes: MaskBytes,
@@ -99,13 +102,15 @@ def add_objects(
     """
     size_wh = document["width"], document["height"]
     boxes = _boxes([*detections.values()], size_wh)
-    rles: list[dict[str, Any]] = []
+    objects = document["objects"]
+    assert objects is not None
+    rles: list[RleDict] = []
     if mask_threshold is not None:
         rles = yield from _rles([*detections.values()], size_wh, mask_threshold, mask_bytes)
     written = 0
     for label, found in detections.items():
         for index, score in enumerate(found.scores):
-            item = {
+            item: ObjectDict = {
                 "object_id": f"{label}_{index}",
                 "label": label,
                 "bbox": boxes[written],
@@ -113,7 +118,7 @@ def add_objects(
             }
             if rles:
                 item["mask_rle"] = rles[written]
-            document["objects"].append(item)
+            objects.append(item)
             written += 1
         document["presence"][label] = _fraction(found.presence)
 
@@ -130,9 +135,9 @@ def _boxes(detections: Sequence[Detections], size_wh: tuple[int, int]) -> list[l
 
 def _rles(
     detections: Sequence[Detections], size_wh: tuple[int, int], mask_threshold: float, mask_bytes: MaskBytes
-) -> Steps[list[dict[str, Any]]]:
+) -> Steps[list[RleDict]]:
     """Encode all masks, one after another; what the masks of a group share is computed once."""
-    rles: list[dict[str, Any]] = []
+    rles: list[RleDict] = []
     for group in _groups(detections, size_wh):
         logits = group[0] if len(group) == 1 else np.concatenate(group)
         encoded = formats.rles_from_logits(logits, (size_wh[1], size_wh[0]), mask_threshold)
@@ -208,7 +213,7 @@ def _converted(document: dict[str, Any], mask_format: MaskFormat, mask_bytes: Ma
     return rest
 
 
-def failed_image_document(size_wh: tuple[int, int], error: GensegError) -> dict[str, Any]:
+def failed_image_document(size_wh: tuple[int, int], error: GensegError) -> SegmentedDict:
     """Write an image whose segmentation failed: `objects` is null, since nobody knows them."""
     return {
         "width": size_wh[0],
@@ -223,10 +228,10 @@ def result_document(
     *,
     prompt: str,
     entities: Sequence[str],
-    contextual_images: Sequence[dict[str, Any]],
-    generated_image: dict[str, Any] | None,
-    meta: dict[str, Any],
-) -> dict[str, Any]:
+    contextual_images: Sequence[ImageDict],
+    generated_image: ImageDict | None,
+    meta: MetaDict,
+) -> ResultDict:
     """Put the whole document together, keys in the documented order.
 
     Bound: none of its own: it holds the images' documents, each within `limits.max_mask_bytes` and its overlay.
@@ -240,3 +245,19 @@ def result_document(
         "coordinate_unit": "pixels",
         "meta": meta,
     }
+
+
+async def result_of(events: AsyncGenerator[EventDict, None]) -> ResultDict:
+    """Run a request's events to their end.
+
+    Returns:
+        The document of the last one.
+
+    Raises:
+        GensegError: the request as a whole failed.
+    """
+    async with aclosing(events):
+        async for event in events:
+            if event["event"] == "result":
+                return event["result"]
+    raise InternalError("the request ended without a result")

@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager, suppress
 from typing import Any
 
-from ray.exceptions import RayError
 from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,16 +20,18 @@ from serve_app.config.user_config import IngressSettings, UserConfig
 from serve_app.errors import (
     DeadlineExceeded,
     GensegError,
-    InvalidRequest,
     Overloaded,
-    TooLarge,
     TooManyRequests,
-    error_body,
 )
+from serve_app.schemas.dicts import EntitiesDict, ModelsDict, ResultDict, error_body
+from serve_app.schemas.events import EventDict
 from serve_app.schemas.requests import SegmentRequest, parse_request
+from serve_app.serving.checked_request import check_prompt
+from serve_app.serving.documents import result_of
 from serve_app.serving.fetch import ImageFetcher
 from serve_app.serving.http.routes import make_app
 from serve_app.serving.pipeline import Pipeline, Stages
+from serve_app.serving.ray_errors import RAY_ERRORS
 from serve_app.serving.remote import RemoteParser, RemoteSegmenter, stored
 from serve_app.serving.replica.heap import give_back_large_buffers
 from serve_app.serving.replica.metrics import Metrics
@@ -70,7 +71,7 @@ class Ingress:
         self._metrics.watch_queue("requests", lambda: self._running)
         self._tokens = accepted_tokens(config.auth, os.environ)
         stages = Stages(self._parser, self._segmenter, self._fetch, stored)
-        names = {
+        names: ModelsDict = {
             "text_parser": config.models.text_parser.model_name,
             "segmentation": config.models.segmentation.model_name,
         }
@@ -96,7 +97,7 @@ class Ingress:
             caller.max_retries = config.serving.max_retries
             caller.retry_after_s = config.serving.retry_after_s
 
-    async def segment(self, request: SegmentRequest | Mapping[str, Any]) -> dict[str, Any]:
+    async def segment(self, request: SegmentRequest | Mapping[str, object]) -> ResultDict:
         """Do the job for a caller that holds a handle.
 
         Args:
@@ -108,33 +109,26 @@ class Ingress:
         Raises:
             GensegError: as over HTTP.
         """
-        self._refuse_when_stopping()
-        document: dict[str, Any] = {}
-        async with aclosing(self.stream(parse_request(request), uuid.uuid4().hex)) as events:
-            async for event in events:
-                document = event.get("result", document)
-        return document
+        with self.admitted():
+            return await result_of(self.stream(parse_request(request), uuid.uuid4().hex))
 
-    async def segment_stream(self, request: SegmentRequest | Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+    async def segment_stream(self, request: SegmentRequest | Mapping[str, object]) -> AsyncGenerator[EventDict, None]:
         """Do the job for a caller that holds a handle (`handle.options(stream=True)`) and tell of each part.
 
         Yields:
-            The events of the NDJSON stream, `{"event": "error", "error": …}` among them.
+            The events of the NDJSON stream, an `error` event among them.
         """
         try:
-            self._refuse_when_stopping()
-            async with aclosing(self.stream(parse_request(request), uuid.uuid4().hex)) as events:
-                async for event in events:
-                    yield event
+            with self.admitted():
+                async with aclosing(self.stream(parse_request(request), uuid.uuid4().hex)) as events:
+                    async for event in events:
+                        yield event
         except GensegError as error:
             yield {"event": "error", "error": error_body(error)}
 
-    async def stream(self, request: SegmentRequest, request_id: str) -> AsyncGenerator[dict[str, Any], None]:
-        """Run a request; events as in pipeline.Pipeline.stream."""
-        with self.admitted(arriving=False):
-            async with aclosing(self._pipeline.stream(request, self.config, request_id)) as events:
-                async for event in events:
-                    yield event
+    def stream(self, request: SegmentRequest, request_id: str) -> AsyncGenerator[EventDict, None]:
+        """Run an admitted request; events as in pipeline.Pipeline.stream."""
+        return self._pipeline.stream(request, self.config, request_id)
 
     async def drain(self) -> tuple[str, int]:
         """Take no new requests from now on: the service is about to stop.
@@ -146,18 +140,15 @@ class Ingress:
         return self._name, self._running
 
     @contextmanager
-    def admitted(self, *, arriving: bool = True) -> Iterator[None]:
-        """Hold one of the slots for requests: while a body arrives, and again, at once, while the job is done.
-
-        Args:
-            arriving: the request is a new one; False for the job of one whose body has arrived.
+    def admitted(self) -> Iterator[None]:
+        """Admit a request and count it for as long as the block runs: over its body, its job and its answer's writing.
 
         Raises:
-            TooManyRequests: all are taken.
-            Overloaded: the service is stopping and the request is a new one.
+            TooManyRequests: as many are under way as are admitted.
+            Overloaded: the service is stopping.
         """
-        if arriving:
-            self._refuse_when_stopping()
+        if self._stopping:
+            raise Overloaded("the service is stopping")
         limit = self.config.serving.max_concurrent_requests
         if self._running >= limit:
             refusal = TooManyRequests(f"{limit} requests are under way; try again later")
@@ -169,38 +160,22 @@ class Ingress:
         finally:
             self._running -= 1
 
-    def _refuse_when_stopping(self) -> None:
-        if self._stopping:
-            raise Overloaded("the service is stopping")
-
-    async def entities(self, prompt: str, request_id: str) -> dict[str, Any]:
-        """Read a prompt only.
-
-        Returns:
-            An EntitiesDocument as a dict.
+    async def entities(self, prompt: str, request_id: str) -> EntitiesDict:
+        """Read a prompt only, for an admitted request.
 
         Raises:
             GensegError: the prompt is empty, too long, or could not be read.
         """
-        limits = self.config.limits
-        if not prompt.strip():
-            raise InvalidRequest("prompt: empty", "prompt")
-        if len(prompt) > limits.max_prompt_chars:
-            raise TooLarge(
-                f"prompt: {len(prompt)} characters are over the limit of {limits.max_prompt_chars}", "prompt"
-            )
-        timeout_s = self.config.serving.timeout_s
-        with self.admitted(arriving=False):
-            call = self._parser.start(prompt, limits.max_entities, request_id, timeout_s)
-            try:
-                async with asyncio.timeout(timeout_s):
-                    parsed = await call.result()
-            except TimeoutError:
-                raise DeadlineExceeded(f"the prompt was not read within {timeout_s:g} s") from None
-            finally:
-                call.cancel()
-        dropped = [{"entity": entity, "reason": reason} for entity, reason in parsed.dropped]
-        return {"entities": [*parsed.entities], "dropped": dropped}
+        limits, timeout_s = self.config.limits, self.config.serving.timeout_s
+        check_prompt(prompt, limits)
+        call = self._parser.start(prompt, limits.max_entities, request_id, timeout_s)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return (await call.result()).document()
+        except TimeoutError:
+            raise DeadlineExceeded(f"the prompt was not read within {timeout_s:g} s") from None
+        finally:
+            call.cancel()
 
     async def missing(self) -> list[str]:
         """What does not answer; empty when both models do and requests are taken."""
@@ -250,7 +225,7 @@ def _told_of_leaving(app: ASGIApp) -> ASGIApp:
         async def next_message() -> Message:
             try:
                 return await receive()
-            except RayError:
+            except RAY_ERRORS:
                 return {"type": "http.disconnect"}
 
         await app(scope, next_message, send)

@@ -9,6 +9,7 @@ from typing import Any
 from serve_app.entities.phrases import tidy
 from serve_app.errors import GensegError
 from serve_app.schemas.base import MaskFormat
+from serve_app.schemas.dicts import DroppedDict, EntitiesDict, SegmentedDict
 
 
 @dataclass(frozen=True)
@@ -18,9 +19,14 @@ class ParsedPrompt:
     entities: tuple[str, ...]
     dropped: tuple[tuple[str, str], ...] = ()
 
+    def document(self) -> EntitiesDict:
+        """Write it as `POST /v1/entities` answers."""
+        dropped: list[DroppedDict] = [{"entity": entity, "reason": reason} for entity, reason in self.dropped]
+        return {"entities": [*self.entities], "dropped": dropped}
+
 
 @dataclass(frozen=True)
-class SegmentOptions:
+class ObjectOptions:
     """How objects are chosen and written; the same for every image of a request."""
 
     threshold: float = 0.5
@@ -54,17 +60,17 @@ class ImageTask:
     key: str
     data: Any
     entities: Any
-    options: SegmentOptions
+    options: ObjectOptions
     request_id: str
     timeout_s: float
 
 
 @dataclass(frozen=True)
-class EntitiesLost:
-    """The segmenter's answer where the parser's never came: the image is fine, parse again."""
+class InputsLost:
+    """The segmenter's answer where a reference in its task leads nowhere: to the image, or to the parser's answer."""
 
 
-ImageOutcome = dict[str, Any] | GensegError | EntitiesLost
+ImageOutcome = SegmentedDict | GensegError | InputsLost
 """The segmenter's answer: an image document without its path, or what went wrong.
 
 Errors are values here, not raised: Ray would log each with a remote traceback and wrap it in a class of its own.

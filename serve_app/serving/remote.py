@@ -1,6 +1,6 @@
-"""Calls of the two deployments: retried where a replica dies, cancelled where nobody waits, errors told apart.
+"""Calls of the two deployments: made again where a replica dies, cancelled where nobody waits for them.
 
-The only room that knows what Ray raises. Inference is idempotent, so a call whose replica died is simply made again.
+Inference is idempotent, so a call whose replica died is simply made again.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from dataclasses import replace
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayError, TaskCancelledError
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from serve_app.errors import GensegError, InternalError, Overloaded, ReplicaDied
-from serve_app.serving.messages import EntitiesLost, ImageTask, ParsedPrompt
+from serve_app.schemas.dicts import SegmentedDict
+from serve_app.serving.messages import ImageOutcome, ImageTask, InputsLost, ParsedPrompt
+from serve_app.serving.ray_errors import RAY_ERRORS, CallEnd, call_end
 
 logger = logging.getLogger("ray.serve")
 
@@ -60,21 +60,25 @@ class Caller:
         for attempt in range(self.max_retries + 1):
             try:
                 return await _answer(response)
-            except RayActorError:
+            except RAY_ERRORS as error:
+                end = call_end(error)
+                if end is not CallEnd.DIED:
+                    raise self._failure(end, error) from None
                 logger.warning("a replica of the %s died under a call (try %d)", self._stage, attempt + 1)
-            except TaskCancelledError:  # Ray cancels the calls below a request whose client has left
-                raise asyncio.CancelledError from None
-            except (BackPressureError, DeploymentUnavailableError):
-                refusal = Overloaded(f"the {self._stage}'s queues are full")
-                refusal.retry_after_s = self.retry_after_s
-                raise refusal from None
-            except RayError as error:
-                logger.warning("a call of the %s failed: %s", self._stage, type(error).__name__)
-                raise InternalError(f"the {self._stage} failed") from None
             if attempt < self.max_retries:
                 self._on_retry(self._stage)
                 response = start(self._handle)
         raise ReplicaDied(f"the {self._stage} died {self.max_retries + 1} times on this request")
+
+    def _failure(self, end: CallEnd, error: Exception) -> BaseException:
+        if end is CallEnd.CANCELLED:
+            return asyncio.CancelledError()
+        if end in {CallEnd.FULL, CallEnd.UNAVAILABLE}:
+            refusal = Overloaded(f"the {self._stage}'s queues are full")
+            refusal.retry_after_s = self.retry_after_s
+            return refusal
+        logger.warning("a call of the %s failed: %s", self._stage, type(error).__name__)
+        return InternalError(f"the {self._stage} failed")
 
 
 async def _answer(response: Any) -> Any:
@@ -131,7 +135,7 @@ class ParseCall:
             return (await self.result()).entities
         try:
             return await self._first._to_object_ref()
-        except (RayError, RayServeException):
+        except RAY_ERRORS:
             return (await self.result()).entities  # raises what the call came to
 
     async def result(self) -> ParsedPrompt:
@@ -159,28 +163,28 @@ class RemoteSegmenter:
 
     async def segment(
         self, task: ImageTask, again: Callable[[], Coroutine[Any, Any, tuple[str, ...]]]
-    ) -> dict[str, Any]:
+    ) -> SegmentedDict:
         """Segment one image.
 
         Args:
             task: its work.
-            again: the entities themselves, for when the reference in the task leads nowhere.
+            again: the entities themselves, for when a reference in the task leads nowhere.
 
         Raises:
             GensegError: what the segmenter answered, or what happened to the call.
         """
         outcome = await self._call(task)
-        if isinstance(outcome, EntitiesLost):
+        if isinstance(outcome, InputsLost):
             outcome = await self._call(replace(task, entities=await again()))
-        if isinstance(outcome, EntitiesLost):
+        if isinstance(outcome, InputsLost):
             raise InternalError("an image was lost on its way to the segmenter")
         if isinstance(outcome, GensegError):
             raise outcome
-        assert isinstance(outcome, dict)
         return outcome
 
-    async def _call(self, task: ImageTask) -> object:
-        return await self.caller.call(lambda handle: handle.segment.remote(task))
+    async def _call(self, task: ImageTask) -> ImageOutcome:
+        outcome: ImageOutcome = await self.caller.call(lambda handle: handle.segment.remote(task))
+        return outcome
 
     async def model_name(self) -> str:
         """Ask the deployment for its model; an answer means that it is ready."""

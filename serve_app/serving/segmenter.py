@@ -24,19 +24,22 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ray import ObjectRef
-from ray.exceptions import RayError
 
 from serve_app.config.schema import AppConfig, LimitsConfig
 from serve_app.config.user_config import SegmenterSettings, UserConfig
 from serve_app.errors import DeadlineExceeded, GensegError, InternalError
 from serve_app.images import decoding, overlay
+from serve_app.images.modes import RgbArray
 from serve_app.masks.steps import Steps
 from serve_app.models.interface import Detections, ImageFeatures, Pair, PhraseFeatures
+from serve_app.schemas.dicts import ObjectDict, SegmentedDict
 from serve_app.serving import documents
-from serve_app.serving.messages import EntitiesLost, ImageOutcome, ImageTask, ParsedPrompt, SegmentOptions
+from serve_app.serving.messages import ImageOutcome, ImageTask, InputsLost, ObjectOptions, ParsedPrompt
+from serve_app.serving.ray_errors import RAY_ERRORS
 from serve_app.serving.replica.batching import Device, PullBatcher
 from serve_app.serving.replica.cache import ByteLru, CachedWork
 from serve_app.serving.replica.health import ModelHealth
+from serve_app.serving.replica.kept_pixels import KeptPixels, PixelBudget
 from serve_app.serving.replica.metrics import Metrics
 from serve_app.serving.replica.turns import FairSlots, FairThreads
 
@@ -50,6 +53,8 @@ Value = TypeVar("Value")
 KEEPS_MOST = 0.05
 """Below this threshold a model keeps most of its queries: two hundred masks an entity in place of a few. So one
 entity goes first, and the others in groups of HELD_BYTES by its measure."""
+KEPT_PIXELS_BYTES = 256 * 1024 * 1024
+"""Pixels that are kept for overlays, of all images under way; an image beyond that is decoded again."""
 HELD_BYTES = 32 * 1024 * 1024
 """Mask logits of one image that are held at once: 170 entities of the embedded model, or one of 288 x 288 by 200."""
 
@@ -89,6 +94,7 @@ class SegmenterDeployment:
         threads = min(8, (os.cpu_count() or 2) + 1)
         self._threads = FairThreads(threads, "segmenter-cpu")
         self._canvases = FairSlots(threads, each=1)
+        self._pixel_budget = PixelBudget(KEPT_PIXELS_BYTES)
         self._health = ModelHealth()
         pixels = self._segmenter.resolution_hw[0] * self._segmenter.resolution_hw[1]
         self._encoder: PullBatcher[Any, ImageFeatures] = PullBatcher(
@@ -153,7 +159,7 @@ class SegmenterDeployment:
             task: the image and what to look for.
 
         Returns:
-            An image document without `path`; or the error, as a value; or EntitiesLost.
+            An image document without `path`; or the error, as a value; or InputsLost.
         """
         try:
             async with asyncio.timeout(task.timeout_s):
@@ -162,19 +168,26 @@ class SegmenterDeployment:
             return DeadlineExceeded("the deadline passed before the image was segmented")
         except GensegError as error:
             return error
-        except RayError as error:
+        except RAY_ERRORS as error:
             logger.warning("request %s: its image or entities are lost: %s", task.request_id, type(error).__name__)
-            return EntitiesLost()
+            return InputsLost()
         except Exception:
             logger.exception("request %s: an image failed", task.request_id)
             return InternalError("the segmentation of an image failed")
 
     async def _segment(self, task: ImageTask) -> ImageOutcome:
-        encoded = await self._images.get(task.key, lambda: self._encode(task))
-        entities = await _entities(task.entities)
-        if isinstance(entities, EntitiesLost):
-            return entities
-        document = documents.empty_image_document(encoded.size_wh)
+        with KeptPixels(self._pixel_budget, wanted=task.options.overlays) as kept:
+            encoded = await self._images.get(task.key, lambda: self._encode(task, kept))
+            entities = await _entities(task.entities)
+            if isinstance(entities, InputsLost):
+                return entities
+            return await self._find(task, encoded, entities, kept)
+
+    async def _find(
+        self, task: ImageTask, encoded: EncodedImage, entities: Sequence[str], kept: KeptPixels
+    ) -> SegmentedDict:
+        objects: list[ObjectDict] = []
+        document = documents.empty_image_document(encoded.size_wh, objects)
         limit = self._config.limits.max_mask_bytes
         mask_bytes = documents.MaskBytes(limit)
         wanted = task.options.overlays or task.options.mask_format != "none"
@@ -194,28 +207,29 @@ class SegmenterDeployment:
                 break
             together = max(1, HELD_BYTES // max(1, *(found.mask_logits.nbytes for found in detections.values())))
         if task.options.overlays:
-            document["overlay"] = await self._overlay(task, document["objects"], entities)
+            document["overlay"] = await self._overlay(task, objects, entities, kept)
         if task.options.mask_format != "rle":
             document["objects"] = await self._in_thread(
-                documents.to_mask_format(document["objects"], task.options.mask_format, documents.MaskBytes(limit)),
+                documents.to_mask_format(objects, task.options.mask_format, documents.MaskBytes(limit)),
                 task,
             )
         self._metrics.images.inc()
-        self._metrics.objects.inc(len(document["objects"]))
+        self._metrics.objects.inc(len(objects))
         return document
 
-    async def _encode(self, task: ImageTask) -> EncodedImage:
+    async def _encode(self, task: ImageTask, kept: KeptPixels) -> EncodedImage:
         data = await _resolved(task.data)
         with self._metrics.stage("decode"):
             # One step: an image that waited between decoding and resizing would be held meanwhile.
-            pixels, size_wh = await self._threads.run(partial(self._decode, data), task.request_id)
+            image, prepared = await self._threads.run(partial(self._decode, data), task.request_id)
+        kept.offer(image)
         with self._metrics.stage("encode"):
-            (features,) = await self._encoder.submit([pixels], task.request_id)
-        return EncodedImage(_value(features), size_wh)
+            (features,) = await self._encoder.submit([prepared], task.request_id)
+        return EncodedImage(_value(features), (image.shape[1], image.shape[0]))
 
-    def _decode(self, data: bytes) -> tuple[Any, tuple[int, int]]:
+    def _decode(self, data: bytes) -> tuple[RgbArray, Any]:
         image = decoding.decode(data, self._config.limits)
-        return self._segmenter.prepare(image), (image.shape[1], image.shape[0])
+        return image, self._segmenter.prepare(image)
 
     async def _detect(self, encoded: EncodedImage, entities: Sequence[str], task: ImageTask) -> dict[str, Detections]:
         phrases = await asyncio.gather(*(self._embed(entity, task.request_id) for entity in entities))
@@ -234,24 +248,33 @@ class SegmenterDeployment:
 
         return await self._phrases.get(entity, make)
 
-    async def _overlay(self, task: ImageTask, objects: Sequence[dict[str, Any]], entities: Sequence[str]) -> str:
-        data = await _resolved(task.data)
+    async def _overlay(
+        self, task: ImageTask, objects: Sequence[ObjectDict], entities: Sequence[str], kept: KeptPixels
+    ) -> str:
+        data = b"" if kept.pixels is not None else await _resolved(task.data)
         # A canvas is held from step to step, so there are few at a time.
         async with self._canvases.hold(task.request_id):
             with self._metrics.stage("overlay"):
-                return await self._in_thread(_drawn(data, self._config.limits, objects, entities), task)
+                return await self._in_thread(_drawn(kept.pixels, data, self._config.limits, objects, entities), task)
 
     async def _in_thread(self, steps: Steps[Value], task: ImageTask) -> Value:
         return await self._threads.run_steps(steps, task.request_id)
 
 
-def _drawn(data: bytes, limits: LimitsConfig, objects: Sequence[dict[str, Any]], entities: Sequence[str]) -> Steps[str]:
-    picture = yield from overlay.draw_steps(decoding.decode(data, limits), objects, overlay.entity_colours(entities))
+def _drawn(
+    pixels: RgbArray | None,
+    data: bytes,
+    limits: LimitsConfig,
+    objects: Sequence[ObjectDict],
+    entities: Sequence[str],
+) -> Steps[str]:
+    image = decoding.decode(data, limits) if pixels is None else pixels
+    picture = yield from overlay.draw_steps(image, objects, overlay.entity_colours(entities))
     yield
     return overlay.overlay_data_uri(picture)
 
 
-def _detected_together(entities: Sequence[str], options: SegmentOptions) -> int:
+def _detected_together(entities: Sequence[str], options: ObjectOptions) -> int:
     """How many entities to begin with, since their mask logits are held at once: all, or one where most are kept."""
     return len(entities) if all(options.threshold_of(entity) >= KEEPS_MOST for entity in entities) else 1
 
@@ -261,12 +284,12 @@ async def _resolved(value: Any) -> Any:
     return await value if isinstance(value, ObjectRef) else value
 
 
-async def _entities(value: Any) -> Sequence[str] | EntitiesLost:
+async def _entities(value: Any) -> Sequence[str] | InputsLost:
     """Read the task's entities; the parser's answer may be an error, which its caller deals with."""
     answer = await _resolved(value)
     if isinstance(answer, ParsedPrompt):
         return answer.entities
-    return EntitiesLost() if isinstance(answer, GensegError) else answer
+    return InputsLost() if isinstance(answer, GensegError) else answer
 
 
 def _value(outcome: Value | BaseException) -> Value:

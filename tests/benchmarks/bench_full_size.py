@@ -23,7 +23,7 @@ from transformers import Sam3Config, Sam3ImageProcessor, Sam3Model, Sam3Processo
 from serve_app.models.interface import Detections, ImageFeatures, Pair, PhraseFeatures
 from serve_app.models.sam3 import Segmenter
 from serve_app.serving import documents
-from serve_app.serving.messages import SegmentOptions
+from serve_app.serving.messages import ObjectOptions
 from tests.benchmarks import machine
 from tests.benchmarks.reference_loop import ReferenceSegmenter
 from tests.benchmarks.rows import Row, compared
@@ -188,7 +188,7 @@ def measure_ours(
     with marked(head_marks(model)) as times:
         answers, steps = detect(segmenter, prepared, thresholds)
     detected = time.perf_counter()
-    document = documents.image_document(answers, image.size, SegmentOptions())
+    document = documents.image_document(answers, image.size, ObjectOptions())
     ended = time.perf_counter()
     head = stages_between(ready + steps["vision"] + steps["text"], times, detected)
     stages = {"pre-process": ready - started, "vision": steps["vision"], "text": steps["text"], **head}

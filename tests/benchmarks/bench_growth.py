@@ -18,7 +18,7 @@ from serve_app.images import decoding
 from serve_app.models.interface import Detections, ImageFeatures, Pair, PhraseFeatures
 from serve_app.models.sam3 import Segmenter
 from serve_app.serving import documents
-from serve_app.serving.messages import SegmentOptions
+from serve_app.serving.messages import ObjectOptions
 from tests.benchmarks import pictures
 from tests.benchmarks.rows import Row, compared
 
@@ -50,7 +50,7 @@ def job(segmenter: Segmenter, config: AppConfig, files: Sequence[bytes], phrases
     )
     for pixels in decoded:
         detections = {phrase: next(found) for phrase in phrases}
-        documents.image_document(detections, (pixels.shape[1], pixels.shape[0]), SegmentOptions())
+        documents.image_document(detections, (pixels.shape[1], pixels.shape[0]), ObjectOptions())
 
 
 def _batches(items: Sequence[Value], size: int) -> list[Sequence[Value]]:

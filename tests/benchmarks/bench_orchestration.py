@@ -27,7 +27,7 @@ from serve_app.config.schema import AppConfig
 from serve_app.images import decoding
 from serve_app.serving import documents
 from serve_app.serving.ingress import Ingress
-from serve_app.serving.messages import SegmentOptions
+from serve_app.serving.messages import ObjectOptions
 from serve_app.serving.parser import ParserDeployment
 from serve_app.serving.replica.metrics import Metrics
 from serve_app.serving.segmenter import SegmenterDeployment
@@ -203,7 +203,7 @@ def in_process(data: bytes, segmenter: InstantSegmenter, config: AppConfig) -> d
     image = decoding.decode(data, config.limits)
     pairs = [SimpleNamespace(phrase=phrase) for phrase in segmenter.embed(ENTITIES)]
     found = dict(zip(ENTITIES, segmenter.detect(pairs), strict=True))
-    return documents.image_document(found, (image.shape[1], image.shape[0]), SegmentOptions())
+    return documents.image_document(found, (image.shape[1], image.shape[0]), ObjectOptions())
 
 
 def measure(url: str) -> tuple[Load, Load]:

@@ -97,7 +97,7 @@ def test_stream_gives_each_event_before_the_next_is_sent(service: Service, kind:
         (b"[1]\n", InvalidAnswer, "no event"),
         (lines(result_document()), InvalidAnswer, "no event"),
         (lines({**IMAGE, "role": "other"}), InvalidAnswer, "wrong 'image' event: role"),
-        (lines({**IMAGE, "image": {}}), InvalidAnswer, "wrong 'image' event: path"),
+        (lines({**IMAGE, "image": {}}), InvalidAnswer, "wrong 'image' event: image.path"),
         (lines({"event": "result"}), InvalidAnswer, "wrong 'result' event"),
         (lines({"event": "error"}), InvalidAnswer, "wrong 'error' event"),
         (lines({"event": "entities", "entities": "dog"}), InvalidAnswer, "wrong 'entities' event: entities"),

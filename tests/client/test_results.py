@@ -16,7 +16,7 @@ from serve_app import errors
 from serve_app.client import ConnectionFailed, ImageResult, InvalidAnswer, ObjectResult, Result
 from serve_app.client.answers import EventReader
 from serve_app.client.exchange import Call, Send, exchange
-from serve_app.client.failures import read_error, read_retry_after
+from serve_app.client.failures import read_error
 from serve_app.masks.formats import png_base64
 from serve_app.masks.polygons import polygons_from_rle
 from serve_app.masks.rle import encode_rle
@@ -150,26 +150,6 @@ def test_failed_image_is_never_an_empty_one() -> None:
         answer.count("dog")
     with pytest.raises(InvalidAnswer, match="neither objects nor an error"):
         _ = ImageResult(ImageDocument.model_validate(image(None))).objects
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        (None, None),
-        ("3", 3.0),
-        ("0.25", 0.25),
-        ("-3", 0.0),
-        ("Fri, 02 Jan 2026 03:04:15 GMT", 10.0),
-        ("Fri, 02 Jan 2026 03:04:15 -0000", 10.0),
-        ("Fri, 02 Jan 2026 03:04:00 GMT", 0.0),
-        ("soon", None),
-        ("nan", None),
-        ("inf", None),
-        ("", None),
-    ],
-)
-def test_read_retry_after_reads_seconds_and_dates(value: str | None, expected: float | None) -> None:
-    assert read_retry_after(value, NOW) == expected
 
 
 def test_read_error_takes_the_status_of_an_unknown_code() -> None:

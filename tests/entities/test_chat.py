@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from serve_app.entities.chat import INSTRUCTION, chat_messages, is_complete, read_entities
 from serve_app.entities.phrases import normalise_entities
 from serve_app.errors import InvalidModelReply, InvalidRequest
-from serve_app.serving.messages import SegmentOptions
+from serve_app.serving.messages import ObjectOptions
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_normalise_entities_knows_a_phrase_however_it_is_typed() -> None:
 
 
 def test_an_entitys_own_threshold_is_the_one_of_its_very_name() -> None:
-    options = SegmentOptions(threshold=0.5, thresholds={"DOG": 0.9, "dog": 0.1, "Red  sofa": 0.2})
+    options = ObjectOptions(threshold=0.5, thresholds={"DOG": 0.9, "dog": 0.1, "Red  sofa": 0.2})
     assert [options.threshold_of(name) for name in ("dog", "Dog", "red sofa", "RED   sofa", "cat")] == [
         0.1,
         0.9,

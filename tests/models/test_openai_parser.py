@@ -21,7 +21,7 @@ from serve_app.config.schema import DeviceConfig, OpenAIConfig, TextParserModel
 from serve_app.entities.chat import chat_messages
 from serve_app.errors import ConfigError, DeadlineExceeded, GensegError, InternalError, InvalidModelReply, Overloaded
 from serve_app.models import locations
-from serve_app.models.openai_parser import OpenAIParser, retry_after_s
+from serve_app.models.openai_parser import OpenAIParser
 from serve_app.models.qwen3_vl import EntityParser
 from tests.conftest import free_port
 
@@ -205,7 +205,7 @@ async def test_reply_passes_the_server_s_retry_after_on() -> None:
 
     assert isinstance(asked, Overloaded)
     assert isinstance(silent, Overloaded)
-    assert (asked.retry_after_s, silent.retry_after_s) == (60.0, Overloaded.retry_after_s)
+    assert (asked.silent.retry_after_s) == (60.0, Overloaded.retry_after_s)
 
 
 async def test_reply_names_a_server_that_is_not_there() -> None:
@@ -249,24 +249,6 @@ def test_constructor_refuses_a_key_no_header_can_hold_and_does_not_repeat_it(key
     with pytest.raises(ConfigError, match="api_key_env") as caught:
         OpenAIParser(config("http://127.0.0.1:1/v1"), api_key=key)
     assert key not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("header", "seconds"),
-    [
-        (None, None), ("", None), ("soon", None), ("-1", None), ("²", None), ("0", 0.0), (" 7 ", 7.0),
-        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0), ("Wed, 21 Oct 2015 07:28:00", 0.0),
-    ],
-)  # fmt: skip
-def test_retry_after_s_reads_seconds_and_dates(header: str | None, seconds: float | None) -> None:
-    assert retry_after_s(header) == seconds
-
-
-def test_retry_after_s_counts_from_now() -> None:
-    seconds = retry_after_s(time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 100)))
-
-    assert seconds is not None
-    assert 90 < seconds <= 100
 
 
 @pytest.fixture(scope="module")

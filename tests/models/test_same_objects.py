@@ -21,7 +21,7 @@ from serve_app.models import locations
 from serve_app.models.interface import Detections, ImageFeatures, Pair, PhraseFeatures
 from serve_app.models.sam3 import Segmenter
 from serve_app.serving.documents import image_document
-from serve_app.serving.messages import SegmentOptions
+from serve_app.serving.messages import ObjectOptions
 from tests.benchmarks.reference_loop import ReferenceSegmenter
 
 SCENES = Path(__file__).parent.parent / "data" / "scenes"
@@ -74,7 +74,7 @@ def ours(segmenter: Segmenter, question: Question, thresholds: Mapping[str, floa
     for pair, outcome in zip(pairs, segmenter.detect(pairs), strict=True):
         assert isinstance(outcome, Detections)
         found[pair.phrase.phrase] = outcome
-    document = image_document(found, (pixels.shape[1], pixels.shape[0]), SegmentOptions())
+    document = image_document(found, (pixels.shape[1], pixels.shape[0]), ObjectOptions())
     objects: list[dict[str, Any]] = document["objects"]
     return objects
 

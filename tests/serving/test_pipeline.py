@@ -23,6 +23,7 @@ from serve_app.errors import (
 )
 from serve_app.schemas.documents import ResultDocument
 from serve_app.schemas.requests import ImageInput, SegmentRequest
+from serve_app.serving.documents import result_of
 from serve_app.serving.messages import ImageTask, ParsedPrompt
 from serve_app.serving.pipeline import Pipeline, Stages
 from tests.conftest import png
@@ -105,8 +106,8 @@ def job(*widths: int, **fields: Any) -> SegmentRequest:
     return SegmentRequest(contextual_images=images(*widths[:-1]), generated_image=images(widths[-1])[0], **fields)
 
 
-async def run(request: SegmentRequest, line: Pipeline, config: AppConfig | None = None) -> dict[str, Any]:
-    return await line.run(request, config or AppConfig(), "id-1")
+async def run(request: SegmentRequest, line: Pipeline, config: AppConfig | None = None) -> Any:
+    return await result_of(line.stream(request, config or AppConfig(), "id-1"))
 
 
 async def test_run_merges_in_input_order_whatever_finishes_first() -> None:

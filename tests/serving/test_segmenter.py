@@ -12,7 +12,7 @@ import pytest
 from serve_app.config.schema import AppConfig, LimitsConfig
 from serve_app.errors import DeadlineExceeded, GensegError, TooLarge
 from serve_app.models.interface import Detections
-from serve_app.serving.messages import ImageTask, SegmentOptions
+from serve_app.serving.messages import ImageTask, ObjectOptions
 from serve_app.serving.segmenter import SegmenterDeployment
 from tests.graph.fakes import FakeSegmenter
 from tests.hostile.corpus import encoded, picture
@@ -43,7 +43,7 @@ def deployment(model: Any, **limits: Any) -> SegmenterDeployment:
 
 
 def task(entities: tuple[str, ...] = ("dog",), timeout_s: float = 30.0, **options: Any) -> ImageTask:
-    return ImageTask("key", DATA, entities, SegmentOptions(**options), "request", timeout_s)
+    return ImageTask("key", DATA, entities, ObjectOptions(**options), "request", timeout_s)
 
 
 def idle(segmenter: SegmenterDeployment) -> bool:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from serve_app.errors import InvalidRequest, UnsupportedMediaType
-from serve_app.schemas.requests import SegmentRequest, parse_request
+from serve_app.schemas.requests import EntitiesRequest, SegmentRequest, parse_entities_request, parse_request
 from serve_app.serving.http import json_text
 from serve_app.serving.http.body_stream import Reading, read_body
 from serve_app.serving.http.forms import read_form
+
+Message = TypeVar("Message")
 
 
 def media_type(headers: Headers) -> str:
@@ -38,7 +41,35 @@ async def read_segment_request(request: Request, reading: Reading) -> SegmentReq
         return parse_request(await read_form(request.headers, body, reading.limits))
     if not _is_json(kind):
         raise UnsupportedMediaType("the Content-Type is neither application/json nor multipart/form-data")
-    return await asyncio.to_thread(parse_request, await read_json(request, reading))
+    return await _read_json(request, reading, parse_request)
+
+
+async def read_entities_request(request: Request, reading: Reading) -> EntitiesRequest:
+    """Read the body of `POST /v1/entities`.
+
+    Bounds: see `read_body` and `json_text.loads`.
+
+    Raises:
+        UnsupportedMediaType: the body does not say that it is JSON.
+        InvalidRequest: it is no JSON object, or fields are wrong.
+        TooLarge: it is over the limit, or has too many values.
+        DeadlineExceeded: it does not come in time.
+    """
+    if not _is_json(_plain_media_type(request.headers)):
+        raise UnsupportedMediaType("the Content-Type is not application/json")
+    return await _read_json(request, reading, parse_entities_request)
+
+
+async def _read_json(request: Request, reading: Reading, parse: Callable[[Mapping[str, object]], Message]) -> Message:
+    body = await read_body(request, reading)
+
+    def parsed() -> Message:
+        value = json_text.loads(body, "the body")
+        if not isinstance(value, dict):
+            raise InvalidRequest("the body must be a JSON object")
+        return parse(value)
+
+    return await asyncio.to_thread(parsed)
 
 
 def _plain_media_type(headers: Headers) -> str:
@@ -50,23 +81,3 @@ def _plain_media_type(headers: Headers) -> str:
 
 def _is_json(kind: str) -> bool:
     return kind == "application/json" or kind.endswith("+json")
-
-
-async def read_json(request: Request, reading: Reading) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Bounds: see `read_body` and `json_text.loads`.
-
-    Raises:
-        UnsupportedMediaType: the body does not say that it is JSON.
-        InvalidRequest: it is no JSON object.
-        TooLarge: it is over the limit, or has too many values.
-        DeadlineExceeded: it does not come in time.
-    """
-    kind = _plain_media_type(request.headers)
-    if not _is_json(kind):
-        raise UnsupportedMediaType("the Content-Type is not application/json")
-    value = await asyncio.to_thread(json_text.loads, await read_body(request, reading), "the body")
-    if not isinstance(value, dict):
-        raise InvalidRequest("the body must be a JSON object")
-    return value

@@ -18,7 +18,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.config.schema import AppConfig
-from serve_app.errors import GensegError, InternalError, Overloaded, TooLarge, Unauthorized, error_body
+from serve_app.errors import GensegError, InternalError, Overloaded, TooLarge, Unauthorized
+from serve_app.schemas.dicts import error_body
+from serve_app.schemas.retry_after import write_retry_after
 from serve_app.serving.http.body_stream import DRAIN_BODIES, Incoming
 
 logger = logging.getLogger("ray.serve")
@@ -165,7 +167,7 @@ def error_response(scope: Scope, error: GensegError) -> Response:
     scope["state"]["error_code"] = error.code
     headers = {}
     if isinstance(error, Overloaded):
-        headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
+        headers["Retry-After"] = write_retry_after(error.retry_after_s)
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = "Bearer"
     body = json.dumps({"error": error_body(error)}, ensure_ascii=False).encode(errors="replace")

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import AbstractContextManager, aclosing
+from contextlib import AbstractContextManager, ExitStack, aclosing
 from typing import Any, Protocol
 
 from fastapi import FastAPI, Request
@@ -17,8 +17,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 import serve_app
 from serve_app.config.schema import AppConfig
-from serve_app.errors import GensegError, InternalError, error_body
-from serve_app.schemas.requests import SegmentRequest, parse_entities_request
+from serve_app.errors import GensegError, InternalError
+from serve_app.schemas.dicts import EntitiesDict, error_body
+from serve_app.schemas.events import EventDict
+from serve_app.schemas.requests import SegmentRequest
+from serve_app.serving.documents import result_of
 from serve_app.serving.http import bodies, openapi
 from serve_app.serving.http.body_stream import Reading
 from serve_app.serving.http.json_text import dump_chunks
@@ -37,14 +40,14 @@ class Service(Protocol):
 
     config: AppConfig
 
-    def stream(self, request: SegmentRequest, request_id: str) -> AsyncGenerator[dict[str, Any], None]:
-        """Run a request; events as in pipeline.Pipeline.stream."""
-
-    async def entities(self, prompt: str, request_id: str) -> dict[str, Any]:
-        """Read a prompt only."""
-
     def admitted(self) -> AbstractContextManager[None]:
-        """Hold a slot while a body arrives; TooManyRequests, before it is read, where there is none."""
+        """Admit a request before its body is read and count it while the block runs; raises TooManyRequests."""
+
+    def stream(self, request: SegmentRequest, request_id: str) -> AsyncGenerator[EventDict, None]:
+        """Run an admitted request; events as in pipeline.Pipeline.stream."""
+
+    async def entities(self, prompt: str, request_id: str) -> EntitiesDict:
+        """Read a prompt only, for an admitted request."""
 
     async def missing(self) -> list[str]:
         """What is not ready yet; empty when both models answer."""
@@ -97,23 +100,21 @@ async def _http_error(request: Request, error: Exception) -> Response:
 def _add_job_routes(app: FastAPI, service: Service) -> None:
     @app.post("/v1/segment", **openapi.SEGMENT)
     async def segment(request: Request) -> Response:
-        with service.admitted():
+        with ExitStack() as admission:
+            admission.enter_context(service.admitted())
             job = await bodies.read_segment_request(request, _reading(service.config))
-        events = service.stream(job, request.state.request_id)
-        if _wants_stream(request):
-            # The first event is awaited here, so that a request that fails at once gets its own status.
-            return _EventStream(await anext(events), events)
-        document: dict[str, Any] = {}
-        async with aclosing(events):
-            async for event in events:
-                document = event.get("result", document)
-        return _Chunks(await asyncio.to_thread(dump_chunks, document))
+            events = service.stream(job, request.state.request_id)
+            if _wants_stream(request):
+                events = _held(admission.pop_all(), events)
+                # The first event is awaited here, so that a request that fails at once gets its own status.
+                return _EventStream(await anext(events), events)
+            return _Chunks(await asyncio.to_thread(dump_chunks, await result_of(events)))
 
     @app.post("/v1/entities", **openapi.ENTITIES)
     async def entities(request: Request) -> Response:
         with service.admitted():
-            job = parse_entities_request(await bodies.read_json(request, _reading(service.config)))
-        return JSONResponse(await service.entities(job.prompt, request.state.request_id))
+            job = await bodies.read_entities_request(request, _reading(service.config))
+            return JSONResponse(await service.entities(job.prompt, request.state.request_id))
 
 
 def _reading(config: AppConfig) -> Reading:
@@ -135,6 +136,16 @@ def _add_health_routes(app: FastAPI, service: Service) -> None:
         return JSONResponse({"status": "not ready", "missing": missing}, status_code=503)
 
 
+async def _held(
+    admission: AbstractContextManager[Any], events: AsyncGenerator[EventDict, None]
+) -> AsyncGenerator[EventDict, None]:
+    """Pass events on, and end the admission with them, also where they are dropped half-way."""
+    with admission:
+        async with aclosing(events):
+            async for event in events:
+                yield event
+
+
 def _wants_stream(request: Request) -> bool:
     """The NDJSON type is among the accepted ones, and not with the quality 0, which means never."""
     accepted = request.headers.get("accept", "").lower().replace(" ", "")
@@ -145,7 +156,7 @@ def _wants_stream(request: Request) -> bool:
 class _EventStream(StreamingResponse):
     """The answer as NDJSON; ends the work in whatever way it ends itself, also before its first line."""
 
-    def __init__(self, first: dict[str, Any], events: AsyncGenerator[dict[str, Any], None]) -> None:
+    def __init__(self, first: EventDict, events: AsyncGenerator[EventDict, None]) -> None:
         super().__init__(_lines(first, events), media_type=NDJSON)
         self._events = events
 
@@ -172,7 +183,7 @@ class _Chunks(Response):
         await send({"type": "http.response.body", "body": self._chunks[-1], "more_body": False})
 
 
-async def _lines(first: dict[str, Any], events: AsyncGenerator[dict[str, Any], None]) -> AsyncIterator[bytes]:
+async def _lines(first: EventDict, events: AsyncGenerator[EventDict, None]) -> AsyncIterator[bytes]:
     try:
         for chunk in await asyncio.to_thread(_line, first):
             yield chunk
@@ -186,6 +197,6 @@ async def _lines(first: dict[str, Any], events: AsyncGenerator[dict[str, Any], N
         yield b"".join(_line({"event": "error", "error": error_body(InternalError("internal error"))}))
 
 
-def _line(event: dict[str, Any]) -> list[bytes]:
+def _line(event: EventDict) -> list[bytes]:
     *chunks, last = dump_chunks(event)
     return [*chunks, last + b"\n"]

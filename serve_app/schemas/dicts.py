@@ -1,0 +1,130 @@
+"""Documents as the service builds and sends them: plain dicts, typed.
+
+The models of `documents` check what comes in, at the client and in tests; building them for every object would cost the
+service more than the work. A test holds both equal, key by key.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NotRequired, TypedDict
+
+from serve_app.errors import GensegError
+
+
+class RleDict(TypedDict):
+    """COCO compressed RLE; `size` is [height, width]. Source: pycocotools.mask."""
+
+    size: list[int]
+    counts: str
+
+
+class RingDict(TypedDict):
+    """One closed outline: `points` are [x, y] pixels; `hole` tells an inner ring from an outer one."""
+
+    points: list[list[float]]
+    hole: bool
+
+
+class ErrorDict(TypedDict):
+    """What went wrong and where."""
+
+    code: str
+    message: str
+    field: str | None
+
+
+class ErrorAnswerDict(TypedDict):
+    """The one shape of every error's answer."""
+
+    error: ErrorDict
+
+
+class ObjectDict(TypedDict):
+    """One found instance, with the mask key of the request's `mask_format`, or none."""
+
+    object_id: str
+    label: str
+    bbox: list[int]
+    score: float
+    mask_rle: NotRequired[RleDict]
+    mask_polygons: NotRequired[list[RingDict]]
+    mask_png: NotRequired[str]
+
+
+class SegmentedDict(TypedDict):
+    """One image's objects as the segmenter answers them; after a failure `objects` is null and `error` says why."""
+
+    width: int
+    height: int
+    objects: list[ObjectDict] | None
+    presence: dict[str, float]
+    error: ErrorDict | None
+    overlay: NotRequired[str | None]
+
+
+class ImageDict(SegmentedDict):
+    """The same in a result: with what the caller called the image."""
+
+    path: str
+
+
+class ModelsDict(TypedDict):
+    """The models' names."""
+
+    text_parser: str
+    segmentation: str
+
+
+class TimingsDict(TypedDict):
+    """Wall-clock milliseconds: the parse, the slowest image, the whole request."""
+
+    parse: float
+    segment: float
+    total: float
+
+
+class MetaDict(TypedDict):
+    """How the document came about."""
+
+    request_id: str
+    models: ModelsDict
+    threshold: float
+    mask_threshold: float
+    timings_ms: TimingsDict
+
+
+class ResultDict(TypedDict):
+    """The answer of `POST /v1/segment`, images in the order of the request."""
+
+    prompt: str
+    entities: list[str]
+    contextual_images: list[ImageDict]
+    generated_image: ImageDict | None
+    box_format: Literal["xyxy"]
+    coordinate_unit: Literal["pixels"]
+    meta: MetaDict
+
+
+class DroppedDict(TypedDict):
+    """A term of the parser's reply that the entity filter removed, and why."""
+
+    entity: str
+    reason: str
+
+
+class EntitiesDict(TypedDict):
+    """The answer of `POST /v1/entities`."""
+
+    entities: list[str]
+    dropped: list[DroppedDict]
+
+
+def error_body(error: GensegError) -> ErrorDict:
+    """Write an error the one way that users see it."""
+    return {"code": error.code, "message": error.message, "field": error.field}
+
+
+def images_of(document: ResultDict) -> list[ImageDict]:
+    """List a result's images, contextual ones first."""
+    generated = document["generated_image"]
+    return [*document["contextual_images"], *([] if generated is None else [generated])]

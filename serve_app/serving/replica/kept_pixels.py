@@ -1,0 +1,56 @@
+"""Decoded pixels kept from an image's segmentation until its overlay is drawn, within a bound for all images."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class PixelBudget:
+    """How many bytes of pixels may be kept at the same time; used from the event loop's thread only.
+
+    Args:
+        max_bytes: of all images together.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.free = max_bytes
+
+
+class KeptPixels:
+    """The pixels of one image, for as long as a `with` block runs.
+
+    Args:
+        budget: where the room comes from.
+        wanted: whether anybody will need them; if not, none are kept.
+    """
+
+    def __init__(self, budget: PixelBudget, *, wanted: bool) -> None:
+        self._budget = budget
+        self._open = wanted
+        self._pixels: NDArray[np.uint8] | None = None
+
+    def offer(self, pixels: NDArray[np.uint8]) -> None:
+        """Keep an image's pixels, if there is room for them and nothing is kept yet."""
+        if self._open and self._pixels is None and pixels.nbytes <= self._budget.free:
+            self._budget.free -= pixels.nbytes
+            self._pixels = pixels
+
+    @property
+    def pixels(self) -> NDArray[np.uint8] | None:
+        """(H, W, 3) uint8 RGB; None where none are kept."""
+        return self._pixels
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._open = False
+        if self._pixels is not None:
+            self._budget.free += self._pixels.nbytes
+            self._pixels = None
