@@ -47,9 +47,7 @@ class ErrorEventDocument(Wire):
     error: ErrorBody
 
 
-EventDocument = Annotated[
-    EntitiesEventDocument | ImageEventDocument | ResultEventDocument | ErrorEventDocument, Field(discriminator="event")
-]
+EventDocument = EntitiesEventDocument | ImageEventDocument | ResultEventDocument | ErrorEventDocument
 
 
 class EntitiesEventDict(TypedDict):

@@ -82,9 +82,18 @@ class SegmenterDeployment:
     Args:
         config: everything.
         load: makes the model; tests put a fake in its place.
+        read: decodes an image file.
+        kept_pixels_bytes: pixels that are kept for overlays, of all images under way.
     """
 
-    def __init__(self, config: AppConfig, load: Callable[[AppConfig], Segmenter] = load_segmenter) -> None:
+    def __init__(
+        self,
+        config: AppConfig,
+        load: Callable[[AppConfig], Segmenter] = load_segmenter,
+        *,
+        read: Callable[[bytes, LimitsConfig], RgbArray] = decoding.decode,
+        kept_pixels_bytes: int = KEPT_PIXELS_BYTES,
+    ) -> None:
         self._args = config
         self._config = config
         self._user_config = UserConfig("SegmenterDeployment", SegmenterSettings)
@@ -94,7 +103,8 @@ class SegmenterDeployment:
         threads = min(8, (os.cpu_count() or 2) + 1)
         self._threads = FairThreads(threads, "segmenter-cpu")
         self._canvases = FairSlots(threads, each=1)
-        self._pixel_budget = PixelBudget(KEPT_PIXELS_BYTES)
+        self._read = read
+        self._pixel_budget = PixelBudget(kept_pixels_bytes)
         self._health = ModelHealth()
         pixels = self._segmenter.resolution_hw[0] * self._segmenter.resolution_hw[1]
         self._encoder: PullBatcher[Any, ImageFeatures] = PullBatcher(
@@ -228,7 +238,7 @@ class SegmenterDeployment:
         return EncodedImage(_value(features), (image.shape[1], image.shape[0]))
 
     def _decode(self, data: bytes) -> tuple[RgbArray, Any]:
-        image = decoding.decode(data, self._config.limits)
+        image = self._read(data, self._config.limits)
         return image, self._segmenter.prepare(image)
 
     async def _detect(self, encoded: EncodedImage, entities: Sequence[str], task: ImageTask) -> dict[str, Detections]:
@@ -255,21 +265,16 @@ class SegmenterDeployment:
         # A canvas is held from step to step, so there are few at a time.
         async with self._canvases.hold(task.request_id):
             with self._metrics.stage("overlay"):
-                return await self._in_thread(_drawn(kept.pixels, data, self._config.limits, objects, entities), task)
+                pixels = kept.pixels
+                read = partial(self._read, data, self._config.limits) if pixels is None else lambda: pixels
+                return await self._in_thread(_drawn(read, objects, entities), task)
 
     async def _in_thread(self, steps: Steps[Value], task: ImageTask) -> Value:
         return await self._threads.run_steps(steps, task.request_id)
 
 
-def _drawn(
-    pixels: RgbArray | None,
-    data: bytes,
-    limits: LimitsConfig,
-    objects: Sequence[ObjectDict],
-    entities: Sequence[str],
-) -> Steps[str]:
-    image = decoding.decode(data, limits) if pixels is None else pixels
-    picture = yield from overlay.draw_steps(image, objects, overlay.entity_colours(entities))
+def _drawn(read: Callable[[], RgbArray], objects: Sequence[ObjectDict], entities: Sequence[str]) -> Steps[str]:
+    picture = yield from overlay.draw_steps(read(), objects, overlay.entity_colours(entities))
     yield
     return overlay.overlay_data_uri(picture)
 

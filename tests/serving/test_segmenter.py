@@ -11,6 +11,8 @@ import pytest
 
 from serve_app.config.schema import AppConfig, LimitsConfig
 from serve_app.errors import DeadlineExceeded, GensegError, TooLarge
+from serve_app.images.decoding import decode
+from serve_app.images.modes import RgbArray
 from serve_app.models.interface import Detections
 from serve_app.serving.messages import ImageTask, ObjectOptions
 from serve_app.serving.segmenter import SegmenterDeployment
@@ -111,6 +113,25 @@ async def test_a_cancelled_request_is_over_even_where_its_work_ends_in_the_same_
     await asyncio.wait({running}, timeout=5)
     assert running.done()
     assert running.cancelled()
+
+
+@pytest.mark.parametrize(("budget", "decoded"), [(1 << 20, 1), (100, 2)], ids=["kept", "no room"])
+async def test_an_image_is_decoded_once_for_its_objects_and_its_overlay(budget: int, decoded: int) -> None:
+    read: list[bytes] = []
+
+    def counted(data: bytes, limits: LimitsConfig) -> RgbArray:
+        read.append(data)
+        return decode(data, limits)
+
+    segmenter = SegmenterDeployment(AppConfig(), lambda _: Noisy(), read=counted, kept_pixels_bytes=budget)
+    document = await segmenter.segment(task(overlays=True))
+    assert isinstance(document, dict)
+    assert read == [DATA] * decoded
+    await segmenter.segment(dataclasses.replace(task(overlays=True), key="another"))
+    assert read == [DATA] * 2 * decoded, "the room is given back"
+    same = await deployment(Noisy()).segment(task(overlays=True))
+    assert isinstance(same, dict)
+    assert document["overlay"] == same["overlay"]
 
 
 async def test_the_deadline_ends_the_work_between_two_masks() -> None:

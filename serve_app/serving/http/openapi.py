@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
 from serve_app.schemas.documents import EntitiesDocument, ErrorDocument, ResultDocument
+from serve_app.schemas.events import EventDocument
 from serve_app.schemas.requests import EntitiesRequest, SegmentRequest
 
 SUMMARY = "Every thing a prompt mentions, segmented in every image."
@@ -32,9 +33,9 @@ def _answers(document: type[BaseModel], *statuses: int) -> dict[int | str, dict[
     return {200: {"description": "Done.", "model": document}, **errors}
 
 
-def _inline(document: type[BaseModel]) -> dict[str, Any]:
-    """The model's JSON schema without references, which would have to point into another document."""
-    schema = document.model_json_schema()
+def _inline(shape: TypeAdapter[Any]) -> dict[str, Any]:
+    """The shape's JSON schema without references, which would have to point into another document."""
+    schema = shape.json_schema()
     definitions = schema.pop("$defs", {})
 
     def resolved(node: Any) -> Any:
@@ -68,16 +69,21 @@ _FORM = {
     },
 }
 
+_SEGMENTED = _answers(ResultDocument, 400, 401, 413, 415, 422, 429, 500, 502, 503, 504)
+_SEGMENTED[200]["content"] = {
+    "application/x-ndjson": {"schema": {**_inline(TypeAdapter(EventDocument)), "description": "One event a line."}}
+}
+
 SEGMENT: dict[str, Any] = {
     "summary": "Segment every thing the prompt mentions in every image",
     "description": "With `Accept: application/x-ndjson` the answer streams, one event a line.",
-    "responses": _answers(ResultDocument, 400, 401, 413, 415, 422, 429, 500, 502, 503, 504),
+    "responses": _SEGMENTED,
     "response_model": None,
     "openapi_extra": {
         "requestBody": {
             "required": True,
             "content": {
-                "application/json": {"schema": _inline(SegmentRequest)},
+                "application/json": {"schema": _inline(TypeAdapter(SegmentRequest))},
                 "multipart/form-data": {"schema": _FORM},
             },
         }
@@ -91,7 +97,7 @@ ENTITIES: dict[str, Any] = {
     "openapi_extra": {
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": _inline(EntitiesRequest)}},
+            "content": {"application/json": {"schema": _inline(TypeAdapter(EntitiesRequest))}},
         }
     },
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
@@ -11,9 +12,12 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.requests import ClientDisconnect
+from starlette.types import Message
 
 from serve_app.config.schema import AppConfig, LimitsConfig, ServingConfig
 from serve_app.errors import DeadlineExceeded, GensegError, InvalidModelReply, Overloaded, TooManyRequests
+from serve_app.schemas.events import EventDict
 from serve_app.schemas.requests import SegmentRequest
 from serve_app.serving.http.routes import make_app
 from tests.conftest import png
@@ -33,10 +37,13 @@ class FakeService:
         self.answers: list[tuple[str, int, str | None]] = []
         self.not_ready: list[str] = []
         self.full = False
+        self.under_way = 0
+        self.under_way_at_work: list[int] = []
 
     async def stream(self, request: SegmentRequest, request_id: str) -> AsyncGenerator[dict[str, Any], None]:
         self.requests.append(request)
         self.ids.append(request_id)
+        self.under_way_at_work.append(self.under_way)
         if self.error is not None and not self._late:
             raise self.error
         yield {"event": "entities", "entities": ["dog"], "dropped": []}
@@ -45,6 +52,7 @@ class FakeService:
         yield {"event": "result", "result": DOCUMENT}
 
     async def entities(self, prompt: str, request_id: str) -> dict[str, Any]:
+        self.under_way_at_work.append(self.under_way)
         if self.error is not None:
             raise self.error
         return {"entities": [prompt], "dropped": []}
@@ -53,7 +61,11 @@ class FakeService:
     def admitted(self) -> Iterator[None]:
         if self.full:
             raise TooManyRequests("1 requests are under way; try again later")
-        yield
+        self.under_way += 1
+        try:
+            yield
+        finally:
+            self.under_way -= 1
 
     async def missing(self) -> list[str]:
         return self.not_ready
@@ -226,6 +238,51 @@ async def test_a_full_service_refuses_before_it_reads_the_body() -> None:
     assert (response.status_code, response.headers["retry-after"]) == (429, "1")
 
 
+@pytest.mark.parametrize("accept", ["application/json", "application/x-ndjson"])
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("error", [None, DeadlineExceeded("too late")])
+async def test_a_request_is_admitted_once_over_its_body_and_its_job(
+    accept: str, late: bool, error: GensegError | None
+) -> None:
+    service = FakeService(error, late=late)
+    async with client(service) as http:
+        await http.post("/v1/segment", json=body(), headers={"Accept": accept})
+        assert (service.under_way_at_work, service.under_way) == ([1], 0)
+        await http.post("/v1/segment", content=b"{", headers={"Content-Type": "application/json"})
+        await http.post("/v1/entities", json={"prompt": "a dog"})
+    assert (service.under_way_at_work, service.under_way) == ([1, 1], 0)
+
+
+async def test_a_stream_that_is_dropped_half_way_ends_its_admission() -> None:
+    class Endless(FakeService):
+        async def stream(self, request: SegmentRequest, request_id: str) -> AsyncGenerator[EventDict, None]:
+            while True:
+                yield {"event": "entities", "entities": ["dog"], "dropped": []}
+                await asyncio.sleep(0)
+
+    service = Endless()
+    sent = asyncio.Event()
+
+    async def send(message: Message) -> None:
+        if message.get("body"):
+            sent.set()
+            raise OSError("the client has left")
+
+    messages = iter([{"type": "http.request", "body": json.dumps(body()).encode(), "more_body": False}])
+
+    async def receive() -> Message:
+        return next(messages, None) or await asyncio.Event().wait() or {}
+
+    headers = [(b"content-type", b"application/json"), (b"accept", b"application/x-ndjson")]
+    scope = {"type": "http", "method": "POST", "path": "/v1/segment", "headers": headers, "query_string": b""}
+    with contextlib.suppress(OSError, ClientDisconnect):
+        await make_app(service)(
+            {**scope, "http_version": "1.1", "server": ("test", 80), "scheme": "http"}, receive, send
+        )
+    assert sent.is_set()
+    assert service.under_way == 0
+
+
 async def test_a_body_that_drips_is_given_up() -> None:
     async def dripping() -> AsyncGenerator[bytes, None]:
         while True:
@@ -345,3 +402,8 @@ async def test_openapi_describes_both_bodies_and_every_error() -> None:
     segment = document["paths"]["/v1/segment"]["post"]
     assert set(segment["requestBody"]["content"]) == {"application/json", "multipart/form-data"}
     assert {"200", "400", "401", "413", "415", "422", "429", "500", "502", "503", "504"} <= set(segment["responses"])
+    answers = segment["responses"]["200"]["content"]
+    assert set(answers) == {"application/json", "application/x-ndjson"}
+    events = answers["application/x-ndjson"]["schema"]["anyOf"]
+    assert [event["properties"]["event"]["const"] for event in events] == ["entities", "image", "result", "error"]
+    assert "$ref" not in json.dumps(events)
