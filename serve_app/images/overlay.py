@@ -26,10 +26,10 @@ from serve_app.images.lettering import (
 )
 from serve_app.images.palette import Rgb, entity_colours
 from serve_app.images.sheet import Panel, compare_sheet
-from serve_app.masks.formats import decode_png
-from serve_app.masks.polygons import rle_from_polygons
-from serve_app.masks.rle import bounds, decode_rle, encode_rle
+from serve_app.masks.formats import read_mask
+from serve_app.masks.rle import bounds, decode_rle
 from serve_app.masks.steps import Steps, finish
+from serve_app.schemas.dicts import RleDict
 
 __all__ = ["Panel", "compare_sheet", "draw_objects", "draw_steps", "entity_colours", "overlay_data_uri"]
 
@@ -73,8 +73,8 @@ def draw_objects(
 
     Args:
         image: (H, W, 3) uint8 RGB; left as it is.
-        objects: of an image document: `label`, `bbox`, `score` and, under `mask_rle`, `mask_polygons` or `mask_png`, a
-            mask; without one the box alone is drawn. None, as after a failure, draws nothing.
+        objects: of an image document: `label`, `bbox`, `score` and a mask in any format of `masks.formats`. Without a
+            mask the box alone is drawn. None, as after a failure, draws nothing.
         colours: by label, from `entity_colours`; grey where a label has none.
 
     Returns:
@@ -136,7 +136,7 @@ def _box_area(bbox: Sequence[int]) -> int:
 
 def _paint_mask(canvas: Image.Image, item: Mapping[str, Any], colour: Rgb, strokes: _Strokes) -> Steps[None]:
     """Paint the mask's inside and outline, on the part of the canvas that it covers."""
-    rle = _rle(item, (canvas.height, canvas.width))
+    rle = _fitting_mask(item, (canvas.height, canvas.width))
     if rle is None:
         return
     x1, y1, x2, y2 = bounds(rle)
@@ -159,18 +159,10 @@ def _paint_mask(canvas: Image.Image, item: Mapping[str, Any], colour: Rgb, strok
     yield
 
 
-def _rle(item: Mapping[str, Any], size_hw: tuple[int, int]) -> Mapping[str, Any] | None:
-    """The object's mask in whichever form it has; None where it has none."""
-    if item.get("mask_rle") is not None:
-        rle: Mapping[str, Any] = item["mask_rle"]
-    elif item.get("mask_polygons") is not None:
-        rle = rle_from_polygons(item["mask_polygons"], size_hw)
-    elif item.get("mask_png") is not None:
-        rle = encode_rle(decode_png(item["mask_png"]))
-    else:
-        return None
-    if tuple(rle["size"]) != size_hw:
-        raise ValueError(f"a mask of size {[*rle['size']]} does not fit an image of size {[*size_hw]}")
+def _fitting_mask(item: Mapping[str, Any], size_hw: tuple[int, int]) -> RleDict | None:
+    rle = read_mask(item, size_hw)
+    if rle is not None and tuple(rle["size"]) != size_hw:
+        raise ValueError(f"a mask of size {rle['size']} does not fit an image of size {[*size_hw]}")
     return rle
 
 
