@@ -25,13 +25,12 @@ from serve_app.images.lettering import (
     width_of,
 )
 from serve_app.images.palette import Rgb, entity_colours
-from serve_app.images.sheet import Panel, compare_sheet
 from serve_app.masks.formats import read_mask
 from serve_app.masks.rle import bounds, decode_rle
 from serve_app.masks.steps import Steps, finish
 from serve_app.schemas.dicts import RleDict
 
-__all__ = ["Panel", "compare_sheet", "draw_objects", "draw_steps", "entity_colours", "overlay_data_uri"]
+__all__ = ["draw_objects", "draw_steps", "entity_colours", "overlay_data_uri", "within_jpeg"]
 
 MAX_LABELS = 256
 """Labels on one image; more hide the picture, and each new one is held against all before it."""

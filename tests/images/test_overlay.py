@@ -13,16 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from serve_app.images.lettering import Box, font_of, place_tag, printable, shorten, tag_size, width_of
-from serve_app.images.overlay import (
-    BOXES_A_STEP,
-    Panel,
-    compare_sheet,
-    draw_objects,
-    draw_steps,
-    entity_colours,
-    overlay_data_uri,
-)
-from serve_app.images.palette import contrast, text_colour
+from serve_app.images.overlay import BOXES_A_STEP, draw_objects, draw_steps, overlay_data_uri
+from serve_app.images.palette import contrast, entity_colours, text_colour
+from serve_app.images.sheet import Panel, compare_sheet
 from serve_app.masks.formats import ENCODINGS
 from serve_app.masks.rle import encode_rle
 
