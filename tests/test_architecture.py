@@ -21,7 +21,7 @@ ORDER = (
 
 SERVING_ORDER = (
     "ingress", "http", "pipeline", "segmenter", "parser", "fetch", "documents", "remote", "routing", "checked_request",
-    "addresses", "messages", "replica", "ray_errors", "",
+    "connections", "addresses", "messages", "replica", "ray_errors", "",
 )  # fmt: skip
 """The same inside `serving`."""
 
@@ -49,8 +49,8 @@ LIBRARIES = {
     "fastapi": ("serving.http",),
     "starlette": ("serving.http", "serving.ingress"),
     "python_multipart": ("serving.http",),
-    "httpx": ("client", "models.openai_parser", "serving.fetch", "batch.sources"),
-    "httpcore": ("serving.fetch",),
+    "httpx": ("client", "models.openai_parser", "serving.fetch", "serving.connections", "batch.sources"),
+    "httpcore": ("serving.fetch", "serving.connections"),
 }
 """The packages and modules that know a library. `cli` imports Ray inside functions only."""
 

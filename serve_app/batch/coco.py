@@ -11,10 +11,36 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypedDict
 
 from serve_app.batch.output import OutputError
-from serve_app.masks import rle
+from serve_app.masks.rle import area
+from serve_app.schemas.dicts import RleDict
+
+
+class _CocoImage(TypedDict):
+    """An image as COCO writes it; the last two keys are ours."""
+
+    id: int
+    file_name: str
+    width: int
+    height: int
+    job_id: str | int
+    role: str
+
+
+class _CocoAnnotation(TypedDict):
+    """An object as COCO writes it; the last two keys are ours."""
+
+    id: int
+    image_id: int
+    category_id: int
+    segmentation: RleDict
+    area: int
+    bbox: list[int]
+    iscrowd: int
+    score: float
+    object_id: str
 
 
 def write_coco(path: Path, documents: Iterable[Mapping[str, Any]]) -> dict[str, int]:
@@ -70,7 +96,7 @@ def _write_images(
             categories.setdefault(entity, len(categories) + 1)
         for role, image in _images(document):
             images += 1
-            entry = {
+            entry: _CocoImage = {
                 "id": images,
                 "file_name": image["path"],
                 "width": image["width"],
@@ -81,8 +107,8 @@ def _write_images(
             file.write(("," if images > 1 else "") + "\n" + json.dumps(entry, ensure_ascii=False))
             for item in image["objects"]:
                 objects += 1
-                entry = {"id": objects, "image_id": images, **_annotation(item, categories, document["id"])}
-                annotations.write(("," if objects > 1 else "") + "\n" + json.dumps(entry, ensure_ascii=False))
+                annotation = _annotation(item, objects, images, categories, document["id"])
+                annotations.write(("," if objects > 1 else "") + "\n" + json.dumps(annotation, ensure_ascii=False))
     return images, objects
 
 
@@ -92,14 +118,19 @@ def _images(document: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any
         yield "generated", document["generated_image"]
 
 
-def _annotation(item: Mapping[str, Any], categories: dict[str, int], job_id: str | int) -> dict[str, Any]:
-    if "mask_rle" not in item:
+def _annotation(
+    item: Mapping[str, Any], number: int, image: int, categories: dict[str, int], job_id: str | int
+) -> _CocoAnnotation:
+    rle: RleDict | None = item.get("mask_rle")
+    if rle is None:
         raise OutputError(f"row {job_id!r}: a COCO file needs masks as RLE, this row asked for another mask_format")
     x1, y1, x2, y2 = item["bbox"]
     return {
+        "id": number,
+        "image_id": image,
         "category_id": categories.setdefault(item["label"], len(categories) + 1),
-        "segmentation": item["mask_rle"],
-        "area": rle.area(item["mask_rle"]),
+        "segmentation": rle,
+        "area": area(rle),
         "bbox": [x1, y1, x2 - x1, y2 - y1],
         "iscrowd": 0,
         "score": item["score"],

@@ -6,7 +6,7 @@ import importlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from serve_app.batch.output import OutputError
 from serve_app.batch.shards import lines_of, shards
@@ -45,7 +45,7 @@ def write_missing(folder: Path) -> int:
         if target.exists():
             continue
         partial = target.with_name(f".{target.name}.partial")
-        table = pyarrow.Table.from_pylist([_row(line.document()) for line in lines_of(shard)], schema=schema)
+        table = pyarrow.Table.from_pylist([_job_row(line.document()) for line in lines_of(shard)], schema=schema)
         try:
             pyarrow.parquet.write_table(table, partial, compression="zstd")
             os.replace(partial, target)
@@ -55,16 +55,49 @@ def write_missing(folder: Path) -> int:
     return written
 
 
-def _row(document: Mapping[str, Any]) -> dict[str, Any]:
+class _ImageRow(TypedDict):
+    role: str
+    index: int
+    path: str
+    width: int
+    height: int
+    objects: list[Mapping[str, Any]]
+    presence: list[tuple[str, float]]
+
+
+class _JobRow(TypedDict):
+    id: str
+    prompt: str
+    entities: list[str]
+    images: list[_ImageRow]
+    box_format: str
+    coordinate_unit: str
+
+
+def _job_row(document: Mapping[str, Any]) -> _JobRow:
     generated = document["generated_image"]
-    images = [_image(image, "contextual", index) for index, image in enumerate(document["contextual_images"])]
-    images += [] if generated is None else [_image(generated, "generated", 0)]
-    row = {name: document[name] for name in ("prompt", "entities", "box_format", "coordinate_unit")}
-    return {"id": str(document["id"]), **row, "images": images}
+    images = [_image_row(image, "contextual", index) for index, image in enumerate(document["contextual_images"])]
+    images += [] if generated is None else [_image_row(generated, "generated", 0)]
+    return {
+        "id": str(document["id"]),
+        "prompt": document["prompt"],
+        "entities": document["entities"],
+        "images": images,
+        "box_format": document["box_format"],
+        "coordinate_unit": document["coordinate_unit"],
+    }
 
 
-def _image(image: Mapping[str, Any], role: str, index: int) -> dict[str, Any]:
-    return {**image, "role": role, "index": index, "presence": [*image["presence"].items()]}
+def _image_row(image: Mapping[str, Any], role: str, index: int) -> _ImageRow:
+    return {
+        "role": role,
+        "index": index,
+        "path": image["path"],
+        "width": image["width"],
+        "height": image["height"],
+        "objects": image["objects"],
+        "presence": [*image["presence"].items()],
+    }
 
 
 def _schema(pa: Any) -> Any:

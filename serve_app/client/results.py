@@ -7,7 +7,7 @@ Pillow are imported when the first mask is decoded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -64,37 +64,22 @@ class ObjectResult:
             ValueError: the request asked for no masks (`mask_format="none"`).
             InvalidAnswer: the mask cannot be decoded, or is not of the image's size.
         """
-        from serve_app.masks.formats import decode_png
-        from serve_app.masks.polygons import rle_from_polygons
+        from serve_app.masks.formats import read_mask
         from serve_app.masks.rle import decode_rle
 
-        sent = self.document
-        if sent.mask_rle is not None:
-            self._check_size(tuple(sent.mask_rle.size))  # before decoding: it allocates whatever size the text names
-            mask = self._decoded(decode_rle, sent.mask_rle.model_dump())
-        elif sent.mask_polygons is not None:
-            # Fills by the even-odd rule, so holes stay open whatever way their points run.
-            rings = [ring.model_dump() for ring in sent.mask_polygons]
-            mask = self._decoded(lambda rings: decode_rle(rle_from_polygons(rings, self.size_hw)), rings)
-        elif sent.mask_png is not None:
-            mask = self._decoded(decode_png, sent.mask_png)
-        else:
-            raise ValueError(f"{self.object_id} carries no mask: the request said mask_format='none'")
-        self._check_size(mask.shape)
-        return mask
-
-    def _check_size(self, size_hw: tuple[int, ...]) -> None:
-        if size_hw != self.size_hw:
-            (height, width), (image_height, image_width) = size_hw, self.size_hw
-            raise InvalidAnswer(
-                f"{self.object_id}: a mask of {width}x{height} pixels on an image of {image_width}x{image_height}"
-            )
-
-    def _decoded(self, decode: Callable[[Any], NDArray[np.bool_]], sent: object) -> NDArray[np.bool_]:
         try:
-            return decode(sent)
+            rle = read_mask(self.document.model_dump(), self.size_hw)
+            if rle is not None and (rle["size"][0], rle["size"][1]) == self.size_hw:
+                return decode_rle(rle)
         except ValueError as error:
             raise InvalidAnswer(f"{self.object_id}: the mask cannot be decoded: {error}") from None
+        if rle is None:
+            raise ValueError(f"{self.object_id} carries no mask: the request said mask_format='none'")
+        # An RLE of another size is not decoded: that would allocate whatever size it names.
+        (height, width), (image_height, image_width) = rle["size"], self.size_hw
+        raise InvalidAnswer(
+            f"{self.object_id}: a mask of {width}x{height} pixels on an image of {image_width}x{image_height}"
+        )
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,10 @@ from PIL import Image, ImageFile
 
 from serve_app.config.schema import LimitsConfig
 from serve_app.errors import GensegError, InvalidImage, TooLarge
-from serve_app.images.base64 import check_bytes, decode_base64
-from serve_app.images.files import FORMATS, ImageFormat, is_jpeg, refuse_slow_decoder, webp_orientation
+from serve_app.images.base64 import check_bytes
+from serve_app.images.files import FORMATS, ImageFormat, refuse_slow_decoder, webp_orientation
 from serve_app.images.modes import RgbArray, rgb_converter
-from serve_app.images.structure import containers as structure
-
-__all__ = ["ImageHeader", "content_key", "decode", "decode_base64", "is_jpeg", "read_header"]
+from serve_app.images.structure import containers, jpeg
 
 _BAND_PIXELS = 1 << 20
 """Pixels converted at a time: what a conversion needs besides the decoder's picture and the answer."""
@@ -77,7 +75,7 @@ def read_header(data: bytes, limits: LimitsConfig) -> ImageHeader:
     """
     kind = _identify(data, limits)
     if kind.name == "WEBP":  # opening it allocates the canvas: 15 ms for 8 megapixels
-        (width, height), orientation = structure.webp_size(data), webp_orientation(data)
+        (width, height), orientation = containers.webp_size(data), webp_orientation(data)
     else:
         picture, orientation = _open(data, kind, limits)
         width, height = picture.size
@@ -118,7 +116,7 @@ def decode(data: bytes, limits: LimitsConfig) -> RgbArray:
     kind = _identify(data, limits)
     picture, orientation = _open(data, kind, limits)
     if kind.name == "JPEG":
-        structure.check_jpeg_scans(data)
+        jpeg.check_jpeg_scans(data)
     with _pillow_errors(kind.name):
         picture.load()
         return _assemble(picture, orientation)

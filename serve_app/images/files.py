@@ -28,7 +28,7 @@ from PIL import (
 
 from serve_app.errors import InvalidImage
 from serve_app.images.bmp_rle import decode_bmp_rle
-from serve_app.images.structure import containers as structure
+from serve_app.images.structure import avif, containers, jpeg, tiff
 
 _TIFF_ORIENTATION = 274
 _DECODED_HERE = "decoded here"  # in the place of the name of a decoder of Pillow's
@@ -77,7 +77,7 @@ class _Jpeg(JpegImagePlugin.JpegImageFile):
     def _open(self) -> None:
         whole = self.fp
         assert isinstance(whole, io.BytesIO)
-        self.fp = io.BytesIO(structure.check_jpeg_header(whole.getvalue()).frame)
+        self.fp = io.BytesIO(jpeg.check_jpeg_header(whole.getvalue()).frame)
         super()._open()
         self.fp = whole
 
@@ -108,7 +108,7 @@ class _Pnm(PpmImagePlugin.PpmImageFile):
     def _open(self) -> None:
         whole = self.fp
         assert isinstance(whole, io.BytesIO)
-        header, start = structure.plain_pnm(whole.getvalue())
+        header, start = containers.plain_pnm(whole.getvalue())
         self.fp = io.BytesIO(header)
         super()._open()
         self.fp = whole
@@ -177,7 +177,7 @@ def _is_webp(data: bytes) -> bool:
 
 
 def _pillows_exif(data: bytes, picture: ImageFile.ImageFile) -> int:
-    return structure.exif_orientation(picture.info.get("exif", b""))
+    return tiff.exif_orientation(picture.info.get("exif", b""))
 
 
 def _tiff_orientation(data: bytes, picture: ImageFile.ImageFile) -> int:
@@ -187,57 +187,57 @@ def _tiff_orientation(data: bytes, picture: ImageFile.ImageFile) -> int:
 
 def webp_orientation(data: bytes, picture: ImageFile.ImageFile | None = None) -> int:
     """Read a WebP's orientation; needs no open picture."""
-    return structure.exif_orientation(structure.webp_exif(data))
+    return tiff.exif_orientation(containers.webp_exif(data))
 
 
 FORMATS = (
     ImageFormat(
         "JPEG",
         is_jpeg,
-        structure.check_jpeg_header,
+        jpeg.check_jpeg_header,
         lambda data: _Jpeg(io.BytesIO(data)),
-        lambda data, _: structure.exif_orientation(structure.check_jpeg_header(data).exif),
+        lambda data, _: tiff.exif_orientation(jpeg.check_jpeg_header(data).exif),
     ),
     ImageFormat(
         "PNG",
         _starts_with(b"\x89PNG\r\n\x1a\n"),
-        structure.check_png,
-        lambda data: PngImagePlugin.PngImageFile(io.BytesIO(structure.plain_png(data))),
+        containers.check_png,
+        lambda data: PngImagePlugin.PngImageFile(io.BytesIO(containers.plain_png(data))),
         _pillows_exif,
     ),
     ImageFormat(
         "WEBP",
         _is_webp,
-        structure.webp_size,
+        containers.webp_size,
         lambda data: WebPImagePlugin.WebPImageFile(io.BytesIO(data)),
         webp_orientation,
     ),
     ImageFormat(
         "GIF",
         _starts_with(b"GIF87a", b"GIF89a"),
-        structure.gif_size,
-        lambda data: GifImagePlugin.GifImageFile(io.BytesIO(structure.first_gif_frame(data))),
+        containers.gif_size,
+        lambda data: GifImagePlugin.GifImageFile(io.BytesIO(containers.first_gif_frame(data))),
         lambda *_: 1,
     ),
-    ImageFormat("BMP", _starts_with(b"BM"), structure.check_bmp, lambda data: _Bmp(io.BytesIO(data)), lambda *_: 1),
+    ImageFormat("BMP", _starts_with(b"BM"), containers.check_bmp, lambda data: _Bmp(io.BytesIO(data)), lambda *_: 1),
     ImageFormat(
         "TIFF",
         _starts_with(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
-        structure.check_tiff,
+        tiff.check_tiff,
         lambda data: _Tiff(io.BytesIO(data)),
         _tiff_orientation,
     ),
     ImageFormat(
         "AVIF",
         _is_avif,
-        structure.avif_size,
+        avif.avif_size,
         lambda data: AvifImagePlugin.AvifImageFile(io.BytesIO(data)),
         _pillows_exif,
     ),
     ImageFormat(
         "PPM",
         _starts_with(b"P4", b"P5", b"P6", b"Pf", b"PF"),
-        structure.check_pnm,
+        containers.check_pnm,
         lambda data: _Pnm(io.BytesIO(data)),
         lambda *_: 1,
     ),

@@ -7,7 +7,6 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,14 +23,11 @@ from serve_app.images.lettering import (
     tag_size,
     width_of,
 )
-from serve_app.images.palette import Rgb, entity_colours
-from serve_app.images.sheet import Panel, compare_sheet
-from serve_app.masks.formats import decode_png
-from serve_app.masks.polygons import rle_from_polygons
-from serve_app.masks.rle import bounds, decode_rle, encode_rle
+from serve_app.images.palette import Rgb
+from serve_app.masks.formats import read_mask
+from serve_app.masks.rle import bounds, decode_rle
 from serve_app.masks.steps import Steps, finish
-
-__all__ = ["Panel", "compare_sheet", "draw_objects", "draw_steps", "entity_colours", "overlay_data_uri"]
+from serve_app.schemas.dicts import ObjectDict, RleDict
 
 MAX_LABELS = 256
 """Labels on one image; more hide the picture, and each new one is held against all before it."""
@@ -67,14 +63,14 @@ class _Strokes:
 
 
 def draw_objects(
-    image: NDArray[np.uint8], objects: Sequence[Mapping[str, Any]] | None, colours: Mapping[str, Rgb]
+    image: NDArray[np.uint8], objects: Sequence[ObjectDict] | None, colours: Mapping[str, Rgb]
 ) -> Image.Image:
     """Draw the objects of one image over it.
 
     Args:
         image: (H, W, 3) uint8 RGB; left as it is.
-        objects: of an image document: `label`, `bbox`, `score` and, under `mask_rle`, `mask_polygons` or `mask_png`, a
-            mask; without one the box alone is drawn. None, as after a failure, draws nothing.
+        objects: of an image document: `label`, `bbox`, `score` and a mask in any format of `masks.formats`. Without a
+            mask the box alone is drawn. None, as after a failure, draws nothing.
         colours: by label, from `entity_colours`; grey where a label has none.
 
     Returns:
@@ -87,7 +83,7 @@ def draw_objects(
 
 
 def draw_steps(
-    image: NDArray[np.uint8], objects: Sequence[Mapping[str, Any]] | None, colours: Mapping[str, Rgb]
+    image: NDArray[np.uint8], objects: Sequence[ObjectDict] | None, colours: Mapping[str, Rgb]
 ) -> Steps[Image.Image]:
     """Do what `draw_objects` does, in steps: two or three a mask, one for BOXES_A_STEP boxes, one for the labels.
 
@@ -134,9 +130,9 @@ def _box_area(bbox: Sequence[int]) -> int:
     return max(0, bbox[2] - bbox[0]) * max(0, bbox[3] - bbox[1])
 
 
-def _paint_mask(canvas: Image.Image, item: Mapping[str, Any], colour: Rgb, strokes: _Strokes) -> Steps[None]:
+def _paint_mask(canvas: Image.Image, item: ObjectDict, colour: Rgb, strokes: _Strokes) -> Steps[None]:
     """Paint the mask's inside and outline, on the part of the canvas that it covers."""
-    rle = _rle(item, (canvas.height, canvas.width))
+    rle = _fitting_mask(item, (canvas.height, canvas.width))
     if rle is None:
         return
     x1, y1, x2, y2 = bounds(rle)
@@ -159,18 +155,10 @@ def _paint_mask(canvas: Image.Image, item: Mapping[str, Any], colour: Rgb, strok
     yield
 
 
-def _rle(item: Mapping[str, Any], size_hw: tuple[int, int]) -> Mapping[str, Any] | None:
-    """The object's mask in whichever form it has; None where it has none."""
-    if item.get("mask_rle") is not None:
-        rle: Mapping[str, Any] = item["mask_rle"]
-    elif item.get("mask_polygons") is not None:
-        rle = rle_from_polygons(item["mask_polygons"], size_hw)
-    elif item.get("mask_png") is not None:
-        rle = encode_rle(decode_png(item["mask_png"]))
-    else:
-        return None
-    if tuple(rle["size"]) != size_hw:
-        raise ValueError(f"a mask of size {[*rle['size']]} does not fit an image of size {[*size_hw]}")
+def _fitting_mask(item: ObjectDict, size_hw: tuple[int, int]) -> RleDict | None:
+    rle = read_mask(item, size_hw)
+    if rle is not None and tuple(rle["size"]) != size_hw:
+        raise ValueError(f"a mask of size {rle['size']} does not fit an image of size {[*size_hw]}")
     return rle
 
 
@@ -189,7 +177,7 @@ def _clipped(bbox: Sequence[int], size_wh: tuple[int, int]) -> Box:
 
 def _draw_tags(
     draw: ImageDraw.ImageDraw,
-    items: Sequence[Mapping[str, Any]],
+    items: Sequence[ObjectDict],
     colours: Mapping[str, Rgb],
     strokes: _Strokes,
     size_wh: tuple[int, int],
@@ -206,7 +194,7 @@ def _draw_tags(
             taken.append(places[best])
 
 
-def _tag_texts(item: Mapping[str, Any], font_size: int, image_width: int) -> list[str]:
+def _tag_texts(item: ObjectDict, font_size: int, image_width: int) -> list[str]:
     """What the tag may say, the best first: label and score, or the label alone; no wider than the image."""
     font = font_of(font_size)
     room = image_width - tag_size("", font_size)[0]

@@ -65,11 +65,11 @@ def text_colour(background: Rgb) -> Rgb:
 
 def contrast(a: Rgb, b: Rgb) -> float:
     """Contrast ratio of two colours, in [1, 21]. Source: WCAG 2.2."""
-    darker, lighter = sorted((relative_luminance(a), relative_luminance(b)))
+    darker, lighter = sorted((_relative_luminance(a), _relative_luminance(b)))
     return (lighter + 0.05) / (darker + 0.05)
 
 
-def relative_luminance(colour: Rgb) -> float:
+def _relative_luminance(colour: Rgb) -> float:
     """Relative luminance of an sRGB colour, in [0, 1]. Source: WCAG 2.2."""
     channels = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (v / 255 for v in colour)]
     return 0.2126 * channels[0] + 0.7152 * channels[1] + 0.0722 * channels[2]

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from serve_app.masks.interpolation import Float32, Indices, Taps, four_taps, line, sigmoid, taps, uses_four_taps
 from serve_app.masks.rle import encode_rle, rle_from_run_lengths
+from serve_app.schemas.dicts import RleDict
 
 Bits = NDArray[np.bool_]
 Cells = tuple[Indices, Indices, Indices]  # mask, grid row and grid column of each
@@ -61,7 +62,7 @@ class _Resize:
         return bool(np.diff(self.row_start).min() == 0 or np.diff(self.column_start).min() == 0)
 
 
-def rles_from_logits(logits: Float32, size_hw: tuple[int, int], mask_threshold: float) -> list[dict[str, Any]]:
+def rles_from_logits(logits: Float32, size_hw: tuple[int, int], mask_threshold: float) -> list[RleDict]:
     """Resize mask logits to an image, threshold and encode them.
 
     Bound: some tens of megabytes and, where a mask is noise, a byte a pixel of one mask; the text of an outline has two
@@ -257,7 +258,7 @@ def _cell_bits(corners: Float32, pixel_row: Indices, pixel_column: Indices, resi
     return bits
 
 
-def _encode_densely(logits: Float32, resize: _Resize) -> dict[str, Any]:
+def _encode_densely(logits: Float32, resize: _Resize) -> RleDict:
     """Compute every pixel of one mask (h, w), a strip of columns at a time, into one byte a pixel."""
     height, width = resize.size_hw
     probabilities = sigmoid(logits)

@@ -7,14 +7,14 @@ or corner is lost or smoothed. Collinear points are left out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from serve_app.masks.rle import bounds, decode_rle, rle_from_run_lengths
+from serve_app.schemas.dicts import RingDict, RleDict
 
 Indices = NDArray[np.int64]
 
@@ -45,10 +45,14 @@ class Outline:
     def __len__(self) -> int:
         return len(self.kinds)
 
-    def rings(self) -> list[dict[str, Any]]:
-        """Follow the outlines; see `polygons_from_rle`.
+    def rings(self) -> list[RingDict]:
+        """Follow the outlines.
 
         Bound: some 300 bytes a point, 140 of them in the result. Measured: 1.3 s and 310 MB for 1.2 million points.
+
+        Returns:
+            The rings, the leftmost first; points are whole pixels, at least four. Outer rings run clockwise as seen on
+            the screen, holes counter-clockwise. An empty mask has no rings.
         """
         if not len(self):
             return []
@@ -57,14 +61,16 @@ class Outline:
         return [{"points": ring.tolist(), "hole": _signed_area(ring) < 0} for ring in rings]
 
 
-def outline_of(rle: Mapping[str, Any]) -> Outline:
+def outline_of(rle: RleDict) -> Outline:
     """Find the points of a mask's outlines, without following them.
+
+    Whoever has to bound the points can count them here, before `Outline.rings` takes several times this memory.
 
     Bound: four bytes a pixel of the mask's box, and some 60 bytes a point. Measured at 50 megapixels: 0.1 s for a disc,
     0.4 s for noise.
 
     Args:
-        rle: `{"size": [height, width], "counts": str}`.
+        rle: the mask.
     """
     x1, y1, x2, y2 = bounds(rle)
     if x1 == x2:
@@ -73,28 +79,11 @@ def outline_of(rle: Mapping[str, Any]) -> Outline:
     return Outline(corners + np.array([x1, y1]), kinds)
 
 
-def polygons_from_rle(rle: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Trace the outlines of a mask.
-
-    Bound: those of `outline_of` and `Outline.rings`; whoever has to bound the points asks for the outline first.
+def rle_from_polygons(rings: Sequence[RingDict], size_hw: tuple[int, int]) -> RleDict:
+    """Fill rings by the even-odd rule; the inverse of `outline_of` and `Outline.rings`.
 
     Args:
-        rle: `{"size": [height, width], "counts": str}`.
-
-    Returns:
-        One `{"points": [[x, y], ...], "hole": bool}` per ring, the leftmost first; points are whole pixels, at least
-        four, the first not repeated. Outer rings run clockwise as seen on the screen, holes counter-clockwise. An
-        empty mask has no rings.
-    """
-    return outline_of(rle).rings()
-
-
-def rle_from_polygons(rings: Sequence[Mapping[str, Any]], size_hw: tuple[int, int]) -> dict[str, Any]:
-    """Fill rings by the even-odd rule; the inverse of `polygons_from_rle`.
-
-    Args:
-        rings: mappings with `points` [[x, y], ...]; edges are horizontal or vertical. What lies outside the image is
-            cut off.
+        rings: outlines whose edges are horizontal or vertical. What lies outside the image is cut off.
         size_hw: the image's height and width in pixels.
 
     Raises:

@@ -1,19 +1,20 @@
 """COCO run-length encoding: what a mask is everywhere in this package. Pure; knows no model and no wire.
 
-An *RLE* is `{"size": [height, width], "counts": str}`. Its *run lengths* count pixels down the columns, one column
-after another, outside and inside the mask in turn, outside first (so the first may be 0).
+An RLE's *run lengths* count pixels down the columns, one column after another, outside and inside the mask in turn,
+outside first (so the first may be 0).
 
 Source: pycocotools 2.0, common/maskApi.c.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
+
+from serve_app.schemas.dicts import RleDict
 
 # A compressed number is little-endian groups of five bits, one a character from "0" on: 0x20 says that more follow,
 # 0x10 of the last one is the sign.
@@ -21,18 +22,18 @@ _FIRST_CHARACTER = 48
 _LONGEST_NUMBER = 7
 
 
-def encode_rle(mask: NDArray[np.bool_]) -> dict[str, Any]:
+def encode_rle(mask: NDArray[np.bool_]) -> RleDict:
     """Encode a mask.
 
     Args:
         mask: (H, W) bool, each side at least 1; quickest in Fortran order.
     """
     pixels = np.asfortranarray(mask, dtype=np.bool_).view(np.uint8)
-    encoded: dict[str, Any] = coco.encode(pixels[:, :, None])[0]
-    return {"size": list(mask.shape), "counts": encoded["counts"].decode("ascii")}
+    encoded: bytes = coco.encode(pixels[:, :, None])[0]["counts"]
+    return {"size": list(mask.shape), "counts": encoded.decode("ascii")}
 
 
-def decode_rle(rle: Mapping[str, Any]) -> NDArray[np.bool_]:
+def decode_rle(rle: RleDict) -> NDArray[np.bool_]:
     """Decode an RLE.
 
     Returns:
@@ -41,14 +42,14 @@ def decode_rle(rle: Mapping[str, Any]) -> NDArray[np.bool_]:
     Raises:
         ValueError: the counts are malformed or do not fill the size.
     """
-    lengths = run_lengths(rle)
+    lengths = _run_lengths(rle)
     inside = np.arange(len(lengths)) % 2 == 1
     height, width = rle["size"]
     mask: NDArray[np.bool_] = np.repeat(inside, lengths).reshape(width, height).T
     return mask
 
 
-def run_lengths(rle: Mapping[str, Any]) -> NDArray[np.int64]:
+def _run_lengths(rle: RleDict) -> NDArray[np.int64]:
     """Read the run lengths of an RLE, checked: pycocotools itself gives stray memory for counts that are too short.
 
     Returns:
@@ -58,8 +59,7 @@ def run_lengths(rle: Mapping[str, Any]) -> NDArray[np.int64]:
         ValueError: the counts are malformed or do not fill the size.
     """
     height, width = (int(side) for side in rle["size"])
-    counts = rle["counts"]
-    text = counts.encode("latin-1", "replace") if isinstance(counts, str) else bytes(counts)
+    text = rle["counts"].encode("latin-1", "replace")
     lengths = _numbers(np.frombuffer(text, dtype=np.uint8).astype(np.int64) - _FIRST_CHARACTER)
     for chain in (lengths[1::2], lengths[2::2]):  # written as differences to the last but one
         np.cumsum(chain, out=chain)
@@ -68,7 +68,7 @@ def run_lengths(rle: Mapping[str, Any]) -> NDArray[np.int64]:
     return lengths
 
 
-def rle_from_run_lengths(lengths: NDArray[Any], size_hw: tuple[int, int]) -> dict[str, Any]:
+def rle_from_run_lengths(lengths: NDArray[Any], size_hw: tuple[int, int]) -> RleDict:
     """Write run lengths as an RLE.
 
     Args:
@@ -76,31 +76,19 @@ def rle_from_run_lengths(lengths: NDArray[Any], size_hw: tuple[int, int]) -> dic
         size_hw: height and width in pixels.
     """
     size = [int(side) for side in size_hw]
-    encoded: dict[str, Any] = coco.frPyObjects({"size": size, "counts": lengths}, *size)
-    return {"size": size, "counts": encoded["counts"].decode("ascii")}
+    encoded: bytes = coco.frPyObjects({"size": size, "counts": lengths}, *size)["counts"]
+    return {"size": size, "counts": encoded.decode("ascii")}
 
 
-def area(rle: Mapping[str, Any]) -> int:
+def area(rle: RleDict) -> int:
     """Count the pixels of the mask."""
     return int(coco.area(dict(rle)))
 
 
-def bounds(rle: Mapping[str, Any]) -> tuple[int, int, int, int]:
+def bounds(rle: RleDict) -> tuple[int, int, int, int]:
     """Find the smallest box around the mask: x1, y1, x2, y2 in pixels, ends excluded; all 0 for an empty mask."""
     x, y, width, height = (round(value) for value in coco.toBbox(dict(rle)).tolist())
     return (x, y, x + width, y + height) if width and height else (0, 0, 0, 0)
-
-
-def iou(rles_a: Sequence[Mapping[str, Any]], rles_b: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
-    """Intersection over union of every pair of masks of one image.
-
-    Returns:
-        (A, B) float64 in [0, 1]; 0 where both masks are empty; either length may be 0.
-    """
-    if not rles_a or not rles_b:
-        return np.zeros((len(rles_a), len(rles_b)))
-    pairs = coco.iou([dict(rle) for rle in rles_a], [dict(rle) for rle in rles_b], [0] * len(rles_b))
-    return np.nan_to_num(np.asarray(pairs, dtype=np.float64))
 
 
 def _numbers(groups: NDArray[np.int64]) -> NDArray[np.int64]:

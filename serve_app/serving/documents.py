@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from serve_app.errors import GensegError, InternalError, TooLarge
-from serve_app.masks import formats, polygons
+from serve_app.masks.formats import ENCODINGS, MaskEncoding
+from serve_app.masks.from_logits import rles_from_logits
 from serve_app.masks.steps import Steps, finish
 from serve_app.models.interface import Detections
 from serve_app.schemas.base import MaskFormat
@@ -26,8 +27,6 @@ GROUP_MASKS = 32
 """Masks of an image that are encoded in one pass."""
 GROUP_PIXELS = 1 << 24
 """Pixels of the masks of one pass; one mask may have more."""
-POINT_BYTES = 64
-"""What a point of a polygon counts as: two numbers in a list take this much memory and more."""
 
 
 class MaskBytes:
@@ -67,7 +66,7 @@ def image_document(
 
     Returns:
         The image's document without `path`; its objects carry their RLE under `mask_rle` whatever the format,
-        see `with_mask_format`.
+        see `to_mask_format`.
     """
     document = empty_image_document(size_wh, [])
     finish(add_objects(document, detections, options.mask_threshold, MaskBytes()))
@@ -140,7 +139,7 @@ def _rles(
     rles: list[RleDict] = []
     for group in _groups(detections, size_wh):
         logits = group[0] if len(group) == 1 else np.concatenate(group)
-        encoded = formats.rles_from_logits(logits, (size_wh[1], size_wh[0]), mask_threshold)
+        encoded = rles_from_logits(logits, (size_wh[1], size_wh[0]), mask_threshold)
         mask_bytes.take(sum(len(rle["counts"]) for rle in encoded))
         rles += encoded
         yield
@@ -167,50 +166,38 @@ def _fraction(value: float | np.floating[Any]) -> float:
     return float(str(np.float32(value)))
 
 
-def with_mask_format(objects: Sequence[dict[str, Any]], mask_format: MaskFormat) -> list[dict[str, Any]]:
-    """Write the masks of objects in the request's format.
-
-    Args:
-        objects: with `mask_rle` as their last key.
-        mask_format: `rle` leaves them; `polygon` and `png` put their key in its place; `none` drops it.
-    """
-    return finish(to_mask_format(objects, mask_format, MaskBytes()))
-
-
 def to_mask_format(
-    objects: Sequence[dict[str, Any]], mask_format: MaskFormat, mask_bytes: MaskBytes
-) -> Steps[list[dict[str, Any]]]:
+    objects: Sequence[ObjectDict],
+    mask_format: MaskFormat,
+    mask_bytes: MaskBytes,
+    encodings: Mapping[MaskFormat, MaskEncoding[Any]] = ENCODINGS,
+) -> Steps[list[ObjectDict]]:
     """Write the masks of objects in the request's format, a step a mask.
 
-    Bound: a mask at a time, see `polygons_from_rle` and `png_base64`; the result within `mask_bytes`.
+    Bound: a mask at a time, see `masks.formats`; the result within `mask_bytes`.
 
     Args:
         objects: with `mask_rle` as their last key.
-        mask_format: as for `with_mask_format`.
+        mask_format: its key takes the place of `mask_rle`; `none` drops the mask.
         mask_bytes: what the masks may take in their new form.
+        encodings: the formats that there are.
 
     Raises:
         TooLarge: the masks are over the bound.
     """
-    if mask_format == "rle":
-        return [*objects]
+    encoding = None if mask_format == "none" else encodings[mask_format]
     converted = []
-    for document in objects:
-        converted.append(_converted(document, mask_format, mask_bytes))
+    for found in objects:
+        converted.append(_converted(found, encoding, mask_bytes))
         yield
     return converted
 
 
-def _converted(document: dict[str, Any], mask_format: MaskFormat, mask_bytes: MaskBytes) -> dict[str, Any]:
-    rest = {key: value for key, value in document.items() if key != "mask_rle"}
-    if mask_format == "polygon":
-        outline = polygons.outline_of(document["mask_rle"])
-        mask_bytes.take(POINT_BYTES * len(outline))
-        rest["mask_polygons"] = outline.rings()
-    elif mask_format == "png":
-        rest["mask_png"] = formats.png_base64(document["mask_rle"])
-        mask_bytes.take(len(rest["mask_png"]))
-    return rest
+def _converted(found: ObjectDict, encoding: MaskEncoding[Any] | None, mask_bytes: MaskBytes) -> ObjectDict:
+    converted = {key: value for key, value in found.items() if key != "mask_rle"}
+    if encoding is not None:
+        converted[encoding.key] = encoding.write(found["mask_rle"], mask_bytes.take)
+    return cast(ObjectDict, converted)  # a test holds that the table's keys are keys of an object
 
 
 def failed_image_document(size_wh: tuple[int, int], error: GensegError) -> SegmentedDict:

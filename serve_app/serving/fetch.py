@@ -1,29 +1,20 @@
-"""Image URLs -> bytes, without lending strangers this machine's place in the network.
+"""Image URLs -> bytes: redirects, limits of size and time, and one message for each failure.
 
-Every hop's host is resolved, every resolved address checked, and the connection made to the address that was checked,
-at the one place where connections are made; the name still decides the Host header and the certificate. Knows no image
-formats.
+Every connection, also that of a redirect, is made by `connections`, which checks its address. Knows no image formats.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import socket
 import ssl
 import zlib
-from collections.abc import Awaitable, Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import httpcore
 import httpx
 
 from serve_app.config.schema import FetchConfig
 from serve_app.errors import FetchFailed, TooLarge
-from serve_app.serving.addresses import is_public
-
-Resolve = Callable[[str, int], Awaitable[list[str]]]
+from serve_app.serving.connections import CheckedBackend, HostResolver, NotPublic, Resolve
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _HEADERS = (
@@ -31,35 +22,9 @@ _HEADERS = (
     (b"Accept-Encoding", b"identity"),
     (b"User-Agent", b"genseg"),
 )
-_MAX_ADDRESSES = 4
-_RESOLVER_THREADS = 16
 _MAX_CONNECTIONS = 256
 _KEEPALIVE_CONNECTIONS = 32
 _KEEPALIVE_S = 10.0
-
-
-class HostResolver:
-    """Looks names up as the operating system does, in threads of its own: a slow name server holds up no other work."""
-
-    def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(_RESOLVER_THREADS, "resolver")
-
-    async def __call__(self, host: str, port: int) -> list[str]:
-        """Look a name up.
-
-        Args:
-            host: a name or an address, without brackets.
-            port: 1 to 65535.
-
-        Returns:
-            Its addresses, in the order in which to try them, without repeats.
-
-        Raises:
-            OSError: there is no such name.
-        """
-        look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
-        found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
-        return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 class ImageFetcher:
@@ -90,7 +55,7 @@ class ImageFetcher:
             max_connections=_MAX_CONNECTIONS,
             max_keepalive_connections=_KEEPALIVE_CONNECTIONS,
             keepalive_expiry=_KEEPALIVE_S,
-            network_backend=_CheckedBackend(config, resolve or HostResolver()),
+            network_backend=CheckedBackend(config, resolve or HostResolver()),
         )
 
     async def fetch(self, url: str) -> bytes:
@@ -119,7 +84,7 @@ class ImageFetcher:
                 return await self._follow(url)
         except (TimeoutError, httpcore.TimeoutException):
             raise FetchFailed(f"{host} did not send the image within {self._config.timeout_s:g} s") from None
-        except _NotPublic:
+        except NotPublic:
             raise FetchFailed(f"{host} has, or redirects to, no public address") from None
         except httpcore.ConnectError as error:
             why = "has no valid certificate" if _is_certificate_error(error) else "cannot be connected to"
@@ -166,10 +131,6 @@ class ImageFetcher:
         return TooLarge(f"the fetched file is over the limit of {self._max_bytes} bytes")
 
 
-class _NotPublic(Exception):
-    """A host has an address that is not public, or none."""
-
-
 class _BadAnswer(Exception):
     """What a host answered is no image; its message follows the host's name."""
 
@@ -205,61 +166,6 @@ class _Body:
         return bytes(self._data)
 
 
-class _CheckedBackend(httpcore.AsyncNetworkBackend):
-    """Connects to public addresses, and to those of allowed hosts."""
-
-    def __init__(self, config: FetchConfig, resolve: Resolve) -> None:
-        self._allowed = frozenset(map(_allowed_entry, config.allowed_hosts))
-        self._timeout_s = config.timeout_s
-        self._resolve = resolve
-        self._sockets = httpcore.AnyIOBackend()
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        """Connect to the first address of `host` that accepts, all of them having been checked."""
-        failure: httpcore.ConnectError | httpcore.ConnectTimeout = httpcore.ConnectError()
-        addresses = (await self._checked_addresses(host, port))[:_MAX_ADDRESSES]
-        share_s = self._timeout_s / max(1, len(addresses))  # so that a dead first address leaves time for the next
-        for address in addresses:
-            try:
-                return await self._sockets.connect_tcp(address, port, share_s, local_address, socket_options)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-                failure = error
-        raise failure
-
-    async def connect_unix_socket(
-        self,
-        path: str,
-        timeout: float | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        """Refuse: no URL names a socket file."""
-        raise _NotPublic
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait, between tries."""
-        await asyncio.sleep(seconds)
-
-    async def _checked_addresses(self, host: str, port: int) -> list[str]:
-        addresses = [host]
-        if not _is_address(host):
-            try:
-                addresses = await self._resolve(host, port)
-            except (OSError, UnicodeError):
-                raise _NotPublic from None
-        name = _comparable(host)
-        allowed = bool(self._allowed & {(name, None), (name, port)})
-        if not addresses or not all(_is_address(each) and (allowed or is_public(each)) for each in addresses):
-            raise _NotPublic
-        return addresses
-
-
 def _parse(text: str) -> httpx.URL:
     try:
         url = httpx.URL(text)
@@ -272,33 +178,6 @@ def _parse(text: str) -> httpx.URL:
     if url.userinfo:
         raise FetchFailed("URLs with a user name are not fetched")
     return url
-
-
-def _allowed_entry(entry: str) -> tuple[str, int | None]:
-    """Read `host`, `host:port`, `[IPv6]:port` or a bare IPv6 address."""
-    host, colon, port = entry.rpartition(":")
-    if _is_address(entry) or not (colon and port.isdigit()):
-        return _comparable(entry), None
-    return _comparable(host), int(port)
-
-
-def _comparable(host: str) -> str:
-    """Write a host the one way it is compared: lower case, ASCII, no final dot, IPv6 short and without brackets."""
-    bare = host.removeprefix("[").removesuffix("]").removesuffix(".")
-    if _is_address(bare):
-        return str(ipaddress.ip_address(bare))
-    try:
-        return httpx.URL(f"http://{bare}").raw_host.decode("ascii")
-    except (httpx.InvalidURL, ValueError):
-        return bare
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _is_certificate_error(error: BaseException | None) -> bool:

@@ -30,6 +30,7 @@ from serve_app.config.user_config import SegmenterSettings, UserConfig
 from serve_app.errors import DeadlineExceeded, GensegError, InternalError
 from serve_app.images import decoding, overlay
 from serve_app.images.modes import RgbArray
+from serve_app.images.palette import entity_colours
 from serve_app.masks.steps import Steps
 from serve_app.models.interface import Detections, ImageFeatures, Pair, PhraseFeatures
 from serve_app.schemas.dicts import ObjectDict, SegmentedDict
@@ -274,7 +275,7 @@ class SegmenterDeployment:
 
 
 def _drawn(read: Callable[[], RgbArray], objects: Sequence[ObjectDict], entities: Sequence[str]) -> Steps[str]:
-    picture = yield from overlay.draw_steps(read(), objects, overlay.entity_colours(entities))
+    picture = yield from overlay.draw_steps(read(), objects, entity_colours(entities))
     yield
     return overlay.overlay_data_uri(picture)
 

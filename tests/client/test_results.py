@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+import subprocess
+import sys
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,8 +19,7 @@ from serve_app.client import ConnectionFailed, ImageResult, InvalidAnswer, Objec
 from serve_app.client.answers import EventReader
 from serve_app.client.exchange import Call, Send, exchange
 from serve_app.client.failures import read_error
-from serve_app.masks.formats import png_base64
-from serve_app.masks.polygons import polygons_from_rle
+from serve_app.masks.formats import ENCODINGS
 from serve_app.masks.rle import encode_rle
 from serve_app.schemas.documents import ImageDocument, ObjectDocument, ResultDocument
 
@@ -81,11 +82,16 @@ def random_mask(seed: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
 def test_mask_is_the_same_from_every_format(expected: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
     rle = encode_rle(expected)
     height, width = expected.shape
-    for sent in ({"mask_rle": rle}, {"mask_polygons": polygons_from_rle(rle)}, {"mask_png": png_base64(rle)}):
-        mask = as_object((height, width), **sent).mask()
+    for encoding in ENCODINGS.values():
+        mask = as_object((height, width), **{encoding.key: encoding.write(rle, lambda size: None)}).mask()
         assert mask.dtype == np.bool_
         assert mask.shape == expected.shape
-        assert np.array_equal(mask, expected), sent.keys()
+        assert np.array_equal(mask, expected), encoding.key
+
+
+def test_the_client_imports_numpy_with_the_first_mask_only() -> None:
+    program = "import sys, serve_app.client; print({'numpy', 'PIL', 'pycocotools'} & {*sys.modules})"
+    assert subprocess.run([sys.executable, "-c", program], check=True, capture_output=True).stdout == b"set()\n"
 
 
 def test_mask_is_a_new_writable_array_at_each_call() -> None:

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import product
+
 import pytest
 
 from serve_app.config.schema import EntityFilterConfig
-from serve_app.entities.filter import EntityFilter
+from serve_app.entities import filter as entity_filter
+from serve_app.entities import terms as vocabulary
+from serve_app.entities.filter import EntityFilter, all_forms, split_words
 
 DROPPED = {
     "lighting": [
@@ -140,3 +145,36 @@ def test_apply_without_builtin_terms_keeps_words_about_the_picture() -> None:
 @pytest.mark.parametrize("entity", ["", " ", "...", "and", "of", "the", "of of of", "x" * 4000, "🛋️", "1 2 3"])
 def test_reason_keeps_what_it_cannot_read(entity: str) -> None:
     assert EntityFilter(EntityFilterConfig()).reason(entity) is None
+
+
+def decision_table() -> list[tuple[str, list[str], str]]:
+    """Read the table in the module's docstring: phrase, lists and result of each row."""
+    lines = (entity_filter.__doc__ or "").split("-+-")[-1].splitlines()[1:]
+    rows = [[cell.strip() for cell in line.split("|")] for line in lines if line.strip()]
+    return [(phrase, [name for name in lists.split(", ") if name], result) for phrase, _, lists, result in rows]
+
+
+def entries(name: str) -> set[tuple[str, ...]]:
+    """All terms of a list, as words."""
+    if name == "excluded_terms":
+        return {("fog",)}
+    found = getattr(vocabulary, name)
+    groups = found.values() if isinstance(found, Mapping) else [found]
+    return {(entry,) if isinstance(entry, str) else entry for group in groups for entry in group}
+
+
+@pytest.mark.parametrize(("phrase", "lists", "result"), decision_table(), ids=[row[0] for row in decision_table()])
+def test_the_decision_table_in_the_docstring_holds(phrase: str, lists: list[str], result: str) -> None:
+    reason = EntityFilter(EntityFilterConfig(excluded_terms=("fog",))).reason(phrase)
+    assert {None: "kept", "excluded by config": "excluded"}.get(reason, reason) == result
+    words = all_forms(split_words(phrase))
+    parts = [words[start:end] for start in range(len(words)) for end in range(start + 1, len(words) + 1)]
+    for name in lists:
+        assert any(form in entries(name) for part in parts for form in product(*part)), name
+
+
+def test_the_decision_table_shows_every_list() -> None:
+    lists = {
+        name for name, value in vars(vocabulary).items() if isinstance(value, frozenset | Mapping) and name[0] != "_"
+    }
+    assert {name for _, names, _ in decision_table() for name in names} == lists | {"excluded_terms"}

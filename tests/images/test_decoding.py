@@ -15,7 +15,8 @@ from PIL import Image, ImageFile, ImageOps, features
 
 from serve_app.config.schema import LimitsConfig
 from serve_app.errors import GensegError, InvalidImage, TooLarge
-from serve_app.images.decoding import ImageHeader, content_key, decode, decode_base64, read_header
+from serve_app.images.base64 import decode_base64
+from serve_app.images.decoding import ImageHeader, content_key, decode, read_header
 from tests.hostile.corpus import HostileCase, cases, encoded, grey_tiff, picture, png, valid_files
 
 LIMITS = LimitsConfig()

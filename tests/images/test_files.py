@@ -19,7 +19,8 @@ from serve_app.images import base64
 from serve_app.images.bmp_rle import decode_bmp_rle
 from serve_app.images.decoding import decode, read_header
 from serve_app.images.files import FORMATS
-from serve_app.images.structure import containers
+from serve_app.images.structure import avif, containers, jpeg
+from serve_app.images.structure.tiff import check_tiff
 from tests.hostile.corpus import encoded, grey_tiff, picture, png, tiff, valid_files
 
 LIMITS = LimitsConfig()
@@ -73,7 +74,7 @@ def test_a_turned_picture_is_measured_by_the_same_limits() -> None:
     ],
 )
 def test_pillow_sees_no_metadata_of_a_jpeg(metadata: bytes) -> None:
-    header = containers.check_jpeg_header(JPEG[:2] + metadata + JPEG[2:])
+    header = jpeg.check_jpeg_header(JPEG[:2] + metadata + JPEG[2:])
     assert len(header.frame) < 40
     np.testing.assert_array_equal(decode(JPEG[:2] + metadata + JPEG[2:], LIMITS), decode(JPEG, LIMITS))
 
@@ -236,7 +237,7 @@ def test_the_largest_of_several_tile_sizes_counts() -> None:
     entries = small[start + 2 : -4]
     more = struct.pack("<HHII", 322, 4, 1, 9_000_000)
     count = len(entries) // 12 + 1
-    assert containers.check_tiff(small[:start] + struct.pack("<H", count) + entries + more + bytes(4))[0] == 9_000_000
+    assert check_tiff(small[:start] + struct.pack("<H", count) + entries + more + bytes(4))[0] == 9_000_000
 
 
 def test_strips_beyond_the_picture_are_not_decoded() -> None:
@@ -294,7 +295,7 @@ def avif_that_says(width: int, height: int, data: bytes) -> bytes:
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
 def test_a_frame_of_an_avif_counts_by_its_own_size(mode: str) -> None:
     data = avif_that_says(1, 1, encoded(picture(300, 200, mode), "AVIF"))
-    assert containers.avif_size(data) == (300, 200)
+    assert avif.avif_size(data) == (300, 200)
     with pytest.raises(TooLarge, match=r"^300 x 200 pixels are over the limit of 0\.05 megapixels$"):
         read_header(data, LimitsConfig(max_megapixels=0.05))
     with pytest.raises(TooLarge, match=r"^300 x 200 pixels are over the limit of 299 pixels a side$"):
@@ -305,7 +306,7 @@ def test_a_frame_of_an_avif_counts_by_its_own_size(mode: str) -> None:
 def test_an_animated_avif_is_read_whatever_its_length() -> None:
     frames = [picture(64, 48).rotate(90 * index) for index in range(4)] * 10
     data = encoded(frames[0], "AVIF", save_all=True, append_images=frames[1:], speed=10)
-    assert containers.avif_size(data) == (64, 48)
+    assert avif.avif_size(data) == (64, 48)
     assert decode(data, LIMITS).shape == (48, 64, 3)
 
 
@@ -331,7 +332,7 @@ def test_any_bytes_of_an_avif_are_met_with_a_size_or_invalid_image() -> None:
         for place in rng.integers(0, min(len(data), 400), rng.integers(1, 6)):
             data[place] = rng.integers(0, 256)
         try:
-            width, height = containers.avif_size(bytes(data[: rng.integers(12, len(data))]))
+            width, height = avif.avif_size(bytes(data[: rng.integers(12, len(data))]))
         except InvalidImage:
             continue
         assert min(width, height) >= 1
@@ -342,7 +343,7 @@ def test_a_marker_of_a_jpeg_is_found_in_one_pass(junk: bytes) -> None:
     """A search that tries every byte of a run of FF as a start would take hours."""
     data = encoded(picture(), "JPEG", progressive=True)
     started = time.monotonic()
-    containers.check_jpeg_scans(data[:-2] + junk + data[-2:])
+    jpeg.check_jpeg_scans(data[:-2] + junk + data[-2:])
     with pytest.raises(InvalidImage):
-        containers.check_jpeg_header(data[:2] + junk + data[2:])
+        jpeg.check_jpeg_header(data[:2] + junk + data[2:])
     assert time.monotonic() - started < 2

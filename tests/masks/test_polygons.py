@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from serve_app.masks.polygons import polygons_from_rle, rle_from_polygons
+from serve_app.masks.polygons import outline_of, rle_from_polygons
 from serve_app.masks.rle import encode_rle
 
 Mask = NDArray[np.bool_]
@@ -46,17 +46,17 @@ def even_odd(rings: list[dict[str, object]], shape: tuple[int, int]) -> Mask:
         pytest.param(mask_of("####", "#.##", "##.#", "####"), 1, 1, id="diagonal-hole"),
     ],
 )
-def test_polygons_from_rle_tells_outer_rings_from_holes(mask: Mask, outer: int, holes: int) -> None:
-    rings = polygons_from_rle(encode_rle(mask))
+def test_rings_tell_outer_rings_from_holes(mask: Mask, outer: int, holes: int) -> None:
+    rings = outline_of(encode_rle(mask)).rings()
     assert [ring["hole"] for ring in rings].count(False) == outer
     assert [ring["hole"] for ring in rings].count(True) == holes
     np.testing.assert_array_equal(even_odd(rings, mask.shape), mask)
 
 
-def test_polygons_from_rle_gives_pixel_corners() -> None:
+def test_rings_turn_at_pixel_corners() -> None:
     mask = np.zeros((6, 8), dtype=np.bool_)
     mask[1:4, 2:7] = True
-    (ring,) = polygons_from_rle(encode_rle(mask))
+    (ring,) = outline_of(encode_rle(mask)).rings()
     assert ring["hole"] is False
     assert sorted(ring["points"]) == [[2, 1], [2, 4], [7, 1], [7, 4]]
     assert all(type(value) is int for point in ring["points"] for value in point)
@@ -64,31 +64,31 @@ def test_polygons_from_rle_gives_pixel_corners() -> None:
 
 @settings(deadline=None)
 @given(arrays.arrays(np.bool_, shapes))
-def test_polygons_from_rle_is_exact(mask: Mask) -> None:
+def test_rings_are_exact(mask: Mask) -> None:
     rle = encode_rle(mask)
-    rings = polygons_from_rle(rle)
+    rings = outline_of(rle).rings()
     np.testing.assert_array_equal(even_odd(rings, mask.shape), mask)
     assert rle_from_polygons(rings, mask.shape) == rle
 
 
 @settings(deadline=None)
 @given(arrays.arrays(np.bool_, shapes))
-def test_polygons_from_rle_turns_at_every_point(mask: Mask) -> None:
-    for ring in polygons_from_rle(encode_rle(mask)):
+def test_rings_turn_at_every_point(mask: Mask) -> None:
+    for ring in outline_of(encode_rle(mask)).rings():
         steps = np.roll(ring["points"], -1, axis=0) - np.array(ring["points"])
         horizontal = steps[:, 1] == 0
         assert np.all(np.count_nonzero(steps, axis=1) == 1)
         assert np.all(horizontal != np.roll(horizontal, 1))
 
 
-def test_polygons_from_rle_keeps_every_part_of_a_large_mask() -> None:
+def test_rings_keep_every_part_of_a_large_mask() -> None:
     image = Image.new("1", (1600, 1200))
     draw = ImageDraw.Draw(image)
     for x, y, radius in ((300, 300, 250), (900, 700, 400), (1500, 100, 3)):
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=1)
         draw.ellipse((x - radius / 3, y - radius / 3, x + radius / 3, y + radius / 3), fill=0)
     rle = encode_rle(np.asarray(image))
-    rings = polygons_from_rle(rle)
+    rings = outline_of(rle).rings()
     assert [ring["hole"] for ring in rings].count(False) == 3
     assert [ring["hole"] for ring in rings].count(True) == 3
     assert rle_from_polygons(rings, (1200, 1600)) == rle

@@ -14,7 +14,8 @@ import pytest
 
 from serve_app.config.schema import FetchConfig
 from serve_app.errors import FetchFailed, TooLarge
-from serve_app.serving.fetch import HostResolver, ImageFetcher
+from serve_app.serving.connections import HostResolver
+from serve_app.serving.fetch import ImageFetcher
 
 BODY = bytes(range(256)) * 4
 CERTIFICATE = Path(__file__).parents[1] / "data" / "images.test.pem"

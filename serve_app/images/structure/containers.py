@@ -1,10 +1,4 @@
-"""Bounds on an image file's structure that Pillow does not set: counts of chunks, tags and scans.
-
-A few megabytes of empty chunks, overlapping tags or repeated scans cost minutes or gigabytes in a decoder, whatever the
-picture's size. Each check walks the container only, never the pixels, and lets through everything a camera, an editor
-or a converter writes. What a decoder gets to see of PNG, GIF and PNM is cut down to what the pixels need, so that
-it cannot read a file in another way than the check did. Knows no Pillow.
-"""
+"""The structure of PNG, GIF, WebP, BMP and PNM files: their sizes and parts, and bounds on them. Knows no Pillow."""
 
 from __future__ import annotations
 
@@ -12,15 +6,7 @@ import re
 import struct
 
 from serve_app.errors import InvalidImage
-from serve_app.images.structure.avif import avif_size
 from serve_app.images.structure.bounds import MAX_BLOCKS, MAX_GIF_BLOCKS, MAX_PIXEL_CHUNKS, MAX_RLE_BYTES
-from serve_app.images.structure.jpeg import check_jpeg_header, check_jpeg_scans
-from serve_app.images.structure.tiff import check_tiff, exif_orientation
-
-__all__ = [
-    "avif_size", "check_bmp", "check_jpeg_header", "check_jpeg_scans", "check_png", "check_pnm", "check_tiff",
-    "exif_orientation", "first_gif_frame", "gif_size", "plain_png", "plain_pnm", "webp_exif", "webp_size",
-]  # fmt: skip
 
 _PNG_SIGNATURE_BYTES = 8
 _PNG_PICTURE = frozenset({b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND"})

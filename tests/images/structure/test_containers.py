@@ -10,23 +10,23 @@ from collections.abc import Callable
 import pytest
 
 from serve_app.errors import InvalidImage
-from serve_app.images.structure import containers as structure
+from serve_app.images.structure import containers, jpeg, tiff
 from tests.hostile.corpus import encoded, grey_tiff, picture, valid_files
 
 VALID = valid_files()
 WALKERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
-    "jpeg_header": (structure.check_jpeg_header, b"\xff\xd8\xff"),
-    "jpeg_scans": (structure.check_jpeg_scans, b"\xff\xd8\xff"),
-    "png": (structure.check_png, b"\x89PNG\r\n\x1a\n"),
-    "gif": (structure.gif_size, b"GIF89a"),
-    "webp": (structure.webp_size, b"RIFF\0\0\0\0WEBP"),
-    "webp_exif": (structure.webp_exif, b"RIFF\0\0\0\0WEBP"),
-    "bmp": (structure.check_bmp, b"BM"),
-    "pnm": (structure.check_pnm, b"P6"),
-    "tiff_little": (structure.check_tiff, b"II*\0"),
-    "tiff_big_endian": (structure.check_tiff, b"MM\0*"),
-    "tiff_big": (structure.check_tiff, b"II+\0"),
-    "exif": (structure.exif_orientation, b"Exif\0\0II*\0"),
+    "jpeg_header": (jpeg.check_jpeg_header, b"\xff\xd8\xff"),
+    "jpeg_scans": (jpeg.check_jpeg_scans, b"\xff\xd8\xff"),
+    "png": (containers.check_png, b"\x89PNG\r\n\x1a\n"),
+    "gif": (containers.gif_size, b"GIF89a"),
+    "webp": (containers.webp_size, b"RIFF\0\0\0\0WEBP"),
+    "webp_exif": (containers.webp_exif, b"RIFF\0\0\0\0WEBP"),
+    "bmp": (containers.check_bmp, b"BM"),
+    "pnm": (containers.check_pnm, b"P6"),
+    "tiff_little": (tiff.check_tiff, b"II*\0"),
+    "tiff_big_endian": (tiff.check_tiff, b"MM\0*"),
+    "tiff_big": (tiff.check_tiff, b"II+\0"),
+    "exif": (tiff.exif_orientation, b"Exif\0\0II*\0"),
 }
 
 
@@ -42,18 +42,16 @@ def test_walkers_meet_any_bytes_with_an_answer_or_invalid_image(walk: Callable[[
 @pytest.mark.parametrize(
     ("walk", "data"),
     [
-        pytest.param(structure.check_jpeg_header, b"\xff\xd8" + b"\xff\xfe\0\2" * 2_000_000, id="jpeg-segments"),
-        pytest.param(structure.check_jpeg_header, b"\xff\xd8\xff" + bytes(8_000_000), id="jpeg-junk"),
-        pytest.param(
-            structure.check_jpeg_scans, b"\xff\xd8" + b"\xff\xfe\0\2" * 2_000_000, id="jpeg-segments-in-scans"
-        ),
-        pytest.param(structure.check_png, b"\x89PNG\r\n\x1a\n" + b"\0\0\0\0teSt\0\0\0\0" * 700_000, id="png-chunks"),
-        pytest.param(structure.gif_size, b"GIF89a" + bytes(7) + b"!\xfe" + b"\1a" * 4_000_000, id="gif-comment"),
-        pytest.param(structure.gif_size, b"GIF89a" + bytes(7) + b"!\xfe\0" * 2_000_000, id="gif-extensions"),
-        pytest.param(structure.gif_size, b"GIF89a" + b"\1" * 8_000_000, id="gif-junk"),
-        pytest.param(structure.check_pnm, b"P6" + b" " * 8_000_000, id="pnm-blanks"),
-        pytest.param(structure.check_pnm, b"P6" + b"#\n" * 4_000_000, id="pnm-comments"),
-        pytest.param(structure.check_tiff, b"II*\0\x08\0\0\0\xff\xff" + bytes(8_000_000), id="tiff-tags"),
+        pytest.param(jpeg.check_jpeg_header, b"\xff\xd8" + b"\xff\xfe\0\2" * 2_000_000, id="jpeg-segments"),
+        pytest.param(jpeg.check_jpeg_header, b"\xff\xd8\xff" + bytes(8_000_000), id="jpeg-junk"),
+        pytest.param(jpeg.check_jpeg_scans, b"\xff\xd8" + b"\xff\xfe\0\2" * 2_000_000, id="jpeg-segments-in-scans"),
+        pytest.param(containers.check_png, b"\x89PNG\r\n\x1a\n" + b"\0\0\0\0teSt\0\0\0\0" * 700_000, id="png-chunks"),
+        pytest.param(containers.gif_size, b"GIF89a" + bytes(7) + b"!\xfe" + b"\1a" * 4_000_000, id="gif-comment"),
+        pytest.param(containers.gif_size, b"GIF89a" + bytes(7) + b"!\xfe\0" * 2_000_000, id="gif-extensions"),
+        pytest.param(containers.gif_size, b"GIF89a" + b"\1" * 8_000_000, id="gif-junk"),
+        pytest.param(containers.check_pnm, b"P6" + b" " * 8_000_000, id="pnm-blanks"),
+        pytest.param(containers.check_pnm, b"P6" + b"#\n" * 4_000_000, id="pnm-comments"),
+        pytest.param(tiff.check_tiff, b"II*\0\x08\0\0\0\xff\xff" + bytes(8_000_000), id="tiff-tags"),
     ],
 )
 def test_walkers_give_up_soon_on_files_of_many_megabytes(walk: Callable[[bytes], object], data: bytes) -> None:
@@ -65,26 +63,26 @@ def test_walkers_give_up_soon_on_files_of_many_megabytes(walk: Callable[[bytes],
 
 @pytest.mark.parametrize("name", [name for name in VALID if name.startswith("jpeg")])
 def test_check_jpeg_scans_lets_real_files_through(name: str) -> None:
-    structure.check_jpeg_header(VALID[name])
-    structure.check_jpeg_scans(VALID[name])
+    jpeg.check_jpeg_header(VALID[name])
+    jpeg.check_jpeg_scans(VALID[name])
 
 
 def test_check_jpeg_scans_stops_counting_at_the_end_of_the_picture() -> None:
     progressive = encoded(picture(), "JPEG", progressive=True)
-    structure.check_jpeg_scans(progressive + b"\xff\xda\0\2" * 1000)
+    jpeg.check_jpeg_scans(progressive + b"\xff\xda\0\2" * 1000)
     with pytest.raises(InvalidImage, match=r"^a JPEG file of over 40 scans$"):
-        structure.check_jpeg_scans(progressive[:-2] + b"\xff\xda\0\2" * 41 + b"\xff\xd9")
+        jpeg.check_jpeg_scans(progressive[:-2] + b"\xff\xda\0\2" * 41 + b"\xff\xd9")
 
 
 def test_gif_size_covers_canvas_and_first_frame() -> None:
     canvas = b"GIF89a" + struct.pack("<HHBBB", 10, 20, 0, 0, 0)
     frame = struct.pack("<BHHHHB", 0x2C, 5, 0, 8, 9, 0)
-    assert structure.gif_size(canvas + b"!\xf9\4\0\0\0\0\0" + frame) == (13, 20)
+    assert containers.gif_size(canvas + b"!\xf9\4\0\0\0\0\0" + frame) == (13, 20)
 
 
 @pytest.mark.parametrize("name", ["webp", "webp_lossless", "webp_animated"])
 def test_webp_size_reads_every_variant(name: str) -> None:
-    assert structure.webp_size(VALID[name]) == (48, 32)
+    assert containers.webp_size(VALID[name]) == (48, 32)
 
 
 @pytest.mark.parametrize(
@@ -102,28 +100,28 @@ def test_webp_size_reads_every_variant(name: str) -> None:
 )
 def test_check_pnm_accepts_binary_files_of_8_and_16_bits(data: bytes, accepted: bool) -> None:
     if accepted:
-        structure.check_pnm(data)
+        containers.check_pnm(data)
     else:
         with pytest.raises(InvalidImage):
-            structure.check_pnm(data)
+            containers.check_pnm(data)
 
 
 def test_check_tiff_accepts_what_lies_in_the_file_and_no_more() -> None:
     data = grey_tiff(4, 4, bytes(16))
-    structure.check_tiff(data)
+    tiff.check_tiff(data)
     with pytest.raises(InvalidImage, match=r"^truncated$"):
-        structure.check_tiff(data[:-20])
+        tiff.check_tiff(data[:-20])
 
 
 @pytest.mark.parametrize("exif", [b"", b"Exif\0\0", b"garbage" * 9, b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\0\1"])
 def test_exif_orientation_of_garbage_is_as_stored(exif: bytes) -> None:
-    assert structure.exif_orientation(exif) == 1
+    assert tiff.exif_orientation(exif) == 1
 
 
 def test_check_png_refuses_several_colour_profiles() -> None:
     data = encoded(picture(), "PNG")
     profile = b"icc\0\0" + zlib.compress(bytes(1000))
     chunk = struct.pack(">I", len(profile)) + b"iCCP" + profile + struct.pack(">I", zlib.crc32(b"iCCP" + profile))
-    structure.check_png(data[:33] + chunk + data[33:])
+    containers.check_png(data[:33] + chunk + data[33:])
     with pytest.raises(InvalidImage, match="several colour profiles"):
-        structure.check_png(data[:33] + 2 * chunk + data[33:])
+        containers.check_png(data[:33] + 2 * chunk + data[33:])

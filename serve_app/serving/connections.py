@@ -1,0 +1,146 @@
+"""Connections to public addresses only, which prevents server-side request forgery.
+
+Every address that a host name resolves to is checked, and the connection is made to the address that was checked. The
+name still decides the Host header and the certificate. Knows no HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import httpcore
+import httpx
+
+from serve_app.config.schema import FetchConfig
+from serve_app.serving.addresses import is_public
+
+Resolve = Callable[[str, int], Awaitable[list[str]]]
+
+_MAX_ADDRESSES = 4
+_RESOLVER_THREADS = 16
+
+
+class NotPublic(Exception):
+    """A host has an address that is not public, or none."""
+
+
+class HostResolver:
+    """Looks names up as the operating system does, in threads of its own: a slow name server holds up no other work."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(_RESOLVER_THREADS, "resolver")
+
+    async def __call__(self, host: str, port: int) -> list[str]:
+        """Look a name up.
+
+        Args:
+            host: a name or an address, without brackets.
+            port: 1 to 65535.
+
+        Returns:
+            Its addresses, in the order in which to try them, without repeats.
+
+        Raises:
+            OSError: there is no such name.
+        """
+        look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
+        return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+class CheckedBackend(httpcore.AsyncNetworkBackend):
+    """Connects to public addresses, and to those of allowed hosts.
+
+    Args:
+        config: which hosts are allowed, and how long all addresses of a host may take together.
+        resolve: looks host names up.
+    """
+
+    def __init__(self, config: FetchConfig, resolve: Resolve) -> None:
+        self._allowed = frozenset(map(_allowed_entry, config.allowed_hosts))
+        self._timeout_s = config.timeout_s
+        self._resolve = resolve
+        self._sockets = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """Connect to the first address of `host` that accepts.
+
+        Raises:
+            NotPublic: the host has no address, or one that is neither public nor allowed.
+            httpcore.ConnectError: no address accepts.
+            httpcore.ConnectTimeout: the last address did not accept in time.
+        """
+        failure: httpcore.ConnectError | httpcore.ConnectTimeout = httpcore.ConnectError()
+        addresses = (await self._checked_addresses(host, port))[:_MAX_ADDRESSES]
+        share_s = self._timeout_s / max(1, len(addresses))  # so that a dead first address leaves time for the next
+        for address in addresses:
+            try:
+                return await self._sockets.connect_tcp(address, port, share_s, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+        raise failure
+
+    async def connect_unix_socket(
+        self,
+        path: str,
+        timeout: float | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """Refuse: no URL names a socket file."""
+        raise NotPublic
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait, between tries."""
+        await asyncio.sleep(seconds)
+
+    async def _checked_addresses(self, host: str, port: int) -> list[str]:
+        addresses = [host]
+        if not _is_address(host):
+            try:
+                addresses = await self._resolve(host, port)
+            except (OSError, UnicodeError):
+                raise NotPublic from None
+        name = _comparable(host)
+        allowed = bool(self._allowed & {(name, None), (name, port)})
+        if not addresses or not all(_is_address(each) and (allowed or is_public(each)) for each in addresses):
+            raise NotPublic
+        return addresses
+
+
+def _allowed_entry(entry: str) -> tuple[str, int | None]:
+    """Read `host`, `host:port`, `[IPv6]:port` or a bare IPv6 address."""
+    host, colon, port = entry.rpartition(":")
+    if _is_address(entry) or not (colon and port.isdigit()):
+        return _comparable(entry), None
+    return _comparable(host), int(port)
+
+
+def _comparable(host: str) -> str:
+    """Write a host the one way it is compared: lower case, ASCII, no final dot, IPv6 short and without brackets."""
+    bare = host.removeprefix("[").removesuffix("]").removesuffix(".")
+    if _is_address(bare):
+        return str(ipaddress.ip_address(bare))
+    try:
+        return httpx.URL(f"http://{bare}").raw_host.decode("ascii")
+    except (httpx.InvalidURL, ValueError):
+        return bare
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
