@@ -68,6 +68,14 @@ class Fingerprint:
 
 
 def settings_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
-    """Say what differs among the settings that both know; None if nothing does."""
-    differing = [name for name in now if name in before and before[name] != now[name]]
-    return ", ".join(f"{name} was {before[name]} and is {now[name]}" for name in differing) or None
+    """Say what differs among the settings that both know; None if nothing does.
+
+    Args:
+        before: of the folder's last job; empty where there was none.
+        now: of this job.
+    """
+    # Both know every flag: one that is not recorded was not given.
+    flags = [name for name in {**before, **now} if name.startswith("--")] if before else []
+    both = [*flags, *(name for name in now if name in before and name not in flags)]
+    differing = [name for name in both if before.get(name) != now.get(name)]
+    return ", ".join(f"{name} was {before.get(name)} and is {now.get(name)}" for name in differing) or None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Iterator, Mapping
+from collections.abc import Awaitable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -21,7 +21,7 @@ from serve_app.batch.progress import Meter, Reporter
 from serve_app.batch.sources import SourceReader
 from serve_app.errors import GensegError, InternalError
 from serve_app.schemas.dicts import ErrorDict, ResultDict, error_body, images_of
-from serve_app.schemas.requests import SegmentRequest
+from serve_app.schemas.requests import OptionArguments, SegmentRequest
 
 LONGEST_TIMEOUT_S = 86400.0
 """Asked for where a row names none, and capped by the service: rows wait for each other here, and nobody for them."""
@@ -48,14 +48,14 @@ class Job:
         output: OutputFolder,
         reader: SourceReader,
         segment: Segment,
-        defaults: Mapping[str, Any],
+        defaults: OptionArguments,
         meter: Meter,
         reporter: Reporter,
     ) -> None:
         self._output = output
         self._reader = reader
         self._segment = segment
-        self._defaults = {"timeout_s": LONGEST_TIMEOUT_S, **defaults}
+        self._defaults: OptionArguments = {"timeout_s": LONGEST_TIMEOUT_S, **defaults}
         self._meter = meter
         self._reporter = reporter
         self._budget = ByteBudget(MAX_IMAGE_BYTES)
@@ -110,7 +110,8 @@ class Job:
             try:
                 request = await loop.run_in_executor(threads, self._reader.request, row)
                 known(_image_bytes(request))
-                missing = {name: value for name, value in self._defaults.items() if getattr(request, name) is None}
+                named = {name for name, value in request.given().items() if value is not None}
+                missing = {name: value for name, value in self._defaults.items() if name not in named}
                 return await self._segment(request.model_copy(update=missing))
             except GensegError:
                 raise

@@ -11,16 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from serve_app.config.findings import hint
 from serve_app.errors import GensegError
-from serve_app.schemas.base import Fraction, MaskFormat, Text, Wire, invalid_request
+from serve_app.schemas.base import Incoming, Text, invalid_request
+from serve_app.schemas.field_schemas import field_schemas
+from serve_app.schemas.requests import RequestOptions
 
 MAX_SHOWN = 5
-LIST_COLUMNS = frozenset({"contextual", "entities"})
-JSON_COLUMNS = frozenset({"thresholds", "overlays"})
-NUMBER_COLUMNS = frozenset({"threshold", "mask_threshold", "timeout_s"})
 PARQUET_ROWS = 1024
 Source = Annotated[Text, Field(min_length=1, max_length=4096)]
 
@@ -29,23 +28,16 @@ class ManifestError(GensegError):
     """A manifest cannot be used; the message names the file and the lines."""
 
 
-class Row(Wire):
-    """One job: what to look for, and in which images.
-
-    The last fields are those of a request (schemas.SegmentRequest) and mean the same.
-    """
-
+class _Inputs(Incoming):
+    # A base of its own, because fields of the last base come first: `id` leads in reports of faults.
     id: Annotated[str, Field(min_length=1, max_length=1024)] | int
     prompt: Text = ""
     contextual: list[Source] = Field(default_factory=list)
     generated: Source | None = None
-    entities: list[Text] | None = None
-    threshold: Fraction | None = None
-    mask_threshold: Fraction | None = None
-    thresholds: dict[Text, Fraction] = Field(default_factory=dict)
-    mask_format: MaskFormat = "rle"
-    overlays: bool = False
-    timeout_s: float | None = Field(None, gt=0)
+
+
+class Row(RequestOptions, _Inputs):
+    """One job: what to look for, in which images, and the options of its request."""
 
     @model_validator(mode="after")
     def _something_to_do(self) -> Row:
@@ -129,19 +121,19 @@ def check_rows(path: Path) -> Iterator[PlacedRow]:
         raise ManifestError(f"{path}: the manifest has no rows")
 
 
-def _row(path: Path, line: int, values: Mapping[str, Any]) -> Row:
+def _row(path: Path, line: int, values: Mapping[str, JsonValue]) -> Row:
     try:
         return Row.model_validate(values)
     except ValidationError as error:
-        unknown = [str(fault["loc"][0]) for fault in error.errors() if fault["type"] == "extra_forbidden"]
-        if unknown:
-            text = f"unknown field {unknown[0]!r}{hint(unknown[0], Row.model_fields)}"
-        else:
+        unknown = next((name for name in values if name not in Row.model_fields), None)
+        if unknown is None:
             text = invalid_request(error).message
+        else:
+            text = f"unknown field {unknown!r}{hint(unknown, Row.model_fields)}"
         raise ManifestError(f"{path}:{line}: {text}") from None
 
 
-def _records(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
+def _records(path: Path) -> Iterator[tuple[int, dict[str, JsonValue] | str]]:
     """Yield each row's line and its values, or what is wrong with it."""
     readers = {".csv": _csv_records, ".parquet": _parquet_records}
     try:
@@ -150,7 +142,7 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
         raise ManifestError(f"{path}: {error.strerror or error}") from None
 
 
-def _json_records(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
+def _json_records(path: Path) -> Iterator[tuple[int, dict[str, JsonValue] | str]]:
     with path.open("rb") as file:
         for line, raw in enumerate(file, 1):
             if not raw.strip():
@@ -165,7 +157,7 @@ def _json_records(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
                 yield line, values if isinstance(values, dict) else "not a JSON object"
 
 
-def _csv_records(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
+def _csv_records(path: Path) -> Iterator[tuple[int, dict[str, JsonValue] | str]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, restkey="", strict=True)
         while True:
@@ -180,29 +172,32 @@ def _csv_records(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
                 yield reader.line_num, str(error)
 
 
-def _csv_values(cells: Mapping[str, Any]) -> dict[str, Any]:
+def _csv_values(cells: Mapping[str, str]) -> dict[str, JsonValue]:
     if "" in cells:
         raise ValueError("more cells than the first line has names")
     return {name: _csv_value(name, text.strip()) for name, text in cells.items() if text and text.strip()}
 
 
-def _csv_value(name: str, text: str) -> Any:
-    if name in JSON_COLUMNS or (name in LIST_COLUMNS and text.startswith("[")):
-        try:
-            return json.loads(text)
-        except ValueError:
-            raise ValueError(f"{name}: not JSON") from None
-    if name in LIST_COLUMNS:
+def _csv_value(name: str, text: str) -> JsonValue:
+    """Read a cell by its column's type; that of an unknown column is refused later."""
+    kind = field_schemas(Row).get(name, {}).get("type", "string")
+    if kind == "array" and not text.startswith("["):
         return [part.strip() for part in text.split(";") if part.strip()]
-    if name in NUMBER_COLUMNS:
+    if kind == "number":
         try:
             return float(text)
         except ValueError:
             raise ValueError(f"{name}: not a number") from None
-    return text
+    if kind == "string":
+        return text
+    try:
+        value: JsonValue = json.loads(text)
+        return value
+    except ValueError:
+        raise ValueError(f"{name}: not JSON") from None
 
 
-def _parquet_records(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
+def _parquet_records(path: Path) -> Iterator[tuple[int, dict[str, JsonValue] | str]]:
     try:
         parquet: Any = importlib.import_module("pyarrow.parquet")
     except ImportError:

@@ -24,7 +24,6 @@ HTTP_TIMEOUT_S = 30.0
 _PASSING_STATUSES = frozenset({429, 500, 502, 503, 504})
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # two letters at least: `C:` is a drive
 _OWN_SCHEMES = frozenset({"file", "http", "https"})
-_ROW_ONLY = frozenset({"id", "contextual", "generated"})
 
 
 class _TryAgain(FetchFailed):
@@ -56,13 +55,11 @@ class SourceReader:
             FetchFailed: an image cannot be read.
             TooLarge: an image file is over the limit.
         """
-        options = row.model_dump(exclude=set(_ROW_ONLY), exclude_unset=True)
-        return SegmentRequest(
-            **options,
-            contextual_images=[
-                self._image(source, f"contextual_images[{index}]") for index, source in enumerate(row.contextual)
-            ],
-            generated_image=None if row.generated is None else self._image(row.generated, "generated_image"),
+        return SegmentRequest.of_checked(
+            row.prompt,
+            [self._image(source, f"contextual_images[{index}]") for index, source in enumerate(row.contextual)],
+            None if row.generated is None else self._image(row.generated, "generated_image"),
+            row,
         )
 
     def read(self, source: str) -> bytes:

@@ -23,14 +23,22 @@ from serve_app.batch.patience import Patient, Segment
 from serve_app.batch.plan import Plan, make_plan
 from serve_app.batch.progress import Meter, Reporter
 from serve_app.batch.sources import SourceReader, scheme_of
+from serve_app.cli import request_flags
 from serve_app.cli.console import Progress
 from serve_app.cli.options import CommandError
-from serve_app.cli.run import fraction
 from serve_app.config.files import LoadedConfig, load_file
 from serve_app.config.schema import AppConfig
+from serve_app.schemas.requests import RequestOptions
 
 DEFAULT_CONCURRENCY = 32
 DEFAULT_ROWS_PER_SHARD = 1000
+ROW_ONLY = frozenset({"entities", "thresholds"})
+"""Options that only a row has: `entities` of all rows would leave every prompt unused, and `thresholds` name entities,
+which differ from row to row."""
+NOT_OF_RESULTS = frozenset({"timeout_s"})
+"""Options that change when a row fails, but no result."""
+ALWAYS_RECORDED = frozenset({"threshold", "mask_threshold"})
+"""Recorded as null where they are not given, as folders of earlier versions have them."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,13 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--address", metavar="RAY", help="Ray cluster (default: RAY_ADDRESS, or one found here)")
     parser.add_argument("--app", default="segmentation", metavar="NAME", help="name of the running Serve application")
     parser.add_argument("--concurrency", type=at_least_one, default=DEFAULT_CONCURRENCY, metavar="N")
-    parser.add_argument("--threshold", type=fraction, metavar="T", help="for rows that name none")
-    parser.add_argument("--mask-threshold", type=fraction, metavar="T", help="for rows that name none")
     parser.add_argument("--format", choices=["jsonl", "parquet"], default="jsonl", help="parquet: besides the JSONL")
     parser.add_argument("--coco", metavar="FILE", help="also write all results as one COCO instances file")
     parser.add_argument("--retry-errors", action="store_true", help="do the rows again that failed")
     parser.add_argument("--rows-per-shard", type=at_least_one, default=DEFAULT_ROWS_PER_SHARD, metavar="N")
     parser.add_argument("--quiet", action="store_true", help="only errors on stderr")
+    request_flags.add_flags(parser, "options of the requests, for rows that name none", ROW_ONLY)
 
 
 def at_least_one(text: str) -> int:
@@ -103,7 +110,12 @@ def run_with(args: argparse.Namespace, connect: Callable[..., Any]) -> int:
 
 def settings_of(args: argparse.Namespace, config: AppConfig) -> dict[str, Any]:
     """Collect what decides about results besides the rows; of a service that runs already, only the flags are known."""
-    settings = {"--threshold": args.threshold, "--mask-threshold": args.mask_threshold}
+    given = request_flags.given(args)
+    settings = {
+        request_flags.flag_of(name): given.get(name)
+        for name in RequestOptions.model_fields
+        if name in ALWAYS_RECORDED or (name in given and name not in NOT_OF_RESULTS)
+    }
     if not args.standalone and not args.config:
         return settings
     models = config.models.model_dump(include={"text_parser": {"model_name"}, "segmentation": {"model_name"}})
@@ -142,6 +154,8 @@ def _check_paths(args: argparse.Namespace) -> None:
         raise CommandError(f"{args.manifest}: there is no such file")
     if args.coco and not Path(args.coco).resolve().parent.is_dir():
         raise CommandError(f"--coco {args.coco}: there is no folder {Path(args.coco).resolve().parent}")
+    if args.coco and args.mask_format not in {None, "rle"}:
+        raise CommandError(f"--coco {args.coco}: needs masks as RLE, not --mask-format {args.mask_format}", usage=True)
     if args.format == "parquet":
         parquet.load_pyarrow()
 
@@ -155,8 +169,7 @@ def _work(
     meter: Meter,
     reporter: Reporter,
 ) -> bool:
-    flags = {"threshold": args.threshold, "mask_threshold": args.mask_threshold}
-    defaults = {name: value for name, value in flags.items() if value is not None}
+    defaults = request_flags.given(args)
     reader = SourceReader(plan.manifest.resolve().parent, config.limits.max_image_bytes)
     try:
         return run_job(Job(output, reader, Patient(segment), defaults, meter, reporter), plan, args.concurrency)

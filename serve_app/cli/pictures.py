@@ -25,10 +25,15 @@ def need_overlays(request: SegmentRequest) -> bool:
     return any(source.url for source in (*request.contextual_images, request.generated_image) if source)
 
 
-def take_overlays(document: dict[str, Any]) -> list[str | None]:
-    """Remove the overlays from a document: data URIs, contextual images first; None where there is none."""
+def take_overlays(document: dict[str, Any], *, keep: bool = False) -> list[str | None]:
+    """List the overlays of a document: data URIs, contextual images first; None where there is none.
+
+    Args:
+        document: the result; without `keep` its overlays are removed.
+        keep: leave them there.
+    """
     found = [*document["contextual_images"], *filter(None, [document["generated_image"]])]
-    return [image.pop("overlay", None) for image in found]
+    return [image.get("overlay") if keep else image.pop("overlay", None) for image in found]
 
 
 def write_pictures(

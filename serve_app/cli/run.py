@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from serve_app.cli import pictures
+from serve_app.cli import pictures, request_flags
 from serve_app.cli.console import Progress
 from serve_app.cli.local_graph import PATIENCE_S
 from serve_app.cli.options import CommandError, config_from
@@ -25,7 +25,7 @@ from serve_app.serving.checked_request import check
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    parser.add_argument("-p", "--prompt", required=True, help="the image-generation prompt")
+    parser.add_argument("-p", "--prompt", help="the image-generation prompt; may be left out with --entities")
     parser.add_argument("-c", "--contextual", nargs="+", action="extend", default=[], metavar="IMG")
     parser.add_argument("-g", "--generated", metavar="IMG", help="the generated image")
     parser.add_argument("-o", "--output", default="segmentation_output.json", metavar="OUT.json")
@@ -34,15 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seg-model", metavar="M", help="hub name, folder, or embedded")
     parser.add_argument("--dtype", choices=["auto", "float32", "bfloat16", "float16"], help="of both models")
     parser.add_argument("--device", type=device, metavar="D", help="auto, cpu, cuda or cuda:N, for both models")
-    parser.add_argument("--threshold", type=fraction, metavar="T", help="lowest score of a listed object, 0 to 1")
-    parser.add_argument("--mask-threshold", type=fraction, metavar="T", help="lowest probability of a mask's pixel")
-    parser.add_argument("--timeout", type=seconds, metavar="S", help="give up after so many seconds")
     parser.add_argument("--save-viz", action="store_true", help="write an annotated picture of every image")
     parser.add_argument("--viz-dir", metavar="DIR", help="where they go (default: the configuration's); as --save-viz")
     parser.add_argument("--compare", action="store_true", help="write one sheet with all images side by side")
     parser.add_argument("--quiet", action="store_true", help="print only the JSON, on stdout")
     parser.add_argument("--url", metavar="URL", help="use a running service instead of a graph of its own")
     parser.add_argument("--token", metavar="TOKEN", help="bearer token for --url")
+    request_flags.add_flags(parser, "options of the request")
+    parser.set_defaults(refuse=parser.error)
 
 
 def device(text: str) -> str:
@@ -53,28 +52,6 @@ def device(text: str) -> str:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def fraction(text: str) -> float:
-    """Read a number between 0 and 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
-    if not 0.0 <= value <= 1.0:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
-
-
-def seconds(text: str) -> float:
-    """Read a positive number."""
-    try:
-        value = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
-    if not 0.0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return value
-
-
 def run(args: argparse.Namespace) -> int:
     """Do the job.
 
@@ -83,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
     """
     progress = Progress(args.quiet)
     # Everything that can be wrong with the command line is found before Ray or a model starts.
+    if args.prompt is None and args.entities is None:
+        args.refuse("the following arguments are required: -p/--prompt, or --entities")
     if not args.contextual and args.generated is None:
         raise CommandError("no image: give -c, -g or both", usage=True)
     if args.url is not None:
@@ -93,11 +72,12 @@ def run(args: argparse.Namespace) -> int:
     output = Path(args.output)
     _check_output(output)
     draws = bool(args.save_viz or args.viz_dir or args.compare or config.output.save_visualizations)
-    request = request.model_copy(update={"overlays": draws and pictures.need_overlays(request)})
+    keep_overlays = request.overlays
+    request = request.model_copy(update={"overlays": keep_overlays or (draws and pictures.need_overlays(request))})
     document = (
         segment_locally(request, config, progress) if args.url is None else segment_by_url(args, request, progress)
     )
-    overlays = pictures.take_overlays(document)
+    overlays = pictures.take_overlays(document, keep=keep_overlays)
     write_json(output, document)
     if draws:
         folder = Path(args.viz_dir or config.output.visualization_dir)
@@ -134,17 +114,13 @@ def read_request(args: argparse.Namespace, config: AppConfig) -> SegmentRequest:
     contextual = [read_image(path, config) for path in args.contextual]
     generated = None if args.generated is None else read_image(args.generated, config)
     # A service has thresholds of its own; those of a file that is given count more, and those of flags most.
-    defaults = config.segmentation if args.config else None
+    options = request_flags.given(args)
+    if args.config:
+        defaults = config.segmentation
+        options = {"threshold": defaults.threshold, "mask_threshold": defaults.mask_threshold, **options}
     try:
         request = SegmentRequest(
-            prompt=args.prompt,
-            contextual_images=contextual,
-            generated_image=generated,
-            threshold=args.threshold if args.threshold is not None or defaults is None else defaults.threshold,
-            mask_threshold=(
-                args.mask_threshold if args.mask_threshold is not None or defaults is None else defaults.mask_threshold
-            ),
-            timeout_s=args.timeout,
+            prompt=args.prompt or "", contextual_images=contextual, generated_image=generated, **options
         )
         check(request, config)
         return request
@@ -206,15 +182,11 @@ def segment_by_url(args: argparse.Namespace, request: SegmentRequest, progress: 
     from serve_app.client import Client
     from serve_app.client.answers import EntitiesEvent, ImageEvent
 
-    timeout = {} if args.timeout is None else {"timeout_s": args.timeout}
-    with Client(args.url, token=args.token, **timeout) as client:
+    with Client(args.url, token=args.token) as client:
         done = 0
         document: dict[str, Any] | None = None
         stream = client.segment_stream(
-            request.prompt,
-            request.contextual_images,
-            request.generated_image,
-            **request.model_dump(include={"threshold", "mask_threshold", "overlays"}, exclude_none=True),
+            request.prompt, request.contextual_images, request.generated_image, **request.given()
         )
         try:
             for event in stream:

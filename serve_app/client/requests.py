@@ -10,17 +10,17 @@ import base64
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from io import BytesIO
 from os import PathLike
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, TypedDict, cast
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from serve_app import errors
 from serve_app.client.exchange import Call
-from serve_app.schemas.base import MaskFormat, invalid_request
-from serve_app.schemas.requests import EntitiesRequest, ImageInput, SegmentRequest
+from serve_app.schemas.base import invalid_request
+from serve_app.schemas.requests import EntitiesRequest, ImageInput, OptionArguments, SegmentRequest
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -29,17 +29,18 @@ REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
 
 
-class SegmentOptions(TypedDict, total=False):
+class SegmentOptions(OptionArguments, total=False):
     """What a job may say besides its prompt and images; everything left out takes the server's default."""
 
-    entities: list[str] | None
-    threshold: float | None
-    mask_threshold: float | None
-    thresholds: dict[str, float]
-    mask_format: MaskFormat
-    overlays: bool
-    timeout_s: float | None
     request_id: str | None
+
+
+class HttpBody(TypedDict, total=False):
+    """Keyword arguments of `httpx.Client.build_request` that make the body: a form, or JSON."""
+
+    data: dict[str, str]
+    files: list[tuple[str, tuple[str, bytes, str]]]
+    json: JsonValue
 
 
 def segment_call(
@@ -47,7 +48,7 @@ def segment_call(
     prompt: str,
     contextual: Sequence[ImageInput | bytes | str | PathLike[str] | Image],
     generated: ImageInput | bytes | str | PathLike[str] | Image | None,
-    options: Mapping[str, Any],
+    options: SegmentOptions,
     *,
     timeout_s: float,
     stream: bool = False,
@@ -59,7 +60,7 @@ def segment_call(
         prompt: the image-generation prompt.
         contextual: the contextual images, in order.
         generated: the generated image.
-        options: of SegmentOptions.
+        options: fields of the request, and `request_id`.
         timeout_s: the deadline of a job that names none, in seconds.
         stream: ask for events.
 
@@ -69,10 +70,10 @@ def segment_call(
     """
     if isinstance(contextual, bytes | str | PathLike | ImageInput):
         raise errors.InvalidRequest("contextual_images: a list of images, not one", "contextual_images")
-    fields = {"timeout_s": timeout_s, **options}
-    if fields["timeout_s"] is None:
+    fields = cast(OptionArguments, {name: value for name, value in options.items() if name != "request_id"})
+    if fields.get("timeout_s") is None:
         fields["timeout_s"] = timeout_s
-    headers = request_id_header(fields.pop("request_id", None))
+    headers = request_id_header(options.get("request_id"))
     if stream:
         headers["accept"] = "application/x-ndjson"
     try:
@@ -99,7 +100,7 @@ def entities_call(url: str, prompt: str, *, timeout_s: float, request_id: str | 
         request = EntitiesRequest(prompt=prompt)
     except ValidationError as error:
         raise invalid_request(error) from None
-    return Call("POST", url, timeout_s, request_id_header(request_id), {"json": request.model_dump()})
+    return Call("POST", url, timeout_s, request_id_header(request_id), HttpBody(json=request.model_dump()))
 
 
 def request_id_header(request_id: str | None) -> dict[str, str]:
@@ -149,7 +150,7 @@ def png_of(image: Image) -> bytes:
     return buffer.getvalue()
 
 
-def multipart_body(request: SegmentRequest) -> dict[str, Any]:
+def multipart_body(request: SegmentRequest) -> HttpBody:
     """Write a job as multipart, which carries bytes as they are; base64 would add a third.
 
     Returns:
@@ -172,7 +173,7 @@ def multipart_body(request: SegmentRequest) -> dict[str, Any]:
     return {"data": {key: _form_text(value) for key, value in values.items() if value is not None}, "files": files}
 
 
-def json_body(request: SegmentRequest) -> dict[str, Any]:
+def json_body(request: SegmentRequest) -> HttpBody:
     """Write a job as JSON, with its bytes in base64.
 
     Returns:

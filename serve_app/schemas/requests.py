@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, TypedDict, TypeVar, Unpack, cast
 from urllib.parse import unquote
 
 from pydantic import Field, ValidationError, model_validator
@@ -68,23 +68,63 @@ class ImageInput(Incoming):
             return cls(data=file.read() if max_bytes is None else file.read(max_bytes + 1), name=text)
 
 
-class SegmentRequest(Incoming):
-    """The job: a prompt (or entities), contextual images, a generated image."""
+class RequestOptions(Incoming):
+    """The options of a request, each declared here only.
 
-    prompt: Text = Field("", description="The image-generation prompt.")
+    The form, `/openapi.json`, the manifest of a dataset and the flags of the command line are made from these fields,
+    their types, ranges and descriptions. A new option is one field here, and one line in `OptionArguments`.
+    """
+
     entities: Annotated[list[Text] | None, at_most(MAX_ENTITIES)] = Field(
-        None, description="Given, it bypasses the parser."
+        None, description="What to look for, instead of what the prompt mentions; the prompt is then not parsed."
     )
+    threshold: Fraction | None = Field(
+        None, description="Only objects with a score above it are listed, 0 to 1. Default: the configuration's, 0.5."
+    )
+    mask_threshold: Fraction | None = Field(
+        None,
+        description=(
+            "Pixels with a mask probability above it belong to the object, 0 to 1. Default: the configuration's, 0.5."
+        ),
+    )
+    thresholds: Annotated[dict[Text, Fraction], at_most(2 * MAX_ENTITIES)] = Field(
+        default_factory=dict, description="Thresholds of single entities, each used instead of `threshold`."
+    )
+    mask_format: MaskFormat = Field(
+        "rle", description="How masks are sent: as COCO RLE, polygons or PNG, or not at all (`none`)."
+    )
+    overlays: bool = Field(False, description="Add `overlay` to each image: a data URI of an annotated JPEG.")
+    timeout_s: float | None = Field(
+        None, gt=0, description="How long the caller waits, in seconds; capped by the service."
+    )
+
+    def given(self) -> OptionArguments:
+        """Return the options that the caller named; the others are left to their defaults."""
+        names = self.model_fields_set & RequestOptions.model_fields.keys()
+        return cast(OptionArguments, self.model_dump(include=set(names)))
+
+
+class OptionArguments(TypedDict, total=False):
+    """RequestOptions as keyword arguments, for type checkers: pydantic makes no such type of a model."""
+
+    entities: list[str] | None
+    threshold: float | None
+    mask_threshold: float | None
+    thresholds: dict[str, float]
+    mask_format: MaskFormat
+    overlays: bool
+    timeout_s: float | None
+
+
+class _Inputs(Incoming):
+    # A base of its own, because fields of the last base come first: in the description, and in reports of faults.
+    prompt: Text = Field("", description="The image-generation prompt.")
     contextual_images: Annotated[list[ImageInput], at_most(MAX_IMAGES)] = Field(default_factory=list)
     generated_image: ImageInput | None = None
-    threshold: Fraction | None = Field(None, description="Objects with a score above it are listed; default 0.5.")
-    mask_threshold: Fraction | None = Field(None, description="Mask probability of an object's pixel; default 0.5.")
-    thresholds: Annotated[dict[Text, Fraction], at_most(2 * MAX_ENTITIES)] = Field(
-        default_factory=dict, description="Per entity, over `threshold`."
-    )
-    mask_format: MaskFormat = "rle"
-    overlays: bool = Field(False, description="Add `overlay` to each image: a data URI of an annotated JPEG.")
-    timeout_s: float | None = Field(None, gt=0, description="Deadline, in seconds; capped by the server.")
+
+
+class SegmentRequest(RequestOptions, _Inputs):
+    """The job: a prompt (or entities), contextual images, a generated image, and options."""
 
     @classmethod
     def from_files(
@@ -92,7 +132,7 @@ class SegmentRequest(Incoming):
         prompt: str = "",
         contextual: Sequence[ImageInput | bytes | str | PathLike[str]] = (),
         generated: ImageInput | bytes | str | PathLike[str] | None = None,
-        **options: Any,
+        **options: Unpack[OptionArguments],
     ) -> SegmentRequest:
         """Build a request from paths, URLs or bytes, read in the caller's process.
 
@@ -100,7 +140,7 @@ class SegmentRequest(Incoming):
             prompt: the image-generation prompt.
             contextual: the contextual images, in order.
             generated: the generated image.
-            options: further fields of SegmentRequest.
+            options: fields of RequestOptions.
 
         Raises:
             OSError: a file cannot be read.
@@ -113,6 +153,29 @@ class SegmentRequest(Incoming):
             **options,
         )
 
+    @classmethod
+    def of_checked(
+        cls,
+        prompt: str,
+        contextual_images: list[ImageInput],
+        generated_image: ImageInput | None,
+        options: RequestOptions,
+    ) -> SegmentRequest:
+        """Build a request from parts that were checked before, such as a manifest's row; nothing is checked again.
+
+        Args:
+            prompt: the image-generation prompt.
+            contextual_images: the contextual images, in order.
+            generated_image: the generated image.
+            options: those that it names are passed on.
+        """
+        return cls.model_construct(
+            prompt=prompt,
+            contextual_images=contextual_images,
+            generated_image=generated_image,
+            **options.given(),
+        )
+
 
 class EntitiesRequest(Incoming):
     """The body of `POST /v1/entities`."""
@@ -120,7 +183,10 @@ class EntitiesRequest(Incoming):
     prompt: Text
 
 
-def parse_request(body: SegmentRequest | Mapping[str, object]) -> SegmentRequest:
+Body = TypeVar("Body", bound=Incoming)
+
+
+def parse_request(body: object) -> SegmentRequest:
     """Check a request that came over a handle or as JSON.
 
     Bounds: lists longer than any configuration allows, and objects with more keys than there are fields, are refused by
@@ -133,23 +199,22 @@ def parse_request(body: SegmentRequest | Mapping[str, object]) -> SegmentRequest
         InvalidRequest: names the first field that is wrong.
         TooLarge: a list is longer than any configuration allows.
     """
-    if isinstance(body, SegmentRequest):
-        return body
-    if not isinstance(body, Mapping):
-        raise InvalidRequest("the body must be a JSON object")
-    try:
-        return SegmentRequest.model_validate(dict(body))
-    except ValidationError as error:
-        raise invalid_request(error) from None
+    return body if isinstance(body, SegmentRequest) else _checked(SegmentRequest, body)
 
 
-def parse_entities_request(body: Mapping[str, object]) -> EntitiesRequest:
+def parse_entities_request(body: object) -> EntitiesRequest:
     """Check the body of `POST /v1/entities`; bounds as of `parse_request`.
 
     Raises:
         InvalidRequest: names the first field that is wrong.
     """
+    return _checked(EntitiesRequest, body)
+
+
+def _checked(model: type[Body], body: object) -> Body:
+    if not isinstance(body, Mapping):
+        raise InvalidRequest("the body must be a JSON object")
     try:
-        return EntitiesRequest.model_validate(dict(body))
+        return model.model_validate(dict(body))
     except ValidationError as error:
         raise invalid_request(error) from None

@@ -251,6 +251,46 @@ def test_run_passes_thresholds_on_to_rows_that_name_none(dataset: Dataset) -> No
     assert sorted(request.threshold or 0.0 for request in segment.requests) == [0.0, 0.4]
 
 
+def test_run_passes_options_on_to_rows_that_name_none(dataset: Dataset) -> None:
+    own = {"mask_format": "rle", "overlays": False, "timeout_s": 5, "mask_threshold": 0.0}
+    dataset.rewrite(row_of(0), {**row_of(1), **own})
+    segment = FakeSegment()
+    flags = ["--mask-format", "polygon", "--overlays", "--timeout", "7", "--mask-threshold", "0.3"]
+    assert dataset.run(segment, *flags) == 0
+    first, second = sorted(segment.requests, key=lambda request: request.timeout_s or 0.0)
+    assert first.given() == own
+    assert second.given() == {"mask_format": "polygon", "overlays": True, "timeout_s": 7.0, "mask_threshold": 0.3}
+
+
+def test_run_waits_a_day_for_rows_that_name_no_timeout(dataset: Dataset) -> None:
+    segment = FakeSegment()
+    dataset.run(segment)
+    assert {request.timeout_s for request in segment.requests} == {86400.0}
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "message"),
+    [
+        ([], ["--mask-format", "polygon"], "--mask-format was None and is polygon"),
+        (["--mask-format", "polygon"], [], "--mask-format was polygon and is None"),
+        (["--overlays"], [], "--overlays was True and is None"),
+    ],
+    ids=["new", "gone", "overlays"],
+)
+def test_run_refuses_other_options(dataset: Dataset, before: list[str], now: list[str], message: str) -> None:
+    dataset.run(None, *before)
+    with pytest.raises(OutputError, match=message):
+        dataset.run(None, *now)
+
+
+def test_run_goes_on_in_a_folder_of_an_earlier_version(dataset: Dataset) -> None:
+    """Which knew two flags; another timeout changes no result."""
+    dataset.run(failing(3))
+    path = dataset.out / ".genseg-batch" / "job.json"
+    assert json.loads(path.read_text())["settings"] == {"--threshold": None, "--mask-threshold": None}
+    assert dataset.run(None, "--timeout", "9", "--retry-errors") == 0
+
+
 def test_run_refuses_a_folder_that_another_job_writes_to(dataset: Dataset) -> None:
     dataset.run()
     with (dataset.out / ".genseg-batch" / "lock").open("ab") as lock:
@@ -279,6 +319,10 @@ def test_run_checks_the_manifest_before_anything_starts(dataset: Dataset) -> Non
         (["none.jsonl", "--output", "{out}"], "none.jsonl: there is no such file"),
         (["{manifest}", "--output", "s3://bucket/out"], "--output s3://bucket/out: must be a path"),
         (["{manifest}", "--output", "{out}", "--coco", "none/coco.json"], "--coco none/coco.json: there is no folder"),
+        (
+            ["{manifest}", "--output", "{out}", "--coco", "coco.json", "--mask-format", "none"],
+            "--coco coco.json: needs masks as RLE, not --mask-format none",
+        ),
     ],
 )
 def test_run_refuses_paths_that_cannot_be(dataset: Dataset, arguments: list[str], message: str) -> None:

@@ -119,6 +119,25 @@ def test_check_rows_names_the_line_of_a_csv(tmp_path: Path, text: str, message: 
         [*check_rows(path)]
 
 
+def test_check_rows_names_an_unknown_field_of_a_row_with_every_field(tmp_path: Path) -> None:
+    every = Row.model_validate(GOOD).model_dump(exclude_none=True)
+    path = jsonl(tmp_path, {**every, **dict.fromkeys(["contextal", *"abcdefgh"], "x")})
+    with pytest.raises(ManifestError, match="unknown field 'contextal'; did you mean 'contextual'"):
+        [*check_rows(path)]
+
+
+def test_check_rows_names_the_id_first(tmp_path: Path) -> None:
+    path = jsonl(tmp_path, {**GOOD, "id": "", "threshold": 2})
+    with pytest.raises(ManifestError, match=r"rows\.jsonl:1: id"):
+        [*check_rows(path)]
+
+
+def test_check_rows_refuses_more_entities_than_any_configuration_allows(tmp_path: Path) -> None:
+    path = jsonl(tmp_path, {**GOOD, "entities": ["dog"] * 1025})
+    with pytest.raises(ManifestError, match="entities: 1025 items are over the limit of 1024"):
+        [*check_rows(path)]
+
+
 def test_check_rows_refuses_an_id_that_comes_twice_with_both_lines(tmp_path: Path) -> None:
     path = jsonl(tmp_path, {**GOOD, "id": "1"}, GOOD, {**GOOD, "id": 1})
     with pytest.raises(ManifestError, match=r"rows\.jsonl:3: the id '1' is that of line 1 already"):
@@ -161,3 +180,33 @@ def test_read_rows_names_a_file_that_is_not_there(tmp_path: Path) -> None:
 )
 def test_digest_tells_a_changed_row(change: dict[str, Any], same: bool) -> None:
     assert (Row(**GOOD).digest() == Row(**{**GOOD, **change}).digest()) is same
+
+
+@pytest.mark.parametrize(
+    ("row", "digest"),
+    [
+        (GOOD, 6463650648480144795),
+        (
+            {"id": 7, "prompt": "ein Hund, rotes Sofá", "contextual": ["x.png", "s3://b/y.png"]},
+            5452423121316825572,
+        ),
+        (
+            {
+                **{"id": "b", "contextual": ["x.png"], "generated": "g.png", "entities": ["dog", "red sofa"]},
+                **{"threshold": 0.25, "mask_threshold": 0, "thresholds": {"red sofa": 0.6, "dog": 0.5}},
+                **{"mask_format": "polygon", "overlays": True, "timeout_s": 7},
+            },
+            7583895907114759788,
+        ),
+        (
+            {
+                **{"id": "c", "prompt": "a dog", "generated": "g.png", "entities": [], "threshold": None},
+                **{"mask_format": "rle", "overlays": False, "thresholds": {}},
+            },
+            4112357950765154507,
+        ),
+    ],
+    ids=["prompt", "contextual", "every field", "defaults"],
+)
+def test_digest_stays_so_that_folders_of_earlier_versions_go_on(row: dict[str, Any], digest: int) -> None:
+    assert Row.model_validate(row).digest() == digest

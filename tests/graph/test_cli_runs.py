@@ -78,6 +78,22 @@ def test_run_by_url_gives_the_services_objects(graph: Graph, demo: SegmentReques
     assert Image.open(tmp_path / "viz" / pictures[1]).size == Image.open(IMAGES / "contextual_0.jpg").size
 
 
+def test_run_by_url_sends_its_options(graph: Graph, tmp_path: Path) -> None:
+    flags = ["--entities", "dog", "red sofa", "--thresholds", "dog=1.0", "--mask-format", "polygon", "--overlays"]
+    more = ["--threshold", "0.4", "--timeout", "100", "--quiet", "--save-viz", "--viz-dir", "viz", "--url", graph.url]
+    run = [sys.executable, "-m", "serve_app", "run", "-g", str(IMAGES / "generated.jpg"), *flags, *more]
+    done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    image = document["generated_image"]
+    assert (document["prompt"], document["entities"]) == ("", ["dog", "red sofa"])
+    assert document["meta"]["threshold"] == 0.4
+    assert {item["label"] for item in image["objects"]} == {"red sofa"}  # no dog has a score above 1
+    assert all("mask_polygons" in item for item in image["objects"])
+    assert image["overlay"].startswith("data:image/jpeg;base64,")
+    assert (tmp_path / "viz" / "generated_generated.jpg").is_file()
+
+
 @pytest.mark.timeout(300)
 def test_run_on_a_graph_of_its_own_gives_the_same_objects_and_leaves_nothing(
     graph: Graph, demo: SegmentRequest, file_server: str, tmp_path: Path

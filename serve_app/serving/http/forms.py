@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import codecs
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import TypedDict
 
+from pydantic import JsonValue
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, Headers, UploadFile
@@ -14,11 +15,14 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from serve_app.config.schema import LimitsConfig
 from serve_app.errors import InvalidRequest, TooLarge
+from serve_app.schemas.field_schemas import field_schemas
+from serve_app.schemas.requests import RequestOptions
 from serve_app.serving.http import json_text
 
-_TEXT_FIELDS = {"prompt", "mask_format"}
-_JSON_FIELDS = {"entities", "thresholds", "threshold", "mask_threshold", "overlays", "timeout_s"}
-_FILE_FIELDS = {"contextual", "generated"}
+_OPTIONS = field_schemas(RequestOptions)
+_JSON_FIELDS = frozenset(name for name, schema in _OPTIONS.items() if schema["type"] != "string")
+_TEXT_FIELDS = frozenset({"prompt", *_OPTIONS}) - _JSON_FIELDS
+_FILE_FIELDS = frozenset({"contextual", "generated"})
 _EPILOGUE_BYTES = 4096  # what may follow the closing boundary
 _MAX_FIELDS = 64  # besides the files: far more than there are names
 _MAX_CONTENT_TYPE = 1024  # characters; the parser's time grows with their square
@@ -36,12 +40,23 @@ _CHARSETS = frozenset(
 """Of text: each takes time in proportion to its bytes. Python knows others that do not, such as punycode."""
 
 
+class FormImage(TypedDict):
+    """A file of the form, in the shape of an image of the JSON body."""
+
+    data: bytes
+    name: str | None
+
+
+FormFields = dict[str, JsonValue | FormImage | list[FormImage]]
+"""The form in the shape of the JSON body, not checked yet."""
+
+
 class _InMemoryParser(MultiPartParser):
     # The body is in memory already and bounded; files on disk would only block the loop.
     spool_max_size = 1 << 40
 
 
-async def read_form(headers: Headers, body: bytes, limits: LimitsConfig) -> dict[str, Any]:
+async def read_form(headers: Headers, body: bytes, limits: LimitsConfig) -> FormFields:
     """Parse a multipart form.
 
     Bounds: parts and false delimiters are counted before anything is parsed, at most 2 * (`limits.max_images` + 65); a
@@ -118,31 +133,38 @@ async def _pieces(body: bytes) -> AsyncGenerator[bytes, None]:
         await asyncio.sleep(0)  # parsing is quick, but a large form's would hold up every other request
 
 
-async def _request_fields(form: FormData) -> dict[str, Any]:
+async def _request_fields(form: FormData) -> FormFields:
     """Translate form fields into the JSON body's shape."""
-    fields: dict[str, Any] = {}
-    contextual: list[dict[str, Any]] = []
+    fields: FormFields = {}
+    contextual: list[FormImage] = []
     for name, value in form.multi_items():
         if name in _FILE_FIELDS:
             if not isinstance(value, UploadFile):
                 raise InvalidRequest(f"{name}: must be a file (curl: -F {name}=@image.jpg)", name)
-            image = {"data": await value.read(), "name": value.filename or None}
+            image = FormImage(data=await value.read(), name=value.filename or None)
             if name == "contextual":
                 contextual.append(image)
-                continue
-            name, value = "generated_image", image  # type: ignore[assignment]
+            else:
+                _refuse_twice("generated_image", fields)
+                fields["generated_image"] = image
         elif name not in _TEXT_FIELDS | _JSON_FIELDS:
             raise InvalidRequest(f"{name[:80]}: unknown field", name[:80])
         elif not isinstance(value, str):
             raise InvalidRequest(f"{name}: must be a text field, not a file", name)
-        if name in fields:
-            raise InvalidRequest(f"{name}: given twice", name)
-        fields[name] = _json_field(name, str(value)) if name in _JSON_FIELDS else value
+        else:
+            _refuse_twice(name, fields)
+            fields[name] = _json_field(name, value) if name in _JSON_FIELDS else value
     return {**fields, "contextual_images": contextual}
 
 
-def _json_field(name: str, text: str) -> Any:
+def _refuse_twice(name: str, fields: FormFields) -> None:
+    if name in fields:
+        raise InvalidRequest(f"{name}: given twice", name)
+
+
+def _json_field(name: str, text: str) -> JsonValue:
     try:
-        return json_text.loads(text, name, name)
+        value: JsonValue = json_text.loads(text, name, name)
+        return value
     except InvalidRequest:
         raise InvalidRequest(f"{name}: {text[:40]!r} is not JSON", name) from None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypedDict
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, JsonValue, TypeAdapter
 
 from serve_app.schemas.documents import EntitiesDocument, ErrorDocument, ResultDocument
 from serve_app.schemas.events import EventDocument
-from serve_app.schemas.requests import EntitiesRequest, SegmentRequest
+from serve_app.schemas.field_schemas import FieldSchema, field_schemas
+from serve_app.schemas.requests import EntitiesRequest, RequestOptions, SegmentRequest
 
 SUMMARY = "Every thing a prompt mentions, segmented in every image."
 
@@ -26,55 +27,70 @@ _ERRORS = {
 }
 
 
+class Route(TypedDict, total=False):
+    """Keyword arguments of FastAPI's `app.get` and `app.post`."""
+
+    summary: str
+    description: str
+    response_model: None
+    responses: dict[int | str, dict[str, Any]]
+    openapi_extra: dict[str, Any]
+
+
 def _answers(document: type[BaseModel], *statuses: int) -> dict[int | str, dict[str, Any]]:
-    errors: dict[int | str, dict[str, Any]] = {
-        status: {"description": _ERRORS[status], "model": ErrorDocument} for status in sorted(statuses)
+    return {
+        200: {"description": "Done.", "model": document},
+        **{status: {"description": _ERRORS[status], "model": ErrorDocument} for status in sorted(statuses)},
     }
-    return {200: {"description": "Done.", "model": document}, **errors}
 
 
-def _inline(shape: TypeAdapter[Any]) -> dict[str, Any]:
+def _inline(shape: TypeAdapter[Any]) -> JsonValue:
     """The shape's JSON schema without references, which would have to point into another document."""
     schema = shape.json_schema()
-    definitions = schema.pop("$defs", {})
+    definitions: dict[str, JsonValue] = schema.pop("$defs", {})
 
-    def resolved(node: Any) -> Any:
+    def resolved(node: JsonValue) -> JsonValue:
         if isinstance(node, dict):
-            if "$ref" in node:
-                return resolved(definitions[node["$ref"].rsplit("/", 1)[-1]])
+            reference = node.get("$ref")
+            if isinstance(reference, str):
+                return resolved(definitions[reference.rsplit("/", 1)[-1]])
             return {key: resolved(value) for key, value in node.items()}
         if isinstance(node, list):
             return [resolved(value) for value in node]
         return node
 
-    inlined: dict[str, Any] = resolved(schema)
-    return inlined
+    return resolved(schema)
 
 
-_FILE = {"type": "string", "format": "binary"}
+def _in_a_form(schema: FieldSchema) -> FieldSchema:
+    """How an option's value is written as a field of a form: lists and objects are JSON text."""
+    description = schema.get("description", "")
+    if schema["type"] in {"array", "object"}:
+        return {"type": "string", "description": f"{description} Written as a JSON {schema['type']}."}
+    field = FieldSchema(type=schema["type"], description=description)
+    for keyword in ("enum", "minimum", "maximum", "exclusiveMinimum"):
+        if keyword in schema:
+            field[keyword] = schema[keyword]
+    return field
+
+
+_FILE = FieldSchema(type="string", format="binary")
 _FORM = {
     "type": "object",
     "additionalProperties": False,
     "properties": {
         "prompt": {"type": "string"},
-        "entities": {"type": "string", "description": "JSON array of strings."},
-        "thresholds": {"type": "string", "description": "JSON object: entity to threshold."},
-        "threshold": {"type": "number", "minimum": 0, "maximum": 1},
-        "mask_threshold": {"type": "number", "minimum": 0, "maximum": 1},
-        "mask_format": {"type": "string", "enum": ["rle", "polygon", "png", "none"]},
-        "overlays": {"type": "boolean"},
-        "timeout_s": {"type": "number", "exclusiveMinimum": 0},
+        **{name: _in_a_form(schema) for name, schema in field_schemas(RequestOptions).items()},
         "contextual": {"type": "array", "items": _FILE},
         "generated": _FILE,
     },
 }
 
 _SEGMENTED = _answers(ResultDocument, 400, 401, 413, 415, 422, 429, 500, 502, 503, 504)
-_SEGMENTED[200]["content"] = {
-    "application/x-ndjson": {"schema": {**_inline(TypeAdapter(EventDocument)), "description": "One event a line."}}
-}
+_SEGMENTED[200]["description"] = "Done: one document, or a stream of events, one JSON object a line."
+_SEGMENTED[200]["content"] = {"application/x-ndjson": {"schema": _inline(TypeAdapter(EventDocument))}}
 
-SEGMENT: dict[str, Any] = {
+SEGMENT: Route = {
     "summary": "Segment every thing the prompt mentions in every image",
     "description": "With `Accept: application/x-ndjson` the answer streams, one event a line.",
     "responses": _SEGMENTED,
@@ -90,7 +106,7 @@ SEGMENT: dict[str, Any] = {
     },
 }
 
-ENTITIES: dict[str, Any] = {
+ENTITIES: Route = {
     "summary": "Read a prompt only",
     "responses": _answers(EntitiesDocument, 400, 401, 413, 415, 429, 500, 502, 503, 504),
     "response_model": None,
@@ -102,8 +118,8 @@ ENTITIES: dict[str, Any] = {
     },
 }
 
-HEALTHZ: dict[str, Any] = {"summary": "Is the ingress alive?", "response_model": None}
-READYZ: dict[str, Any] = {
+HEALTHZ: Route = {"summary": "Is the ingress alive?", "response_model": None}
+READYZ: Route = {
     "summary": "Do both models answer?",
     "response_model": None,
     "responses": {503: {"description": "Not yet: `missing` names what."}},

@@ -1,0 +1,108 @@
+"""Flags for the options of a request, made from their declaration (`schemas.requests.RequestOptions`)."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence, Set
+from typing import cast
+
+from serve_app.schemas.field_schemas import FieldSchema, field_schemas
+from serve_app.schemas.requests import OptionArguments, RequestOptions
+
+
+def add_flags(parser: argparse.ArgumentParser, title: str, without: Set[str] = frozenset()) -> None:
+    """Declare a flag for each option of a request; one that is not given leaves its default to the service.
+
+    Args:
+        parser: of the command.
+        title: of the group of flags, in the help.
+        without: names of options that the command does not take.
+    """
+    group = parser.add_argument_group(title)
+    for name, schema in field_schemas(RequestOptions).items():
+        if name not in without:
+            description = schema.get("description", "").replace("%", "%%")  # argparse formats it
+            _add_flag(group, name, schema, description)
+
+
+def _add_flag(group: argparse._ArgumentGroup, name: str, schema: FieldSchema, description: str) -> None:
+    flag = flag_of(name)
+    match schema["type"]:
+        case "boolean":
+            switch = argparse.BooleanOptionalAction if schema.get("default") else "store_true"
+            group.add_argument(flag, dest=name, action=switch, default=None, help=description)
+        case "array":
+            group.add_argument(flag, dest=name, nargs="+", action="extend", metavar="NAME", help=description)
+        case "object":
+            reader = _pair_of(schema["additionalProperties"])
+            group.add_argument(
+                flag, dest=name, type=reader, nargs="+", action=_Pairs, metavar="NAME=T", help=description
+            )
+        case "number" | "integer":
+            metavar = "S" if name.endswith("_s") else "T"
+            group.add_argument(flag, dest=name, type=number_of(schema), metavar=metavar, help=description)
+        case _:
+            group.add_argument(flag, dest=name, choices=schema.get("enum"), help=description)
+
+
+def flag_of(name: str) -> str:
+    """Name an option's flag.
+
+    >>> flag_of("mask_threshold"), flag_of("timeout_s")
+    ('--mask-threshold', '--timeout')
+    """
+    return "--" + name.removesuffix("_s").replace("_", "-")
+
+
+def given(args: argparse.Namespace) -> OptionArguments:
+    """Collect the options whose flags were given."""
+    values = {name: getattr(args, name, None) for name in RequestOptions.model_fields}
+    return cast(OptionArguments, {name: value for name, value in values.items() if value is not None})
+
+
+def number_of(schema: FieldSchema) -> Callable[[str], float]:
+    """Make the reader of a number; what is outside the schema's range is an error of argparse."""
+    low, high = schema.get("minimum", float("-inf")), schema.get("maximum", float("inf"))
+    above = schema.get("exclusiveMinimum", float("-inf"))
+    convert = int if schema["type"] == "integer" else float
+    wanted = "a positive number" if above == 0 else f"between {low:g} and {high:g}"
+
+    def read(text: str) -> float:
+        try:
+            value = convert(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+        if not (low <= value <= high and above < value < float("inf")):
+            raise argparse.ArgumentTypeError(f"{text} is not {wanted}")
+        return value
+
+    return read
+
+
+def _pair_of(schema: FieldSchema) -> Callable[[str], tuple[str, float]]:
+    read_number = number_of(schema)
+
+    def read(text: str) -> tuple[str, float]:
+        # The last "=", because a name may have one too.
+        name, equals, value = text.rpartition("=")
+        if not (name and equals):
+            raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=NUMBER")
+        return name, read_number(value)
+
+    return read
+
+
+class _Pairs(argparse.Action):
+    """Collects NAME=NUMBER pairs in a mapping."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[tuple[str, float]] | None,
+        option_string: str | None = None,
+    ) -> None:
+        """Add the pairs of one flag; of two for the same name, the last counts."""
+        assert isinstance(values, list)
+        before: dict[str, float] = getattr(namespace, self.dest) or {}
+        setattr(namespace, self.dest, {**before, **dict(values)})

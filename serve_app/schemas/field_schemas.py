@@ -1,0 +1,45 @@
+"""What a model's declaration says of each of its fields, in the keywords of JSON Schema.
+
+Forms, columns of a manifest and flags of the command line are made from it, so that none of them repeats the fields.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Literal, TypedDict
+
+from pydantic import BaseModel
+
+JsonType = Literal["string", "number", "integer", "boolean", "array", "object"]
+
+
+class FieldSchema(TypedDict, total=False):
+    """The keywords of one field. Source: JSON Schema 2020-12, as pydantic writes it."""
+
+    type: JsonType
+    format: str
+    description: str
+    default: object
+    enum: list[str]
+    minimum: float
+    maximum: float
+    exclusiveMinimum: float
+    items: FieldSchema
+    additionalProperties: FieldSchema
+    anyOf: list[FieldSchema]
+
+
+@cache
+def field_schemas(model: type[BaseModel]) -> dict[str, FieldSchema]:
+    """Describe the fields of a model.
+
+    Returns:
+        By the field's name, in the model's order. Of a union, the first member's keywords: "number or null" is a
+        number.
+    """
+    properties: dict[str, FieldSchema] = model.model_json_schema()["properties"]
+    return {name: _of_first_member(schema) for name, schema in properties.items()}
+
+
+def _of_first_member(schema: FieldSchema) -> FieldSchema:
+    return {**schema["anyOf"][0], **schema} if "anyOf" in schema else schema
