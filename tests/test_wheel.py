@@ -1,0 +1,58 @@
+"""The wheel holds everything that the installed package needs, and nothing else."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+from serve_app import __version__
+
+ROOT = Path(__file__).parent.parent
+BUILD = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"
+DATA = {
+    *(f"embedded/checkpoints/{kind}/{name}"
+      for kind in ("parser", "segmenter")
+      for name in ("config.json", "model.safetensors", "processor_config.json", "tokenizer.json",
+                   "tokenizer_config.json", "README.md")),
+    "embedded/checkpoints/parser/chat_template.jinja",
+    "embedded/checkpoints/parser/generation_config.json",
+    *(f"embedded/images/{name}" for name in ("contextual_0.jpg", "contextual_1.jpg", "generated.jpg", "result.jpg")),
+    "embedded/images/demo.json",
+    "embedded/parser/words.txt",
+}  # fmt: skip
+"""Files besides the code, below the package."""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Builds the wheel from a copy of the sources."""
+    source, output = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    shutil.copytree(ROOT / "serve_app", source / "serve_app", ignore=shutil.ignore_patterns("__pycache__"))
+    subprocess.run([sys.executable, "-c", BUILD, str(output)], cwd=source, check=True, capture_output=True)
+    (built,) = output.glob("*.whl")
+    return built
+
+
+def test_the_wheel_holds_every_module_and_the_data_and_nothing_else(wheel: Path) -> None:
+    with ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "serve_app").rglob("*.py")}
+    assert names == modules | {f"serve_app/{name}" for name in DATA}
+
+
+def test_the_wheel_runs_where_the_sources_are_not(wheel: Path, tmp_path: Path) -> None:
+    with ZipFile(wheel) as archive:
+        archive.extractall(tmp_path)
+        (entry_points,) = (name for name in archive.namelist() if name.endswith("entry_points.txt"))
+        assert "genseg = serve_app.cli:main" in archive.read(entry_points).decode()
+    command = [sys.executable, "-P", "-m", "serve_app", "--version"]
+    environment = {"PYTHONPATH": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    answer = subprocess.run(command, cwd="/", env=environment, check=True, capture_output=True, text=True)
+    assert answer.stdout == f"genseg {__version__}\n"
