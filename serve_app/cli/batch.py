@@ -24,8 +24,7 @@ from serve_app.batch.plan import Plan, make_plan
 from serve_app.batch.progress import Meter, Reporter
 from serve_app.batch.sources import SourceReader, scheme_of
 from serve_app.cli.console import Progress
-from serve_app.cli.options import CommandError
-from serve_app.cli.run import fraction
+from serve_app.cli.options import CommandError, at_least_one, fraction
 from serve_app.config.files import LoadedConfig, load_file
 from serve_app.config.schema import AppConfig
 
@@ -49,17 +48,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--retry-errors", action="store_true", help="do the rows again that failed")
     parser.add_argument("--rows-per-shard", type=at_least_one, default=DEFAULT_ROWS_PER_SHARD, metavar="N")
     parser.add_argument("--quiet", action="store_true", help="only errors on stderr")
-
-
-def at_least_one(text: str) -> int:
-    """Read a whole number from 1 on."""
-    try:
-        value = int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is less than 1")
-    return value
 
 
 def run(args: argparse.Namespace) -> int:

@@ -14,7 +14,11 @@ from pydantic import ValidationError
 from serve_app.cli import pictures
 from serve_app.cli.console import Progress
 from serve_app.cli.local_graph import PATIENCE_S
-from serve_app.cli.options import CommandError, config_from
+from serve_app.cli.options import CommandError, fraction, seconds
+from serve_app.client import Client
+from serve_app.client.address import read_base_url
+from serve_app.client.answers import EntitiesEvent, ImageEvent
+from serve_app.config.files import app_config_from, load_file
 from serve_app.config.schema import AppConfig, known_device
 from serve_app.errors import GensegError
 from serve_app.images import decoding
@@ -53,26 +57,26 @@ def device(text: str) -> str:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def fraction(text: str) -> float:
-    """Read a number between 0 and 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
-    if not 0.0 <= value <= 1.0:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
+def config_from(args: argparse.Namespace) -> AppConfig:
+    """Read `--config` and lay the flags that name models, dtype and device over it.
 
-
-def seconds(text: str) -> float:
-    """Read a positive number."""
-    try:
-        value = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
-    if not 0.0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return value
+    Raises:
+        ConfigError: the file is wrong.
+    """
+    config = load_file(args.config).app if args.config else AppConfig()
+    values = config.model_dump()
+    parser, segmenter = values["models"]["text_parser"], values["models"]["segmentation"]
+    for section, key, value in (
+        (parser, "model_name", args.text_model),
+        (parser, "dtype", args.dtype),
+        (parser, "device_map", args.device),
+        (segmenter, "model_name", args.seg_model),
+        (segmenter, "dtype", args.dtype),
+        (segmenter, "device", args.device),
+    ):
+        if value is not None:
+            section[key] = value
+    return app_config_from(values)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -192,8 +196,6 @@ def read_address(url: str) -> None:
     Raises:
         CommandError: it is none.
     """
-    from serve_app.client.address import read_base_url
-
     try:
         read_base_url(url)
     except GensegError as error:
@@ -202,9 +204,6 @@ def read_address(url: str) -> None:
 
 def segment_by_url(args: argparse.Namespace, request: SegmentRequest, progress: Progress) -> dict[str, Any]:
     """Run the job on a running service."""
-    from serve_app.client import Client
-    from serve_app.client.answers import EntitiesEvent, ImageEvent
-
     timeout = {} if args.timeout is None else {"timeout_s": args.timeout}
     with Client(args.url, token=args.token, **timeout) as client:
         done = 0

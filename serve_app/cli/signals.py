@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,21 @@ def interruptible() -> Iterator[None]:
         for number, handler in previous.items():
             if handler is not None:  # else it was not set from Python, and cannot be set again
                 signal.signal(number, handler)
+
+
+@contextmanager
+def leaving_at_once() -> Iterator[None]:
+    """End the process at a signal while the block imports modules; raise KeyboardInterrupt again afterwards.
+
+    Nothing has begun yet that would have to be finished. A KeyboardInterrupt may come while Python's import system runs
+    a callback: it is then printed with its traceback, and the command goes on.
+    """
+    for number in SIGNALS:
+        signal.signal(number, _leave)
+    try:
+        yield
+    finally:
+        stop_on_signals()
 
 
 def stop_on_signals() -> None:
@@ -58,6 +74,11 @@ def finish_undisturbed() -> None:
     """Ignore further signals: an impatient second Ctrl-C would leave processes and files behind."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    os.write(2, b"genseg: interrupted\n")
+    os._exit(1)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
