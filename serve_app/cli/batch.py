@@ -21,10 +21,11 @@ from serve_app.batch.manifest import read_rows
 from serve_app.batch.output import OutputFolder, open_output
 from serve_app.batch.patience import Patient, Segment
 from serve_app.batch.plan import Plan, make_plan
-from serve_app.batch.progress import Meter, Reporter
+from serve_app.batch.progress import Meter
 from serve_app.batch.sources import SourceReader, scheme_of
 from serve_app.cli.console import Progress
 from serve_app.cli.options import CommandError, at_least_one, fraction
+from serve_app.cli.reporter import ConsoleReporter
 from serve_app.config.files import LoadedConfig, load_file
 from serve_app.config.schema import AppConfig
 
@@ -69,7 +70,7 @@ def run_with(args: argparse.Namespace, connect: Callable[..., Any]) -> int:
     loaded = load_file(args.config) if args.config else LoadedConfig(AppConfig(), None)
     manifest, folder = Path(args.manifest), Path(args.output)
     _check_paths(args)
-    reporter = Reporter(args.quiet)
+    progress = Progress(args.quiet)
     with open_output(folder, args.rows_per_shard) as output:
         plan = make_plan(manifest, output, settings_of(args, loaded.app), args.retry_errors)
         if args.coco and plan.mask_formats - {"rle"}:
@@ -77,16 +78,16 @@ def run_with(args: argparse.Namespace, connect: Callable[..., Any]) -> int:
         meter = Meter(plan.left, plan.rows - plan.left)
         finished = True
         if plan.left:
-            reporter.say(f"{plan.rows - plan.left} of {plan.rows} rows are done; {plan.left} to do")
-            with connect(args, loaded, Progress(args.quiet)) as segment:
+            progress.say(f"{plan.rows - plan.left} of {plan.rows} rows are done; {plan.left} to do")
+            with connect(args, loaded, progress) as segment:
                 meter = Meter(plan.left, plan.rows - plan.left)  # the start of the models does not count
-                finished = _work(args, loaded.app, plan, output, segment, meter, reporter)
+                finished = _work(args, loaded.app, plan, output, segment, meter, progress)
         else:
             meter.stop()
         output.finish()
         if finished:
-            _write_further(args, plan, output, reporter)
-        return _conclude(plan, output, meter, reporter)
+            _write_further(args, plan, output, progress)
+        return _conclude(plan, output, meter, progress)
 
 
 def settings_of(args: argparse.Namespace, config: AppConfig) -> dict[str, Any]:
@@ -141,27 +142,29 @@ def _work(
     output: OutputFolder,
     segment: Segment,
     meter: Meter,
-    reporter: Reporter,
+    progress: Progress,
 ) -> bool:
     flags = {"threshold": args.threshold, "mask_threshold": args.mask_threshold}
     defaults = {name: value for name, value in flags.items() if value is not None}
     reader = SourceReader(plan.manifest.resolve().parent, config.limits.max_image_bytes)
     try:
-        return run_job(Job(output, reader, Patient(segment), defaults, meter, reporter), plan, args.concurrency)
+        return run_job(
+            Job(output, reader, Patient(segment), defaults, meter, ConsoleReporter(progress)), plan, args.concurrency
+        )
     finally:
         reader.close()
 
 
-def _write_further(args: argparse.Namespace, plan: Plan, output: OutputFolder, reporter: Reporter) -> None:
+def _write_further(args: argparse.Namespace, plan: Plan, output: OutputFolder, progress: Progress) -> None:
     if args.format == "parquet":
-        reporter.say(f"wrote {parquet.write_missing(output.folder)} Parquet files")
+        progress.say(f"wrote {parquet.write_missing(output.folder)} Parquet files")
     if args.coco:
         keys = (placed.row.key for placed in read_rows(plan.manifest))
         counts = coco.write_coco(Path(args.coco), output.documents(keys))
-        reporter.say(f"wrote {args.coco}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
+        progress.say(f"wrote {args.coco}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
 
 
-def _conclude(plan: Plan, output: OutputFolder, meter: Meter, reporter: Reporter) -> int:
+def _conclude(plan: Plan, output: OutputFolder, meter: Meter, progress: Progress) -> int:
     """Write the summary, say how it went, and choose the exit code."""
     failed = len(output.failed)
     left = plan.rows - len(output.done) - failed
@@ -177,7 +180,7 @@ def _conclude(plan: Plan, output: OutputFolder, meter: Meter, reporter: Reporter
         "seconds": round(meter.seconds, 3),
     }
     path = output.write_summary(summary)
-    reporter.say(
+    progress.say(
         f"{len(output.done)} of {plan.rows} rows done, {output.images} images, {output.objects} objects: {path}"
     )
     if left:
