@@ -184,7 +184,7 @@ def segment_locally(request: SegmentRequest, config: AppConfig, progress: Progre
         started = time.monotonic()
         if request.timeout_s is None:
             request = request.model_copy(update={"timeout_s": PATIENCE_S})
-        events = handle.options(stream=True).segment_stream.remote(request)
+        events: Any = handle.options(stream=True).segment_stream.remote(request)  # Ray's type allows one answer, too
         document = follow(events, request, progress)
         progress.say(f"done in {time.monotonic() - started:.2f} s; stopping")
     return document

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.cli.local_graph import unplaced
+from serve_app.cli.deploy import unplaced
 from serve_app.cli.main import main
 from serve_app.cli.options import CommandError
 from serve_app.cli.run import read_image, write_json
