@@ -48,7 +48,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _serve(args: argparse.Namespace, progress: Progress) -> int:
     loaded = load_file(args.config) if args.config else LoadedConfig(AppConfig(), None)
-    host, port = address(loaded, args.port)
     ray_session.set_environment(RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=GUARD)
     from ray import serve
 
@@ -56,17 +55,11 @@ def _serve(args: argparse.Namespace, progress: Progress) -> int:
     joined = _join(progress)
     running = _address_of_serve() if joined else None
     _refuse_to_replace(names, running)
-    if running is None:
-        check_port(host, port)
-    elif args.port not in (None, running[1]):
-        raise CommandError(f"--port {port}: Serve runs on this cluster already, on port {running[1]}", usage=True)
-    else:
-        host, port = running
-    up = False
+    host, port = _choose_address(loaded, args.port, running)
     if not joined:  # the replicas will run here, with this environment
         _refuse_unset_variables(args.config)
         find_checkpoints(loaded.app)
-    stopped_at_once = False
+    up = stopped_at_once = False
     try:
         if not joined:
             with progress.step("starting Ray"):
@@ -128,6 +121,21 @@ def address(loaded: LoadedConfig, port: int | None) -> tuple[str, int]:
     """Host and port: the flag's, the file's, or the default."""
     options = (loaded.serve or {}).get("http_options") or {}
     return options.get("host", DEFAULT_HOST), port if port is not None else options.get("port", DEFAULT_PORT)
+
+
+def _choose_address(loaded: LoadedConfig, port: int | None, running: tuple[str, int] | None) -> tuple[str, int]:
+    """Take the address of the cluster's running Serve, or a free one.
+
+    Raises:
+        CommandError: the port is taken, or is not the running Serve's.
+    """
+    if running is None:
+        host, port = address(loaded, port)
+        check_port(host, port)
+        return host, port
+    if port not in (None, running[1]):
+        raise CommandError(f"--port {port}: Serve runs on this cluster already, on port {running[1]}", usage=True)
+    return running
 
 
 def check_port(host: str, port: int) -> None:
