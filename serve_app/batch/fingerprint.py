@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from serve_app.batch.shards import write_whole
+from serve_app.batch.whole_file import write_whole
 
 VERSION = 1
 _JOB_FILE = "job.json"
