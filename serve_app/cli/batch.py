@@ -24,8 +24,8 @@ from serve_app.batch.plan import Plan, make_plan
 from serve_app.batch.progress import Meter
 from serve_app.batch.sources import SourceReader, scheme_of
 from serve_app.cli.console import Progress
+from serve_app.cli.job_progress import JobProgress
 from serve_app.cli.options import CommandError, at_least_one, fraction
-from serve_app.cli.reporter import ConsoleReporter
 from serve_app.config.files import LoadedConfig, load_file
 from serve_app.config.schema import AppConfig
 
@@ -149,7 +149,7 @@ def _work(
     reader = SourceReader(plan.manifest.resolve().parent, config.limits.max_image_bytes)
     try:
         return run_job(
-            Job(output, reader, Patient(segment), defaults, meter, ConsoleReporter(progress)), plan, args.concurrency
+            Job(output, reader, Patient(segment), defaults, meter, JobProgress(progress)), plan, args.concurrency
         )
     finally:
         reader.close()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from serve_app.cli import pictures
 from serve_app.cli.console import Progress
 from serve_app.cli.local_graph import PATIENCE_S
 from serve_app.cli.options import CommandError, fraction, seconds
+from serve_app.cli.report import as_json, counted, document_images, follow, image_line, named, summary, write_json
 from serve_app.client import Client
 from serve_app.client.address import read_base_url
 from serve_app.client.answers import EntitiesEvent, ImageEvent
@@ -108,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
         written = pictures.write_pictures(document, request, overlays, config, folder, compare=args.compare)
         progress.say(f"wrote {counted(len(written), 'picture')} to {folder}")
     if args.quiet:
-        print(json.dumps(document, ensure_ascii=False, indent=2))
+        print(as_json(document))
     else:
         progress.say(f"wrote {output}")
         print(summary(document))
@@ -227,87 +226,3 @@ def segment_by_url(args: argparse.Namespace, request: SegmentRequest, progress: 
             raise CommandError(named({"field": error.field, "message": error.message}, request)) from None
     assert document is not None  # the stream ends with a result or raises
     return document
-
-
-def follow(events: Iterator[dict[str, Any]], request: SegmentRequest, progress: Progress) -> dict[str, Any]:
-    """Say what each event tells; return the document of the last."""
-    done = 0
-    document: dict[str, Any] = {}
-    for event in events:
-        if event["event"] == "entities":
-            progress.say(f"entities: {', '.join(event['entities']) or 'none'}")
-        elif event["event"] == "image":
-            done += 1
-            progress.say(image_line(done, request, event["image"]))
-        elif event["event"] == "error":
-            raise CommandError(named(event["error"], request))
-        else:
-            document = event["result"]
-    return document
-
-
-def named(error: dict[str, Any], request: SegmentRequest) -> str:
-    """An error's line, with the file's name in the place of the field's."""
-    field, message = error["field"] or "", str(error["message"])
-    sources = {f"contextual_images[{index}]": image for index, image in enumerate(request.contextual_images)}
-    if request.generated_image is not None:
-        sources["generated_image"] = request.generated_image
-    source = sources.get(field)
-    return message.replace(field, source.name or source.url or field, 1) if source else message
-
-
-def image_line(done: int, request: SegmentRequest, image: dict[str, Any]) -> str:
-    """One finished image, for the progress."""
-    total = len(request.contextual_images) + (request.generated_image is not None)
-    if image["error"]:
-        return f"[{done}/{total}] {image['path']}: {image['error']['message']}"
-    return f"[{done}/{total}] {image['path']}: {counted(len(image['objects']), 'object')}"
-
-
-def counted(number: int, noun: str) -> str:
-    """A number of things in words.
-
-    >>> counted(1, "object"), counted(2, "object")
-    ('1 object', '2 objects')
-    """
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def write_json(path: Path, document: dict[str, Any]) -> None:
-    """Write a document so that a reader never sees half of it; into a pipe or a device as it comes."""
-    text = json.dumps(document, ensure_ascii=False, indent=2) + "\n"
-    try:
-        if path.exists() and not path.is_file():
-            path.write_text(text)
-            return
-        target = path.resolve()  # a link stays one
-        partial = target.with_name(f".{target.name}.partial")
-        partial.write_text(text)
-        partial.replace(target)
-    except OSError as error:
-        raise CommandError(f"{path}: {error.strerror or error}") from None
-
-
-def document_images(document: dict[str, Any]) -> list[dict[str, Any]]:
-    """The document's images, contextual ones first."""
-    return [*document["contextual_images"], *filter(None, [document["generated_image"]])]
-
-
-def summary(document: dict[str, Any]) -> str:
-    """A short table: how many of each entity in each image, with the best score."""
-    images_ = document_images(document)
-    entities = document["entities"]
-    rows = [["image", "size", *entities]]
-    for image in images_:
-        cells = [_cell(image, entity) for entity in entities]
-        rows.append([Path(image["path"]).name[:40], f"{image['width']}x{image['height']}", *cells])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join(lines)
-
-
-def _cell(image: dict[str, Any], entity: str) -> str:
-    if image["error"]:
-        return "failed"
-    scores = [item["score"] for item in image["objects"] if item["label"] == entity]
-    return f"{len(scores)} ({max(scores):.2f})" if scores else "-"

@@ -26,8 +26,8 @@ from serve_app.batch.progress import Meter
 from serve_app.batch.service import HandleSegment
 from serve_app.batch.sources import SourceReader
 from serve_app.cli.console import Progress
+from serve_app.cli.job_progress import JobProgress
 from serve_app.cli.local_graph import local_graph
-from serve_app.cli.reporter import ConsoleReporter
 from serve_app.config.schema import AppConfig, CacheConfig
 from serve_app.entities.chat import read_entities
 from serve_app.entities.filter import EntityFilter
@@ -150,7 +150,7 @@ def time_job(manifest: Path, out: Path, config: AppConfig) -> tuple[float, int, 
 
         reader = SourceReader(manifest.parent, config.limits.max_image_bytes)
         meter = Meter(plan.left)
-        run_job(Job(output, reader, Patient(watched), {}, meter, ConsoleReporter(progress)), plan, CONCURRENCY)
+        run_job(Job(output, reader, Patient(watched), {}, meter, JobProgress(progress)), plan, CONCURRENCY)
         reader.close()
         _check(output, plan.rows)
         return meter.seconds, output.objects, anonymous_mb() - early_mb[0]

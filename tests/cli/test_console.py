@@ -7,9 +7,9 @@ import io
 import time
 
 from serve_app.batch.progress import Meter
-from serve_app.cli import reporter as reporters
+from serve_app.cli import job_progress
 from serve_app.cli.console import Progress
-from serve_app.cli.reporter import ConsoleReporter
+from serve_app.cli.job_progress import JobProgress
 
 
 class Terminal(io.StringIO):
@@ -17,27 +17,27 @@ class Terminal(io.StringIO):
         return True
 
 
-async def follow(reporter: ConsoleReporter, seconds: float) -> None:
+async def follow(reporter: JobProgress, seconds: float) -> None:
     async with reporter.following(Meter(10)):
         await asyncio.sleep(seconds)
 
 
 async def test_reporter_rewrites_one_line_on_a_terminal() -> None:
     out = Terminal()
-    await follow(ConsoleReporter(Progress(stream=out)), reporters.TERMINAL_EVERY_S * 2.5)
+    await follow(JobProgress(Progress(stream=out)), job_progress.TERMINAL_EVERY_S * 2.5)
     assert out.getvalue().count("\r\x1b[K0/10 rows") == 3
     assert out.getvalue().count("\n") == 1
 
 
 async def test_reporter_writes_whole_lines_to_a_log_file() -> None:
     out = io.StringIO()
-    await follow(ConsoleReporter(Progress(stream=out)), 0.01)
+    await follow(JobProgress(Progress(stream=out)), 0.01)
     assert out.getvalue() == "0/10 rows, 0.0 images/s, time left unknown\n"
 
 
 async def test_reporter_writes_nothing_when_quiet() -> None:
     out = Terminal()
-    reporter = ConsoleReporter(Progress(quiet=True, stream=out))
+    reporter = JobProgress(Progress(quiet=True, stream=out))
     await follow(reporter, 0.01)
     reporter.failure("row 1")
     assert out.getvalue() == ""
@@ -45,10 +45,10 @@ async def test_reporter_writes_nothing_when_quiet() -> None:
 
 def test_failure_shows_the_first_few() -> None:
     out = io.StringIO()
-    reporter = ConsoleReporter(Progress(stream=out))
+    reporter = JobProgress(Progress(stream=out))
     for number in range(50):
         reporter.failure(f"row {number}")
-    assert len(out.getvalue().splitlines()) == reporters.SHOWN_FAILURES + 1
+    assert len(out.getvalue().splitlines()) == job_progress.SHOWN_FAILURES + 1
 
 
 def test_a_step_counts_its_seconds_on_a_terminal_and_leaves_one_line() -> None:

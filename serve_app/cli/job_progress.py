@@ -14,7 +14,7 @@ LOG_EVERY_S = 10.0
 SHOWN_FAILURES = 10
 
 
-class ConsoleReporter:
+class JobProgress:
     """Writes a meter's line while a job runs; see batch.progress.Reporter.
 
     Args:
