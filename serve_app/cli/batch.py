@@ -11,11 +11,11 @@ import argparse
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
 
 from serve_app.batch import coco, parquet
+from serve_app.batch.fingerprint import Setting
 from serve_app.batch.job import Job, run_job
 from serve_app.batch.manifest import read_rows
 from serve_app.batch.output import OutputFolder, open_output
@@ -31,6 +31,9 @@ from serve_app.config.schema import AppConfig
 
 DEFAULT_CONCURRENCY = 32
 DEFAULT_ROWS_PER_SHARD = 1000
+
+Connect = Callable[[argparse.Namespace, LoadedConfig, Progress], AbstractContextManager[Segment]]
+"""Connects a job to who does its rows, for as long as a block runs; see `graph`."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,12 +63,12 @@ def run(args: argparse.Namespace) -> int:
     return run_with(args, graph)
 
 
-def run_with(args: argparse.Namespace, connect: Callable[..., Any]) -> int:
+def run_with(args: argparse.Namespace, connect: Connect) -> int:
     """Do the job on whatever `connect` connects to.
 
     Args:
         args: the flags.
-        connect: as `graph`.
+        connect: finds or starts it.
     """
     loaded = load_file(args.config) if args.config else LoadedConfig(AppConfig(), None)
     manifest, folder = Path(args.manifest), Path(args.output)
@@ -90,9 +93,9 @@ def run_with(args: argparse.Namespace, connect: Callable[..., Any]) -> int:
         return _conclude(plan, output, meter, progress)
 
 
-def settings_of(args: argparse.Namespace, config: AppConfig) -> dict[str, Any]:
+def settings_of(args: argparse.Namespace, config: AppConfig) -> dict[str, Setting]:
     """Collect what decides about results besides the rows; of a service that runs already, only the flags are known."""
-    settings = {"--threshold": args.threshold, "--mask-threshold": args.mask_threshold}
+    settings: dict[str, Setting] = {"--threshold": args.threshold, "--mask-threshold": args.mask_threshold}
     if not args.standalone and not args.config:
         return settings
     models = config.models.model_dump(include={"text_parser": {"model_name"}, "segmentation": {"model_name"}})
@@ -112,10 +115,9 @@ def graph(args: argparse.Namespace, loaded: LoadedConfig, progress: Progress) ->
     from serve_app.batch.service import HandleSegment
     from serve_app.cli.cluster import job_graph
 
-    place = {"address": args.address, "app_name": args.app, "standalone": args.standalone}
     previous = [(number, signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGINT)]
     try:
-        with job_graph(loaded, progress, **place) as handle:
+        with job_graph(loaded, progress, address=args.address, app_name=args.app, standalone=args.standalone) as handle:
             yield HandleSegment(handle)
     finally:
         # The end of a graph ignores signals; what is written after it may be stopped again.
@@ -148,9 +150,8 @@ def _work(
     defaults = {name: value for name, value in flags.items() if value is not None}
     reader = SourceReader(plan.manifest.resolve().parent, config.limits.max_image_bytes)
     try:
-        return run_job(
-            Job(output, reader, Patient(segment), defaults, meter, JobProgress(progress)), plan, args.concurrency
-        )
+        job = Job(output, reader, Patient(segment), defaults, meter, JobProgress(progress))
+        return run_job(job, plan, args.concurrency)
     finally:
         reader.close()
 

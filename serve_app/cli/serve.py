@@ -8,7 +8,7 @@ import os
 import socket
 import time
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING
 
 from serve_app.cli import ray_session
 from serve_app.cli.console import Progress
@@ -18,6 +18,9 @@ from serve_app.cli.signals import finish_undisturbed
 from serve_app.config.files import LoadedConfig, check_environment, load_file
 from serve_app.config.schema import AppConfig
 from serve_app.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ray.serve.schema import ServeDeploySchema
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8000
@@ -206,6 +209,7 @@ def _refuse_to_replace(names: list[str], running: tuple[str, int] | None) -> Non
 def _deploy(loaded: LoadedConfig, host: str, port: int, *, grows: bool) -> None:
     """Deploy and wait until everything runs."""
     from ray import serve
+    from ray.serve.schema import ServeDeploySchema
 
     from serve_app.app import APP_NAME, bind
 
@@ -213,15 +217,13 @@ def _deploy(loaded: LoadedConfig, host: str, port: int, *, grows: bool) -> None:
         serve.start(http_options={"host": host, "port": port})
         run_application(bind(loaded.app), APP_NAME, route_prefix="/", grows=grows)
     else:
-        _deploy_file(loaded.serve, host, port, grows=grows)
+        _deploy_file(ServeDeploySchema.model_validate(loaded.serve), host, port, grows=grows)
 
 
-def _deploy_file(document: dict[str, Any], host: str, port: int, *, grows: bool) -> None:
+def _deploy_file(schema: ServeDeploySchema, host: str, port: int, *, grows: bool) -> None:
     # What `serve run FILE` does, in its own words (ray.serve.scripts.run): there is no public function for it.
     from ray.serve._private import api
-    from ray.serve.schema import ServeDeploySchema
 
-    schema = ServeDeploySchema.model_validate(document)
     client = api.serve_start(
         http_options={**schema.http_options.model_dump(), "host": host, "port": port},
         proxy_location=schema.proxy_location,
