@@ -18,7 +18,8 @@ from serve_app.config.files import LoadedConfig
 if TYPE_CHECKING:
     from ray.serve.handle import DeploymentHandle
 
-NO_OPTIONS = frozenset({"name", "rolling_update_percentage"})  # the rest of a deployment in a Serve config is one
+NO_OPTIONS = frozenset({"name", "rolling_update_percentage"})
+"""Keys of a deployment in a Serve config that are not options of the deployment; all others are."""
 
 
 @contextmanager

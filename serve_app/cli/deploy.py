@@ -67,9 +67,12 @@ def wait_until_running(name: str, *, grows: bool) -> None:
 
 
 def unplaced(report: str) -> str | None:
-    """Find in Serve's report that a replica finds no room; returns a line for the user, None where all found some.
+    """Find in Serve's report that a replica waits for resources that this machine lacks.
 
-    Serve says the same of a replica whose process is slow to start: what it needs must really be lacking.
+    Serve reports the same of a replica whose process is slow to start, so the resources are compared.
+
+    Returns:
+        A line for the user, or None where no replica lacks anything.
     """
     for deployment, needed, left in _SLOW.findall(report):
         available = json.loads(left)

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from serve_app import __version__
 from serve_app.cli.options import CommandError
-from serve_app.cli.signals import interruptible, leaving_at_once
+from serve_app.cli.signals import interruptible, stop_on_signals
 from serve_app.errors import GensegError
 
 COMMANDS = {
@@ -36,13 +36,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     with interruptible():
-        with leaving_at_once():
-            args = _parser().parse_args(argv)
-        return _run(args)
+        return _run(_parser().parse_args(argv))
 
 
 def _run(args: argparse.Namespace) -> int:
     try:
+        stop_on_signals()  # inside, so that no KeyboardInterrupt comes before it is caught
         code: int = args.command_run(args)
         return code
     except KeyboardInterrupt:
@@ -106,7 +105,3 @@ def _fail(message: str, args: argparse.Namespace, code: int = 1) -> int:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [""])[0][:300]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -19,10 +19,10 @@ from serve_app.cli.options import CommandError
 from serve_app.cli.signals import finish_undisturbed, keeping_signals
 
 SERVE_NAMESPACE = "serve"  # Source: ray.serve._private.constants.SERVE_NAMESPACE
-KNOCK_S = 5.0
+CONNECT_TIMEOUT_S = 5.0
 QUIET = {"RAY_SERVE_LOG_TO_STDERR": "0"}
 SAY_WHAT_WAITS = {"RAY_SERVE_SLOW_STARTUP_WARNING_S": "10", "RAY_SERVE_SLOW_STARTUP_WARNING_PERIOD_S": "5"}
-"""Makes Serve say soon that a replica finds no room, see deploy.unplaced; on a private Ray none will ever come."""
+"""Makes Serve report soon that a replica waits for resources, see deploy.unplaced; a private Ray never gets more."""
 
 
 def set_environment(**variables: str) -> None:
@@ -114,7 +114,7 @@ def join(address: str, progress: Progress, *, logs: bool) -> None:
 
     Raises:
         ConnectionError: there is none.
-        ValueError: the address is none.
+        ValueError: the address is not valid.
         KeyboardInterrupt: a signal came meanwhile.
     """
     import ray
@@ -150,7 +150,7 @@ def _check_reachable(address: str) -> None:
     """Connect to a cluster's head once: Ray itself goes on trying for minutes.
 
     Raises:
-        CommandError: the address is no HOST:PORT, or nobody answers there.
+        CommandError: the address is not HOST:PORT, or nothing answers there.
     """
     if address == "auto":
         return
@@ -158,6 +158,6 @@ def _check_reachable(address: str) -> None:
     if not host or not port.isdigit() or "/" in address:
         raise CommandError(f"Ray address {address}: must be HOST:PORT of the cluster's head, such as 127.0.0.1:6379")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), KNOCK_S).close()
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_TIMEOUT_S).close()
     except (OSError, OverflowError) as error:
         raise CommandError(f"no Ray cluster at {address}: {error}") from None

@@ -81,10 +81,10 @@ def document_images(document: dict[str, Any]) -> list[dict[str, Any]]:
 
 def summary(document: dict[str, Any]) -> str:
     """A short table: how many of each entity in each image, with the best score."""
-    images_ = document_images(document)
+    images = document_images(document)
     entities = document["entities"]
     rows = [["image", "size", *entities]]
-    for image in images_:
+    for image in images:
         cells = [_cell(image, entity) for entity in entities]
         rows.append([Path(image["path"]).name[:40], f"{image['width']}x{image['height']}", *cells])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

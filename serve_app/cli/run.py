@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from serve_app.cli import pictures
 from serve_app.cli.console import Progress
-from serve_app.cli.local_graph import PATIENCE_S
+from serve_app.cli.local_graph import PATIENCE_S, local_graph
 from serve_app.cli.options import CommandError, fraction, seconds
 from serve_app.cli.report import as_json, counted, document_images, follow, image_line, named, summary, write_json
 from serve_app.client import Client
@@ -160,7 +160,7 @@ def read_image(path: str, config: AppConfig) -> ImageInput:
     """Read one image file; a URL is left to the service.
 
     Raises:
-        CommandError: it cannot be read, or is no image.
+        CommandError: it cannot be read, or is not an image.
     """
     try:
         image = ImageInput.from_file(path, config.limits.max_image_bytes)
@@ -177,8 +177,6 @@ def read_image(path: str, config: AppConfig) -> ImageInput:
 
 def segment_locally(request: SegmentRequest, config: AppConfig, progress: Progress) -> dict[str, Any]:
     """Start a graph, run the job, stop the graph."""
-    from serve_app.cli.local_graph import local_graph
-
     with local_graph(config, progress) as handle:
         started = time.monotonic()
         if request.timeout_s is None:
@@ -193,7 +191,7 @@ def read_address(url: str) -> None:
     """Check the address of a service.
 
     Raises:
-        CommandError: it is none.
+        CommandError: it is not a valid http:// or https:// address.
     """
     try:
         read_base_url(url)

@@ -15,30 +15,20 @@ Value = TypeVar("Value")
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Raise KeyboardInterrupt at a signal while the block runs; put the handlers of before back at its end."""
+    """Let a signal end the process at once until `stop_on_signals` is called; put the earlier handlers back at the end.
+
+    At once, because the block begins with importing modules, when nothing has to be finished yet. A KeyboardInterrupt
+    may meet a callback of Python's import system: it is then printed with its traceback, and the command goes on.
+    """
     previous = {number: signal.getsignal(number) for number in SIGNALS}
-    stop_on_signals()
+    for number in SIGNALS:
+        signal.signal(number, _leave)
     try:
         yield
     finally:
         for number, handler in previous.items():
             if handler is not None:  # else it was not set from Python, and cannot be set again
                 signal.signal(number, handler)
-
-
-@contextmanager
-def leaving_at_once() -> Iterator[None]:
-    """End the process at a signal while the block imports modules; raise KeyboardInterrupt again afterwards.
-
-    Nothing has begun yet that would have to be finished. A KeyboardInterrupt may come while Python's import system runs
-    a callback: it is then printed with its traceback, and the command goes on.
-    """
-    for number in SIGNALS:
-        signal.signal(number, _leave)
-    try:
-        yield
-    finally:
-        stop_on_signals()
 
 
 def stop_on_signals() -> None:
