@@ -6,6 +6,8 @@ They are drawn on the request's bytes; of an image that only the service has rea
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from serve_app.cli.options import CommandError
 from serve_app.config.schema import AppConfig
 from serve_app.images import decoding, overlay
 from serve_app.images.base64 import decode_base64
-from serve_app.images.palette import entity_colours
+from serve_app.images.palette import Rgb, entity_colours
 from serve_app.images.sheet import Panel, compare_sheet
 from serve_app.schemas.requests import ImageInput, SegmentRequest
 
@@ -57,7 +59,44 @@ def write_pictures(
         CommandError: the folder cannot be written.
     """
     colours = entity_colours(document["entities"])
-    drawn = []
+    drawn = [*_draw(document, request, overlays, config, colours)]
+    written = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for each in drawn:
+            target = folder / f"{each.role}_{Path(each.name).stem or 'image'}.jpg"
+            overlay.within_jpeg(each.picture).save(target, quality=92)
+            written.append(target)
+        if compare and drawn:
+            target = folder / "comparison.jpg"
+            panels = [
+                Panel(f"{each.role}: {each.name}", each.picture, each.counts, highlighted=each.role == "generated")
+                for each in drawn
+            ]
+            compare_sheet(panels, colours).save(target, quality=92)
+            written.append(target)
+    except OSError as error:
+        raise CommandError(f"{folder}: {error.strerror or error}") from None
+    return written
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """One annotated picture: the image's role, file name and objects of each entity."""
+
+    role: str
+    name: str
+    picture: Image.Image
+    counts: dict[str, int]
+
+
+def _draw(
+    document: dict[str, Any],
+    request: SegmentRequest,
+    overlays: list[str | None],
+    config: AppConfig,
+    colours: Mapping[str, Rgb],
+) -> Iterator[_Drawn]:
     for (role, source, image), sent in zip(_pairs(document, request), overlays, strict=True):
         if image["objects"] is None:
             continue
@@ -68,25 +107,7 @@ def write_pictures(
             picture = Image.fromarray(decoding.decode(data, config.limits))
         else:
             continue
-        drawn.append((role, Path(image["path"]).name, picture, image))
-    written = []
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for role, name, picture, _ in drawn:
-            target = folder / f"{role}_{Path(name).stem or 'image'}.jpg"
-            overlay.within_jpeg(picture).save(target, quality=92)
-            written.append(target)
-        if compare and drawn:
-            target = folder / "comparison.jpg"
-            panels = [
-                Panel(f"{role}: {name}", picture, counts(image, document["entities"]), highlighted=role == "generated")
-                for role, name, picture, image in drawn
-            ]
-            compare_sheet(panels, colours).save(target, quality=92)
-            written.append(target)
-    except OSError as error:
-        raise CommandError(f"{folder}: {error.strerror or error}") from None
-    return written
+        yield _Drawn(role, Path(image["path"]).name, picture, counts(image, document["entities"]))
 
 
 def counts(image: dict[str, Any], entities: list[str]) -> dict[str, int]:
