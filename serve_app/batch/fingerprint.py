@@ -11,13 +11,15 @@ from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from serve_app.batch.shards import write_whole
+from serve_app.batch.whole_file import write_whole
 
 VERSION = 1
 _JOB_FILE = "job.json"
 _ROWS_FILE = "rows.bin"
+
+Setting = str | float | list[str] | None
+"""The value of a flag or of a key of the configuration."""
 
 
 @dataclass
@@ -30,7 +32,7 @@ class Fingerprint:
         models: the models' names as the results have them; empty before the first result.
     """
 
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Setting] = field(default_factory=dict)
     rows: dict[int, int] = field(default_factory=dict)
     models: dict[str, str] = field(default_factory=dict)
 
@@ -67,7 +69,7 @@ class Fingerprint:
         return cls(job["settings"], rows, job["models"])
 
 
-def settings_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+def settings_difference(before: Mapping[str, Setting], now: Mapping[str, Setting]) -> str | None:
     """Say what differs among the settings that both know; None if nothing does.
 
     Args:

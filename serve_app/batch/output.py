@@ -21,7 +21,8 @@ from typing import BinaryIO, cast
 
 from serve_app.batch.fingerprint import Fingerprint
 from serve_app.batch.manifest import Row
-from serve_app.batch.shards import Line, ShardWriter, keep_lines, lines_of, shards, write_whole
+from serve_app.batch.shards import Line, ShardWriter, keep_lines, lines_of, shards
+from serve_app.batch.whole_file import write_whole
 from serve_app.errors import GensegError
 from serve_app.schemas.dicts import ErrorDict, ModelsDict, ResultDict, images_of
 

@@ -1,19 +1,14 @@
-"""Progress of a job on stderr: one line that rewrites itself on a terminal, a line every few seconds in a log file."""
+"""Progress of a job: the figures, and what a job needs of who reports them."""
 
 from __future__ import annotations
 
-import asyncio
-import sys
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import TextIO
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
 
-TERMINAL_EVERY_S = 0.5
-LOG_EVERY_S = 10.0
 RATE_OVER_S = 60.0
-SHOWN_FAILURES = 10
 
 
 class Meter:
@@ -76,56 +71,14 @@ class Meter:
         return ", ".join(parts)
 
 
-class Reporter:
-    """Writes a meter's line while a job runs.
-
-    Args:
-        quiet: writes nothing at all.
-        stream: where to; None for the standard error as it is at the time.
-    """
-
-    def __init__(self, quiet: bool = False, stream: TextIO | None = None) -> None:
-        self._quiet = quiet
-        self._stream = stream
-        self._failures = 0
-
-    @property
-    def _out(self) -> TextIO:
-        return self._stream or sys.stderr
-
-    def say(self, text: str) -> None:
-        """Write a line of its own."""
-        if not self._quiet:
-            back = "\r\x1b[K" if self._out.isatty() else ""
-            print(f"{back}{text}", file=self._out, flush=True)
+class Reporter(Protocol):
+    """Tells somebody how a job goes."""
 
     def failure(self, text: str) -> None:
-        """Write one failed row; the first few only, the rest is in the errors folder."""
-        self._failures += 1
-        if self._failures <= SHOWN_FAILURES:
-            self.say(text)
-        elif self._failures == SHOWN_FAILURES + 1:
-            self.say("further failures are not shown")
+        """Tell of a row that failed."""
 
-    @asynccontextmanager
-    async def following(self, meter: Meter) -> AsyncIterator[None]:
-        """Write the meter's line again and again while the block runs, and once at its end."""
-        ticker = asyncio.ensure_future(self._tick(meter))
-        try:
-            yield
-        finally:
-            ticker.cancel()
-            await asyncio.wait([ticker])
-            self.say(meter.line())
-
-    async def _tick(self, meter: Meter) -> None:
-        terminal = self._out.isatty()
-        while not self._quiet:
-            await asyncio.sleep(TERMINAL_EVERY_S if terminal else LOG_EVERY_S)
-            if terminal:
-                print(f"\r\x1b[K{meter.line()}", end="", file=self._out, flush=True)
-            else:
-                self.say(meter.line())
+    def following(self, meter: Meter) -> AbstractAsyncContextManager[None]:
+        """Tell of the progress again and again while the block runs, and once at its end."""
 
 
 def hours(seconds: float) -> str:

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from serve_app.batch.whole_file import UNFINISHED, whole_file
+
 _SHARD = re.compile(r"part-(\d{5,})\.jsonl")
 _PARTIAL = re.compile(r"\.part-(\d{5,})\.jsonl\.partial")
-_REWRITTEN = ".rewritten"
 _ID_START = b'{"id": '
 _DECODER = json.JSONDecoder()
 _LONGEST_ID = 8192  # bytes: 1024 characters, each written as \uXXXX at worst
@@ -65,7 +66,7 @@ class ShardWriter:
             Its lines. Whatever follows its last whole line is cut off.
         """
         for path in _entries(self._folder):
-            if path.name.endswith(_REWRITTEN):
+            if path.name.startswith(".") and path.name.endswith(UNFINISHED):
                 path.unlink()
         for path in _partials(self._folder):
             self.seal()
@@ -136,30 +137,12 @@ def lines_of(path: Path) -> Iterator[Line]:
 
 
 def keep_lines(path: Path, keep: Callable[[Line], bool]) -> None:
-    """Rewrite a shard without some of its lines, so that a reader sees the old file or the new one."""
-    partial = path.with_name(f".{path.name}{_REWRITTEN}")
-    with partial.open("wb") as file:
-        for line in lines_of(path):
-            if keep(line):
-                file.write(line.raw)
-        file.flush()
-        os.fsync(file.fileno())
-        size = file.tell()
-    if size:
-        os.replace(partial, path)
-    else:
+    """Rewrite a shard without some of its lines; without any line left, remove it."""
+    if not any(keep(line) for line in lines_of(path)):
         path.unlink()
-        partial.unlink()
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a small file so that a reader sees all of it or nothing."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+        return
+    with whole_file(path) as file:
+        file.writelines(line.raw for line in lines_of(path) if keep(line))
 
 
 def _is_whole(raw: bytes) -> bool:

@@ -10,22 +10,24 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from serve_app.batch import coco, parquet
+from serve_app.batch.fingerprint import Setting
 from serve_app.batch.job import Job, run_job
 from serve_app.batch.manifest import read_rows
 from serve_app.batch.output import OutputFolder, open_output
 from serve_app.batch.patience import Patient, Segment
 from serve_app.batch.plan import Plan, make_plan
-from serve_app.batch.progress import Meter, Reporter
+from serve_app.batch.progress import Meter
 from serve_app.batch.sources import SourceReader, scheme_of
 from serve_app.cli import request_flags
 from serve_app.cli.console import Progress
-from serve_app.cli.options import CommandError
+from serve_app.cli.job_progress import JobProgress
+from serve_app.cli.options import CommandError, at_least_one
 from serve_app.config.files import LoadedConfig, load_file
 from serve_app.config.schema import AppConfig
 from serve_app.schemas.requests import RequestOptions
@@ -39,6 +41,9 @@ NOT_OF_RESULTS = frozenset({"timeout_s"})
 """Options that change when a row fails, but no result."""
 ALWAYS_RECORDED = frozenset({"threshold", "mask_threshold"})
 """Recorded as null where they are not given, as folders of earlier versions have them."""
+
+Connect = Callable[[argparse.Namespace, LoadedConfig, Progress], AbstractContextManager[Segment]]
+"""Connects a job to who does its rows, for as long as a block runs; see `graph`."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,17 +63,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     request_flags.add_flags(parser, "options of the requests, for rows that name none", ROW_ONLY)
 
 
-def at_least_one(text: str) -> int:
-    """Read a whole number from 1 on."""
-    try:
-        value = int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is less than 1")
-    return value
-
-
 def run(args: argparse.Namespace) -> int:
     """Do the job.
 
@@ -78,17 +72,17 @@ def run(args: argparse.Namespace) -> int:
     return run_with(args, graph)
 
 
-def run_with(args: argparse.Namespace, connect: Callable[..., Any]) -> int:
+def run_with(args: argparse.Namespace, connect: Connect) -> int:
     """Do the job on whatever `connect` connects to.
 
     Args:
         args: the flags.
-        connect: as `graph`.
+        connect: finds or starts it.
     """
     loaded = load_file(args.config) if args.config else LoadedConfig(AppConfig(), None)
     manifest, folder = Path(args.manifest), Path(args.output)
     _check_paths(args)
-    reporter = Reporter(args.quiet)
+    progress = Progress(args.quiet)
     with open_output(folder, args.rows_per_shard) as output:
         plan = make_plan(manifest, output, settings_of(args, loaded.app), args.retry_errors)
         if args.coco and plan.mask_formats - {"rle"}:
@@ -96,22 +90,22 @@ def run_with(args: argparse.Namespace, connect: Callable[..., Any]) -> int:
         meter = Meter(plan.left, plan.rows - plan.left)
         finished = True
         if plan.left:
-            reporter.say(f"{plan.rows - plan.left} of {plan.rows} rows are done; {plan.left} to do")
-            with connect(args, loaded, Progress(args.quiet)) as segment:
+            progress.say(f"{plan.rows - plan.left} of {plan.rows} rows are done; {plan.left} to do")
+            with connect(args, loaded, progress) as segment:
                 meter = Meter(plan.left, plan.rows - plan.left)  # the start of the models does not count
-                finished = _work(args, loaded.app, plan, output, segment, meter, reporter)
+                finished = _work(args, loaded.app, plan, output, segment, meter, progress)
         else:
             meter.stop()
         output.finish()
         if finished:
-            _write_further(args, plan, output, reporter)
-        return _conclude(plan, output, meter, reporter)
+            _write_further(args, plan, output, progress)
+        return _conclude(plan, output, meter, progress)
 
 
-def settings_of(args: argparse.Namespace, config: AppConfig) -> dict[str, Any]:
+def settings_of(args: argparse.Namespace, config: AppConfig) -> dict[str, Setting]:
     """Collect what decides about results besides the rows; of a service that runs already, only the flags are known."""
-    given = request_flags.given(args)
-    settings = {
+    given = cast(Mapping[str, Setting], request_flags.given(args))
+    settings: dict[str, Setting] = {
         request_flags.flag_of(name): given.get(name)
         for name in RequestOptions.model_fields
         if name in ALWAYS_RECORDED or (name in given and name not in NOT_OF_RESULTS)
@@ -135,10 +129,9 @@ def graph(args: argparse.Namespace, loaded: LoadedConfig, progress: Progress) ->
     from serve_app.batch.service import HandleSegment
     from serve_app.cli.cluster import job_graph
 
-    place = {"address": args.address, "app_name": args.app, "standalone": args.standalone}
     previous = [(number, signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGINT)]
     try:
-        with job_graph(loaded, progress, **place) as handle:
+        with job_graph(loaded, progress, address=args.address, app_name=args.app, standalone=args.standalone) as handle:
             yield HandleSegment(handle)
     finally:
         # The end of a graph ignores signals; what is written after it may be stopped again.
@@ -167,26 +160,27 @@ def _work(
     output: OutputFolder,
     segment: Segment,
     meter: Meter,
-    reporter: Reporter,
+    progress: Progress,
 ) -> bool:
     defaults = request_flags.given(args)
     reader = SourceReader(plan.manifest.resolve().parent, config.limits.max_image_bytes)
     try:
-        return run_job(Job(output, reader, Patient(segment), defaults, meter, reporter), plan, args.concurrency)
+        job = Job(output, reader, Patient(segment), defaults, meter, JobProgress(progress))
+        return run_job(job, plan, args.concurrency)
     finally:
         reader.close()
 
 
-def _write_further(args: argparse.Namespace, plan: Plan, output: OutputFolder, reporter: Reporter) -> None:
+def _write_further(args: argparse.Namespace, plan: Plan, output: OutputFolder, progress: Progress) -> None:
     if args.format == "parquet":
-        reporter.say(f"wrote {parquet.write_missing(output.folder)} Parquet files")
+        progress.say(f"wrote {parquet.write_missing(output.folder)} Parquet files")
     if args.coco:
         keys = (placed.row.key for placed in read_rows(plan.manifest))
         counts = coco.write_coco(Path(args.coco), output.documents(keys))
-        reporter.say(f"wrote {args.coco}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
+        progress.say(f"wrote {args.coco}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
 
 
-def _conclude(plan: Plan, output: OutputFolder, meter: Meter, reporter: Reporter) -> int:
+def _conclude(plan: Plan, output: OutputFolder, meter: Meter, progress: Progress) -> int:
     """Write the summary, say how it went, and choose the exit code."""
     failed = len(output.failed)
     left = plan.rows - len(output.done) - failed
@@ -202,7 +196,7 @@ def _conclude(plan: Plan, output: OutputFolder, meter: Meter, reporter: Reporter
         "seconds": round(meter.seconds, 3),
     }
     path = output.write_summary(summary)
-    reporter.say(
+    progress.say(
         f"{len(output.done)} of {plan.rows} rows done, {output.images} images, {output.objects} objects: {path}"
     )
     if left:

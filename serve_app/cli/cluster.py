@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import copy
-import logging
-import os
-import socket
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from serve_app.cli import ray_session
 from serve_app.cli.console import Progress
-from serve_app.cli.local_graph import patient, private_ray, run_application, wait_until_running
-from serve_app.cli.options import CommandError
-from serve_app.cli.signals import finish_undisturbed, keeping_signals
+from serve_app.cli.deploy import run_application, wait_until_running
+from serve_app.cli.local_graph import patient
+from serve_app.cli.signals import finish_undisturbed
 from serve_app.config.files import LoadedConfig
 
-NO_OPTIONS = frozenset({"name", "rolling_update_percentage"})  # the rest of a deployment in a Serve config is one
-KNOCK_S = 5.0
-SERVE_NAMESPACE = "serve"  # Source: ray.serve._private.constants.SERVE_NAMESPACE
+if TYPE_CHECKING:
+    from ray.serve.handle import DeploymentHandle
+
+NO_OPTIONS = frozenset({"name", "rolling_update_percentage"})
+"""Keys of a deployment in a Serve config that are not options of the deployment; all others are."""
 
 
 @contextmanager
 def job_graph(
     loaded: LoadedConfig, progress: Progress, *, address: str | None, app_name: str, standalone: bool
-) -> Iterator[Any]:
+) -> Iterator[DeploymentHandle[Any]]:
     """Find or start the graph.
 
     Args:
@@ -42,14 +42,14 @@ def job_graph(
         CommandError: there is no cluster at the address.
         GensegError: the graph cannot be started; the message is the model loader's own.
     """
-    with _cluster(address, progress) as joined:
+    with ray_session.cluster(address, progress) as joined:
         from ray import serve
 
         if not joined:
-            with private_ray(progress):
+            with ray_session.private_ray(progress):
                 _deploy(loaded, progress, app_name, grows=False)
                 yield serve.get_app_handle(app_name)
-        elif not standalone and is_deployed(app_name):
+        elif not standalone and _is_deployed(app_name):
             with progress.step(f"using the application {app_name!r}"):
                 wait_until_running(app_name, grows=True)
             yield serve.get_app_handle(app_name)
@@ -59,12 +59,13 @@ def job_graph(
 
 
 @contextmanager
-def _own_graph(loaded: LoadedConfig, progress: Progress, name: str) -> Iterator[Any]:
-    """Deploy the graph beside whatever else the cluster serves, with no door for HTTP, and delete it at the end."""
+def _own_graph(loaded: LoadedConfig, progress: Progress, name: str) -> Iterator[DeploymentHandle[Any]]:
+    """Deploy the graph beside whatever else the cluster serves and without HTTP, and delete it at the end."""
     import ray
     from ray import serve
 
-    was_there = any(actor["namespace"] == SERVE_NAMESPACE for actor in ray.util.list_named_actors(all_namespaces=True))
+    actors = ray.util.list_named_actors(all_namespaces=True)
+    was_there = any(actor["namespace"] == ray_session.SERVE_NAMESPACE for actor in actors)
     serve.start(proxy_location="Disabled")  # does nothing where Serve runs
     try:
         _deploy(loaded, progress, name, grows=True)
@@ -105,57 +106,9 @@ def deployment_options(document: Mapping[str, Any] | None) -> dict[str, dict[str
     return {}
 
 
-def is_deployed(name: str) -> bool:
+def _is_deployed(name: str) -> bool:
     """Say whether the Ray that is joined serves an application, or is about to; False where Serve does not run."""
     from ray import serve
 
     application = serve.status().applications.get(name)
     return application is not None and application.status in {"DEPLOYING", "RUNNING", "UNHEALTHY"}
-
-
-@contextmanager
-def _cluster(address: str | None, progress: Progress) -> Iterator[bool]:
-    """Join a cluster and leave it at the end; yields False where there is none."""
-    # Before the import: Ray reads them once.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_SERVE_LOG_TO_STDERR", "0")
-    import ray
-
-    logging.getLogger("ray.serve").setLevel(logging.ERROR)
-    named = address or os.environ.get("RAY_ADDRESS")
-    if named:
-        _check_reachable(named)
-    context: Any = None
-    try:
-        context = keeping_signals(
-            lambda: ray.init(
-                address or "auto", namespace=SERVE_NAMESPACE, logging_level=logging.ERROR, log_to_driver=False
-            )
-        )
-    except (ConnectionError, ValueError) as error:
-        if named:
-            raise CommandError(f"no Ray cluster at {named}: {str(error).splitlines()[0][:200]}") from None
-    try:
-        if context is not None:
-            progress.say(f"joined the Ray cluster at {context.address_info['address']}")
-        yield context is not None
-    finally:
-        if context is not None:
-            ray.shutdown()
-
-
-def _check_reachable(address: str) -> None:
-    """Knock at a cluster's door: Ray itself goes on trying for minutes.
-
-    Raises:
-        CommandError: the address is no HOST:PORT, or nobody answers there.
-    """
-    if address == "auto":
-        return
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit() or "/" in address:
-        raise CommandError(f"Ray address {address}: must be HOST:PORT of the cluster's head, such as 127.0.0.1:6379")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), KNOCK_S).close()
-    except (OSError, OverflowError) as error:
-        raise CommandError(f"no Ray cluster at {address}: {error}") from None

@@ -1,4 +1,4 @@
-"""Lines on stderr while long work runs: what is going on, and that something is."""
+"""Lines on stderr while long work runs: what is going on, and that something is. The only writer on a terminal."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
+
+_ERASE = "\r\x1b[K"  # back to the start of the line, and clear it
+_TICK_S = 0.2
 
 
 class Progress:
@@ -26,10 +29,22 @@ class Progress:
     def _out(self) -> TextIO:
         return self._stream or sys.stderr
 
+    @property
+    def on_terminal(self) -> bool:
+        """Whether the next line can replace one; in a log file every line stays."""
+        return self._out.isatty()
+
     def say(self, text: str) -> None:
-        """Write one line."""
+        """Write a line that stays, in the place of the one that `show` wrote."""
+        self._write(f"{text}\n")
+
+    def show(self, text: str) -> None:
+        """Write a line that the next one replaces; for terminals only."""
+        self._write(text)
+
+    def _write(self, text: str) -> None:
         if not self._quiet:
-            print(text, file=self._out, flush=True)
+            print(f"{_ERASE if self.on_terminal else ''}{text}", end="", file=self._out, flush=True)
 
     @contextmanager
     def step(self, text: str) -> Iterator[None]:
@@ -40,7 +55,7 @@ class Progress:
         started = time.monotonic()
         done = threading.Event()
         ticker = threading.Thread(target=self._tick, args=(text, started, done), daemon=True)
-        if self._out.isatty():
+        if self.on_terminal:
             ticker.start()
         else:
             self.say(f"{text} …")
@@ -50,9 +65,8 @@ class Progress:
             done.set()
             if ticker.is_alive():
                 ticker.join()
-            back = "\r\x1b[K" if self._out.isatty() else ""
-            self.say(f"{back}{text}: {time.monotonic() - started:.1f} s")
+            self.say(f"{text}: {time.monotonic() - started:.1f} s")
 
     def _tick(self, text: str, started: float, done: threading.Event) -> None:
-        while not done.wait(0.2):
-            print(f"\r\x1b[K{text} … {time.monotonic() - started:.0f} s", end="", file=self._out, flush=True)
+        while not done.wait(_TICK_S):
+            self.show(f"{text} … {time.monotonic() - started:.0f} s")

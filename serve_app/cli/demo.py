@@ -10,7 +10,8 @@ import serve_app.embedded
 from serve_app.cli import pictures
 from serve_app.cli.console import Progress
 from serve_app.cli.options import CommandError
-from serve_app.cli.run import segment_locally, summary, write_json
+from serve_app.cli.report import as_json, summary, write_json
+from serve_app.cli.run import segment_locally
 from serve_app.config.schema import AppConfig
 from serve_app.schemas.requests import ImageInput, SegmentRequest
 
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     write_json(target, document)
     written = pictures.write_pictures(document, request, pictures.take_overlays(document), config, folder, compare=True)
     if args.quiet:
-        print(json.dumps(document, ensure_ascii=False, indent=2))
+        print(as_json(document))
         return 0
     for path in (target, *written):
         progress.say(f"wrote {path}")

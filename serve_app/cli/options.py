@@ -1,12 +1,8 @@
-"""What several commands share: errors of the command line, the configuration with flags laid over it."""
+"""What several commands share: errors of the command line, and the types of flags. Imports nothing heavy."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
-
-from serve_app.config.files import app_config_from, load_file
-from serve_app.config.schema import AppConfig
 
 
 class CommandError(Exception):
@@ -22,19 +18,12 @@ class CommandError(Exception):
         self.usage = usage
 
 
-def config_from(args: argparse.Namespace) -> AppConfig:
-    """Read `--config` and lay the flags of `genseg run` over it.
-
-    Raises:
-        ConfigError: the file is wrong.
-    """
-    config = load_file(args.config).app if args.config else AppConfig()
-    values = config.model_dump()
-    models = values["models"]
-    _put(models["text_parser"], model_name=args.text_model, dtype=args.dtype, device_map=args.device)
-    _put(models["segmentation"], model_name=args.seg_model, dtype=args.dtype, device=args.device)
-    return app_config_from(values)
-
-
-def _put(section: dict[str, Any], **flags: Any) -> None:
-    section.update({key: value for key, value in flags.items() if value is not None})
+def at_least_one(text: str) -> int:
+    """Read a whole number from 1 on."""
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return value

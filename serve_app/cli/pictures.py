@@ -6,8 +6,9 @@ They are drawn on the request's bytes; of an image that only the service has rea
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
@@ -15,8 +16,9 @@ from serve_app.cli.options import CommandError
 from serve_app.config.schema import AppConfig
 from serve_app.images import decoding, overlay
 from serve_app.images.base64 import decode_base64
-from serve_app.images.palette import entity_colours
+from serve_app.images.palette import Rgb, entity_colours
 from serve_app.images.sheet import Panel, compare_sheet
+from serve_app.schemas.dicts import ImageDict, ObjectDict, ResultDict, images_of
 from serve_app.schemas.requests import ImageInput, SegmentRequest
 
 
@@ -25,19 +27,18 @@ def need_overlays(request: SegmentRequest) -> bool:
     return any(source.url for source in (*request.contextual_images, request.generated_image) if source)
 
 
-def take_overlays(document: dict[str, Any], *, keep: bool = False) -> list[str | None]:
+def take_overlays(document: ResultDict, *, keep: bool = False) -> list[str | None]:
     """List the overlays of a document: data URIs, contextual images first; None where there is none.
 
     Args:
         document: the result; without `keep` its overlays are removed.
         keep: leave them there.
     """
-    found = [*document["contextual_images"], *filter(None, [document["generated_image"]])]
-    return [image.get("overlay") if keep else image.pop("overlay", None) for image in found]
+    return [image.get("overlay") if keep else image.pop("overlay", None) for image in images_of(document)]
 
 
 def write_pictures(
-    document: dict[str, Any],
+    document: ResultDict,
     request: SegmentRequest,
     overlays: list[str | None],
     config: AppConfig,
@@ -62,7 +63,44 @@ def write_pictures(
         CommandError: the folder cannot be written.
     """
     colours = entity_colours(document["entities"])
-    drawn = []
+    drawn = [*_draw(document, request, overlays, config, colours)]
+    written = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for each in drawn:
+            target = folder / f"{each.role}_{Path(each.name).stem or 'image'}.jpg"
+            overlay.within_jpeg(each.picture).save(target, quality=92)
+            written.append(target)
+        if compare and drawn:
+            target = folder / "comparison.jpg"
+            panels = [
+                Panel(f"{each.role}: {each.name}", each.picture, each.counts, highlighted=each.role == "generated")
+                for each in drawn
+            ]
+            compare_sheet(panels, colours).save(target, quality=92)
+            written.append(target)
+    except OSError as error:
+        raise CommandError(f"{folder}: {error.strerror or error}") from None
+    return written
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """One annotated picture: the image's role, file name and objects of each entity."""
+
+    role: str
+    name: str
+    picture: Image.Image
+    counts: dict[str, int]
+
+
+def _draw(
+    document: ResultDict,
+    request: SegmentRequest,
+    overlays: list[str | None],
+    config: AppConfig,
+    colours: Mapping[str, Rgb],
+) -> Iterator[_Drawn]:
     for (role, source, image), sent in zip(_pairs(document, request), overlays, strict=True):
         if image["objects"] is None:
             continue
@@ -73,40 +111,17 @@ def write_pictures(
             picture = Image.fromarray(decoding.decode(data, config.limits))
         else:
             continue
-        drawn.append((role, Path(image["path"]).name, picture, image))
-    written = []
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for role, name, picture, _ in drawn:
-            target = folder / f"{role}_{Path(name).stem or 'image'}.jpg"
-            overlay.within_jpeg(picture).save(target, quality=92)
-            written.append(target)
-        if compare and drawn:
-            target = folder / "comparison.jpg"
-            panels = [
-                Panel(f"{role}: {name}", picture, counts(image, document["entities"]), highlighted=role == "generated")
-                for role, name, picture, image in drawn
-            ]
-            compare_sheet(panels, colours).save(target, quality=92)
-            written.append(target)
-    except OSError as error:
-        raise CommandError(f"{folder}: {error.strerror or error}") from None
-    return written
+        yield _Drawn(role, Path(image["path"]).name, picture, counts(image["objects"], document["entities"]))
 
 
-def counts(image: dict[str, Any], entities: list[str]) -> dict[str, int]:
-    """How many objects of each entity the image has, 0 included."""
-    labels = Counter(item["label"] for item in image["objects"])
+def counts(objects: Sequence[ObjectDict], entities: list[str]) -> dict[str, int]:
+    """Count the objects of each entity, 0 included."""
+    labels = Counter(item["label"] for item in objects)
     return {entity: labels[entity] for entity in entities}
 
 
-def _pairs(document: dict[str, Any], request: SegmentRequest) -> list[tuple[str, ImageInput, dict[str, Any]]]:
-    pairs = [
-        (f"contextual_{index}", source, image)
-        for index, (source, image) in enumerate(
-            zip(request.contextual_images, document["contextual_images"], strict=True)
-        )
-    ]
-    if request.generated_image is not None:
-        pairs.append(("generated", request.generated_image, document["generated_image"]))
-    return pairs
+def _pairs(document: ResultDict, request: SegmentRequest) -> list[tuple[str, ImageInput, ImageDict]]:
+    contextual = zip(request.contextual_images, document["contextual_images"], strict=True)
+    pairs = [(f"contextual_{index}", source, image) for index, (source, image) in enumerate(contextual)]
+    source, image = request.generated_image, document["generated_image"]
+    return pairs if source is None or image is None else [*pairs, ("generated", source, image)]

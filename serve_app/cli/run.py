@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ValidationError
 
 from serve_app.cli import pictures, request_flags
 from serve_app.cli.console import Progress
-from serve_app.cli.local_graph import PATIENCE_S
-from serve_app.cli.options import CommandError, config_from
+from serve_app.cli.local_graph import PATIENCE_S, local_graph
+from serve_app.cli.options import CommandError
+from serve_app.cli.report import as_json, counted, follow, named, summary, write_json
+from serve_app.client import Client
+from serve_app.client.address import read_base_url
+from serve_app.client.answers import EntitiesEvent, Event, ImageEvent
+from serve_app.config.files import app_config_from, load_file
 from serve_app.config.schema import AppConfig, known_device
 from serve_app.errors import GensegError
 from serve_app.images import decoding
 from serve_app.schemas.base import invalid_request
+from serve_app.schemas.dicts import ImageDict, ResultDict, error_body, images_of
+from serve_app.schemas.events import EventDict
 from serve_app.schemas.requests import ImageInput, SegmentRequest
 from serve_app.serving.checked_request import check
 
@@ -50,6 +55,28 @@ def device(text: str) -> str:
         return known_device(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def config_from(args: argparse.Namespace) -> AppConfig:
+    """Read `--config` and lay the flags that name models, dtype and device over it.
+
+    Raises:
+        ConfigError: the file is wrong.
+    """
+    config = load_file(args.config).app if args.config else AppConfig()
+    values = config.model_dump()
+    parser, segmenter = values["models"]["text_parser"], values["models"]["segmentation"]
+    for section, key, value in (
+        (parser, "model_name", args.text_model),
+        (parser, "dtype", args.dtype),
+        (parser, "device_map", args.device),
+        (segmenter, "model_name", args.seg_model),
+        (segmenter, "dtype", args.dtype),
+        (segmenter, "device", args.device),
+    ):
+        if value is not None:
+            section[key] = value
+    return app_config_from(values)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -84,11 +111,11 @@ def run(args: argparse.Namespace) -> int:
         written = pictures.write_pictures(document, request, overlays, config, folder, compare=args.compare)
         progress.say(f"wrote {counted(len(written), 'picture')} to {folder}")
     if args.quiet:
-        print(json.dumps(document, ensure_ascii=False, indent=2))
+        print(as_json(document))
     else:
         progress.say(f"wrote {output}")
         print(summary(document))
-    return 1 if any(image["error"] for image in document_images(document)) else 0
+    return 1 if any(image["error"] for image in images_of(document)) else 0
 
 
 def _refuse_model_flags(args: argparse.Namespace) -> None:
@@ -134,7 +161,7 @@ def read_image(path: str, config: AppConfig) -> ImageInput:
     """Read one image file; a URL is left to the service.
 
     Raises:
-        CommandError: it cannot be read, or is no image.
+        CommandError: it cannot be read, or is not an image.
     """
     try:
         image = ImageInput.from_file(path, config.limits.max_image_bytes)
@@ -149,15 +176,13 @@ def read_image(path: str, config: AppConfig) -> ImageInput:
         raise CommandError(f"{path!r}: the name is not UTF-8, or too long") from None
 
 
-def segment_locally(request: SegmentRequest, config: AppConfig, progress: Progress) -> dict[str, Any]:
+def segment_locally(request: SegmentRequest, config: AppConfig, progress: Progress) -> ResultDict:
     """Start a graph, run the job, stop the graph."""
-    from serve_app.cli.local_graph import local_graph
-
     with local_graph(config, progress) as handle:
         started = time.monotonic()
         if request.timeout_s is None:
             request = request.model_copy(update={"timeout_s": PATIENCE_S})
-        events = handle.options(stream=True).segment_stream.remote(request)
+        events: Any = handle.options(stream=True).segment_stream.remote(request)  # Ray's type allows one answer, too
         document = follow(events, request, progress)
         progress.say(f"done in {time.monotonic() - started:.2f} s; stopping")
     return document
@@ -167,121 +192,31 @@ def read_address(url: str) -> None:
     """Check the address of a service.
 
     Raises:
-        CommandError: it is none.
+        CommandError: it is not a valid http:// or https:// address.
     """
-    from serve_app.client.address import read_base_url
-
     try:
         read_base_url(url)
     except GensegError as error:
         raise CommandError(f"--url: {error.message.removeprefix('base_url: ')}", usage=True) from None
 
 
-def segment_by_url(args: argparse.Namespace, request: SegmentRequest, progress: Progress) -> dict[str, Any]:
+def segment_by_url(args: argparse.Namespace, request: SegmentRequest, progress: Progress) -> ResultDict:
     """Run the job on a running service."""
-    from serve_app.client import Client
-    from serve_app.client.answers import EntitiesEvent, ImageEvent
-
     with Client(args.url, token=args.token) as client:
-        done = 0
-        document: dict[str, Any] | None = None
         stream = client.segment_stream(
             request.prompt, request.contextual_images, request.generated_image, **request.given()
         )
         try:
-            for event in stream:
-                if isinstance(event, EntitiesEvent):
-                    progress.say(f"entities: {', '.join(event.entities) or 'none'}")
-                elif isinstance(event, ImageEvent):
-                    done += 1
-                    progress.say(image_line(done, request, event.image.document.model_dump()))
-                else:
-                    document = event.result.to_dict()
+            return follow(map(_event, stream), request, progress)
         except GensegError as error:
-            raise CommandError(named({"field": error.field, "message": error.message}, request)) from None
-    assert document is not None  # the stream ends with a result or raises
-    return document
+            raise CommandError(named(error_body(error), request)) from None
 
 
-def follow(events: Iterator[dict[str, Any]], request: SegmentRequest, progress: Progress) -> dict[str, Any]:
-    """Say what each event tells; return the document of the last."""
-    done = 0
-    document: dict[str, Any] = {}
-    for event in events:
-        if event["event"] == "entities":
-            progress.say(f"entities: {', '.join(event['entities']) or 'none'}")
-        elif event["event"] == "image":
-            done += 1
-            progress.say(image_line(done, request, event["image"]))
-        elif event["event"] == "error":
-            raise CommandError(named(event["error"], request))
-        else:
-            document = event["result"]
-    return document
-
-
-def named(error: dict[str, Any], request: SegmentRequest) -> str:
-    """An error's line, with the file's name in the place of the field's."""
-    field, message = error["field"] or "", str(error["message"])
-    sources = {f"contextual_images[{index}]": image for index, image in enumerate(request.contextual_images)}
-    if request.generated_image is not None:
-        sources["generated_image"] = request.generated_image
-    source = sources.get(field)
-    return message.replace(field, source.name or source.url or field, 1) if source else message
-
-
-def image_line(done: int, request: SegmentRequest, image: dict[str, Any]) -> str:
-    """One finished image, for the progress."""
-    total = len(request.contextual_images) + (request.generated_image is not None)
-    if image["error"]:
-        return f"[{done}/{total}] {image['path']}: {image['error']['message']}"
-    return f"[{done}/{total}] {image['path']}: {counted(len(image['objects']), 'object')}"
-
-
-def counted(number: int, noun: str) -> str:
-    """A number of things in words.
-
-    >>> counted(1, "object"), counted(2, "object")
-    ('1 object', '2 objects')
-    """
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def write_json(path: Path, document: dict[str, Any]) -> None:
-    """Write a document so that a reader never sees half of it; into a pipe or a device as it comes."""
-    text = json.dumps(document, ensure_ascii=False, indent=2) + "\n"
-    try:
-        if path.exists() and not path.is_file():
-            path.write_text(text)
-            return
-        target = path.resolve()  # a link stays one
-        partial = target.with_name(f".{target.name}.partial")
-        partial.write_text(text)
-        partial.replace(target)
-    except OSError as error:
-        raise CommandError(f"{path}: {error.strerror or error}") from None
-
-
-def document_images(document: dict[str, Any]) -> list[dict[str, Any]]:
-    """The document's images, contextual ones first."""
-    return [*document["contextual_images"], *filter(None, [document["generated_image"]])]
-
-
-def summary(document: dict[str, Any]) -> str:
-    """A short table: how many of each entity in each image, with the best score."""
-    images_ = document_images(document)
-    entities = document["entities"]
-    rows = [["image", "size", *entities]]
-    for image in images_:
-        cells = [_cell(image, entity) for entity in entities]
-        rows.append([Path(image["path"]).name[:40], f"{image['width']}x{image['height']}", *cells])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join(lines)
-
-
-def _cell(image: dict[str, Any], entity: str) -> str:
-    if image["error"]:
-        return "failed"
-    scores = [item["score"] for item in image["objects"] if item["label"] == entity]
-    return f"{len(scores)} ({max(scores):.2f})" if scores else "-"
+def _event(event: Event) -> EventDict:
+    """Write the client's event as a graph of one's own does."""
+    if isinstance(event, EntitiesEvent):
+        return {"event": "entities", "entities": [*event.entities], "dropped": []}
+    if isinstance(event, ImageEvent):
+        image = cast(ImageDict, event.image.document.model_dump(exclude_unset=True))
+        return {"event": "image", "role": event.role, "index": event.index, "image": image}
+    return {"event": "result", "result": cast(ResultDict, event.result.to_dict())}

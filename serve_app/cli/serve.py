@@ -8,15 +8,19 @@ import os
 import socket
 import time
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING
 
+from serve_app.cli import ray_session
 from serve_app.cli.console import Progress
-from serve_app.cli.local_graph import SAY_WHAT_WAITS, find_checkpoints
+from serve_app.cli.deploy import find_checkpoints, run_application, wait_until_running
 from serve_app.cli.options import CommandError
-from serve_app.cli.signals import finish_undisturbed, keeping_signals
+from serve_app.cli.signals import finish_undisturbed
 from serve_app.config.files import LoadedConfig, check_environment, load_file
 from serve_app.config.schema import AppConfig
 from serve_app.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ray.serve.schema import ServeDeploySchema
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8000
@@ -47,30 +51,22 @@ def run(args: argparse.Namespace) -> int:
 
 def _serve(args: argparse.Namespace, progress: Progress) -> int:
     loaded = load_file(args.config) if args.config else LoadedConfig(AppConfig(), None)
-    host, port = address(loaded, args.port)
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", GUARD)
-    import ray
+    ray_session.set_environment(RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=GUARD)
     from ray import serve
 
     names = application_names(loaded)
     joined = _join(progress)
     running = _address_of_serve() if joined else None
     _refuse_to_replace(names, running)
-    if running is None:
-        check_port(host, port)
-    elif args.port not in (None, running[1]):
-        raise CommandError(f"--port {port}: Serve runs on this cluster already, on port {running[1]}", usage=True)
-    else:
-        host, port = running
-    up = False
+    host, port = _choose_address(loaded, args.port, running)
     if not joined:  # the replicas will run here, with this environment
         _refuse_unset_variables(args.config)
         find_checkpoints(loaded.app)
-    stopped_at_once = False
+    up = stopped_at_once = False
     try:
         if not joined:
-            _start(progress)
+            with progress.step("starting Ray"):
+                ray_session.start(logs=True)
         with progress.step("loading models"):
             _deploy(loaded, host, port, grows=joined)
         up = True
@@ -92,7 +88,7 @@ def _serve(args: argparse.Namespace, progress: Progress) -> int:
                         serve.delete(name, _blocking=not stopped_at_once)
                 elif joined or (up and not stopped_at_once):
                     serve.shutdown()
-            ray.shutdown()  # of a Ray of our own it ends every process, also those that never came up
+            ray_session.leave()  # of a private Ray it ends every process, also those that never came up
 
 
 def _refuse_unset_variables(config: str | None) -> None:
@@ -130,6 +126,21 @@ def address(loaded: LoadedConfig, port: int | None) -> tuple[str, int]:
     return options.get("host", DEFAULT_HOST), port if port is not None else options.get("port", DEFAULT_PORT)
 
 
+def _choose_address(loaded: LoadedConfig, port: int | None, running: tuple[str, int] | None) -> tuple[str, int]:
+    """Take the address of the cluster's running Serve, or a free one.
+
+    Raises:
+        CommandError: the port is taken, or is not the running Serve's.
+    """
+    if running is None:
+        host, port = address(loaded, port)
+        check_port(host, port)
+        return host, port
+    if port not in (None, running[1]):
+        raise CommandError(f"--port {port}: Serve runs on this cluster already, on port {running[1]}", usage=True)
+    return running
+
+
 def check_port(host: str, port: int) -> None:
     """Find a busy port before anything is started.
 
@@ -163,29 +174,11 @@ def _join(progress: Progress) -> bool:
     Returns:
         True if there is one: it stays when we go.
     """
-    import logging
-
-    import ray
-
     try:
-        keeping_signals(lambda: ray.init(address="auto", namespace="serve", logging_level=logging.ERROR))
-        progress.say(f"joined the Ray cluster at {ray.get_runtime_context().gcs_address}")
+        ray_session.join("auto", progress, logs=True)
         return True
     except ConnectionError:
         return False
-
-
-def _start(progress: Progress) -> None:
-    import logging
-
-    import ray
-
-    for name, value in SAY_WHAT_WAITS.items():
-        os.environ.setdefault(name, value)
-    with progress.step("starting Ray"):
-        keeping_signals(
-            lambda: ray.init(address="local", namespace="serve", logging_level=logging.ERROR, include_dashboard=False)
-        )
 
 
 def _address_of_serve() -> tuple[str, int] | None:
@@ -216,25 +209,21 @@ def _refuse_to_replace(names: list[str], running: tuple[str, int] | None) -> Non
 def _deploy(loaded: LoadedConfig, host: str, port: int, *, grows: bool) -> None:
     """Deploy and wait until everything runs."""
     from ray import serve
+    from ray.serve.schema import ServeDeploySchema
 
     from serve_app.app import APP_NAME, bind
-    from serve_app.cli.local_graph import run_application
 
     if loaded.serve is None:
         serve.start(http_options={"host": host, "port": port})
         run_application(bind(loaded.app), APP_NAME, route_prefix="/", grows=grows)
     else:
-        _deploy_file(loaded.serve, host, port, grows=grows)
+        _deploy_file(ServeDeploySchema.model_validate(loaded.serve), host, port, grows=grows)
 
 
-def _deploy_file(document: dict[str, Any], host: str, port: int, *, grows: bool) -> None:
+def _deploy_file(schema: ServeDeploySchema, host: str, port: int, *, grows: bool) -> None:
     # What `serve run FILE` does, in its own words (ray.serve.scripts.run): there is no public function for it.
     from ray.serve._private import api
-    from ray.serve.schema import ServeDeploySchema
 
-    from serve_app.cli.local_graph import wait_until_running
-
-    schema = ServeDeploySchema.model_validate(document)
     client = api.serve_start(
         http_options={**schema.http_options.model_dump(), "host": host, "port": port},
         proxy_location=schema.proxy_location,

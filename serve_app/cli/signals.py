@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,9 +15,14 @@ Value = TypeVar("Value")
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Raise KeyboardInterrupt at a signal while the block runs; put the handlers of before back at its end."""
+    """Let a signal end the process at once until `stop_on_signals` is called; put the earlier handlers back at the end.
+
+    At once, because the block begins with importing modules, when nothing has to be finished yet. A KeyboardInterrupt
+    may meet a callback of Python's import system: it is then printed with its traceback, and the command goes on.
+    """
     previous = {number: signal.getsignal(number) for number in SIGNALS}
-    stop_on_signals()
+    for number in SIGNALS:
+        signal.signal(number, _leave)
     try:
         yield
     finally:
@@ -58,6 +64,11 @@ def finish_undisturbed() -> None:
     """Ignore further signals: an impatient second Ctrl-C would leave processes and files behind."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    os.write(2, b"genseg: interrupted\n")
+    os._exit(1)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -1,14 +1,10 @@
-"""Progress: the figures, and what is written to a terminal, to a log file and when quiet."""
+"""Progress: the figures of a job."""
 
 from __future__ import annotations
 
-import asyncio
-import io
-
 import pytest
 
-from serve_app.batch import progress
-from serve_app.batch.progress import Meter, Reporter, hours
+from serve_app.batch.progress import Meter, hours
 
 
 class Clock:
@@ -17,11 +13,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 def test_line_tells_rows_rates_and_the_time_left() -> None:
@@ -62,37 +53,3 @@ def test_stop_lets_the_clock_stand_still() -> None:
 )
 def test_hours_writes_a_duration(seconds: float, text: str) -> None:
     assert hours(seconds) == text
-
-
-async def follow(reporter: Reporter, seconds: float) -> None:
-    async with reporter.following(Meter(10)):
-        await asyncio.sleep(seconds)
-
-
-async def test_reporter_rewrites_one_line_on_a_terminal() -> None:
-    out = Terminal()
-    await follow(Reporter(stream=out), progress.TERMINAL_EVERY_S * 2.5)
-    assert out.getvalue().count("\r\x1b[K0/10 rows") == 3
-    assert out.getvalue().count("\n") == 1
-
-
-async def test_reporter_writes_whole_lines_to_a_log_file() -> None:
-    out = io.StringIO()
-    await follow(Reporter(stream=out), 0.01)
-    assert out.getvalue() == "0/10 rows, 0.0 images/s, time left unknown\n"
-
-
-async def test_reporter_writes_nothing_when_quiet() -> None:
-    out = Terminal()
-    reporter = Reporter(quiet=True, stream=out)
-    await follow(reporter, 0.01)
-    reporter.failure("row 1")
-    assert out.getvalue() == ""
-
-
-def test_failure_shows_the_first_few() -> None:
-    out = io.StringIO()
-    reporter = Reporter(stream=out)
-    for number in range(50):
-        reporter.failure(f"row {number}")
-    assert len(out.getvalue().splitlines()) == progress.SHOWN_FAILURES + 1

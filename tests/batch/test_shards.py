@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from serve_app.batch.shards import Line, ShardWriter, keep_lines, lines_of, shards
+from serve_app.batch.whole_file import UNFINISHED
 
 
 def keys(folder: Path) -> list[str]:
@@ -95,3 +96,11 @@ def test_shards_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
 
 def test_line_document_decodes(tmp_path: Path) -> None:
     assert Line(tmp_path, 0, b'{"id": 1, "a": [1, 2]}\n').document() == {"id": 1, "a": [1, 2]}
+
+
+def test_recover_removes_what_a_killed_rewriting_left(tmp_path: Path) -> None:
+    writer = ShardWriter(tmp_path, 1)
+    writer.append("a", {})
+    (tmp_path / f".part-00000.jsonl{UNFINISHED}").write_bytes(b'{"id": "a"}\n')
+    assert [*ShardWriter(tmp_path, 1).recover()] == []
+    assert [*tmp_path.iterdir()] == shards(tmp_path)

@@ -22,10 +22,11 @@ from serve_app.batch.manifest import read_rows
 from serve_app.batch.output import OutputFolder, open_output
 from serve_app.batch.patience import Patient
 from serve_app.batch.plan import make_plan
-from serve_app.batch.progress import Meter, Reporter
+from serve_app.batch.progress import Meter
 from serve_app.batch.service import HandleSegment
 from serve_app.batch.sources import SourceReader
 from serve_app.cli.console import Progress
+from serve_app.cli.job_progress import JobProgress
 from serve_app.cli.local_graph import local_graph
 from serve_app.config.schema import AppConfig, CacheConfig
 from serve_app.entities.chat import read_entities
@@ -135,7 +136,8 @@ def time_bare(manifest: Path, config: AppConfig) -> tuple[float, int]:
 
 def time_job(manifest: Path, out: Path, config: AppConfig) -> tuple[float, int, float]:
     """Seconds, objects and growth of memory (MB, of every process, after the first fifth of the rows) of our side."""
-    with open_output(out, 1000) as output, local_graph(config, Progress(quiet=True)) as handle:
+    progress = Progress(quiet=True)
+    with open_output(out, 1000) as output, local_graph(config, progress) as handle:
         plan = make_plan(manifest, output, {}, retry_errors=False)
         segment = HandleSegment(handle)
         early_mb: list[float] = []
@@ -148,7 +150,7 @@ def time_job(manifest: Path, out: Path, config: AppConfig) -> tuple[float, int, 
 
         reader = SourceReader(manifest.parent, config.limits.max_image_bytes)
         meter = Meter(plan.left)
-        run_job(Job(output, reader, Patient(watched), {}, meter, Reporter(quiet=True)), plan, CONCURRENCY)
+        run_job(Job(output, reader, Patient(watched), {}, meter, JobProgress(progress)), plan, CONCURRENCY)
         reader.close()
         _check(output, plan.rows)
         return meter.seconds, output.objects, anonymous_mb() - early_mb[0]

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.cli.local_graph import unplaced
+from serve_app.cli.deploy import unplaced
 from serve_app.cli.main import main
 from serve_app.cli.options import CommandError
-from serve_app.cli.run import read_image, write_json
+from serve_app.cli.report import write_json
+from serve_app.cli.run import read_image
 from serve_app.cli.serve import check_port
 from serve_app.config.schema import AppConfig
 from tests.conftest import png

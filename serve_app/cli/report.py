@@ -1,0 +1,101 @@
+"""What a command tells of a result: the progress of its images, the JSON file, a short table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from serve_app.batch.whole_file import write_whole
+from serve_app.cli.console import Progress
+from serve_app.cli.options import CommandError
+from serve_app.schemas.dicts import ErrorDict, ImageDict, ResultDict, images_of
+from serve_app.schemas.events import EventDict
+from serve_app.schemas.requests import SegmentRequest
+
+
+def follow(events: Iterator[EventDict], request: SegmentRequest, progress: Progress) -> ResultDict:
+    """Say what each event tells.
+
+    Returns:
+        The document of the last.
+
+    Raises:
+        CommandError: the request failed.
+    """
+    done = 0
+    for event in events:
+        if event["event"] == "entities":
+            progress.say(f"entities: {', '.join(event['entities']) or 'none'}")
+        elif event["event"] == "image":
+            done += 1
+            progress.say(image_line(done, request, event["image"]))
+        elif event["event"] == "error":
+            raise CommandError(named(event["error"], request))
+        else:
+            return event["result"]
+    raise CommandError("the service ended without a result")
+
+
+def named(error: ErrorDict, request: SegmentRequest) -> str:
+    """An error's line, with the file's name in the place of the field's."""
+    field, message = error["field"] or "", error["message"]
+    sources = {f"contextual_images[{index}]": image for index, image in enumerate(request.contextual_images)}
+    if request.generated_image is not None:
+        sources["generated_image"] = request.generated_image
+    source = sources.get(field)
+    return message.replace(field, source.name or source.url or field, 1) if source else message
+
+
+def image_line(done: int, request: SegmentRequest, image: ImageDict) -> str:
+    """One finished image, for the progress."""
+    total = len(request.contextual_images) + (request.generated_image is not None)
+    if image["error"]:
+        return f"[{done}/{total}] {image['path']}: {image['error']['message']}"
+    return f"[{done}/{total}] {image['path']}: {counted(len(image['objects'] or ()), 'object')}"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things in words.
+
+    >>> counted(1, "object"), counted(2, "object")
+    ('1 object', '2 objects')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def write_json(path: Path, document: ResultDict) -> None:
+    """Write a document, whole or not at all; into a pipe or a device as it comes.
+
+    Raises:
+        CommandError: it cannot be written.
+    """
+    try:
+        write_whole(path, as_json(document).encode() + b"\n")
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror or error}") from None
+
+
+def as_json(document: ResultDict) -> str:
+    """Write a document as the text that users see."""
+    return json.dumps(document, ensure_ascii=False, indent=2)
+
+
+def summary(document: ResultDict) -> str:
+    """A short table: how many of each entity in each image, with the best score."""
+    images = images_of(document)
+    entities = document["entities"]
+    rows = [["image", "size", *entities]]
+    for image in images:
+        cells = [_cell(image, entity) for entity in entities]
+        rows.append([Path(image["path"]).name[:40], f"{image['width']}x{image['height']}", *cells])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join(lines)
+
+
+def _cell(image: ImageDict, entity: str) -> str:
+    if image["error"]:
+        return "failed"
+    scores = [item["score"] for item in image["objects"] or () if item["label"] == entity]
+    return f"{len(scores)} ({max(scores):.2f})" if scores else "-"
