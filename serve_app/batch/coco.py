@@ -5,17 +5,20 @@ Source: the format as pycocotools.COCO reads it, https://cocodataset.org/#format
 
 from __future__ import annotations
 
+import io
 import json
-import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any, TypedDict
+from typing import IO, TypedDict
 
 from serve_app.batch.output import OutputError
+from serve_app.batch.shards import ResultLine
+from serve_app.batch.whole_file import whole_file
 from serve_app.masks.rle import area
-from serve_app.schemas.dicts import RleDict
+from serve_app.schemas.dicts import ImageDict, ObjectDict, ResultDict, RleDict
+from serve_app.schemas.events import Role
 
 
 class _CocoImage(TypedDict):
@@ -26,7 +29,7 @@ class _CocoImage(TypedDict):
     width: int
     height: int
     job_id: str | int
-    role: str
+    role: Role
 
 
 class _CocoAnnotation(TypedDict):
@@ -43,7 +46,7 @@ class _CocoAnnotation(TypedDict):
     object_id: str
 
 
-def write_coco(path: Path, documents: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+def write_coco(path: Path, documents: Iterable[ResultLine]) -> dict[str, int]:
     """Write results as a COCO instances file.
 
     Images get ids in the order of the documents, categories in the order in which the entities come up; both from 1.
@@ -61,14 +64,13 @@ def write_coco(path: Path, documents: Iterable[Mapping[str, Any]]) -> dict[str, 
     """
     if path.exists() and not path.is_file():
         raise OutputError(f"{path}: not a file")
-    path = path.resolve()  # a link stays one
-    partial = path.with_name(f".{path.name}.partial")
     categories: dict[str, int] = {}
     try:
         with (
-            partial.open("w", encoding="utf-8") as file,
-            tempfile.TemporaryFile("w+", encoding="utf-8", dir=path.parent) as annotations,
+            whole_file(path) as whole,
+            tempfile.TemporaryFile("w+", encoding="utf-8", dir=path.resolve().parent) as annotations,
         ):
+            file = io.TextIOWrapper(whole, encoding="utf-8", write_through=True)
             file.write('{"info": {"description": "genseg"}, "licenses": [],\n"images": [')
             images, objects = _write_images(documents, categories, file, annotations)
             file.write('\n],\n"annotations": [')
@@ -77,18 +79,14 @@ def write_coco(path: Path, documents: Iterable[Mapping[str, Any]]) -> dict[str, 
             file.write('\n],\n"categories": ')
             named = [{"id": number, "name": name, "supercategory": ""} for name, number in categories.items()]
             file.write(json.dumps(named, ensure_ascii=False) + "}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+            file.detach()  # `whole_file` closes what is below it
     except OSError as error:
         raise OutputError(f"{path}: {error.strerror or error}") from None
-    finally:
-        partial.unlink(missing_ok=True)  # there after a failure only
     return {"images": images, "annotations": objects, "categories": len(categories)}
 
 
 def _write_images(
-    documents: Iterable[Mapping[str, Any]], categories: dict[str, int], file: IO[str], annotations: IO[str]
+    documents: Iterable[ResultLine], categories: dict[str, int], file: IO[str], annotations: IO[str]
 ) -> tuple[int, int]:
     images = objects = 0
     for document in documents:
@@ -105,21 +103,21 @@ def _write_images(
                 "role": role,
             }
             file.write(("," if images > 1 else "") + "\n" + json.dumps(entry, ensure_ascii=False))
-            for item in image["objects"]:
+            for item in image["objects"] or ():
                 objects += 1
                 annotation = _annotation(item, objects, images, categories, document["id"])
                 annotations.write(("," if objects > 1 else "") + "\n" + json.dumps(annotation, ensure_ascii=False))
     return images, objects
 
 
-def _images(document: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _images(document: ResultDict) -> Iterator[tuple[Role, ImageDict]]:
     yield from (("contextual", image) for image in document["contextual_images"])
     if document["generated_image"] is not None:
         yield "generated", document["generated_image"]
 
 
 def _annotation(
-    item: Mapping[str, Any], number: int, image: int, categories: dict[str, int], job_id: str | int
+    item: ObjectDict, number: int, image: int, categories: dict[str, int], job_id: str | int
 ) -> _CocoAnnotation:
     rle: RleDict | None = item.get("mask_rle")
     if rle is None:

@@ -14,19 +14,33 @@ import errno
 import fcntl
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, TypedDict
 
 from serve_app.batch.fingerprint import Fingerprint
 from serve_app.batch.manifest import Row
-from serve_app.batch.shards import Line, ShardWriter, keep_lines, lines_of, shards
+from serve_app.batch.shards import Line, ResultLine, ShardWriter, keep_lines, lines_of, shards
 from serve_app.batch.whole_file import write_whole
 from serve_app.errors import GensegError
 from serve_app.schemas.dicts import ErrorDict, ModelsDict, ResultDict, images_of
 
 _STATE = ".genseg-batch"
+
+
+class Summary(TypedDict):
+    """The figures of a run, over everything that the folder holds but the last two: these are of this run."""
+
+    rows: int
+    done: int
+    failed: int
+    failed_by_code: dict[str, int]
+    left: int
+    images: int
+    objects: int
+    images_per_s: float
+    seconds: float
 
 
 class OutputError(GensegError):
@@ -103,7 +117,7 @@ class OutputFolder:
             if self._error_lines != len(self.failed):
                 self._drop_old_errors()
 
-    def documents(self, keys: Iterable[str]) -> Iterator[ResultDict]:
+    def documents(self, keys: Iterable[str]) -> Iterator[ResultLine]:
         """Yield the results of rows in an order of their own, whatever order they were written in.
 
         Args:
@@ -115,13 +129,13 @@ class OutputFolder:
                 path, offset = places[key]
                 with path.open("rb") as file:
                     file.seek(offset)
-                    yield cast(ResultDict, Line(path, offset, file.readline()).document())
+                    yield Line(path, offset, file.readline()).result()
 
     def _lines(self) -> Iterator[Line]:
         for path in shards(self.folder):
             yield from lines_of(path)
 
-    def write_summary(self, summary: Mapping[str, object]) -> Path:
+    def write_summary(self, summary: Summary) -> Path:
         """Write summary.json."""
         path = self.folder / "summary.json"
         with _explained(self.folder):
@@ -144,7 +158,7 @@ class OutputFolder:
 
     def _note_result(self, line: Line) -> None:
         self.done.add(line.key)
-        self._count(cast(ResultDict, line.document()))
+        self._count(line.result())
 
     def _count(self, document: ResultDict) -> None:
         images = images_of(document)
@@ -153,7 +167,7 @@ class OutputFolder:
 
     def _note_error(self, line: Line) -> None:
         self._error_lines += 1
-        self.failed[line.key] = line.document()["code"]
+        self.failed[line.key] = line.error()["code"]
 
     def _check_models(self, models: ModelsDict) -> None:
         assert self.fingerprint is not None  # begin() comes first

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
-import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
 from serve_app.batch.output import OutputError
-from serve_app.batch.shards import lines_of, shards
+from serve_app.batch.shards import ResultLine, lines_of, shards
+from serve_app.batch.whole_file import whole_file
+from serve_app.schemas.dicts import ImageDict, ObjectDict
+from serve_app.schemas.events import Role
 
 
 def load_pyarrow() -> Any:
@@ -44,11 +45,10 @@ def write_missing(folder: Path) -> int:
         target = shard.with_suffix(".parquet")
         if target.exists():
             continue
-        partial = target.with_name(f".{target.name}.partial")
-        table = pyarrow.Table.from_pylist([_job_row(line.document()) for line in lines_of(shard)], schema=schema)
+        table = pyarrow.Table.from_pylist([_job_row(line.result()) for line in lines_of(shard)], schema=schema)
         try:
-            pyarrow.parquet.write_table(table, partial, compression="zstd")
-            os.replace(partial, target)
+            with whole_file(target) as file:
+                pyarrow.parquet.write_table(table, file, compression="zstd")
         except OSError as error:
             raise OutputError(f"{target}: {error.strerror or error}") from None
         written += 1
@@ -56,12 +56,12 @@ def write_missing(folder: Path) -> int:
 
 
 class _ImageRow(TypedDict):
-    role: str
+    role: Role
     index: int
     path: str
     width: int
     height: int
-    objects: list[Mapping[str, Any]]
+    objects: list[ObjectDict] | None
     presence: list[tuple[str, float]]
 
 
@@ -74,7 +74,7 @@ class _JobRow(TypedDict):
     coordinate_unit: str
 
 
-def _job_row(document: Mapping[str, Any]) -> _JobRow:
+def _job_row(document: ResultLine) -> _JobRow:
     generated = document["generated_image"]
     images = [_image_row(image, "contextual", index) for index, image in enumerate(document["contextual_images"])]
     images += [] if generated is None else [_image_row(generated, "generated", 0)]
@@ -88,7 +88,7 @@ def _job_row(document: Mapping[str, Any]) -> _JobRow:
     }
 
 
-def _image_row(image: Mapping[str, Any], role: str, index: int) -> _ImageRow:
+def _image_row(image: ImageDict, role: Role, index: int) -> _ImageRow:
     return {
         "role": role,
         "index": index,

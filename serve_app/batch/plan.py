@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from serve_app.batch.fingerprint import Fingerprint, settings_difference
+from serve_app.batch.fingerprint import Fingerprint, Setting, settings_difference
 from serve_app.batch.manifest import MAX_SHOWN, ManifestError, PlacedRow, Row, check_rows, digest, read_rows
 from serve_app.batch.output import OutputError, OutputFolder
 from serve_app.batch.sources import check_schemes, scheme_of
@@ -58,7 +57,7 @@ class _Seen:
     left: int = 0
 
 
-def make_plan(manifest: Path, output: OutputFolder, settings: Mapping[str, Any], retry_errors: bool) -> Plan:
+def make_plan(manifest: Path, output: OutputFolder, settings: Mapping[str, Setting], retry_errors: bool) -> Plan:
     """Check a manifest and find what is left to do; records in the folder whose results it will hold.
 
     Rows may have been added since the folder's last job, and rows without a result may have changed; failed ones

@@ -10,18 +10,31 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO, cast
 
 from serve_app.batch.whole_file import UNFINISHED, whole_file
+from serve_app.schemas.dicts import ErrorDict, ResultDict
 
 _SHARD = re.compile(r"part-(\d{5,})\.jsonl")
 _PARTIAL = re.compile(r"\.part-(\d{5,})\.jsonl\.partial")
 _ID_START = b'{"id": '
 _DECODER = json.JSONDecoder()
 _LONGEST_ID = 8192  # bytes: 1024 characters, each written as \uXXXX at worst
+
+
+class ResultLine(ResultDict):
+    """A row's result document, with the row's id."""
+
+    id: str | int
+
+
+class ErrorLine(ErrorDict):
+    """Why a row failed, with the row's id."""
+
+    id: str | int
 
 
 @dataclass(frozen=True)
@@ -38,10 +51,13 @@ class Line:
         text = self.raw[len(_ID_START) : len(_ID_START) + _LONGEST_ID].decode("utf-8", "ignore")
         return str(_DECODER.raw_decode(text)[0])
 
-    def document(self) -> dict[str, Any]:
-        """Decode the whole line."""
-        document: dict[str, Any] = json.loads(self.raw)
-        return document
+    def result(self) -> ResultLine:
+        """Decode a line of the results."""
+        return cast(ResultLine, json.loads(self.raw))
+
+    def error(self) -> ErrorLine:
+        """Decode a line of the errors."""
+        return cast(ErrorLine, json.loads(self.raw))
 
 
 class ShardWriter:
@@ -86,7 +102,7 @@ class ShardWriter:
         if self._rows >= self._rows_per_shard:
             self.seal()
 
-    def append(self, identifier: str | int, document: Mapping[str, Any]) -> None:
+    def append(self, identifier: str | int, document: ResultDict | ErrorDict) -> None:
         """Write one line, so that it outlives this process.
 
         Args:

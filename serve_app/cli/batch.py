@@ -19,7 +19,7 @@ from serve_app.batch import coco, parquet
 from serve_app.batch.fingerprint import Setting
 from serve_app.batch.job import Job, run_job
 from serve_app.batch.manifest import read_rows
-from serve_app.batch.output import OutputFolder, open_output
+from serve_app.batch.output import OutputFolder, Summary, open_output
 from serve_app.batch.patience import Patient, Segment
 from serve_app.batch.plan import Plan, make_plan
 from serve_app.batch.progress import Meter
@@ -184,7 +184,7 @@ def _conclude(plan: Plan, output: OutputFolder, meter: Meter, progress: Progress
     """Write the summary, say how it went, and choose the exit code."""
     failed = len(output.failed)
     left = plan.rows - len(output.done) - failed
-    summary = {
+    summary: Summary = {
         "rows": plan.rows,
         "done": len(output.done),
         "failed": failed,

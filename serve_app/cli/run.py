@@ -219,4 +219,4 @@ def _event(event: Event) -> EventDict:
     if isinstance(event, ImageEvent):
         image = cast(ImageDict, event.image.document.model_dump(exclude_unset=True))
         return {"event": "image", "role": event.role, "index": event.index, "image": image}
-    return {"event": "result", "result": cast(ResultDict, event.result.to_dict())}
+    return {"event": "result", "result": event.result.to_dict()}

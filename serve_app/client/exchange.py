@@ -14,9 +14,10 @@ import random
 import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypedDict
 
 import httpx
+from pydantic import JsonValue
 
 from serve_app import errors
 from serve_app.client.failures import ConnectionFailed, read_error
@@ -24,6 +25,23 @@ from serve_app.client.failures import ConnectionFailed, read_error
 CONNECT_TIMEOUT_S = 5.0
 GRACE_S = 1.0  # longer than the server's own deadline, so that its 504 arrives and says more than a cut would
 BACKOFF_S = 0.25  # before the first retry; doubles with each
+
+
+class HttpBody(TypedDict, total=False):
+    """Keyword arguments of `httpx.Client.build_request` that make the body: a form, or JSON."""
+
+    data: dict[str, str]
+    files: list[tuple[str, tuple[str, bytes, str]]]
+    json: JsonValue
+
+
+class HttpArguments(HttpBody):
+    """All keyword arguments of `httpx.Client.build_request`."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    timeout: httpx.Timeout
 
 
 @dataclass(frozen=True)
@@ -44,7 +62,7 @@ class Call:
     url: str
     timeout_s: float
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: Mapping[str, Any] = field(default_factory=dict)
+    body: HttpBody = field(default_factory=HttpBody)
     stream: bool = False
     expected: frozenset[int] = frozenset({200})
 
@@ -57,7 +75,7 @@ class Send:
     wait_s: float
 
     @property
-    def arguments(self) -> dict[str, Any]:
+    def arguments(self) -> HttpArguments:
         """Keyword arguments of `httpx.Client.build_request`; the timeout limits each single step."""
         timeout = httpx.Timeout(self.wait_s, connect=min(CONNECT_TIMEOUT_S, self.wait_s))
         return {

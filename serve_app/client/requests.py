@@ -13,12 +13,12 @@ import sys
 from collections.abc import Sequence
 from io import BytesIO
 from os import PathLike
-from typing import TYPE_CHECKING, TypedDict, cast
+from typing import TYPE_CHECKING, cast
 
-from pydantic import JsonValue, ValidationError
+from pydantic import ValidationError
 
 from serve_app import errors
-from serve_app.client.exchange import Call
+from serve_app.client.exchange import Call, HttpBody
 from serve_app.schemas.base import invalid_request
 from serve_app.schemas.requests import EntitiesRequest, ImageInput, OptionArguments, SegmentRequest
 
@@ -33,14 +33,6 @@ class SegmentOptions(OptionArguments, total=False):
     """What a job may say besides its prompt and images; everything left out takes the server's default."""
 
     request_id: str | None
-
-
-class HttpBody(TypedDict, total=False):
-    """Keyword arguments of `httpx.Client.build_request` that make the body: a form, or JSON."""
-
-    data: dict[str, str]
-    files: list[tuple[str, tuple[str, bytes, str]]]
-    json: JsonValue
 
 
 def segment_call(

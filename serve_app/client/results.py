@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from serve_app import errors
 from serve_app.client.failures import InvalidAnswer, error_of
+from serve_app.schemas.dicts import ResultDict
 from serve_app.schemas.documents import ImageDocument, ObjectDocument, ResultDocument
 
 if TYPE_CHECKING:
@@ -183,6 +184,6 @@ class Result:
             raise ValueError(f"{label!r} is none of the entities: {', '.join(self.entities) or 'there are none'}")
         return sum(found.label == label for image in self.images for found in image.objects)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> ResultDict:
         """Return the document as JSON values, with the keys that the server sent and no others."""
-        return self.document.model_dump(mode="json", exclude_unset=True)
+        return cast(ResultDict, self.document.model_dump(mode="json", exclude_unset=True))

@@ -116,6 +116,22 @@ class OptionArguments(TypedDict, total=False):
     timeout_s: float | None
 
 
+class ImageBody(TypedDict, total=False):
+    """An ImageInput as a mapping of the JSON body's shape."""
+
+    data: str | bytes
+    url: str
+    name: str
+
+
+class SegmentBody(OptionArguments, total=False):
+    """A SegmentRequest as a mapping of the JSON body's shape; over a handle an image may also be a file's bytes."""
+
+    prompt: str
+    contextual_images: Sequence[ImageBody | ImageInput | bytes]
+    generated_image: ImageBody | ImageInput | bytes | None
+
+
 class _Inputs(Incoming):
     # A base of its own, because fields of the last base come first: in the description, and in reports of faults.
     prompt: Text = Field("", description="The image-generation prompt.")

@@ -25,7 +25,7 @@ from serve_app.errors import (
 )
 from serve_app.schemas.dicts import EntitiesDict, ModelsDict, ResultDict, error_body
 from serve_app.schemas.events import EventDict
-from serve_app.schemas.requests import SegmentRequest, parse_request
+from serve_app.schemas.requests import SegmentBody, SegmentRequest, parse_request
 from serve_app.serving.checked_request import check_prompt
 from serve_app.serving.documents import result_of
 from serve_app.serving.fetch import ImageFetcher
@@ -97,7 +97,7 @@ class Ingress:
             caller.max_retries = config.serving.max_retries
             caller.retry_after_s = config.serving.retry_after_s
 
-    async def segment(self, request: SegmentRequest | Mapping[str, object]) -> ResultDict:
+    async def segment(self, request: SegmentRequest | SegmentBody) -> ResultDict:
         """Do the job for a caller that holds a handle.
 
         Args:
@@ -112,7 +112,7 @@ class Ingress:
         with self.admitted():
             return await result_of(self.stream(parse_request(request), uuid.uuid4().hex))
 
-    async def segment_stream(self, request: SegmentRequest | Mapping[str, object]) -> AsyncGenerator[EventDict, None]:
+    async def segment_stream(self, request: SegmentRequest | SegmentBody) -> AsyncGenerator[EventDict, None]:
         """Do the job for a caller that holds a handle (`handle.options(stream=True)`) and tell of each part.
 
         Yields:

@@ -30,7 +30,7 @@ def test_line_key_reads_the_id(tmp_path: Path, identifier: str | int) -> None:
     writer.append(identifier, {"text": "\ud800 \n"})
     (line,) = lines_of(shards(tmp_path)[0])
     assert line.key == str(identifier)
-    assert line.document() == {"id": identifier, "text": "\ud800 \n"}
+    assert line.result() == {"id": identifier, "text": "\ud800 \n"}
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_shards_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
 
 
 def test_line_document_decodes(tmp_path: Path) -> None:
-    assert Line(tmp_path, 0, b'{"id": 1, "a": [1, 2]}\n').document() == {"id": 1, "a": [1, 2]}
+    assert Line(tmp_path, 0, b'{"id": 1, "a": [1, 2]}\n').result() == {"id": 1, "a": [1, 2]}
 
 
 def test_recover_removes_what_a_killed_rewriting_left(tmp_path: Path) -> None:

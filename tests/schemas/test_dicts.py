@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, NotRequired, Required, Union, get_ar
 import pytest
 from pydantic import BaseModel
 
-from serve_app.schemas import dicts, documents, events
+from serve_app.schemas import dicts, documents, events, requests
 
 PAIRS: list[tuple[type, type[BaseModel]]] = [
     (dicts.RleDict, documents.Rle),
@@ -70,3 +70,11 @@ def test_every_typed_dict_has_its_model() -> None:
         value for module in (dicts, events) for value in vars(module).values() if hasattr(value, "__required_keys__")
     }
     assert made - set(MODEL_OF) == {dicts.SegmentedDict}, "an image without its path: it never leaves the service"
+
+
+@pytest.mark.parametrize(
+    ("typed", "model"), [(requests.SegmentBody, requests.SegmentRequest), (requests.ImageBody, requests.ImageInput)]
+)
+def test_bodies_over_a_handle_have_the_fields_of_their_models(typed: Any, model: type[BaseModel]) -> None:
+    assert set(get_type_hints(typed)) == set(model.model_fields)
+    assert not typed.__required_keys__, "what is missing has a default, or is an error that the model reports"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TypeVar
 
 from starlette.datastructures import Headers
@@ -60,7 +60,7 @@ async def read_entities_request(request: Request, reading: Reading) -> EntitiesR
     return await _read_json(request, reading, parse_entities_request)
 
 
-async def _read_json(request: Request, reading: Reading, parse: Callable[[Mapping[str, object]], Message]) -> Message:
+async def _read_json(request: Request, reading: Reading, parse: Callable[[object], Message]) -> Message:
     body = await read_body(request, reading)
 
     def parsed() -> Message:
