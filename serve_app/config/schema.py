@@ -57,7 +57,6 @@ class OpenAIConfig(Section):
     base_url: HttpAddress = Field("http://127.0.0.1:8001/v1", description="The server's /v1 root.")
     api_key_env: str | None = Field(None, description="Name of the environment variable that holds the key.")
     timeout_s: float = Field(30.0, gt=0, le=600, description="Limit of one call, in seconds.")
-    body_pause_s: float = Field(15.0, gt=0, description="Longest pause of a client that sends a body.")
     max_retries: int = Field(2, ge=0, le=10, description="Further tries after a connection error, 429 or 5xx.")
 
 

@@ -116,6 +116,11 @@ def test_load_file_raises_one_line_per_problem(tmp_path: Path) -> None:
             ["1 models.text_parser.openai.base_url: 'localhost:8001' is no http:// or https:// address"],
             id="no-address",
         ),
+        pytest.param(
+            "models: {text_parser: {openai: {body_pause_s: 15}}}\n",
+            ["1 models.text_parser.openai.body_pause_s: unknown key 'body_pause_s'; it belongs under 'serving'"],
+            id="a-key-that-openai-no-longer-has",
+        ),
         pytest.param("qqq: 1\n", ["1 qqq: unknown key 'qqq'"], id="nothing-near"),
         pytest.param(
             "Segmentation: {}\n",
