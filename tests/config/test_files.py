@@ -219,13 +219,28 @@ SERVE_FAULTS = [
     (
         "num_replicas: 1\n",
         "num_replicas: few\n",
-        "10 …deployments[0].num_replicas: must be a whole number or 'auto', got 'few'",
+        '10 …deployments[0].num_replicas: `num_replicas` must be an int or "auto", but got: few',
     ),
-    ("num_replicas: 1\n", "num_replicas: true\n", "10 …deployments[0].num_replicas: must be a number, got true"),
+    ("num_replicas: 1\n", "num_replicas: true\n", "10 …deployments[0].num_replicas: must be a whole number, got true"),
     (
         "num_replicas: 1\n",
         "max_queued_requests: 0\n",
-        "10 …deployments[0].max_queued_requests: must be -1 (no bound) or at least 1, got 0",
+        "10 …deployments[0].max_queued_requests: max_queued_requests must be -1 (no limit) or a positive integer",
+    ),
+    (
+        "num_replicas: 1\n",
+        "max_replicas_per_node: 101\n",
+        "10 …deployments[0].max_replicas_per_node: must be between 1 and 100, got 101",
+    ),
+    (
+        "num_replicas: 1\n",
+        "health_check_period_s: .inf\n",
+        "10 …deployments[0].health_check_period_s: must be a finite number, got inf",
+    ),
+    (
+        "max_ongoing_requests: 16",
+        "max_ongoing_requests: '16'",
+        "13 …deployments[1].max_ongoing_requests: must be a whole number, got '16'",
     ),
     (
         "user_config: {segmentation:",
@@ -242,7 +257,8 @@ SERVE_FAULTS = [
     (
         "max_ongoing_requests: 16",
         "num_replicas: 2",
-        "13 …deployments[1].num_replicas: must be left out, or 'auto', where autoscaling_config is given",
+        "13 …deployments[1].num_replicas: Manually setting num_replicas is not allowed when autoscaling_config is "
+        "provided",
     ),
     (
         "max_replicas: 4",
@@ -252,7 +268,8 @@ SERVE_FAULTS = [
     (
         "min_replicas: 1",
         "min_replicas: 5",
-        "14 …deployments[1].autoscaling_config: max_replicas (4) must be greater than or equal to min_replicas (5)",
+        "14 …deployments[1].autoscaling_config.max_replicas: max_replicas (4) must be greater than or equal to "
+        "min_replicas (5)",
     ),
     (
         "min_replicas: 1",
@@ -346,6 +363,26 @@ def test_check_file_finds_every_fault_of_a_serve_config_at_once(tmp_path: Path) 
                 "did you mean 'threshold'?",
             ],
             id="user-config-of-a-misspelt-deployment",
+        ),
+        pytest.param(
+            "applications: [{import_path: serve_app.app:build, deployments: [{name: Ingress, "
+            "num_replicas: [5], max_ongoing_requests: 0}]}]",
+            [
+                '1 applications[0].deployments[0].num_replicas: `num_replicas` must be an int or "auto", but got: [5]',
+                "1 applications[0].deployments[0].max_ongoing_requests: must be greater than 0, got 0",
+            ],
+            id="a-fault-that-hides-another",
+        ),
+        pytest.param(
+            "applications: [{import_path: serve_app.app:build, deployments: [{name: Ingress, "
+            "autoscaling_config: {min_replicas: 4, max_replicas: many}}]}]",
+            ["1 applications[0].deployments[0].autoscaling_config.max_replicas: must be a whole number, got 'many'"],
+            id="a-number-that-others-depend-on",
+        ),
+        pytest.param(
+            "applications: [{import_path: serve_app.app:build, args: {serving: {max_timeout_s: .inf}}}]",
+            ["1 applications[0].args.serving.max_timeout_s: must be a finite number, got inf"],
+            id="infinite-args",
         ),
     ],
 )
