@@ -19,7 +19,7 @@ import ray
 import yaml
 from jsonschema import Draft7Validator
 
-from serve_app.cli import main
+from serve_app.cli.main import COMMANDS, main
 from serve_app.config.files import load_file
 
 ROOT = Path(__file__).parent.parent
@@ -179,14 +179,14 @@ def test_sizing_costs_more_for_more_work(sizing: ModuleType) -> None:
 def test_dashboard_shows_every_metric_of_the_service_and_no_other() -> None:
     text = (CLUSTER / "monitoring" / "dashboard.json").read_text()
     shown = {re.sub(r"_(bucket|sum|count)$", "", name) for name in re.findall(r"ray_(genseg_\w+)", text)}
-    source = (ROOT / "serve_app" / "metrics.py").read_text()
+    source = (ROOT / "serve_app" / "serving" / "replica" / "metrics.py").read_text()
     assert shown == set(re.findall(r'"(genseg_\w+)"', source))
 
 
 def test_alerts_use_metrics_of_the_service() -> None:
     text = (CLUSTER / "monitoring" / "alerts.yml").read_text()
     used = {re.sub(r"_bucket$", "", name) for name in re.findall(r"ray_(genseg_\w+)", text)}
-    source = (ROOT / "serve_app" / "metrics.py").read_text()
+    source = (ROOT / "serve_app" / "serving" / "replica" / "metrics.py").read_text()
     assert used
     assert used <= set(re.findall(r'"(genseg_\w+)"', source))
 
@@ -614,7 +614,7 @@ def test_the_batch_job_runs_a_command_that_exists(tmp_path: Path, capfd: pytest.
     (job,) = documents(RAY_JOB)
     program, *arguments = shlex.split(job["spec"]["entrypoint"])
     assert program == "genseg"
-    if arguments[0] not in main.COMMANDS:
+    if arguments[0] not in COMMANDS:
         pytest.skip("this version has no such command")
     config = ROOT / "configs" / Path(arguments[arguments.index("--config") + 1]).name
     assert config.is_file()
@@ -624,7 +624,7 @@ def test_the_batch_job_runs_a_command_that_exists(tmp_path: Path, capfd: pytest.
         "/data/results": str(tmp_path),
         f"/opt/genseg/configs/{config.name}": str(config),
     }
-    assert main.main([here.get(argument, argument) for argument in arguments]) == 1
+    assert main([here.get(argument, argument) for argument in arguments]) == 1
     assert missing in capfd.readouterr().err
 
 

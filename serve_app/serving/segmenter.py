@@ -200,8 +200,7 @@ class SegmenterDeployment:
                 documents.to_mask_format(document["objects"], task.options.mask_format, documents.MaskBytes(limit)),
                 task,
             )
-        self._metrics.images.inc()
-        self._metrics.objects.inc(len(document["objects"]))
+        self._metrics.segmented(len(document["objects"]))
         return document
 
     async def _encode(self, task: ImageTask) -> EncodedImage:
