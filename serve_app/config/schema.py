@@ -6,10 +6,14 @@ Knows no YAML, no Ray and no models; reading files and placing errors in them is
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from serve_app.config.engines import PARSERS, SEGMENTERS
+from serve_app.config.findings import hint, shown
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -20,10 +24,10 @@ def known_device(text: str) -> str:
     """Check the name of a device.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is not such a name.
     """
     if not re.fullmatch(r"auto|cpu|mps|(cuda|xpu)(:\d+)?", text):
-        raise ValueError(f"{text!r} is no device; use auto, cpu, cuda or cuda:N")
+        raise ValueError(f"{text!r} is not a known device: use auto, cpu, cuda or cuda:N")
     return text
 
 
@@ -34,15 +38,26 @@ def http_address(text: str) -> str:
     """Check an http(s) address.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is not such an address.
     """
     parts = urlsplit(text)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError(f"{text!r} is no http:// or https:// address")
+        raise ValueError(f"{text!r} is not a valid http:// or https:// address")
     return text
 
 
 HttpAddress = Annotated[str, AfterValidator(http_address)]
+
+
+def one_of(engines: Mapping[str, str]) -> AfterValidator:
+    """Make a check that a text is the name of an engine."""
+
+    def check(name: str) -> str:
+        if name not in engines:
+            raise ValueError(f"must be {' or '.join(map(repr, engines))}, got {shown(name)}{hint(name, engines)}")
+        return name
+
+    return AfterValidator(check)
 
 
 class Section(BaseModel):
@@ -68,7 +83,7 @@ class TextParserModel(Section):
     device_map: Device = Field(
         "auto", description="`auto`, `cpu`, `cuda` or `cuda:N`; `auto` takes a GPU if one is there."
     )
-    engine: Literal["transformers", "openai"] = Field("transformers", description="Who runs the model.")
+    engine: Annotated[str, one_of(PARSERS)] = Field("transformers", description="What runs the model.")
     openai: OpenAIConfig = OpenAIConfig()
     max_new_tokens: int = Field(256, ge=8, le=4096, description="Longest reply, in tokens.")
     constrained_decoding: bool = Field(False, description="Allow only a JSON array of strings (needs xgrammar).")
@@ -85,6 +100,7 @@ class SegmentationModel(Section):
         "A CPU without bfloat16 arithmetic takes float32 in its place.",
     )
     device: Device = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
+    engine: Annotated[str, one_of(SEGMENTERS)] = Field("transformers", description="What runs the model.")
     tf32: bool = Field(False, description="Let a GPU multiply the head's float32 in TF32: faster, less exact.")
     compile: bool = Field(False, description="Run the model's modules through torch.compile, warmed up at start.")
     gpu_memory_fraction: float | None = Field(None, gt=0, le=1, description="Hard cap of this process on its GPU.")

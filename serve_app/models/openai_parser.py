@@ -15,9 +15,11 @@ from typing import Any
 
 import httpx
 
-from serve_app.config.schema import TextParserModel
+from serve_app.config.auth import api_key
+from serve_app.config.schema import AppConfig, TextParserModel
 from serve_app.entities.chat import chat_messages
 from serve_app.errors import ConfigError, DeadlineExceeded, InternalError, InvalidModelReply, Overloaded
+from serve_app.models.interface import RemoteParser
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +30,12 @@ LONGEST_PAUSE_S = 8.0
 BUSY = frozenset({429, 500, 502, 503, 504, 529})
 
 Sleep = Callable[[float], Awaitable[None]]
+
+
+def load(config: AppConfig) -> RemoteParser:
+    """Make the client of the configured server; see config.engines."""
+    model = config.models.text_parser
+    return OpenAIParser(model, api_key=api_key(model.openai))
 
 
 class OpenAIParser:

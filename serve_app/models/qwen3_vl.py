@@ -29,11 +29,12 @@ from transformers import (
 )
 from transformers.utils import is_flash_attn_2_available
 
-from serve_app.config.schema import DeviceConfig, TextParserModel
+from serve_app.config.schema import AppConfig, DeviceConfig, TextParserModel
 from serve_app.entities.chat import INSTRUCTION, chat_messages
 from serve_app.errors import CheckpointError, DeviceOutOfMemory, GensegError, InvalidRequest
 from serve_app.models import checkpoints, locations
 from serve_app.models.array_decoding import ArrayEnd, ArrayGrammar, closing_tokens
+from serve_app.models.interface import LocalParser
 from serve_app.models.memory import halve_when_full
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,11 @@ PROBES = ("a", "B", "1", " c", "\n", "(", "é", "狗")
 """Prompts with different first characters: the tokens that all their chats begin with depend on no prompt."""
 
 Decode = Callable[[Sequence[list[int]]], list[str]]
+
+
+def load(config: AppConfig) -> LocalParser:
+    """Load the configured checkpoint; see config.engines."""
+    return EntityParser.load(config.models.text_parser, config.device)
 
 
 class EntityParser:

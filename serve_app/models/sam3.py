@@ -19,18 +19,26 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import Sam3Model, Sam3Processor
 
-from serve_app.config.schema import DeviceConfig, SegmentationModel
+from serve_app.config.schema import AppConfig, DeviceConfig, SegmentationModel
 from serve_app.errors import DeviceOutOfMemory, GensegError, InternalError, InvalidRequest
-from serve_app.models import checkpoints, locations
+from serve_app.models import checkpoints, interface, locations
 from serve_app.models.image_input import ImageInput
-from serve_app.models.interface import Detections, ImageFeatures, Pair, PhraseFeatures
+from serve_app.models.interface import Detections
 from serve_app.models.memory import halve_when_full
 from serve_app.models.precision import keep_residual_exact
+from serve_app.models.sam3_features import ImageFeatures, Pair, PhraseFeatures
 from serve_app.models.sam3_head import DetectorHead, PairOutputs
 
 logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
+
+
+def load(config: AppConfig) -> interface.Segmenter[Tensor, ImageFeatures, PhraseFeatures]:
+    """Load the configured checkpoint and warm it up; see config.engines."""
+    segmenter = Segmenter.load(config.models.segmentation, config.device)
+    segmenter.warm_up(config.batching.max_pixels, config.batching.max_pairs)
+    return segmenter
 
 
 class Segmenter:
@@ -245,7 +253,12 @@ class Segmenter:
         ]
 
     def _masks(
-        self, pairs: Sequence[Pair], out: PairOutputs, order: Sequence[Tensor], text: Tensor, text_mask: Tensor
+        self,
+        pairs: Sequence[Pair],
+        out: PairOutputs,
+        order: Sequence[Tensor],
+        text: Tensor,
+        text_mask: Tensor,
     ) -> list[Tensor]:
         height, width = pairs[0].image.fine[0].shape[-2:]
         masks = [out.queries.new_zeros((0, height, width)) for _ in pairs]

@@ -113,7 +113,7 @@ def test_load_file_raises_one_line_per_problem(tmp_path: Path) -> None:
         ),
         pytest.param(
             "models: {text_parser: {openai: {base_url: 'localhost:8001'}}}\n",
-            ["1 models.text_parser.openai.base_url: 'localhost:8001' is no http:// or https:// address"],
+            ["1 models.text_parser.openai.base_url: 'localhost:8001' is not a valid http:// or https:// address"],
             id="no-address",
         ),
         pytest.param(
