@@ -81,8 +81,6 @@ class Segmenter:
             compiled = partial(torch.compile, fullgraph=True, dynamic=False, backend=compile_backend)
             self._see = compiled(self._look)
             self._head.compile_with(compiled)
-        self.vision_passes = 0
-        """Images that went through the vision encoder so far."""
 
     @classmethod
     def load(cls, config: SegmentationModel, device: DeviceConfig) -> Segmenter:
@@ -138,7 +136,6 @@ class Segmenter:
     def _encode(self, images: Sequence[Tensor]) -> list[ImageFeatures]:
         pixels = torch.stack(self._padded(images)).to(self.device)
         fine, tokens = self._see(pixels)
-        self.vision_passes += len(images)
         # Copies, so that one cached image does not keep its whole batch in memory.
         return [
             ImageFeatures(tuple(level[index].clone() for level in fine), tokens[index].clone())
