@@ -100,11 +100,11 @@ def load_file(path: str | PathLike[str]) -> LoadedConfig:
     return loaded
 
 
-def app_config_from(mapping: Mapping[str, Any]) -> AppConfig:
+def app_config_from(mapping: object) -> AppConfig:
     """Check what a builder got as `args`.
 
     Args:
-        mapping: the sections of AppConfig; empty means every default.
+        mapping: the sections of AppConfig by their names; an empty mapping means every default.
 
     Raises:
         ConfigError: one line for each unknown key (with the nearest known one), wrong type and impossible number.
@@ -184,10 +184,10 @@ def _compose(text: str) -> yaml.Node | None:
     return root
 
 
-def _construct(root: yaml.Node) -> dict[Any, Any]:
+def _construct(root: yaml.Node) -> dict[str, Any]:
     loader = yaml.SafeLoader("")
     try:
-        document: dict[Any, Any] = loader.construct_document(root)
+        return loader.construct_document(root)  # type: ignore[no-any-return]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise _Unreadable(Problem(mark.line + 1 if mark else None, "", f"is no valid YAML: {error.problem}")) from None
@@ -195,7 +195,6 @@ def _construct(root: yaml.Node) -> dict[Any, Any]:
         raise _Unreadable(Problem(None, "", f"is no valid YAML: {error}")) from None
     finally:
         loader.dispose()
-    return document
 
 
 def _repeated_keys(node: yaml.Node, path: Path = ()) -> Iterator[Path]:

@@ -13,6 +13,7 @@ from serve_app.config.auth import auth_findings
 from serve_app.config.findings import (
     Finding,
     Path,
+    children,
     hint,
     nearest_of,
     non_finite,
@@ -34,9 +35,9 @@ MAX_REPLICAS_PER_NODE = 100  # Source: ray.serve.schema.DeploymentSchema.max_rep
 MAX_PORT = 65535
 
 
-def is_serve_config(document: Mapping[object, object]) -> bool:
+def is_serve_config(document: object) -> bool:
     """Tell a Serve config from a file of our own, also where `applications` itself is misspelt."""
-    keys = {key for key in document if isinstance(key, str)}
+    keys = {key for key, _ in children(document) if isinstance(key, str)}
     if keys <= set(AppConfig.model_fields):
         return False
     from ray.serve.schema import ServeApplicationSchema, ServeDeploySchema
@@ -47,7 +48,7 @@ def is_serve_config(document: Mapping[object, object]) -> bool:
     return keys.isdisjoint(AppConfig.model_fields) and not ray_keys.isdisjoint(keys)
 
 
-def serve_findings(document: Mapping[object, object]) -> tuple[AppConfig | None, list[Finding]]:
+def serve_findings(document: object) -> tuple[AppConfig | None, list[Finding]]:
     """Check a Serve config: Ray's schema, our deployments, `args` and `user_config`.
 
     Args:
@@ -71,7 +72,7 @@ def serve_findings(document: Mapping[object, object]) -> tuple[AppConfig | None,
             config = config if ours > 1 else app
         findings += [finding.under(at) for finding in found]
     findings += strict_findings(ServeDeploySchema, document, findings)
-    if isinstance(document.get("applications"), list) and not ours:
+    if isinstance(value_at(document, ("applications",)), list) and not ours:
         findings.append(Finding(("applications",), f"no application has the import_path '{IMPORT_PATH}'"))
     return config, findings
 
@@ -108,9 +109,9 @@ def application_findings(application: object) -> Iterator[Finding]:
             yield finding.under(at)
 
 
-def deployment_findings(deployment: Mapping[object, object]) -> Iterator[Finding]:
+def deployment_findings(deployment: object) -> Iterator[Finding]:
     """Yield the faults of one deployment that Ray's schema accepts and that fail, or do nothing, later."""
-    per_node = deployment.get("max_replicas_per_node")
+    per_node = value_at(deployment, ("max_replicas_per_node",))
     if is_number(per_node) and not 1 <= per_node <= MAX_REPLICAS_PER_NODE:
         text = f"must be between 1 and {MAX_REPLICAS_PER_NODE}, got {per_node}"
         yield Finding(("max_replicas_per_node",), text)
@@ -123,18 +124,18 @@ def deployment_findings(deployment: Mapping[object, object]) -> Iterator[Finding
     yield from autoscaling_findings(deployment)
 
 
-def autoscaling_findings(deployment: Mapping[object, object]) -> Iterator[Finding]:
+def autoscaling_findings(deployment: object) -> Iterator[Finding]:
     """Yield the faults of an autoscaling_config; Ray's schema of a file accepts any mapping there."""
     from ray.serve.config import AutoscalingConfig
 
-    given = deployment.get("autoscaling_config")
+    given = value_at(deployment, ("autoscaling_config",))
     if not isinstance(given, Mapping):
         return
     # Validating a policy would import it.
     for finding in strict_findings(AutoscalingConfig, {key: given[key] for key in given if key != "policy"}, []):
         yield finding.under(("autoscaling_config",))
     target = given.get("target_ongoing_requests", DEFAULT_TARGET_ONGOING)
-    slots = deployment.get("max_ongoing_requests")
+    slots = value_at(deployment, ("max_ongoing_requests",))
     if is_number(slots) and is_number(target) and slots < target:
         text = f"{slots} is below autoscaling_config.target_ongoing_requests ({target:g}): no scaling ever"
         yield Finding(("max_ongoing_requests",), text)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from pydantic import model_validator
 
@@ -102,7 +102,7 @@ class UserConfig(Generic[Kind]):
         self._kind = kind
         self._taken = False
 
-    def take(self, user_config: Mapping[str, Any] | None, apply: Callable[[Kind], None]) -> None:
+    def take(self, user_config: object, apply: Callable[[Kind], None]) -> None:
         """Check a `user_config` and apply it.
 
         Args:

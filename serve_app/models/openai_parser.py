@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import TypedDict
 
 import httpx
 
@@ -30,6 +30,15 @@ LONGEST_PAUSE_S = 8.0
 BUSY = frozenset({429, 500, 502, 503, 504, 529})
 
 Sleep = Callable[[float], Awaitable[None]]
+
+
+class ChatRequest(TypedDict):
+    """The body of a call. Source: OpenAI's API reference, "Create chat completion"."""
+
+    model: str
+    messages: list[dict[str, object]]
+    temperature: float
+    max_tokens: int
 
 
 def load(config: AppConfig) -> RemoteParser:
@@ -90,7 +99,7 @@ class OpenAIParser:
             InvalidModelReply: the answer is no chat completion with text.
             InternalError: the server refuses the call (a 4xx status): a matter of configuration.
         """
-        body = {
+        body: ChatRequest = {
             "model": self._model_name,
             "messages": chat_messages(prompt),
             "temperature": 0,
@@ -121,7 +130,7 @@ class OpenAIParser:
         """Close the connections."""
         await self._client.aclose()
 
-    async def _call(self, method: str, path: str, body: dict[str, Any] | None) -> httpx.Response:
+    async def _call(self, method: str, path: str, body: ChatRequest | None) -> httpx.Response:
         try:
             # httpx limits each read; a server that drips its answer is stopped here.
             async with asyncio.timeout(self._config.timeout_s):

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Protocol
 
 from serve_app.config.schema import AppConfig
 from serve_app.config.user_config import ParserSettings, UserConfig
@@ -122,7 +122,7 @@ class ParserDeployment:
         )
         self._metrics.watch_cache("prompt", lambda: self._parsed.cache.nbytes)
 
-    def reconfigure(self, user_config: Mapping[str, Any]) -> None:
+    def reconfigure(self, user_config: object) -> None:
         """Take a new filter and batch size without a restart; see UserConfig for what happens to wrong ones."""
         self._user_config.take(user_config, self._apply)
 

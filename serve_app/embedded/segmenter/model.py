@@ -5,7 +5,6 @@ Knows no data and no training.
 
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
@@ -78,7 +77,7 @@ def build_config(tokenizer: CLIPTokenizer) -> Sam3Config:
         "bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
     }  # fmt: skip
-    part: dict[str, Any] = {"hidden_size": DETECTOR_WIDTH, "num_attention_heads": 4, "dropout": 0.0}
+    part = {"hidden_size": DETECTOR_WIDTH, "num_attention_heads": 4, "dropout": 0.0}
     return Sam3Config(
         vision_config={
             "backbone_config": backbone,
