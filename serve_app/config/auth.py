@@ -1,4 +1,4 @@
-"""Bearer tokens: where they may stand, and which ones a service accepts. And the key of the text model's server.
+"""Secrets: which bearer tokens a service accepts, where they may stand, and the key of the text model's server.
 
 A service must never run without authentication because a secret was forgotten. So a variable that is named and empty is
 an error, wherever it is found: by the Ingress when it starts, by `genseg serve` and by `genseg check-config`.

@@ -1,6 +1,6 @@
 """The configuration: one frozen schema for `args:` of a Serve config, for `--config` files and for tests.
 
-Knows no YAML, no Ray and no models; reading files and placing errors in them is the work of `config.files`.
+Knows neither YAML nor Ray nor any model; `config.files` reads files and says on which line an error is.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class SegmentationConfig(Section):
 class EntityFilterConfig(Section):
     """What the entity filter drops besides its built-in terms."""
 
-    excluded_terms: tuple[str, ...] = Field((), description="Further terms that are no entities.")
+    excluded_terms: tuple[str, ...] = Field((), description="Further terms that are not entities.")
     builtin_terms: bool = Field(True, description="Drop lighting, mood, style, camera and quality words.")
 
 
@@ -144,7 +144,7 @@ class DeviceConfig(Section):
 
 
 class LimitsConfig(Section):
-    """What a request may bring; all checked before the work."""
+    """Limits of a request, all checked before any work on it."""
 
     max_body_bytes: int = Field(64 * MIB, gt=0)
     max_image_bytes: int = Field(32 * MIB, gt=0)
@@ -152,7 +152,7 @@ class LimitsConfig(Section):
     max_side: int = Field(65_535, ge=1, le=2**24, description="Pixels of a picture's longer side.")
     max_images: int = Field(16, ge=1, le=1024)
     max_entities: int = Field(32, ge=1, le=1024)
-    max_entity_chars: int = Field(256, ge=1, description="SAM3 reads 32 tokens; what is longer is no noun phrase.")
+    max_entity_chars: int = Field(256, ge=1, description="SAM3 reads 32 tokens; a longer text is not a noun phrase.")
     max_prompt_chars: int = Field(4000, ge=1)
     max_mask_bytes: int = Field(
         32 * MIB,
@@ -177,7 +177,7 @@ def bearer_token(text: str) -> str:
     """Check a bearer token.
 
     Raises:
-        ValueError: no header can carry it. The message does not quote it.
+        ValueError: the token cannot stand in a header. The message does not quote it.
     """
     if not re.fullmatch(r"[\x21-\x7e]+", text):
         raise ValueError("a token must consist of printable ASCII characters, without spaces, and must not be empty")
@@ -187,7 +187,7 @@ def bearer_token(text: str) -> str:
 class AuthConfig(Section):
     """Bearer tokens; none means no authentication.
 
-    `tokens` may not stand in the `args:` of a Serve config, because Ray writes them into its logs.
+    `tokens` must not stand in the `args:` of a Serve config, because Ray writes them into its logs.
     """
 
     tokens: tuple[Annotated[str, AfterValidator(bearer_token)], ...] = Field(
@@ -237,7 +237,7 @@ class ServingConfig(Section):
 
 
 class AppConfig(Section):
-    """Everything. `args:` of the Serve application, or the whole of a `--config` file."""
+    """The whole configuration: `args:` of the Serve application, or a `--config` file."""
 
     models: ModelsConfig = ModelsConfig()
     segmentation: SegmentationConfig = SegmentationConfig()

@@ -58,7 +58,7 @@ class OpenAIParser:
         sleep: waits between tries, in seconds.
 
     Raises:
-        ConfigError: the address is no http(s) URL, or the key is nothing that a header can hold.
+        ConfigError: the address is not an http(s) URL, or the key cannot stand in a header.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class OpenAIParser:
         Raises:
             Overloaded: the server cannot be reached, or is busy or failing, after all tries.
             DeadlineExceeded: one call took longer than the configured limit.
-            InvalidModelReply: the answer is no chat completion with text.
+            InvalidModelReply: the answer is not a chat completion with text.
             InternalError: the server refuses the call (a 4xx status): a matter of configuration.
         """
         body: ChatRequest = {
@@ -203,7 +203,7 @@ def reply_text(response: httpx.Response) -> str:
     """Take the reply out of a chat completion.
 
     Raises:
-        InvalidModelReply: the body is no JSON of that shape, or holds no text.
+        InvalidModelReply: the body is not JSON of that shape, or has no text.
     """
     try:
         text = response.json()["choices"][0]["message"]["content"]

@@ -92,7 +92,7 @@ class RemoteReplies:
 
 
 def replies_of(parser: Parser, max_prompts: int, metrics: Metrics) -> Replies:
-    """Serve a parser the way its protocol says."""
+    """Choose how the replies of a parser are got, by the protocol that it follows."""
     return LocalReplies(parser, max_prompts, metrics) if isinstance(parser, LocalParser) else RemoteReplies(parser)
 
 
