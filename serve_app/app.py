@@ -13,10 +13,11 @@ from serve_app.config.files import app_config_from
 from serve_app.config.findings import place_of
 from serve_app.config.schema import AppConfig
 from serve_app.errors import ConfigError
+from serve_app.models.interface import Parser, Segmenter
+from serve_app.models.registry import load_parser, load_segmenter
 from serve_app.serving.ingress import Ingress
-from serve_app.serving.parser import ParserDeployment, ReplySource, load_replies
-from serve_app.serving.replica.metrics import Metrics
-from serve_app.serving.segmenter import SegmenterDeployment, load_segmenter
+from serve_app.serving.parser import ParserDeployment
+from serve_app.serving.segmenter import SegmenterDeployment
 
 APP_NAME = "segmentation"
 ANSWERED = 4
@@ -49,16 +50,16 @@ def bind(
     config: AppConfig,
     options: Mapping[str, Mapping[str, Any]] | None = None,
     *,
-    load_replies: Callable[[AppConfig, Metrics], ReplySource] = load_replies,
-    load_segmenter: Callable[[AppConfig], Any] = load_segmenter,
+    load_parser: Callable[[AppConfig], Parser] = load_parser,
+    load_segmenter: Callable[[AppConfig], Segmenter[Any, Any, Any]] = load_segmenter,
 ) -> Application:
     """Bind the graph for a checked configuration.
 
     Args:
         config: everything.
         options: options of the deployments by their name, over the defaults here, where no Serve config brings them.
-        load_replies: makes the parser's engine, inside its replicas.
-        load_segmenter: makes the segmenter, inside its replicas.
+        load_parser: loads the parser, inside its replicas.
+        load_segmenter: loads the segmenter, inside its replicas.
     """
     # Ray annotates the undecorated form of `serve.deployment` as a decorator.
     deployment: Any = serve.deployment
@@ -93,7 +94,7 @@ def bind(
     given = options or {}
     parser, segmenter, ingress = (each.options(**given.get(each.name, {})) for each in (parser, segmenter, ingress))
     application: Application = ingress.bind(
-        config, parser.bind(config, load_replies), segmenter.bind(config, load_segmenter)
+        config, parser.bind(config, load_parser), segmenter.bind(config, load_segmenter)
     )
     return application
 

@@ -54,7 +54,7 @@ LIBRARIES = {
 }
 """The packages and modules that know a library. `cli` imports Ray inside functions only."""
 
-ENVIRONMENT = ("cli", "config", "batch", "serving.ingress", "serving.parser", "serving.segmenter")
+ENVIRONMENT = ("cli", "config", "batch", "serving.ingress")
 """Where environment variables are read."""
 
 

@@ -1,4 +1,4 @@
-"""Bearer tokens: where they may stand, and which ones a service accepts. Pure; the environment comes in.
+"""Secrets: which bearer tokens a service accepts, where they may stand, and the key of the text model's server.
 
 A service must never run without authentication because a secret was forgotten. So a variable that is named and empty is
 an error, wherever it is found: by the Ingress when it starts, by `genseg serve` and by `genseg check-config`.
@@ -6,10 +6,11 @@ an error, wherever it is found: by the Ingress when it starts, by `genseg serve`
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 
 from serve_app.config.findings import Finding, Path, children
-from serve_app.config.schema import AuthConfig, bearer_token
+from serve_app.config.schema import AuthConfig, OpenAIConfig, bearer_token
 from serve_app.errors import ConfigError
 
 TOKENS_IN_ARGS = (
@@ -41,6 +42,16 @@ def accepted_tokens(auth: AuthConfig, environment: Mapping[str, str]) -> tuple[s
         return (*auth.tokens, *map(bearer_token, named))
     except ValueError as error:
         raise ConfigError(f"auth.token_env: in the environment variable {name}, {error}") from None
+
+
+def api_key(server: OpenAIConfig, environment: Mapping[str, str] = os.environ) -> str | None:
+    """Read the key that a text model's server asks for; None without `api_key_env`, or where its variable is not set.
+
+    Args:
+        server: the configuration.
+        environment: of the process that calls the server.
+    """
+    return environment.get(server.api_key_env) if server.api_key_env else None
 
 
 def unset_variables(document: object, environment: Mapping[str, str], path: Path = ()) -> Iterator[Finding]:

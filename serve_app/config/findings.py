@@ -10,9 +10,10 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, get_args
+from typing import TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 Path = tuple[object, ...]
 Model = TypeVar("Model", bound=BaseModel)
@@ -87,7 +88,7 @@ def validated(model: type[Model], value: object) -> tuple[Model | None, list[Fin
     return (None, findings) if findings else (instance, [])
 
 
-def finding_of(entry: Mapping[str, Any], model: type[BaseModel]) -> Finding:
+def finding_of(entry: ErrorDetails, model: type[BaseModel]) -> Finding:
     """Put one entry of pydantic's report into our words."""
     path, kind, given = tuple(entry["loc"]), entry["type"], entry.get("input")
     if kind == "extra_forbidden":

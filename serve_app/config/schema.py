@@ -1,15 +1,19 @@
 """The configuration: one frozen schema for `args:` of a Serve config, for `--config` files and for tests.
 
-Knows no YAML, no Ray and no models; reading files and placing errors in them is the work of `config.files`.
+Knows neither YAML nor Ray nor any model; `config.files` reads files and says on which line an error is.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from serve_app.config.engines import PARSERS, SEGMENTERS
+from serve_app.config.findings import hint, shown
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -20,10 +24,10 @@ def known_device(text: str) -> str:
     """Check the name of a device.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is not such a name.
     """
     if not re.fullmatch(r"auto|cpu|mps|(cuda|xpu)(:\d+)?", text):
-        raise ValueError(f"{text!r} is no device; use auto, cpu, cuda or cuda:N")
+        raise ValueError(f"{text!r} is not a known device: use auto, cpu, cuda or cuda:N")
     return text
 
 
@@ -34,15 +38,26 @@ def http_address(text: str) -> str:
     """Check an http(s) address.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is not such an address.
     """
     parts = urlsplit(text)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError(f"{text!r} is no http:// or https:// address")
+        raise ValueError(f"{text!r} is not a valid http:// or https:// address")
     return text
 
 
 HttpAddress = Annotated[str, AfterValidator(http_address)]
+
+
+def one_of(engines: Mapping[str, str]) -> AfterValidator:
+    """Make a check that a text is the name of an engine."""
+
+    def check(name: str) -> str:
+        if name not in engines:
+            raise ValueError(f"must be {' or '.join(map(repr, engines))}, got {shown(name)}{hint(name, engines)}")
+        return name
+
+    return AfterValidator(check)
 
 
 class Section(BaseModel):
@@ -57,7 +72,6 @@ class OpenAIConfig(Section):
     base_url: HttpAddress = Field("http://127.0.0.1:8001/v1", description="The server's /v1 root.")
     api_key_env: str | None = Field(None, description="Name of the environment variable that holds the key.")
     timeout_s: float = Field(30.0, gt=0, le=600, description="Limit of one call, in seconds.")
-    body_pause_s: float = Field(15.0, gt=0, description="Longest pause of a client that sends a body.")
     max_retries: int = Field(2, ge=0, le=10, description="Further tries after a connection error, 429 or 5xx.")
 
 
@@ -69,7 +83,7 @@ class TextParserModel(Section):
     device_map: Device = Field(
         "auto", description="`auto`, `cpu`, `cuda` or `cuda:N`; `auto` takes a GPU if one is there."
     )
-    engine: Literal["transformers", "openai"] = Field("transformers", description="Who runs the model.")
+    engine: Annotated[str, one_of(PARSERS)] = Field("transformers", description="What runs the model.")
     openai: OpenAIConfig = OpenAIConfig()
     max_new_tokens: int = Field(256, ge=8, le=4096, description="Longest reply, in tokens.")
     constrained_decoding: bool = Field(False, description="Allow only a JSON array of strings (needs xgrammar).")
@@ -86,6 +100,7 @@ class SegmentationModel(Section):
         "A CPU without bfloat16 arithmetic takes float32 in its place.",
     )
     device: Device = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
+    engine: Annotated[str, one_of(SEGMENTERS)] = Field("transformers", description="What runs the model.")
     tf32: bool = Field(False, description="Let a GPU multiply the head's float32 in TF32: faster, less exact.")
     compile: bool = Field(False, description="Run the model's modules through torch.compile, warmed up at start.")
     gpu_memory_fraction: float | None = Field(None, gt=0, le=1, description="Hard cap of this process on its GPU.")
@@ -108,7 +123,7 @@ class SegmentationConfig(Section):
 class EntityFilterConfig(Section):
     """What the entity filter drops besides its built-in terms."""
 
-    excluded_terms: tuple[str, ...] = Field((), description="Further terms that are no entities.")
+    excluded_terms: tuple[str, ...] = Field((), description="Further terms that are not entities.")
     builtin_terms: bool = Field(True, description="Drop lighting, mood, style, camera and quality words.")
 
 
@@ -129,7 +144,7 @@ class DeviceConfig(Section):
 
 
 class LimitsConfig(Section):
-    """What a request may bring; all checked before the work."""
+    """Limits of a request, all checked before any work on it."""
 
     max_body_bytes: int = Field(64 * MIB, gt=0)
     max_image_bytes: int = Field(32 * MIB, gt=0)
@@ -137,7 +152,7 @@ class LimitsConfig(Section):
     max_side: int = Field(65_535, ge=1, le=2**24, description="Pixels of a picture's longer side.")
     max_images: int = Field(16, ge=1, le=1024)
     max_entities: int = Field(32, ge=1, le=1024)
-    max_entity_chars: int = Field(256, ge=1, description="SAM3 reads 32 tokens; what is longer is no noun phrase.")
+    max_entity_chars: int = Field(256, ge=1, description="SAM3 reads 32 tokens; a longer text is not a noun phrase.")
     max_prompt_chars: int = Field(4000, ge=1)
     max_mask_bytes: int = Field(
         32 * MIB,
@@ -162,7 +177,7 @@ def bearer_token(text: str) -> str:
     """Check a bearer token.
 
     Raises:
-        ValueError: no header can carry it. The message does not quote it.
+        ValueError: the token cannot stand in a header. The message does not quote it.
     """
     if not re.fullmatch(r"[\x21-\x7e]+", text):
         raise ValueError("a token must consist of printable ASCII characters, without spaces, and must not be empty")
@@ -172,7 +187,7 @@ def bearer_token(text: str) -> str:
 class AuthConfig(Section):
     """Bearer tokens; none means no authentication.
 
-    `tokens` may not stand in the `args:` of a Serve config, because Ray writes them into its logs.
+    `tokens` must not stand in the `args:` of a Serve config, because Ray writes them into its logs.
     """
 
     tokens: tuple[Annotated[str, AfterValidator(bearer_token)], ...] = Field(
@@ -222,7 +237,7 @@ class ServingConfig(Section):
 
 
 class AppConfig(Section):
-    """Everything. `args:` of the Serve application, or the whole of a `--config` file."""
+    """The whole configuration: `args:` of the Serve application, or a `--config` file."""
 
     models: ModelsConfig = ModelsConfig()
     segmentation: SegmentationConfig = SegmentationConfig()

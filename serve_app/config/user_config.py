@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from pydantic import model_validator
 
@@ -102,7 +102,7 @@ class UserConfig(Generic[Kind]):
         self._kind = kind
         self._taken = False
 
-    def take(self, user_config: Mapping[str, Any] | None, apply: Callable[[Kind], None]) -> None:
+    def take(self, user_config: object, apply: Callable[[Kind], None]) -> None:
         """Check a `user_config` and apply it.
 
         Args:
@@ -126,32 +126,24 @@ class UserConfig(Generic[Kind]):
             self._taken = True
 
 
-def settings_from(
-    config: AppConfig,
-    ingress: IngressSettings | None,
-    segmenter: SegmenterSettings | None,
-    parser: ParserSettings | None,
-) -> AppConfig:
-    """Draw the settings of all three deployments into one configuration.
+def settings_from(config: AppConfig, *given: Settings) -> AppConfig:
+    """Put the settings of the deployments into one configuration.
 
     Args:
         config: what `args:` says.
-        ingress: the `user_config` of the Ingress; None where it has none, as for the others.
-        segmenter: that of the SegmenterDeployment.
-        parser: that of the ParserDeployment.
+        given: the `user_config` of each deployment that has one.
 
     Returns:
         `config` with the ingress's sections, the segmenter's `max_pixels` and `max_pairs`, and the parser's
         `max_prompts` and filter. The segmenter's `limits` are its own guard and leave the ingress's untouched.
     """
-    if ingress is not None:
-        config = ingress.apply_to(config)
     batching = config.batching
-    if segmenter is not None and segmenter.batching is not None:
-        ours = segmenter.batching
-        batching = batching.model_copy(update={"max_pixels": ours.max_pixels, "max_pairs": ours.max_pairs})
-    if parser is not None and parser.batching is not None:
-        batching = batching.model_copy(update={"max_prompts": parser.batching.max_prompts})
-    if parser is not None:
-        config = parser.apply_to(config)
+    for settings in given:
+        if isinstance(settings, SegmenterSettings):
+            theirs = settings.batching or batching
+            batching = batching.model_copy(update={"max_pixels": theirs.max_pixels, "max_pairs": theirs.max_pairs})
+        else:
+            config = settings.apply_to(config)
+        if isinstance(settings, ParserSettings) and settings.batching is not None:
+            batching = batching.model_copy(update={"max_prompts": settings.batching.max_prompts})
     return config.model_copy(update={"batching": batching})

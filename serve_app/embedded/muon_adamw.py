@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.optim.optimizer import StateDict
 
 from serve_app.embedded.cpu_tuning import fast_dtype
 
@@ -111,11 +112,11 @@ class MuonAdamW:
         for optimizer in self._optimizers:
             optimizer.zero_grad()
 
-    def state_dict(self) -> list[dict[str, Any]]:
+    def state_dict(self) -> list[StateDict]:
         """What `load_state_dict` takes up again."""
         return [optimizer.state_dict() for optimizer in self._optimizers]
 
-    def load_state_dict(self, states: list[dict[str, Any]]) -> None:
+    def load_state_dict(self, states: list[StateDict]) -> None:
         """Take up the state of an earlier run of the same parameters."""
         for optimizer, state in zip(self._optimizers, states, strict=True):
             optimizer.load_state_dict(state)

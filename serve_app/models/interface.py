@@ -1,55 +1,42 @@
-"""What goes in and out of the segmenter. Plain data: importing it loads no model library."""
+"""What a parser and a segmenter must offer to be served. Importing this loads no model library.
+
+A model is one module with a function `load(config: AppConfig)` that returns a parser or a segmenter, and one line in
+`config.engines`. Methods without `async` run in a thread of their own, one call at a time for all of them, unless they
+say otherwise. An error of one item stands in the item's place, as a GensegError. An exception that a method raises
+instead fails the whole batch; several in a row, and Ray Serve replaces the replica.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from torch import Tensor
+from serve_app.errors import GensegError
 
 
-@dataclass(frozen=True)
-class ImageFeatures:
-    """One image's vision features, on the model's device.
-
-    Attributes:
-        fine: finer maps, finest first, each (D, H_i, W_i), in the vision encoder's dtype.
-        tokens: (T, D) coarsest map after the first self-attention, in the head's dtype.
-    """
-
-    fine: tuple[Tensor, ...]
-    tokens: Tensor
+class Features(Protocol):
+    """What a segmenter keeps of an image or of a phrase. The service caches it and hands it back."""
 
     @property
     def nbytes(self) -> int:
-        """Bytes on the device."""
-        return sum(part.nbytes for part in (*self.fine, self.tokens))
+        """Bytes of memory that it holds, on the model's device."""
+
+
+Prepared = TypeVar("Prepared")
+Image = TypeVar("Image", bound=Features)
+Phrase = TypeVar("Phrase", bound=Features)
 
 
 @dataclass(frozen=True)
-class PhraseFeatures:
-    """One phrase's text states (L, D) and their mask (L,), on the model's device."""
-
-    phrase: str
-    states: Tensor
-    mask: Tensor
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes on the device."""
-        return self.states.nbytes + self.mask.nbytes
-
-
-@dataclass(frozen=True)
-class Pair:
+class Pair(Generic[Image, Phrase]):
     """One question: every instance of `phrase` in `image` with a score above `threshold`, in [0, 1]."""
 
-    image: ImageFeatures
-    phrase: PhraseFeatures
+    image: Image
+    phrase: Phrase
     threshold: float
 
 
@@ -68,3 +55,90 @@ class Detections:
     scores: NDArray[np.float32]
     presence: float
     mask_logits: NDArray[np.float32]
+
+
+class Segmenter(Protocol[Prepared, Image, Phrase]):
+    """Finds every instance of a phrase in an image, in three steps, so that the service can cache and batch between."""
+
+    resolution_hw: tuple[int, int]
+    """Height and width of the model's input; `batching.max_pixels` counts these pixels for every image."""
+
+    def prepare(self, image: NDArray[np.uint8]) -> Prepared:
+        """Make the model's input of a picture. CPU work; several threads call it at once.
+
+        Args:
+            image: (H, W, 3) uint8 RGB, of any size; may be read-only.
+        """
+
+    def encode(self, images: Sequence[Prepared]) -> Sequence[Image | GensegError]:
+        """Run the vision pass.
+
+        Args:
+            images: from `prepare`, at least one.
+
+        Returns:
+            Features, or the error, of each image, in order.
+        """
+
+    def embed(self, phrases: Sequence[str]) -> Sequence[Phrase | GensegError]:
+        """Run the text pass.
+
+        Args:
+            phrases: noun phrases, at least one.
+
+        Returns:
+            Features of each phrase, in order; InvalidRequest for one that the model cannot read.
+        """
+
+    def detect(self, pairs: Sequence[Pair[Image, Phrase]]) -> Sequence[Detections | GensegError]:
+        """Answer pairs of any images and phrases.
+
+        Args:
+            pairs: at least one.
+
+        Returns:
+            Detections, or the error, of each pair, in order. InternalError where the model's numbers are not finite.
+        """
+
+
+@runtime_checkable
+class LocalParser(Protocol):
+    """A language model in this process: prompts are read in batches of at most `batching.max_prompts`."""
+
+    def generate_each(self, prompts: Sequence[str]) -> Sequence[str | GensegError]:
+        """Let the model answer the chat of each prompt; see `entities.chat`.
+
+        Args:
+            prompts: at least one, none empty.
+
+        Returns:
+            The raw reply to each prompt, or its error, in order. InvalidRequest for a prompt that is too long.
+        """
+
+
+@runtime_checkable
+class RemoteParser(Protocol):
+    """A language model on a server. Calls of one event loop, any number at once; its failures are not the replica's."""
+
+    async def reply(self, prompt: str) -> str:
+        """Let the model answer the chat of a prompt; see `entities.chat`.
+
+        Args:
+            prompt: not empty.
+
+        Returns:
+            The raw reply.
+
+        Raises:
+            GensegError: the server cannot be reached, is busy, or its answer is not a reply.
+        """
+
+    async def check(self) -> None:
+        """Ask whether the server answers.
+
+        Raises:
+            GensegError: it does not.
+        """
+
+
+Parser = LocalParser | RemoteParser

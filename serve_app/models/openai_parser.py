@@ -10,13 +10,15 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import TypedDict
 
 import httpx
 
-from serve_app.config.schema import TextParserModel
+from serve_app.config.auth import api_key
+from serve_app.config.schema import AppConfig, TextParserModel
 from serve_app.entities.chat import chat_messages
 from serve_app.errors import ConfigError, DeadlineExceeded, InternalError, InvalidModelReply, Overloaded
+from serve_app.models.interface import RemoteParser
 from serve_app.schemas.retry_after import read_retry_after
 
 logger = logging.getLogger(__name__)
@@ -30,6 +32,21 @@ BUSY = frozenset({429, 500, 502, 503, 504, 529})
 Sleep = Callable[[float], Awaitable[None]]
 
 
+class ChatRequest(TypedDict):
+    """The body of a call. Source: OpenAI's API reference, "Create chat completion"."""
+
+    model: str
+    messages: list[dict[str, object]]
+    temperature: float
+    max_tokens: int
+
+
+def load(config: AppConfig) -> RemoteParser:
+    """Make the client of the configured server; see config.engines."""
+    model = config.models.text_parser
+    return OpenAIParser(model, api_key=api_key(model.openai))
+
+
 class OpenAIParser:
     """A client of one server and one of its models.
 
@@ -41,7 +58,7 @@ class OpenAIParser:
         sleep: waits between tries, in seconds.
 
     Raises:
-        ConfigError: the address is no http(s) URL, or the key is nothing that a header can hold.
+        ConfigError: the address is not an http(s) URL, or the key cannot stand in a header.
     """
 
     def __init__(
@@ -79,10 +96,10 @@ class OpenAIParser:
         Raises:
             Overloaded: the server cannot be reached, or is busy or failing, after all tries.
             DeadlineExceeded: one call took longer than the configured limit.
-            InvalidModelReply: the answer is no chat completion with text.
+            InvalidModelReply: the answer is not a chat completion with text.
             InternalError: the server refuses the call (a 4xx status): a matter of configuration.
         """
-        body = {
+        body: ChatRequest = {
             "model": self._model_name,
             "messages": chat_messages(prompt),
             "temperature": 0,
@@ -113,7 +130,7 @@ class OpenAIParser:
         """Close the connections."""
         await self._client.aclose()
 
-    async def _call(self, method: str, path: str, body: dict[str, Any] | None) -> httpx.Response:
+    async def _call(self, method: str, path: str, body: ChatRequest | None) -> httpx.Response:
         try:
             # httpx limits each read; a server that drips its answer is stopped here.
             async with asyncio.timeout(self._config.timeout_s):
@@ -169,7 +186,7 @@ def reply_text(response: httpx.Response) -> str:
     """Take the reply out of a chat completion.
 
     Raises:
-        InvalidModelReply: the body is no JSON of that shape, or holds no text.
+        InvalidModelReply: the body is not JSON of that shape, or has no text.
     """
     try:
         text = response.json()["choices"][0]["message"]["content"]

@@ -29,11 +29,12 @@ from transformers import (
 )
 from transformers.utils import is_flash_attn_2_available
 
-from serve_app.config.schema import DeviceConfig, TextParserModel
+from serve_app.config.schema import AppConfig, DeviceConfig, TextParserModel
 from serve_app.entities.chat import INSTRUCTION, chat_messages
-from serve_app.errors import CheckpointError, DeviceOutOfMemory, GensegError, InvalidRequest
+from serve_app.errors import CheckpointError, DeviceOutOfMemory, InvalidRequest
 from serve_app.models import checkpoints, locations
 from serve_app.models.array_decoding import ArrayEnd, ArrayGrammar, closing_tokens
+from serve_app.models.interface import LocalParser
 from serve_app.models.memory import halve_when_full
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,11 @@ PROBES = ("a", "B", "1", " c", "\n", "(", "é", "狗")
 """Prompts with different first characters: the tokens that all their chats begin with depend on no prompt."""
 
 Decode = Callable[[Sequence[list[int]]], list[str]]
+
+
+def load(config: AppConfig) -> LocalParser:
+    """Load the configured checkpoint; see config.engines."""
+    return EntityParser.load(config.models.text_parser, config.device)
 
 
 class EntityParser:
@@ -115,28 +121,16 @@ class EntityParser:
             constrained=config.constrained_decoding,
         )
 
-    def generate(self, prompts: Sequence[str]) -> list[str]:
+    def generate_each(self, prompts: Sequence[str]) -> list[str | InvalidRequest | DeviceOutOfMemory]:
         """Let the model answer each prompt.
 
         Args:
             prompts: image-generation prompts, at most as many as one batch shall hold; may be empty.
 
         Returns:
-            One raw reply per prompt, in order, without special tokens.
-
-        Raises:
-            InvalidRequest: a prompt has more tokens than the model reads.
-            DeviceOutOfMemory: a prompt does not fit into the device's memory, even alone.
+            For each prompt, in order, the raw reply without special tokens; or InvalidRequest where it has more tokens
+            than the model reads; or DeviceOutOfMemory where it does not fit into the device's memory even alone.
         """
-        replies: list[str] = []
-        for reply in self.generate_each(prompts):
-            if isinstance(reply, GensegError):
-                raise reply
-            replies.append(reply)
-        return replies
-
-    def generate_each(self, prompts: Sequence[str]) -> list[str | InvalidRequest | DeviceOutOfMemory]:
-        """Like `generate`, but a prompt that fails leaves the others alone: its error stands in its place."""
         chats = [self._tokens_or_error(prompt) for prompt in prompts]
         rows = [chat for chat in chats if isinstance(chat, list)]
         outcomes = halve_when_full(self._decode, rows, "prompt")

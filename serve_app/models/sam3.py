@@ -11,25 +11,34 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import Sam3Model, Sam3Processor
-from transformers.image_utils import SizeDict
 
-from serve_app.config.schema import DeviceConfig, SegmentationModel
+from serve_app.config.schema import AppConfig, DeviceConfig, SegmentationModel
 from serve_app.errors import DeviceOutOfMemory, GensegError, InternalError, InvalidRequest
-from serve_app.models import checkpoints, locations
-from serve_app.models.interface import Detections, ImageFeatures, Pair, PhraseFeatures
+from serve_app.models import checkpoints, interface, locations
+from serve_app.models.image_input import ImageInput
+from serve_app.models.interface import Detections
 from serve_app.models.memory import halve_when_full
+from serve_app.models.precision import keep_residual_exact
+from serve_app.models.sam3_features import ImageFeatures, Pair, PhraseFeatures
 from serve_app.models.sam3_head import DetectorHead, PairOutputs
 
 logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
+
+
+def load(config: AppConfig) -> interface.Segmenter[Tensor, ImageFeatures, PhraseFeatures]:
+    """Load the configured checkpoint and warm it up; see config.engines."""
+    segmenter = Segmenter.load(config.models.segmentation, config.device)
+    segmenter.warm_up(config.batching.max_pixels, config.batching.max_pairs)
+    return segmenter
 
 
 class Segmenter:
@@ -53,8 +62,8 @@ class Segmenter:
         self._vision_dtype = vision_dtype
         vision = model.config.vision_config
         backbone = vision.backbone_config
-        size = processor.image_processor.size
-        self.resolution_hw = (int(size["height"]), int(size["width"]))
+        self._input = ImageInput(processor.image_processor)
+        self.resolution_hw = self._input.resolution_hw
         patch = int(backbone.patch_size)
         self._head = DetectorHead(model, (self.resolution_hw[0] // patch, self.resolution_hw[1] // patch))
         self._model = model
@@ -72,8 +81,6 @@ class Segmenter:
             compiled = partial(torch.compile, fullgraph=True, dynamic=False, backend=compile_backend)
             self._see = compiled(self._look)
             self._head.compile_with(compiled)
-        self.vision_passes = 0
-        """Images that went through the vision encoder so far."""
 
     @classmethod
     def load(cls, config: SegmentationModel, device: DeviceConfig) -> Segmenter:
@@ -108,30 +115,11 @@ class Segmenter:
         return self._head.position.device
 
     def prepare(self, image: NDArray[np.uint8]) -> Tensor:
-        """Resize and normalise as the checkpoint's processor does. CPU work; any thread may call it.
+        """Resize and normalise a picture, (H, W, 3) uint8 RGB, to (3, S, S) float32 on the CPU; see ImageInput.
 
-        The resize goes across first, so a narrow, tall picture would be widened to S times its height before it is
-        shortened. Such a picture is shortened first: its values differ from the processor's by rounding, two levels of
-        255 at most; all others are the processor's, bit for bit.
-
-        Bound: besides the picture, about four times its 3 bytes a pixel, and some 30 bytes a pixel of the result; one
-        pass over the picture. Measured with S = 1008: 380 MB and 2 s for 7,070 x 7,070 pixels, 615 MB for 762 x 65,535,
-        30 MB and 0.02 s for 1 x 65,535.
-
-        Args:
-            image: (H, W, 3) uint8 RGB.
-
-        Returns:
-            (3, S, S) float32 on the CPU.
+        CPU work; any thread may call it.
         """
-        # The view stays strided: a contiguous copy of a 4K image costs more than it saves in the resize.
-        planes = torch.from_numpy(image).permute(2, 0, 1)
-        processor = self._processor.image_processor
-        if _is_tall_and_narrow((image.shape[0], image.shape[1]), self.resolution_hw):
-            size = SizeDict(height=self.resolution_hw[0], width=image.shape[1])
-            planes = processor.resize(planes, size, resample=processor.resample)
-        pixels: Tensor = processor(images=planes, return_tensors="pt")["pixel_values"][0]
-        return pixels
+        return self._input.prepare(image)
 
     def encode(self, images: Sequence[Tensor]) -> list[ImageFeatures | DeviceOutOfMemory]:
         """Run the vision encoder.
@@ -148,7 +136,6 @@ class Segmenter:
     def _encode(self, images: Sequence[Tensor]) -> list[ImageFeatures]:
         pixels = torch.stack(self._padded(images)).to(self.device)
         fine, tokens = self._see(pixels)
-        self.vision_passes += len(images)
         # Copies, so that one cached image does not keep its whole batch in memory.
         return [
             ImageFeatures(tuple(level[index].clone() for level in fine), tokens[index].clone())
@@ -263,7 +250,12 @@ class Segmenter:
         ]
 
     def _masks(
-        self, pairs: Sequence[Pair], out: PairOutputs, order: Sequence[Tensor], text: Tensor, text_mask: Tensor
+        self,
+        pairs: Sequence[Pair],
+        out: PairOutputs,
+        order: Sequence[Tensor],
+        text: Tensor,
+        text_mask: Tensor,
     ) -> list[Tensor]:
         height, width = pairs[0].image.fine[0].shape[-2:]
         masks = [out.queries.new_zeros((0, height, width)) for _ in pairs]
@@ -279,36 +271,6 @@ class Segmenter:
             for row, mask in zip(rows, drawn, strict=True):
                 masks[row] = mask
         return masks
-
-
-def _is_tall_and_narrow(picture_hw: tuple[int, int], result_hw: tuple[int, int]) -> bool:
-    """Tell whether the picture, widened to the result, is over twice the picture and over twice the result."""
-    return result_hw[1] > 2 * picture_hw[1] and picture_hw[0] > 2 * result_hw[0]
-
-
-class _RoundedNorm(nn.Module):
-    """A layer norm in float32 whose output goes on in another type."""
-
-    def __init__(self, norm: nn.LayerNorm, dtype: torch.dtype) -> None:
-        super().__init__()
-        self._norm, self._dtype = norm.float(), dtype
-
-    def forward(self, states: Tensor) -> Tensor:
-        """Normalize."""
-        normed: Tensor = self._norm(states)
-        return normed.to(self._dtype)
-
-
-def keep_residual_exact(backbone: Any, dtype: torch.dtype) -> None:
-    """Leave what a vision transformer's layers add to in float32; attention and MLPs, all the work, stay in `dtype`.
-
-    Rounded after every layer, the sum moves most scores about twice as far from those of float32.
-    """
-    backbone.embeddings.float()
-    backbone.layer_norm.float()
-    for layer in backbone.layers:
-        layer.layer_norm1 = _RoundedNorm(layer.layer_norm1, dtype)
-        layer.layer_norm2 = _RoundedNorm(layer.layer_norm2, dtype)
 
 
 def _array(tensor: Tensor) -> NDArray[np.float32]:

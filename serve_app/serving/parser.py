@@ -1,24 +1,25 @@
 """ParserDeployment: prompts in, filtered entities out; batched, cached, each distinct prompt read once.
 
-Thin by design: the models are in `models.qwen3_vl` and `models.openai_parser`, the reading of replies and the filter
-in `entities`, batches in `replica.batching`.
+Thin by design: the models are behind `models.interface`, the reading of replies and the filter in `entities`, batches
+in `replica.batching`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol
 
 from serve_app.config.schema import AppConfig
 from serve_app.config.user_config import ParserSettings, UserConfig
 from serve_app.entities.chat import read_entities
 from serve_app.entities.filter import EntityFilter
 from serve_app.errors import DeadlineExceeded, GensegError, InternalError, TooLarge
+from serve_app.models.interface import LocalParser, Parser, RemoteParser
+from serve_app.models.registry import load_parser
 from serve_app.serving.messages import ParsedPrompt
 from serve_app.serving.replica.batching import Device, PullBatcher
 from serve_app.serving.replica.cache import ByteLru, CachedWork
@@ -28,56 +29,71 @@ from serve_app.serving.replica.metrics import Metrics
 logger = logging.getLogger("ray.serve")
 
 
-class ReplySource(Protocol):
-    """Whoever answers the parser's chat: one prompt in, the model's raw reply out."""
+class Replies(Protocol):
+    """The model's raw replies, wherever it runs."""
 
     async def reply(self, prompt: str) -> str:
-        """Return the model's text."""
-
-
-@runtime_checkable
-class RemoteReplies(ReplySource, Protocol):
-    """A reply source whose model runs elsewhere."""
+        """Return the reply to a prompt; raises GensegError."""
 
     async def check(self) -> None:
-        """Tell whether the server answers; raises GensegError."""
+        """Tell whether the model answers; raises GensegError."""
+
+    def check_health(self) -> None:
+        """Raise RuntimeError where a new replica is needed."""
+
+    def limit_batches(self, max_prompts: int) -> None:
+        """Read at most this many prompts in one batch from now on."""
 
 
 class LocalReplies:
-    """Replies of a local checkpoint, many prompts in one generate."""
+    """Replies of a model in this process, in batches; a model that keeps failing needs a new replica."""
 
-    def __init__(self, config: AppConfig, metrics: Metrics) -> None:
-        from serve_app.models.qwen3_vl import EntityParser  # torch only where a local model runs
-
-        parser = EntityParser.load(config.models.text_parser, config.device)
-        self.health = ModelHealth()
-        self.batcher: PullBatcher[str, str] = PullBatcher(
+    def __init__(self, parser: LocalParser, max_prompts: int, metrics: Metrics) -> None:
+        self._health = ModelHealth()
+        self._batcher: PullBatcher[str, str] = PullBatcher(
             Device(ThreadPoolExecutor(1, "parser-model")),
             parser.generate_each,
-            budget=config.batching.max_prompts,
+            budget=max_prompts,
             observe=lambda size: metrics.batch_size.observe(size, tags={"axis": "prompts"}),
-            note=self.health.note,
+            note=self._health.note,
         )
-        metrics.watch_queue("prompts", lambda: self.batcher.queued)
+        metrics.watch_queue("prompts", lambda: self._batcher.queued)
 
     async def reply(self, prompt: str) -> str:
-        """Return the model's text."""
-        (outcome,) = await self.batcher.submit([prompt], prompt)
+        """Return the reply to a prompt."""
+        (outcome,) = await self._batcher.submit([prompt], prompt)
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome
 
+    async def check(self) -> None:
+        """Do nothing: the model is loaded."""
 
-def load_replies(config: AppConfig, metrics: Metrics) -> ReplySource:
-    """Make the configured engine."""
-    model = config.models.text_parser
-    if model.engine == "openai":
-        from serve_app.models.openai_parser import OpenAIParser
+    def check_health(self) -> None:
+        """Raise RuntimeError where the model keeps failing."""
+        self._health.check()
 
-        key = os.environ.get(model.openai.api_key_env) if model.openai.api_key_env else None
-        engine: ReplySource = OpenAIParser(model, api_key=key)
-        return engine
-    return LocalReplies(config, metrics)
+    def limit_batches(self, max_prompts: int) -> None:
+        """Read at most this many prompts in one batch from now on."""
+        self._batcher.budget = max_prompts
+
+
+class RemoteReplies:
+    """Replies of a model on a server, one call a prompt; a new replica would not make the server any better."""
+
+    def __init__(self, parser: RemoteParser) -> None:
+        self.reply, self.check = parser.reply, parser.check
+
+    def check_health(self) -> None:
+        """Do nothing."""
+
+    def limit_batches(self, max_prompts: int) -> None:
+        """Do nothing: the server makes its own batches."""
+
+
+def replies_of(parser: Parser, max_prompts: int, metrics: Metrics) -> Replies:
+    """Choose how the replies of a parser are got, by the protocol that it follows."""
+    return LocalReplies(parser, max_prompts, metrics) if isinstance(parser, LocalParser) else RemoteReplies(parser)
 
 
 def entry_bytes(prompt: str, entities: tuple[str, ...]) -> int:
@@ -90,15 +106,15 @@ class ParserDeployment:
 
     Args:
         config: everything.
-        load: makes the engine; tests put a fake in its place.
+        load: loads the model.
     """
 
-    def __init__(self, config: AppConfig, load: Callable[[AppConfig, Metrics], ReplySource] = load_replies) -> None:
+    def __init__(self, config: AppConfig, load: Callable[[AppConfig], Parser] = load_parser) -> None:
         self._args = config
         self._config = config
         self._user_config = UserConfig("ParserDeployment", ParserSettings)
         self._metrics = Metrics()
-        self._replies = load(config, self._metrics)
+        self._replies = replies_of(load(config), config.batching.max_prompts, self._metrics)
         self._filter = EntityFilter(config.entity_filter)
         self._parsed: CachedWork[tuple[str, ...]] = CachedWork(
             ByteLru(config.cache.prompt_bytes, entry_bytes),
@@ -106,20 +122,18 @@ class ParserDeployment:
         )
         self._metrics.watch_cache("prompt", lambda: self._parsed.cache.nbytes)
 
-    def reconfigure(self, user_config: Mapping[str, Any]) -> None:
+    def reconfigure(self, user_config: object) -> None:
         """Take a new filter and batch size without a restart; see UserConfig for what happens to wrong ones."""
         self._user_config.take(user_config, self._apply)
 
     def _apply(self, settings: ParserSettings) -> None:
         self._config = settings.apply_to(self._args)
         self._filter = EntityFilter(self._config.entity_filter)
-        if isinstance(self._replies, LocalReplies):
-            self._replies.batcher.budget = self._config.batching.max_prompts
+        self._replies.limit_batches(self._config.batching.max_prompts)
 
     def check_health(self) -> None:
         """Called by Serve: a replica whose own model keeps failing is replaced; a server elsewhere is not ours."""
-        if isinstance(self._replies, LocalReplies):
-            self._replies.health.check()
+        self._replies.check_health()
 
     async def model_name(self) -> str:
         """Name of the model, as configured; that it answers at all says that the model is loaded.
@@ -127,8 +141,7 @@ class ParserDeployment:
         Raises:
             GensegError: the model is on a server that does not answer.
         """
-        if isinstance(self._replies, RemoteReplies):
-            await self._replies.check()
+        await self._replies.check()
         return self._config.models.text_parser.model_name
 
     async def parse(

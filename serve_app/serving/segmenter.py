@@ -2,7 +2,7 @@
 
 The order of an image's work: decode and resize in a thread → vision pass in a batch → (the entities arrive) → phrase
 embeddings → detector pass in a batch → masks and JSON in a thread. The event loop only waits. Thin by design: the
-model is in `models.sam3`, batches in `replica.batching`, documents in `documents`.
+model is behind `models.interface`, batches in `replica.batching`, documents in `documents`.
 
 Threads do the work on masks and overlays in steps, and requests take turns (see `replica.turns`), so one with the
 largest images and the most masks delays another by the step under way, about a second at 50 megapixels; once nobody
@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from ray import ObjectRef
 
@@ -32,7 +32,8 @@ from serve_app.images import decoding, overlay
 from serve_app.images.modes import RgbArray
 from serve_app.images.palette import entity_colours
 from serve_app.masks.steps import Steps
-from serve_app.models.interface import Detections, ImageFeatures, Pair, PhraseFeatures
+from serve_app.models.interface import Detections, Features, Pair, Segmenter
+from serve_app.models.registry import load_segmenter
 from serve_app.schemas.dicts import ObjectDict, SegmentedDict
 from serve_app.serving import documents
 from serve_app.serving.messages import ImageOutcome, ImageTask, InputsLost, ObjectOptions, ParsedPrompt
@@ -43,9 +44,6 @@ from serve_app.serving.replica.health import ModelHealth
 from serve_app.serving.replica.kept_pixels import KeptPixels, PixelBudget
 from serve_app.serving.replica.metrics import Metrics
 from serve_app.serving.replica.turns import FairSlots, FairThreads
-
-if TYPE_CHECKING:  # torch is imported where the model is loaded, not where the graph is built
-    from serve_app.models.sam3 import Segmenter
 
 logger = logging.getLogger("ray.serve")
 
@@ -64,17 +62,8 @@ HELD_BYTES = 32 * 1024 * 1024
 class EncodedImage:
     """What the vision cache keeps of an image: its features and its size as people see it."""
 
-    features: ImageFeatures
+    features: Features
     size_wh: tuple[int, int]
-
-
-def load_segmenter(config: AppConfig) -> Segmenter:
-    """Load the configured checkpoint."""
-    from serve_app.models.sam3 import Segmenter
-
-    segmenter = Segmenter.load(config.models.segmentation, config.device)
-    segmenter.warm_up(config.batching.max_pixels, config.batching.max_pairs)
-    return segmenter
 
 
 class SegmenterDeployment:
@@ -90,7 +79,7 @@ class SegmenterDeployment:
     def __init__(
         self,
         config: AppConfig,
-        load: Callable[[AppConfig], Segmenter] = load_segmenter,
+        load: Callable[[AppConfig], Segmenter[Any, Any, Any]] = load_segmenter,
         *,
         read: Callable[[bytes, LimitsConfig], RgbArray] = decoding.decode,
         kept_pixels_bytes: int = KEPT_PIXELS_BYTES,
@@ -108,7 +97,7 @@ class SegmenterDeployment:
         self._pixel_budget = PixelBudget(kept_pixels_bytes)
         self._health = ModelHealth()
         pixels = self._segmenter.resolution_hw[0] * self._segmenter.resolution_hw[1]
-        self._encoder: PullBatcher[Any, ImageFeatures] = PullBatcher(
+        self._encoder: PullBatcher[Any, Features] = PullBatcher(
             self._device,
             self._segmenter.encode,
             budget=config.batching.max_pixels,
@@ -116,14 +105,14 @@ class SegmenterDeployment:
             observe=self._batch_observer("images"),
             note=self._health.note,
         )
-        self._embedder: PullBatcher[str, PhraseFeatures] = PullBatcher(
+        self._embedder: PullBatcher[str, Features] = PullBatcher(
             self._device,
             self._segmenter.embed,
             budget=256,
             observe=self._batch_observer("phrases"),
             note=self._health.note,
         )
-        self._detector: PullBatcher[Pair, Detections] = PullBatcher(
+        self._detector: PullBatcher[Pair[Any, Any], Detections] = PullBatcher(
             self._device,
             self._segmenter.detect,
             budget=config.batching.max_pairs,
@@ -134,7 +123,7 @@ class SegmenterDeployment:
             ByteLru(config.cache.vision_bytes, lambda _, encoded: encoded.features.nbytes),
             lambda hit: self._metrics.cache_lookup("vision", hit),
         )
-        self._phrases: CachedWork[PhraseFeatures] = CachedWork(
+        self._phrases: CachedWork[Features] = CachedWork(
             ByteLru(config.cache.phrase_bytes, lambda _, phrase: phrase.nbytes),
             lambda hit: self._metrics.cache_lookup("phrase", hit),
         )
@@ -224,8 +213,7 @@ class SegmenterDeployment:
                 documents.to_mask_format(objects, task.options.mask_format, documents.MaskBytes(limit)),
                 task,
             )
-        self._metrics.images.inc()
-        self._metrics.objects.inc(len(objects))
+        self._metrics.segmented(len(objects))
         return document
 
     async def _encode(self, task: ImageTask, kept: KeptPixels) -> EncodedImage:
@@ -252,8 +240,8 @@ class SegmenterDeployment:
             found = await self._detector.submit(pairs, task.request_id)
         return {entity: _value(outcome) for entity, outcome in zip(entities, found, strict=True)}
 
-    async def _embed(self, entity: str, request_id: str) -> PhraseFeatures:
-        async def make() -> PhraseFeatures:
+    async def _embed(self, entity: str, request_id: str) -> Features:
+        async def make() -> Features:
             (features,) = await self._embedder.submit([entity], request_id)
             return _value(features)
 

@@ -43,20 +43,21 @@ def service(ray_serve: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     import ray
     from ray import serve
 
+    from serve_app.models.registry import load_parser
     from serve_app.serving.ingress import Ingress
-    from serve_app.serving.parser import ParserDeployment, load_replies
+    from serve_app.serving.parser import ParserDeployment
     from serve_app.serving.segmenter import SegmenterDeployment
 
     notes = tmp_path_factory.mktemp("service") / "prompts.txt"
 
-    def load(config: Any, metrics: Any) -> Any:
-        replies = load_replies(config, metrics)
+    def load(config: Any) -> Any:
+        parser: Any = load_parser(config)
 
         class Noting:
-            async def reply(self, prompt: str) -> str:
+            def generate_each(self, prompts: list[str]) -> Any:
                 with notes.open("a") as file:
-                    file.write(prompt + "\n")
-                return await replies.reply(prompt)
+                    file.writelines(prompt + "\n" for prompt in prompts)
+                return parser.generate_each(prompts)
 
         return Noting()
 

@@ -109,7 +109,7 @@ class BareModels:
     def _read_prompts(self, prompts: Sequence[str]) -> None:
         new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._entities]
         for batch in _batches(new, self._config.batching.max_prompts):
-            for prompt, reply in zip(batch, self._parser.generate(batch), strict=True):
+            for prompt, reply in zip(batch, self._parser.generate_each(batch), strict=True):
                 self._entities[prompt] = [*self._filter.apply(tuple(read_entities(reply))).kept]
         phrases = [entity for prompt in new for entity in self._entities[prompt] if entity not in self._phrases]
         for batch in _batches([*dict.fromkeys(phrases)], 256):

@@ -20,8 +20,8 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import Sam3Config, Sam3ImageProcessor, Sam3Model, Sam3Processor
 
-from serve_app.models.interface import Detections, ImageFeatures, Pair, PhraseFeatures
-from serve_app.models.sam3 import Segmenter
+from serve_app.models.interface import Detections, Pair
+from serve_app.models.sam3 import ImageFeatures, PhraseFeatures, Segmenter
 from serve_app.serving import documents
 from serve_app.serving.messages import ObjectOptions
 from tests.benchmarks import machine

@@ -15,8 +15,8 @@ import torch
 
 from serve_app.config.schema import AppConfig, DeviceConfig, SegmentationModel
 from serve_app.images import decoding
-from serve_app.models.interface import Detections, ImageFeatures, Pair, PhraseFeatures
-from serve_app.models.sam3 import Segmenter
+from serve_app.models.interface import Detections, Pair
+from serve_app.models.sam3 import ImageFeatures, PhraseFeatures, Segmenter
 from serve_app.serving import documents
 from serve_app.serving.messages import ObjectOptions
 from tests.benchmarks import pictures

@@ -29,7 +29,6 @@ from serve_app.serving import documents
 from serve_app.serving.ingress import Ingress
 from serve_app.serving.messages import ObjectOptions
 from serve_app.serving.parser import ParserDeployment
-from serve_app.serving.replica.metrics import Metrics
 from serve_app.serving.segmenter import SegmenterDeployment
 from tests.benchmarks import machine, pictures
 from tests.benchmarks.rows import Row, compared, limited
@@ -101,13 +100,16 @@ class InstantReplies:
         """Return the model's text."""
         return json.dumps(ENTITIES)
 
+    async def check(self) -> None:
+        """Answer at once."""
+
 
 def load_segmenter(config: AppConfig) -> Any:
     """Make the segmenter; called in its replica."""
     return InstantSegmenter()
 
 
-def load_replies(config: AppConfig, metrics: Metrics) -> InstantReplies:
+def load_parser(config: AppConfig) -> InstantReplies:
     """Make the parser's engine; called in its replica."""
     return InstantReplies()
 
@@ -121,7 +123,7 @@ def graph(config: AppConfig) -> Application:
         max_ongoing_requests=config.serving.max_concurrent_requests + 32, ray_actor_options={"num_cpus": 0.25}
     )
     application: Application = ingress.bind(
-        config, parser.bind(config, load_replies), segmenter.bind(config, load_segmenter)
+        config, parser.bind(config, load_parser), segmenter.bind(config, load_segmenter)
     )
     return application
 

@@ -82,14 +82,14 @@ def compare(name: str, model: Qwen3VLForConditionalGeneration, processor: Any, t
     """Time both sides on the same model and prompts, ours one prompt at a time and in a batch."""
     parser = EntityParser(model, processor, max_new_tokens=tokens)
     plain_reply(model, processor, PROMPTS[0], 4)  # warm-up
-    parser.generate(PROMPTS[:1])
+    parser.generate_each(PROMPTS[:1])
 
     def plain() -> list[str]:
         return [plain_reply(model, processor, prompt, tokens) for prompt in PROMPTS]
 
     def in_batches(size: int) -> list[str]:
         groups = [PROMPTS[start : start + size] for start in range(0, len(PROMPTS), size)]
-        return [reply for group in groups for reply in parser.generate(group)]
+        return [reply for group in groups for reply in parser.generate_each(group)]
 
     (reference_s, expected), *ours = best_of([plain, lambda: in_batches(1), lambda: in_batches(BATCH)])
     rows = []

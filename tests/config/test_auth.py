@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from serve_app.app import build
-from serve_app.config.auth import accepted_tokens
+from serve_app.config.auth import accepted_tokens, api_key
 from serve_app.config.files import check_environment, check_file
-from serve_app.config.schema import AuthConfig
+from serve_app.config.schema import AuthConfig, OpenAIConfig
 from serve_app.errors import ConfigError
 
 SERVE_CONFIG = """\
@@ -22,6 +22,15 @@ applications:
         user_config:
           auth: {token_env: GENSEG_TOKENS}
 """
+
+
+@pytest.mark.parametrize(
+    ("variable", "expected"),
+    [(None, None), ("MODEL_KEY", "secret"), ("ANOTHER", None)],
+    ids=["none asked for", "set", "not set"],
+)
+def test_the_key_of_a_model_s_server_comes_from_the_named_variable(variable: str | None, expected: str | None) -> None:
+    assert api_key(OpenAIConfig(api_key_env=variable), {"MODEL_KEY": "secret"}) == expected
 
 
 def test_no_configuration_asks_for_no_token() -> None:

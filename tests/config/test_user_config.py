@@ -72,7 +72,7 @@ def test_settings_from_takes_from_each_deployment_what_is_its_own() -> None:
 
 
 def test_settings_from_nothing_is_what_args_say() -> None:
-    assert settings_from(ARGS, None, None, None) == ARGS
+    assert settings_from(ARGS) == ARGS
 
 
 def test_a_first_user_config_that_is_wrong_is_an_error_and_a_later_one_keeps_the_values(

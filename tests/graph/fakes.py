@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from serve_app.config.schema import AppConfig
 from serve_app.errors import DeviceOutOfMemory, GensegError, InternalError
 from serve_app.models.interface import Detections, Pair
-from serve_app.serving.replica.metrics import Metrics
 
 DIES, HANGS, FULL, NONSENSE = 13, 17, 19, 23
 """Widths of images that kill the replica, take long, do not fit the device, and confuse the model."""
@@ -69,20 +68,23 @@ class FakeReplies:
             return "I would rather not."
         return json.dumps([word.lower() for word in prompt.split() if word.isupper()])
 
+    async def check(self) -> None:
+        """It answers."""
+
 
 def build(args: dict[str, Any]) -> Any:
     """The graph around fake models, for a Serve config's `import_path`."""
     from serve_app.app import bind
     from serve_app.config.files import app_config_from
 
-    return bind(app_config_from(args), load_replies=load_replies, load_segmenter=load_segmenter)
+    return bind(app_config_from(args), load_parser=load_parser, load_segmenter=load_segmenter)
 
 
 def load_segmenter(config: AppConfig) -> Any:
-    """Stand in for segmenter_deployment.load_segmenter."""
+    """Stand in for registry.load_segmenter."""
     return FakeSegmenter()
 
 
-def load_replies(config: AppConfig, metrics: Metrics) -> Any:
-    """Stand in for parser_deployment.load_replies."""
+def load_parser(config: AppConfig) -> Any:
+    """Stand in for registry.load_parser."""
     return FakeReplies()

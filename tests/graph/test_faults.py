@@ -14,7 +14,7 @@ import pytest
 from serve_app.config.schema import AppConfig, ServingConfig
 from tests.conftest import png
 from tests.graph.conftest import Graph
-from tests.graph.fakes import DIES, FULL, HANGS, NONSENSE, load_replies, load_segmenter
+from tests.graph.fakes import DIES, FULL, HANGS, NONSENSE, load_parser, load_segmenter
 
 NAME = "faults"
 
@@ -23,7 +23,7 @@ def application(config: AppConfig, options: dict[str, dict[str, Any]] | None = N
     """The graph around fake models."""
     from serve_app.app import bind
 
-    return bind(config, options, load_replies=load_replies, load_segmenter=load_segmenter)
+    return bind(config, options, load_parser=load_parser, load_segmenter=load_segmenter)
 
 
 @pytest.fixture(scope="module")

@@ -287,7 +287,9 @@ def wait_for_health(url: str, process: subprocess.Popen[bytes], log: Path) -> No
 async def test_reply_of_a_real_server_is_that_of_the_local_model(transformers_serve: str) -> None:
     torch.set_num_threads(1)
     prompts = ["A dog sitting on a red sofa, soft light", "Two cats\n\nand a wooden bench"]
-    local = EntityParser.load(TextParserModel(device_map="cpu", max_new_tokens=40), DeviceConfig()).generate(prompts)
+    local = EntityParser.load(TextParserModel(device_map="cpu", max_new_tokens=40), DeviceConfig()).generate_each(
+        prompts
+    )
     remote = OpenAIParser(
         TextParserModel(
             model_name=locations.resolve("embedded", "parser"),

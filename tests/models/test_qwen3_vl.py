@@ -12,7 +12,7 @@ from transformers import AutoProcessor, Qwen3VLForConditionalGeneration
 
 from serve_app.config.schema import DeviceConfig, TextParserModel
 from serve_app.entities.chat import chat_messages, is_complete
-from serve_app.errors import CheckpointError, ConfigError, DeviceOutOfMemory, InvalidRequest
+from serve_app.errors import CheckpointError, ConfigError, DeviceOutOfMemory, GensegError, InvalidRequest
 from serve_app.models import locations
 from serve_app.models.array_decoding import ArrayEnd, closing_tokens
 from serve_app.models.qwen3_vl import EntityParser, choose_attention, pad_between, shared_length
@@ -55,6 +55,15 @@ def load(folder: Path, **options: Any) -> EntityParser:
     return EntityParser.load(TextParserModel(model_name=str(folder), **options), DeviceConfig())
 
 
+def generate(parser: EntityParser, prompts: list[str]) -> list[str]:
+    """The replies; raises the first error among them."""
+    outcomes = parser.generate_each(prompts)
+    for outcome in outcomes:
+        if isinstance(outcome, GensegError):
+            raise outcome
+    return [str(outcome) for outcome in outcomes]
+
+
 class Stock:
     """The libraries' documented use: one chat, one plain greedy generate."""
 
@@ -79,14 +88,14 @@ def test_generate_answers_like_plain_greedy_decoding(checkpoint: str, request: p
     expected = [stock.reply(prompt) for prompt in PROMPTS]
 
     assert len(set(expected)) > 4  # the comparison below would mean little on a model that says one thing
-    assert [parser.generate([prompt])[0] for prompt in PROMPTS] == expected
-    assert parser.generate(PROMPTS) == expected
-    assert parser.generate(PROMPTS[::-1]) == expected[::-1]
-    assert parser.generate(PROMPTS[:1] * 3) == expected[:1] * 3
+    assert [generate(parser, [prompt])[0] for prompt in PROMPTS] == expected
+    assert generate(parser, PROMPTS) == expected
+    assert generate(parser, PROMPTS[::-1]) == expected[::-1]
+    assert generate(parser, PROMPTS[:1] * 3) == expected[:1] * 3
 
 
 def test_generate_stops_each_reply_at_its_own_array(taught_folder: Path) -> None:
-    replies = load(taught_folder).generate(list(LESSONS))
+    replies = generate(load(taught_folder), list(LESSONS))
 
     assert replies[:3] == [
         '["dog", "red sofa", "garden"]',
@@ -102,7 +111,7 @@ def test_generate_reads_the_instruction_once(random_folder: Path) -> None:
     hook = parser._model.get_input_embeddings().register_forward_hook(
         lambda _module, args, _output: lengths.append(args[0].shape[1])
     )
-    parser.generate(["A dog", "Two cats by the window"])
+    generate(parser, ["A dog", "Two cats by the window"])
     hook.remove()
 
     chat = parser.encode("Two cats by the window")
@@ -112,13 +121,13 @@ def test_generate_reads_the_instruction_once(random_folder: Path) -> None:
 
 
 def test_generate_limits_the_reply(random_folder: Path) -> None:
-    short, long = load(random_folder, max_new_tokens=8).generate(["A dog"]), load(random_folder).generate(["A dog"])
+    short, long = generate(load(random_folder, max_new_tokens=8), ["A dog"]), generate(load(random_folder), ["A dog"])
 
     assert 0 < len(short[0]) < len(long[0])
 
 
 def test_generate_answers_nothing_with_nothing(random_folder: Path) -> None:
-    assert load(random_folder).generate([]) == []
+    assert generate(load(random_folder), []) == []
 
 
 def test_encode_lets_no_prompt_open_or_close_a_turn(random_folder: Path) -> None:
@@ -139,9 +148,9 @@ def test_generate_each_refuses_an_overlong_prompt_alone(tmp_path: Path) -> None:
     assert isinstance(refused, InvalidRequest)
     assert refused.field == "prompt"
     assert "reads at most 270" in refused.message
-    assert first == last == load(tmp_path).generate(["A dog"])[0]
+    assert first == last == generate(load(tmp_path), ["A dog"])[0]
     with pytest.raises(InvalidRequest):
-        parser.generate(["A dog", "cat " * 300])
+        generate(parser, ["A dog", "cat " * 300])
 
 
 class SmallDevice:
@@ -167,7 +176,7 @@ def test_generate_halves_the_batch_when_memory_runs_out(random_folder: Path) -> 
     device = SmallDevice(fits=2)
     parser = parser_on(random_folder, device)
 
-    replies = parser.generate(PROMPTS[:5])
+    replies = generate(parser, PROMPTS[:5])
 
     assert replies == [str(len(parser.encode(prompt))) for prompt in PROMPTS[:5]]
     assert device.sizes == [5, 2, 3, 1, 2]
@@ -175,18 +184,18 @@ def test_generate_halves_the_batch_when_memory_runs_out(random_folder: Path) -> 
 
 def test_generate_says_so_when_one_prompt_does_not_fit(random_folder: Path) -> None:
     with pytest.raises(DeviceOutOfMemory, match="one prompt"):
-        parser_on(random_folder, SmallDevice(fits=0)).generate(["A dog", "A cat"])
+        generate(parser_on(random_folder, SmallDevice(fits=0)), ["A dog", "A cat"])
 
 
 def test_generate_constrained_writes_arrays_only(taught_folder: Path) -> None:
     pytest.importorskip("xgrammar")
     free, bound = load(taught_folder), load(taught_folder, constrained_decoding=True)
 
-    assert free.generate(["Say no list"])[0].startswith("There is no list")
+    assert generate(free, ["Say no list"])[0].startswith("There is no list")
     for prompts in (list(LESSONS), ["Say no list"], list(LESSONS)[:2]):  # a second generate needs a new grammar state
-        replies = bound.generate(prompts)
+        replies = generate(bound, prompts)
         assert all(isinstance(json.loads(reply), list) for reply in replies)
-    assert bound.generate(["Two cats"]) == ['["cats"]']
+    assert generate(bound, ["Two cats"]) == ['["cats"]']
 
 
 def test_load_constrained_without_xgrammar_names_the_package(
@@ -206,7 +215,7 @@ def test_load_drops_the_vision_tower_and_takes_the_dtype(random_folder: Path) ->
     assert not [name for name in names if "visual" in name]
     assert {weight.dtype for weight in parser._model.parameters()} == {torch.bfloat16}
     assert not parser._model.training
-    assert len(parser.generate(["A dog", "Two cats"])) == 2
+    assert len(generate(parser, ["A dog", "Two cats"])) == 2
 
 
 def test_load_refuses_a_checkpoint_that_lacks_weights(random_folder: Path, tmp_path: Path) -> None:
@@ -291,8 +300,8 @@ def test_embedded_parser_answers_like_plain_greedy_decoding() -> None:
         "Two cats and a blue umbrella next to a wooden bench, soft light, highly detailed",
     ]
 
-    replies = parser.generate(prompts)
+    replies = generate(parser, prompts)
 
     assert replies == [stock.reply(prompt) for prompt in prompts]
-    assert replies == [parser.generate([prompt])[0] for prompt in prompts]
+    assert replies == [generate(parser, [prompt])[0] for prompt in prompts]
     assert all(replies)

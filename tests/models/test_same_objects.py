@@ -18,8 +18,8 @@ from pycocotools import mask as coco_mask
 from serve_app.config.schema import DeviceConfig, LimitsConfig, SegmentationModel
 from serve_app.images.decoding import decode
 from serve_app.models import locations
-from serve_app.models.interface import Detections, ImageFeatures, Pair, PhraseFeatures
-from serve_app.models.sam3 import Segmenter
+from serve_app.models.interface import Detections, Pair
+from serve_app.models.sam3 import ImageFeatures, PhraseFeatures, Segmenter
 from serve_app.serving.documents import image_document
 from serve_app.serving.messages import ObjectOptions
 from tests.benchmarks.reference_loop import ReferenceSegmenter

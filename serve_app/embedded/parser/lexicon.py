@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
 
-_VOWELS = "aeiou"
+from serve_app.embedded.plurals import VOWELS, plural, with_s
+
 _DOUBLED = frozenset(
     {"sit", "run", "swim", "cut", "hug", "pet", "grab", "drag", "dig", "put", "hit", "nap", "spin", "unwrap"}
 )
@@ -63,16 +64,7 @@ class Lexicon:
         >>> load_lexicon().plural("bus stop"), load_lexicon().plural("cherry"), load_lexicon().plural("snowman")
         ('bus stops', 'cherries', 'snowmen')
         """
-        if noun in self._irregular_plurals:
-            return self._irregular_plurals[noun]
-        *rest, last = noun.split(" ")
-        if last in self._irregular_plurals:
-            return " ".join((*rest, self._irregular_plurals[last]))
-        if last.endswith(("s", "x", "z", "ch", "sh")):
-            return noun + "es"
-        if last.endswith("y") and last[-2:-1] not in _VOWELS:
-            return noun[:-1] + "ies"
-        return noun + "s"
+        return plural(noun, self._irregular_plurals)
 
 
 def with_article(phrase: str) -> str:
@@ -81,7 +73,7 @@ def with_article(phrase: str) -> str:
     >>> with_article("old car"), with_article("unicorn"), with_article("dog")
     ('an old car', 'a unicorn', 'a dog')
     """
-    vowel = phrase[0] in _VOWELS + "é" and not phrase.startswith(("uni", "use", "euro", "one", "ufo"))
+    vowel = phrase[0] in VOWELS + "é" and not phrase.startswith(("uni", "use", "euro", "one", "ufo"))
     return ("an " if vowel else "a ") + phrase
 
 
@@ -110,13 +102,7 @@ def third_person(verb: str) -> str:
     ('sits on', 'carries', 'watches over')
     """
     base, *rest = verb.split(" ")
-    if base.endswith(("s", "x", "z", "ch", "sh")):
-        form = base + "es"
-    elif base.endswith("y") and base[-2] not in _VOWELS:
-        form = base[:-1] + "ies"
-    else:
-        form = base + "s"
-    return " ".join((form, *rest))
+    return " ".join((with_s(base), *rest))
 
 
 def parse_lexicon(text: str) -> Lexicon:

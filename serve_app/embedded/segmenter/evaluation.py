@@ -12,17 +12,18 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Literal, TypedDict, get_args
 
 import numpy as np
 import torch
 from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 from transformers import Sam3Model, Sam3Processor
 
+from serve_app.embedded.segmenter.average_precision import Annotation, Detection, Precision, average_precision
 from serve_app.embedded.segmenter.glyphs import SpriteLibrary, find_font, load_sprites
+from serve_app.embedded.segmenter.matching import Rle, bounds_xyxy, box_iou, encode, match_masks
 from serve_app.embedded.segmenter.model import CHECKPOINT_DIR
 from serve_app.embedded.segmenter.phrases import Query, make_queries
 from serve_app.embedded.segmenter.scenes import Scene, make_scene
@@ -34,9 +35,35 @@ SEED = 20_000_000
 MAX_PRESENT, NUM_QUERIES = 4, 6
 """Phrases asked of a scene: up to four that are there, the rest absent, most of them near misses."""
 
-SCORE_THRESHOLD, MATCH_IOU = 0.5, 0.5
+SCORE_THRESHOLD = 0.5
+Column = Literal["phrases", "objects", "precision", "recall", "mask_iou", "box_iou", "presence_accuracy"]
+COLUMNS: tuple[Column, ...] = get_args(Column)
+Overall = Literal["ap", "ap50", "ap75", "box_ap", "box_ap50", "box_ap75"]
+OVERALL: tuple[Overall, ...] = get_args(Overall)
+
 CANDIDATE_THRESHOLD = 0.01
 """COCOeval ranks by score; what scores below this cannot matter."""
+
+
+class Rates(TypedDict):
+    """Figures at the threshold; a rate of nothing is None."""
+
+    phrases: int
+    objects: int
+    precision: float | None
+    recall: float | None
+    mask_iou: float | None
+    box_iou: float | None
+    presence_accuracy: float | None
+
+
+class Figures(Rates, Precision):
+    """Everything that is measured; `ap…` of masks, `box_ap…` of boxes."""
+
+    box_ap: float
+    box_ap50: float
+    box_ap75: float
+    by_kind: dict[str, Rates]
 
 
 @dataclass(frozen=True)
@@ -54,8 +81,8 @@ class Answer:
     """
 
     query: Query
-    truth: list[dict[str, Any]]
-    found: list[dict[str, Any]]
+    truth: list[Rle]
+    found: list[Rle]
     boxes: list[list[float]]
     scores: list[float]
     presence: float
@@ -87,7 +114,7 @@ class Tally:
         self.misses += len(answer.truth) - len(matches)
         self.presence.append((answer.presence > 0.5) == bool(answer.truth))
 
-    def figures(self) -> dict[str, float | int | None]:
+    def figures(self) -> Rates:
         """Summarise; a rate of nothing is None."""
         return {
             "phrases": len(self.presence),
@@ -125,10 +152,12 @@ def run(args: argparse.Namespace) -> int:
         for scene, queries in held_out_scenes(sprites, args.scenes, args.seed)
         for answer in ask(model, processor, scene, queries)
     ]
-    figures = {"scenes": args.scenes, "seed": args.seed} | summarise(answers)
+    figures = summarise(answers)
     print_figures(figures)
     if args.output is not None:
-        args.output.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        args.output.write_text(
+            json.dumps({"scenes": args.scenes, "seed": args.seed, **figures}, indent=2) + "\n", encoding="utf-8"
+        )
     return 0
 
 
@@ -172,108 +201,66 @@ def ask(model: Sam3Model, processor: Sam3Processor, scene: Scene, queries: Seque
     return answers
 
 
-def encode(mask: np.ndarray[Any, Any]) -> dict[str, Any]:
-    """Encode a mask (H, W) of any type, non-zero inside, as COCO RLE with byte counts."""
-    rle: dict[str, Any] = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
-    return rle
-
-
-@dataclass(frozen=True)
-class Match:
-    """A detection and the object it was matched to, by their numbers, and the IoU of their masks."""
-
-    found: int
-    truth: int
-    iou: float
-
-
-def match_masks(found: Sequence[dict[str, Any]], truth: Sequence[dict[str, Any]]) -> list[Match]:
-    """Match detections, in order, each to the free object it overlaps best, where the IoU is at least 0.5."""
-    if not found or not truth:
-        return []
-    overlap = coco_mask.iou(list(found), list(truth), [0] * len(truth))
-    matches = []
-    for row in range(len(found)):
-        best = int(overlap[row].argmax())
-        if overlap[row, best] >= MATCH_IOU:
-            matches.append(Match(row, best, float(overlap[row, best])))
-            overlap[:, best] = 0
-    return matches
-
-
-def bounds_xyxy(rle: dict[str, Any]) -> list[float]:
-    """Bound a mask that is not empty: xyxy in pixels, the far edges exclusive."""
-    left, top, width, height = coco_mask.toBbox(rle).tolist()
-    return [left, top, left + width, top + height]
-
-
-def box_iou(first: Sequence[float], second: Sequence[float]) -> float:
-    """Intersection over union of two xyxy boxes, at least one of which is not empty."""
-    overlap_wh = [min(first[i + 2], second[i + 2]) - max(first[i], second[i]) for i in (0, 1)]
-    shared = max(0.0, overlap_wh[0]) * max(0.0, overlap_wh[1])
-    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (first, second)]
-    return shared / (sum(areas) - shared)
-
-
-def summarise(answers: Sequence[Answer]) -> dict[str, Any]:
+def summarise(answers: Sequence[Answer]) -> Figures:
     """Compute all figures: COCOeval's, those at the threshold, and the latter for each kind of phrase."""
     total, kinds = Tally(), defaultdict[str, Tally](Tally)
     for answer in answers:
         total.add(answer)
         kinds[answer.query.kind].add(answer)
     by_kind = {kind: kinds[kind].figures() for kind in sorted(kinds)}
-    return coco_figures(answers) | total.figures() | {"by_kind": by_kind}
+    masks, boxes = coco_figures(answers)
+    return {
+        **masks,
+        "box_ap": boxes["ap"],
+        "box_ap50": boxes["ap50"],
+        "box_ap75": boxes["ap75"],
+        **total.figures(),
+        "by_kind": by_kind,
+    }
 
 
-def coco_figures(answers: Sequence[Answer]) -> dict[str, float]:
-    """Run COCOeval on masks and on boxes: each question counts as a picture of its own, all in one category."""
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    detections: list[dict[str, Any]] = []
-    boxes: list[dict[str, Any]] = []
+def coco_figures(answers: Sequence[Answer]) -> tuple[Precision, Precision]:
+    """Run COCOeval on masks, then on boxes: each question counts as a picture of its own, all in one category."""
+    images = [
+        {"id": number, "width": answer.size_wh[0], "height": answer.size_wh[1]}
+        for number, answer in enumerate(answers, start=1)
+    ]
+    annotations: list[Annotation] = []
+    detections: list[Detection] = []
+    boxes: list[Detection] = []
     for number, answer in enumerate(answers, start=1):
-        width, height = answer.size_wh
-        images.append({"id": number, "width": width, "height": height})
         for rle in answer.truth:
             area, bbox = float(coco_mask.area(rle)), coco_mask.toBbox(rle).tolist()
-            annotation = {"image_id": number, "category_id": 1, "segmentation": rle, "iscrowd": 0}
-            annotations.append(annotation | {"id": len(annotations) + 1, "area": area, "bbox": bbox})
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": number,
+                    "category_id": 1,
+                    "segmentation": rle,
+                    "area": area,
+                    "bbox": bbox,
+                    "iscrowd": 0,
+                }
+            )
         for rle, (x1, y1, x2, y2), score in zip(answer.found, answer.boxes, answer.scores, strict=True):
-            detection = {"image_id": number, "category_id": 1, "score": score}
-            detections.append(detection | {"segmentation": rle})
-            boxes.append(detection | {"bbox": [x1, y1, x2 - x1, y2 - y1]})
+            detections.append({"image_id": number, "category_id": 1, "score": score, "segmentation": rle})
+            box = [x1, y1, x2 - x1, y2 - y1]
+            boxes.append({"image_id": number, "category_id": 1, "score": score, "bbox": box})
     # pycocotools prints its progress and its table; the table below has what matters.
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO()
         truth.dataset = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "object"}]}
         truth.createIndex()
-        return average_precision(truth, detections, "segm", "") | average_precision(truth, boxes, "bbox", "box_")
+        return average_precision(truth, detections, "segm"), average_precision(truth, boxes, "bbox")
 
 
-def average_precision(truth: COCO, detections: list[dict[str, Any]], kind: str, prefix: str) -> dict[str, float]:
-    """Average precision over IoUs of 0.5 to 0.95, and at 0.5 and 0.75.
-
-    Args:
-        truth: the objects.
-        detections: in COCO's format of results.
-        kind: what is compared, "segm" or "bbox".
-        prefix: of the figures' names.
-    """
-    evaluation = COCOeval(truth, truth.loadRes(detections), kind)
-    evaluation.evaluate()
-    evaluation.accumulate()
-    evaluation.summarize()
-    return {f"{prefix}{name}": float(evaluation.stats[i]) for i, name in enumerate(("ap", "ap50", "ap75"))}
-
-
-def print_figures(figures: dict[str, Any]) -> None:
+def print_figures(figures: Figures) -> None:
     """Print the overall figures and a table of the kinds of phrases."""
-    columns = ("phrases", "objects", "precision", "recall", "mask_iou", "box_iou", "presence_accuracy")
-    names = ("ap", "ap50", "ap75", "box_ap", "box_ap50", "box_ap75")
-    print(" ".join(f"{name} {figures[name]:.3f}" for name in names))
-    print(f"{'kind':<14}" + "".join(f"{name:>19}" for name in columns))
-    for kind, row in {"all": figures, **figures["by_kind"]}.items():
-        cells = ["-" if row[name] is None else f"{row[name]:.3f}".removesuffix(".000") for name in columns]
+    print(" ".join(f"{name} {figures[name]:.3f}" for name in OVERALL))
+    print(f"{'kind':<14}" + "".join(f"{name:>19}" for name in COLUMNS))
+    rows: dict[str, Rates] = {"all": figures, **figures["by_kind"]}
+    for kind, row in rows.items():
+        cells = ["-" if (value := row[name]) is None else f"{value:.3f}".removesuffix(".000") for name in COLUMNS]
         print(f"{kind:<14}" + "".join(f"{cell:>19}" for cell in cells))
 
 

@@ -5,13 +5,13 @@ Knows no data and no training.
 
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTokenizer, Sam3Config, Sam3ImageProcessor, Sam3Model, Sam3Processor
 
-from serve_app.embedded.segmenter.phrases import BASES, COLOURS, SYNONYMS, plural
+from serve_app.embedded.plurals import plural
+from serve_app.embedded.segmenter.phrases import BASES, COLOURS, INVARIABLE, SYNONYMS
 
 CHECKPOINT_DIR = Path(__file__).parents[1] / "checkpoints" / "segmenter"
 
@@ -41,7 +41,7 @@ def build_tokenizer() -> CLIPTokenizer:
     split_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), split_bytes])
     nouns = [*BASES, *(word for words in SYNONYMS.values() for word in words), *COLOURS]
-    words = [form for noun in nouns for form in (noun, plural(noun))]
+    words = [form for noun in nouns for form in (noun, plural(noun, INVARIABLE))]
     trainer = trainers.BpeTrainer(
         vocab_size=1024,
         special_tokens=[START_TOKEN, END_TOKEN],
@@ -77,7 +77,7 @@ def build_config(tokenizer: CLIPTokenizer) -> Sam3Config:
         "bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
     }  # fmt: skip
-    part: dict[str, Any] = {"hidden_size": DETECTOR_WIDTH, "num_attention_heads": 4, "dropout": 0.0}
+    part = {"hidden_size": DETECTOR_WIDTH, "num_attention_heads": 4, "dropout": 0.0}
     return Sam3Config(
         vision_config={
             "backbone_config": backbone,

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from serve_app.embedded.plurals import plural
+
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink")
 
 BASES = (
@@ -74,6 +76,9 @@ SYNONYM_RATE, NATURAL_COLOUR_RATE, PLURAL_RATE, QUALIFIER_RATE = 0.2, 0.15, 0.12
 NEAR_MISS_RATE, UNKNOWN_RATE = 0.4, 0.15
 """Parts of the absent concepts: those like something in the scene, and those the model has no picture of."""
 
+INVARIABLE = {"sheep": "sheep", "fish": "fish"}
+"""Plurals that are the singular."""
+
 QUALIFIERS = ("a", "the", "small", "big", "large", "little")
 
 
@@ -120,17 +125,6 @@ def concepts_of(sprite: Concept) -> tuple[Concept, ...]:
 ALL_CONCEPTS: tuple[Concept, ...] = tuple(dict.fromkeys(c for s in SPRITE_CONCEPTS for c in concepts_of(s)))
 
 
-def plural(noun: str) -> str:
-    """Form the regular English plural of a noun or noun phrase ("palm tree" -> "palm trees")."""
-    if noun in ("sheep", "fish"):
-        return noun
-    if noun.endswith(("s", "x", "ch", "sh")):
-        return noun + "es"
-    if noun.endswith("y") and noun[-2] not in "aeiou":
-        return noun[:-1] + "ies"
-    return noun + "s"
-
-
 def phrase_for(rng: np.random.Generator, concept: Concept) -> str:
     """Choose words for a concept: its name, or now and then a synonym, a plural, a natural colour, a qualifier."""
     base, colour = concept
@@ -141,7 +135,7 @@ def phrase_for(rng: np.random.Generator, concept: Concept) -> str:
     phrase = f"{colour} {base}" if colour else base
     qualifier = QUALIFIERS[rng.integers(len(QUALIFIERS))] if rng.random() < QUALIFIER_RATE else ""
     if qualifier != "a" and " of " not in phrase and rng.random() < PLURAL_RATE:
-        phrase = plural(phrase)
+        phrase = plural(phrase, INVARIABLE)
     return f"{qualifier} {phrase}".strip()
 
 

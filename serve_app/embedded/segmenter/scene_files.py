@@ -16,13 +16,14 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from PIL import Image
 
-from serve_app.embedded.segmenter.evaluation import SIZES_WH, encode
+from serve_app.embedded.segmenter.evaluation import SIZES_WH
 from serve_app.embedded.segmenter.glyphs import find_font, load_sprites
+from serve_app.embedded.segmenter.matching import encode
 from serve_app.embedded.segmenter.phrases import BASES, Concept, concepts_of
 from serve_app.embedded.segmenter.scenes import Scene, make_scene, mask_bounds
 
@@ -36,6 +37,32 @@ MAX_PNG_BYTES = 300_000
 JPEG_QUALITY = 85
 OPENINGS = ("{}", "A scene with {}", "An illustration of {}", "There is {}")
 JOINERS = (" and {}", " next to {}", ", with {}", " beside {}")
+
+
+class TextRle(TypedDict):
+    """A mask: height and width in pixels, and COCO's compressed run lengths as text."""
+
+    size: list[int]
+    counts: str
+
+
+class SceneObject(TypedDict):
+    """An object of a scene; `bbox` is xyxy in pixels."""
+
+    label: str
+    bbox: list[int]
+    mask_rle: TextRle
+
+
+class SceneEntry(TypedDict):
+    """An entry of `scenes.json`."""
+
+    file: str
+    width: int
+    height: int
+    prompt: str
+    entities: list[str]
+    objects: list[SceneObject]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     sprites = load_sprites(find_font(args.font))
     args.folder.mkdir(parents=True, exist_ok=True)
-    entries: list[dict[str, Any]] = []
+    entries: list[SceneEntry] = []
     index = 0
     while len(entries) < args.count:
         rng = np.random.default_rng([SEED, index])
@@ -66,11 +93,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def write_scene(rng: np.random.Generator, scene: Scene, folder: Path, stem: str) -> dict[str, Any]:
+def write_scene(rng: np.random.Generator, scene: Scene, folder: Path, stem: str) -> SceneEntry:
     """Write one picture and return its entry for `scenes.json`."""
     height, width = scene.image.shape[:2]
     entities, labels = choose_entities(rng, scene)
-    objects = []
+    objects: list[SceneObject] = []
     for mask, label in zip(scene.masks, labels, strict=True):
         rle = encode(mask)
         counts = rle["counts"].decode("ascii")

@@ -27,9 +27,6 @@ class ByteLru(Generic[Value]):
         self._entries: OrderedDict[str, tuple[Value, int]] = OrderedDict()
         self.nbytes = 0
 
-    def __len__(self) -> int:
-        return len(self._entries)
-
     def get(self, key: str) -> Value | None:
         """Return the value and mark it as used, or None."""
         entry = self._entries.get(key)
@@ -49,11 +46,6 @@ class ByteLru(Generic[Value]):
         self.nbytes += size
         while self.nbytes > self._max_bytes:
             self.nbytes -= self._entries.popitem(last=False)[1][1]
-
-    def clear(self) -> None:
-        """Forget everything."""
-        self._entries.clear()
-        self.nbytes = 0
 
 
 class CachedWork(Generic[Value]):

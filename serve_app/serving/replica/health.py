@@ -1,4 +1,4 @@
-"""Whether a replica's model still works: a run of failures that are nobody's fault but the model's."""
+"""Whether a replica's model still works: counts failures in a row that no request has caused."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class ModelHealth:
         """Take what a batch came to.
 
         Args:
-            outcomes: results and exceptions. A typed error that concerns the request or its size is no failure of the
-                model; an InternalError itself and any foreign exception are.
+            outcomes: results and exceptions. An InternalError itself and any exception that is not a GensegError are
+                failures of the model; other errors concern the request or its size.
         """
         failures = [outcome for outcome in outcomes if is_failure(outcome)]
         if outcomes and len(failures) == len(outcomes):

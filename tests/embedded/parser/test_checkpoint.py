@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import AutoProcessor, Qwen3VLForConditionalGeneration, Qwen3VLProcessor
 
+from serve_app.embedded.parser.batches import ChatEncoder, batches, collate
 from serve_app.embedded.parser.checkpoint import answer_text, build_model, prompt_text, save_checkpoint
 from serve_app.embedded.parser.evaluation import (
     CHECKPOINT_FOLDER,
@@ -24,7 +25,7 @@ from serve_app.embedded.parser.forward import answer_logits
 from serve_app.embedded.parser.grammar import PromptGrammar
 from serve_app.embedded.parser.lexicon import load_lexicon
 from serve_app.embedded.parser.rare_tokens import RareTokens
-from serve_app.embedded.parser.training import ChatEncoder, batches, collate, learning_rate, rising_length_limit
+from serve_app.embedded.parser.training import learning_rate, rising_length_limit
 from serve_app.entities.chat import INSTRUCTION, chat_messages
 
 PROMPTS = Path(__file__).parents[2] / "data" / "prompts.json"

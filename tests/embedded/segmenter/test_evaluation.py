@@ -1,24 +1,14 @@
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from serve_app.embedded.segmenter.evaluation import (
-    Answer,
-    Match,
-    ask,
-    bounds_xyxy,
-    box_iou,
-    encode,
-    held_out_scenes,
-    match_masks,
-    summarise,
-)
+from serve_app.embedded.segmenter.evaluation import Answer, ask, held_out_scenes, summarise
 from serve_app.embedded.segmenter.glyphs import SpriteLibrary
+from serve_app.embedded.segmenter.matching import Match, Rle, bounds_xyxy, box_iou, encode, match_masks
 from serve_app.embedded.segmenter.model import build_model
 from serve_app.embedded.segmenter.phrases import Concept, Query
 from serve_app.embedded.segmenter.scene_files import main as write_scene_files
@@ -28,7 +18,7 @@ from serve_app.embedded.segmenter.scenes import make_scene
 SCENES = Path(__file__).parents[2] / "data" / "scenes"
 
 
-def square(left: int, size: int = 20) -> dict[str, Any]:
+def square(left: int, size: int = 20) -> Rle:
     mask = np.zeros((50, 100), dtype=np.uint8)
     mask[10 : 10 + size, left : left + size] = 1
     return encode(mask)

@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
 
+from serve_app.embedded.plurals import plural
 from serve_app.embedded.segmenter.phrases import (
     ALL_CONCEPTS,
     BASES,
     COLOURED_BASES,
+    INVARIABLE,
     LOOK_ALIKES,
     NATURAL_COLOURS,
     SPRITE_CONCEPTS,
@@ -14,7 +16,6 @@ from serve_app.embedded.segmenter.phrases import (
     concepts_of,
     make_queries,
     phrase_for,
-    plural,
 )
 
 
@@ -32,11 +33,11 @@ def test_tables_name_known_bases_only() -> None:
     ("noun", "expected"),
     [
         ("dog", "dogs"), ("bus", "buses"), ("butterfly", "butterflies"), ("key", "keys"), ("couch", "couches"),
-        ("sheep", "sheep"), ("palm tree", "palm trees"),
+        ("sheep", "sheep"), ("palm tree", "palm trees"), ("blue fish", "blue fish"),
     ],
 )  # fmt: skip
 def test_plural(noun: str, expected: str) -> None:
-    assert plural(noun) == expected
+    assert plural(noun, INVARIABLE) == expected
 
 
 def test_concepts_of_lists_the_broader_ones() -> None:

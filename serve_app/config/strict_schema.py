@@ -1,0 +1,96 @@
+"""Applies another library's pydantic model to a document, more strictly than the library does, and places every fault.
+
+Knows neither files nor YAML nor Ray.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import warnings
+from collections.abc import Iterable, Sequence
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from serve_app.config.findings import Finding, Path, children, finding_of
+
+
+def strict_findings(model: type[BaseModel], document: object, known: Iterable[Finding] = ()) -> list[Finding]:
+    """Return what a model says of a document, in our words and without what is known already.
+
+    The model's validators may trust the shape of what they get, and the first one that fails may hide the faults beside
+    it. So the document is checked again without the faults known so far until nothing new is found.
+
+    Args:
+        model: unknown keys are faults at any depth, "5" and `true` are not numbers.
+        document: as YAML gives it.
+        known: what is wrong with it already.
+    """
+    seen = {finding.path for finding in known}
+    findings: list[Finding] = []
+    while True:
+        try:
+            entries = _entries(model, _without(document, seen))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            return findings or [Finding((), f"is refused by {model.__name__}: {error}")]
+        new: dict[Path, Finding] = {}
+        for entry in entries:
+            place = _place_in(document, entry)
+            left_out = entry["type"] == "missing" and any(path[: len(entry["loc"])] == entry["loc"] for path in seen)
+            if place not in seen and not left_out:
+                finding = finding_of(entry, model)
+                new.setdefault(place, Finding(place, finding.message, finding.on_key))
+        if not new:
+            return findings
+        findings += new.values()
+        seen |= new.keys()
+
+
+def value_at(document: object, path: Sequence[object]) -> object:
+    """Return the value at a path of keys and indices, or None where the path leads nowhere."""
+    for part in path:
+        document = dict(children(document)).get(part)
+    return document
+
+
+def _entries(model: type[BaseModel], document: object) -> list[ErrorDetails]:
+    """As JSON, because pydantic's strict mode accepts the names of enums from there only."""
+    text = json.dumps(document, default=str)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.model_validate_json(text, strict=True, extra="forbid")
+    except ValidationError as error:
+        return error.errors(include_url=False)
+    return []
+
+
+def _without(document: object, paths: Iterable[Path]) -> object:
+    """Copy a document without the values at some places; a list with such an item is left out as a whole."""
+    left = copy.deepcopy(document)
+    for path in paths:
+        while path and isinstance(path[-1], int):
+            path = path[:-1]
+        section = value_at(left, path[:-1])
+        if path and isinstance(section, dict):
+            section.pop(path[-1], None)
+    return left
+
+
+def _place_in(document: object, entry: ErrorDetails) -> Path:
+    """Return where a fault is in a document.
+
+    Pydantic's path goes on into the branches of a union: it is cut where the document ends. A validator of a whole
+    section names the key in its message: that key is the place.
+    """
+    place: Path = ()
+    for part in entry["loc"]:
+        inner = dict(children(document))
+        if part not in inner:
+            return place
+        place, document = (*place, part), inner[part]
+    if entry["type"] == "value_error" and isinstance(document, dict):
+        return next(((*place, word) for word in re.findall(r"\w+", entry["msg"]) if word in document), place)
+    return place

@@ -1,0 +1,36 @@
+"""English plurals of the nouns in generated training data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+VOWELS = "aeiou"
+
+
+def plural(noun: str, irregular: Mapping[str, str]) -> str:
+    """Form the plural of a singular noun; of a compound, that of the last word.
+
+    Args:
+        noun: one word or several.
+        irregular: plurals that the rules do not give, of words or of whole compounds.
+
+    >>> plural("palm tree", {}), plural("cherry", {}), plural("red sheep", {"sheep": "sheep"})
+    ('palm trees', 'cherries', 'red sheep')
+    """
+    if noun in irregular:
+        return irregular[noun]
+    *rest, last = noun.split(" ")
+    return " ".join((*rest, irregular.get(last) or with_s(last)))
+
+
+def with_s(word: str) -> str:
+    """Add the "s" of a plural, or of a verb's third person.
+
+    >>> with_s("dog"), with_s("box"), with_s("carry"), with_s("play")
+    ('dogs', 'boxes', 'carries', 'plays')
+    """
+    if word.endswith(("s", "x", "z", "ch", "sh")):
+        return word + "es"
+    if word.endswith("y") and word[-2:-1] not in VOWELS:
+        return word[:-1] + "ies"
+    return word + "s"

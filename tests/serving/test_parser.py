@@ -1,0 +1,73 @@
+"""A parser's deployment without Ray's cluster: what differs between a model in the replica and one on a server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Sequence
+
+import pytest
+
+from serve_app.config.schema import AppConfig, BatchingConfig
+from serve_app.errors import GensegError, Overloaded
+from serve_app.serving.messages import ParsedPrompt
+from serve_app.serving.parser import ParserDeployment
+from serve_app.serving.replica.health import MAX_FAILURES
+
+
+class Local:
+    """Names the prompt, in batches whose sizes it notes; broken where it is told to be."""
+
+    def __init__(self, broken: bool = False) -> None:
+        self.broken = broken
+        self.sizes: list[int] = []
+        self.gate = threading.Event()
+
+    def generate_each(self, prompts: Sequence[str]) -> Sequence[str | GensegError]:
+        if self.broken:
+            raise ValueError("broken")
+        self.gate.wait(10)
+        self.sizes.append(len(prompts))
+        return [json.dumps([prompt]) for prompt in prompts]
+
+
+class Remote:
+    """A server that is always busy."""
+
+    async def reply(self, prompt: str) -> str:
+        raise Overloaded("busy")
+
+    async def check(self) -> None:
+        raise Overloaded("busy")
+
+
+async def test_a_model_in_the_replica_that_keeps_failing_costs_the_replica() -> None:
+    parser = ParserDeployment(AppConfig(), lambda _: Local(broken=True))
+    for index in range(MAX_FAILURES):
+        parser.check_health()
+        assert isinstance(await parser.parse(f"dog {index}", 9, "request", 10), GensegError)
+    with pytest.raises(RuntimeError, match="failed 3 times"):
+        parser.check_health()
+    assert await parser.model_name() == "embedded"
+
+
+async def test_a_server_that_keeps_failing_costs_no_replica_and_is_not_ready() -> None:
+    parser = ParserDeployment(AppConfig(), lambda _: Remote())
+    for index in range(MAX_FAILURES + 1):
+        assert isinstance(await parser.parse(f"dog {index}", 9, "request", 10), Overloaded)
+    parser.check_health()
+    with pytest.raises(Overloaded):
+        await parser.model_name()
+
+
+async def test_a_user_config_changes_the_batches_of_a_model_in_the_replica() -> None:
+    model = Local()
+    parser = ParserDeployment(AppConfig(batching=BatchingConfig(max_prompts=8)), lambda _: model)
+    parser.reconfigure({"batching": {"max_prompts": 2}})
+    answers = [asyncio.ensure_future(parser.parse(f"dog {index}", 9, "request", 10)) for index in range(5)]
+    await asyncio.sleep(0.05)
+    model.gate.set()
+    assert all(isinstance(answer, ParsedPrompt) for answer in await asyncio.gather(*answers))
+    assert sum(model.sizes) == 5
+    assert max(model.sizes) == 2
