@@ -1,4 +1,4 @@
-"""Results as one COCO instances file, written while they are read: memory holds categories and places, no masks.
+"""Results as one COCO instances file, written while they are read: memory holds categories, no images and no masks.
 
 Source: the format as pycocotools.COCO reads it, https://cocodataset.org/#format-data
 """

@@ -123,10 +123,10 @@ class OutputFolder:
         Args:
             keys: ids as text; those without a result are passed over. To be asked after `finish`.
         """
-        places = {line.key: (line.path, line.offset) for line in self._lines()}
+        offsets = {line.key: (line.path, line.offset) for line in self._lines()}
         for key in keys:
-            if key in places:
-                path, offset = places[key]
+            if key in offsets:
+                path, offset = offsets[key]
                 with path.open("rb") as file:
                     file.seek(offset)
                     yield Line(path, offset, file.readline()).result()

@@ -108,13 +108,13 @@ def request_id_header(request_id: str | None) -> dict[str, str]:
     return {"x-request-id": request_id}
 
 
-def read_image(source: ImageInput | bytes | str | PathLike[str] | Image, place: str) -> ImageInput:
+def read_image(source: ImageInput | bytes | str | PathLike[str] | Image, field: str) -> ImageInput:
     """Read one image where the caller is.
 
     Args:
         source: a path, an http(s) URL (the server fetches it), the bytes of an image file, an ImageInput, or a Pillow
             image, which travels as PNG: its pixels as they are, no orientation tag.
-        place: the field, for messages.
+        field: of the request, for messages.
 
     Raises:
         InvalidRequest: it is none of these.
@@ -130,9 +130,9 @@ def read_image(source: ImageInput | bytes | str | PathLike[str] | Image, place: 
     except ValidationError as error:
         found = invalid_request(error)
         if found.field is None:
-            raise found.at(place) from None
-        raise errors.InvalidRequest(f"{place}.{found.message}", f"{place}.{found.field}") from None
-    raise errors.InvalidRequest(f"{place}: a path, URL, bytes or image, not {type(source).__name__}", place)
+            raise found.at(field) from None
+        raise errors.InvalidRequest(f"{field}.{found.message}", f"{field}.{found.field}") from None
+    raise errors.InvalidRequest(f"{field}: a path, URL, bytes or image, not {type(source).__name__}", field)
 
 
 def png_of(image: Image) -> bytes:

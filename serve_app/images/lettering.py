@@ -15,7 +15,7 @@ Box = tuple[int, int, int, int]  # x1, y1, x2, y2 in pixels, ends excluded
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 _ELLIPSIS = "..."
-_MOST_ROWS = 64  # of places inside a box
+_MOST_ROWS = 64  # of positions inside a box
 
 
 @lru_cache(maxsize=32)
@@ -72,7 +72,7 @@ def _padding(font_size: int) -> int:
 def place_tag(size: tuple[int, int], box: Box, bounds: Box, taken: Sequence[Box]) -> Box:
     """Find room for a tag near a box.
 
-    Bound: at most 210 places, each against every tag.
+    Bound: at most 210 positions, each against every tag.
 
     Args:
         size: the tag's width and height in pixels.
@@ -81,12 +81,12 @@ def place_tag(size: tuple[int, int], box: Box, bounds: Box, taken: Sequence[Box]
         taken: tags placed before.
 
     Returns:
-        The first place that covers no other tag, going from above the box over its inside to below it; where there is
+        The first position that covers no other tag, going from above the box over its inside to below it; if there is
         none, the one that covers least.
     """
-    places = _within(np.array(_places(size, box)), size, bounds)
-    covered = covered_pixels(places, taken)
-    x1, y1, x2, y2 = places[covered.argmin()].tolist()  # the first of the least
+    positions = _within(np.array(_positions(size, box)), size, bounds)
+    covered = covered_pixels(positions, taken)
+    x1, y1, x2, y2 = positions[covered.argmin()].tolist()  # the first of the least
     return x1, y1, x2, y2
 
 
@@ -96,7 +96,7 @@ def _within(corners: NDArray[np.int64], size: tuple[int, int], bounds: Box) -> N
     return np.concatenate([corners, corners + size], axis=1)
 
 
-def _places(size: tuple[int, int], box: Box) -> list[tuple[int, int]]:
+def _positions(size: tuple[int, int], box: Box) -> list[tuple[int, int]]:
     width, height = size
     x1, y1, x2, y2 = box
     lefts = (x1, x2 - width, (x1 + x2 - width) // 2)
@@ -107,10 +107,10 @@ def _places(size: tuple[int, int], box: Box) -> list[tuple[int, int]]:
     return [(x, y) for y in tops for x in lefts] + beside + around
 
 
-def covered_pixels(places: NDArray[np.int64], taken: Sequence[Box]) -> NDArray[np.int64]:
+def covered_pixels(positions: NDArray[np.int64], taken: Sequence[Box]) -> NDArray[np.int64]:
     """Sum the pixels that each of some boxes shares with those taken: (N, 4) to (N,)."""
     others = np.array(taken, dtype=np.int64).reshape(-1, 4)
-    ends = np.minimum(places[:, None, 2:], others[None, :, 2:])
-    shared = np.maximum(ends - np.maximum(places[:, None, :2], others[None, :, :2]), 0)
+    ends = np.minimum(positions[:, None, 2:], others[None, :, 2:])
+    shared = np.maximum(ends - np.maximum(positions[:, None, :2], others[None, :, :2]), 0)
     covered: NDArray[np.int64] = shared.prod(axis=2).sum(axis=1)
     return covered

@@ -182,16 +182,16 @@ def _draw_tags(
     strokes: _Strokes,
     size_wh: tuple[int, int],
 ) -> None:
-    """Draw the labels last, so that nothing lies on them; the surest objects choose their place first."""
+    """Draw the labels last, so that nothing lies on them; the surest objects choose their positions first."""
     taken: list[Box] = []
     for item in sorted(items, key=lambda item: -float(item.get("score") or 0.0))[:MAX_LABELS]:
         box = _clipped(item["bbox"], size_wh)
         texts = _tag_texts(item, strokes.font, size_wh[0])
-        places = [place_tag(tag_size(text, strokes.font), box, (0, 0, *size_wh), taken) for text in texts]
+        positions = [place_tag(tag_size(text, strokes.font), box, (0, 0, *size_wh), taken) for text in texts]
         if texts:
-            best = int(covered_pixels(np.array(places), taken).argmin())  # the score goes where only the label fits
-            draw_tag(draw, places[best], texts[best], strokes.font, colours.get(item["label"], _UNKNOWN))
-            taken.append(places[best])
+            best = int(covered_pixels(np.array(positions), taken).argmin())  # the score goes where only the label fits
+            draw_tag(draw, positions[best], texts[best], strokes.font, colours.get(item["label"], _UNKNOWN))
+            taken.append(positions[best])
 
 
 def _tag_texts(item: ObjectDict, font_size: int, image_width: int) -> list[str]:

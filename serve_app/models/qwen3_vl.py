@@ -101,14 +101,14 @@ class EntityParser:
         """
         with checkpoints.explain(config.model_name):
             path = locations.resolve(config.model_name, "parser")
-            place = checkpoints.resolve_device(config.device_map, device.cuda_device)
-            checkpoints.cap_memory(place, config.gpu_memory_fraction)
-            dtype = checkpoints.resolve_dtype(config.dtype, place)
+            target = checkpoints.resolve_device(config.device_map, device.cuda_device)
+            checkpoints.cap_memory(target, config.gpu_memory_fraction)
+            dtype = checkpoints.resolve_dtype(config.dtype, target)
             model, report = Qwen3VLForConditionalGeneration.from_pretrained(
                 path,
                 dtype=dtype,
-                device_map={"": str(place)},
-                attn_implementation=choose_attention(device.use_flash_attention, place, dtype),
+                device_map={"": str(target)},
+                attn_implementation=choose_attention(device.use_flash_attention, target, dtype),
                 output_loading_info=True,
             )
             checkpoints.check_complete(config.model_name, report["missing_keys"], report["mismatched_keys"])

@@ -33,6 +33,12 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def busy_s() -> float:
+    """Sum the seconds that all cores have worked since the start of the machine. Source: proc_stat(5)."""
+    user, nice, system, _, _, irq, softirq = Path("/proc/stat").read_text().split("\n")[0].split()[1:8]
+    return sum(map(int, (user, nice, system, irq, softirq))) / os.sysconf("SC_CLK_TCK")
+
+
 def has_bf16() -> bool:
     """Whether the CPU multiplies bfloat16 matrices itself."""
     flags = _cpu_field("flags").split()

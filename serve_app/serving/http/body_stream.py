@@ -40,7 +40,7 @@ async def read_body(request: Request, reading: Reading) -> bytes:
 
     Bounds: memory of twice `limits.max_body_bytes` (the chunks together, and their copy), whatever is sent. Time of
     `serving.body_pause_s` + received bytes / `serving.min_body_rate`, and never more than `serving.max_timeout_s`: a
-    client that stalls or drips keeps a slot no longer.
+    client that stalls or drips is not counted among the admitted requests for longer.
 
     Raises:
         TooLarge: by its Content-Length, or while it comes.

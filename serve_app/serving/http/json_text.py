@@ -29,7 +29,7 @@ _LOOKED_AT = 64 * 1024  # bytes in which brackets that are not closed tell a tex
 _DEPTH = 1000  # about where the parser gives up
 
 
-def loads(text: bytes | str, place: str = "the JSON", field: str | None = None) -> Any:
+def loads(text: bytes | str, what: str = "the JSON", field: str | None = None) -> Any:
     """Parse JSON; stricter than the standard library: no NaN, no infinity, no key twice.
 
     Bounds: at most MAX_SEPARATORS values are built; beside them the text itself counts, decoded (up to 4 bytes a
@@ -37,7 +37,7 @@ def loads(text: bytes | str, place: str = "the JSON", field: str | None = None) 
 
     Args:
         text: UTF-8, UTF-16 or UTF-32 bytes, or a string.
-        place: what the text is, for messages.
+        what: what the text is, for messages.
         field: of the request that it stands in, for messages.
 
     Raises:
@@ -47,15 +47,15 @@ def loads(text: bytes | str, place: str = "the JSON", field: str | None = None) 
     raw = text if isinstance(text, bytes) else text.encode(errors="surrogatepass")
     if sum(map(raw.count, _SEPARATORS)) > MAX_SEPARATORS:
         if _unclosed(raw[:_LOOKED_AT]) > _DEPTH:
-            raise InvalidRequest(f"{place} is nested too deep", field)
-        raise TooLarge(f"{place} has over {MAX_SEPARATORS:,} brackets, commas and colons", field)
+            raise InvalidRequest(f"{what} is nested too deep", field)
+        raise TooLarge(f"{what} has over {MAX_SEPARATORS:,} brackets, commas and colons", field)
     try:
         return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
     except RecursionError:
-        raise InvalidRequest(f"{place} is nested too deep", field) from None
+        raise InvalidRequest(f"{what} is nested too deep", field) from None
     except ValueError as error:  # also UnicodeDecodeError
         # Its first words only: the rest may quote the text.
-        raise InvalidRequest(f"{place} is not JSON: {str(error).split(':')[0]}", field) from None
+        raise InvalidRequest(f"{what} is not JSON: {str(error).split(':')[0]}", field) from None
 
 
 def dump_chunks(value: Any) -> list[bytes]:
