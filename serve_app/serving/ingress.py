@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import uuid
-from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager, suppress
 from typing import Any
@@ -81,7 +81,7 @@ class Ingress:
     def __serve_build_asgi_app__(self) -> Any:
         return _told_of_leaving(make_app(self, echo_request_id=False))  # Serve's proxy echoes it
 
-    def reconfigure(self, user_config: Mapping[str, Any]) -> None:
+    def reconfigure(self, user_config: object) -> None:
         """Take new thresholds, limits, … without a restart; see UserConfig for what happens to wrong ones."""
         self._user_config.take(user_config, self._apply)
 

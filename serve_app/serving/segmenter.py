@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -135,7 +135,7 @@ class SegmenterDeployment:
     def _batch_observer(self, axis: str) -> Callable[[int], None]:
         return lambda size: self._metrics.batch_size.observe(size, tags={"axis": axis})
 
-    def reconfigure(self, user_config: Mapping[str, Any]) -> None:
+    def reconfigure(self, user_config: object) -> None:
         """Take new batch budgets and limits without a restart; see UserConfig for what happens to wrong ones."""
         self._user_config.take(user_config, self._apply)
 

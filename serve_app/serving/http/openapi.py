@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 from pydantic import BaseModel, JsonValue, TypeAdapter
 
@@ -27,17 +27,21 @@ _ERRORS = {
 }
 
 
+Answers = dict[int | str, dict[str, JsonValue | type[BaseModel]]]
+"""By status: a description and the model of the body."""
+
+
 class Route(TypedDict, total=False):
     """Keyword arguments of FastAPI's `app.get` and `app.post`."""
 
     summary: str
     description: str
     response_model: None
-    responses: dict[int | str, dict[str, Any]]
-    openapi_extra: dict[str, Any]
+    responses: Answers
+    openapi_extra: dict[str, JsonValue]
 
 
-def _answers(document: type[BaseModel], *statuses: int) -> dict[int | str, dict[str, Any]]:
+def _answers(document: type[BaseModel], *statuses: int) -> Answers:
     return {
         200: {"description": "Done.", "model": document},
         **{status: {"description": _ERRORS[status], "model": ErrorDocument} for status in sorted(statuses)},
@@ -100,7 +104,7 @@ SEGMENT: Route = {
             "required": True,
             "content": {
                 "application/json": {"schema": _inline(TypeAdapter(SegmentRequest))},
-                "multipart/form-data": {"schema": _FORM},
+                "multipart/form-data": {"schema": cast(JsonValue, _FORM)},
             },
         }
     },
