@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 from serve_app.errors import GensegError, InternalError, TooLarge
 from serve_app.masks.formats import ENCODINGS, MaskEncoding
 from serve_app.masks.from_logits import rles_from_logits
-from serve_app.masks.steps import Steps, finish
+from serve_app.masks.steps import Steps
 from serve_app.models.interface import Detections
 from serve_app.schemas.base import MaskFormat
 from serve_app.schemas.dicts import ImageDict, MetaDict, ObjectDict, ResultDict, RleDict, SegmentedDict, error_body
 from serve_app.schemas.events import EventDict
-from serve_app.serving.messages import ObjectOptions
 
 GROUP_MASKS = 32
 """Masks of an image that are encoded in one pass."""
@@ -52,25 +51,6 @@ class MaskBytes:
                 f"the masks of this image take over {self._max_bytes} bytes of text; raise the threshold, "
                 'name fewer entities, or ask for mask_format "none"'
             )
-
-
-def image_document(
-    detections: Mapping[str, Detections], size_wh: tuple[int, int], options: ObjectOptions
-) -> SegmentedDict:
-    """Write one image's objects.
-
-    Args:
-        detections: by entity, in the document's order.
-        size_wh: width and height of the image, in pixels.
-        options: mask threshold and format.
-
-    Returns:
-        The image's document without `path`; its objects carry their RLE under `mask_rle` whatever the format,
-        see `to_mask_format`.
-    """
-    document = empty_image_document(size_wh, [])
-    finish(add_objects(document, detections, options.mask_threshold, MaskBytes()))
-    return document
 
 
 def empty_image_document(size_wh: tuple[int, int], objects: list[ObjectDict]) -> SegmentedDict:

@@ -33,10 +33,9 @@ from serve_app.entities.chat import read_entities
 from serve_app.entities.filter import EntityFilter
 from serve_app.images import decoding
 from serve_app.schemas.requests import SegmentRequest
-from serve_app.serving import documents
-from serve_app.serving.messages import ObjectOptions
 from tests.benchmarks import pictures
 from tests.benchmarks.rows import Row, compared, limited
+from tests.image_document import image_document
 
 ROWS = 1000
 ROWS_PER_PROMPT = 20
@@ -103,7 +102,7 @@ class BareModels:
         for pixels, (_, entities) in zip(decoded, files, strict=True):
             detections = {entity: next(found) for entity in entities}
             size_wh = (pixels.shape[1], pixels.shape[0])
-            objects += len(documents.image_document(detections, size_wh, ObjectOptions())["objects"])
+            objects += len(image_document(detections, size_wh)["objects"])
         return objects
 
     def _read_prompts(self, prompts: Sequence[str]) -> None:

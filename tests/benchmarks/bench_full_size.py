@@ -22,12 +22,11 @@ from transformers import Sam3Config, Sam3ImageProcessor, Sam3Model, Sam3Processo
 
 from serve_app.models.interface import Detections, Pair
 from serve_app.models.sam3 import ImageFeatures, PhraseFeatures, Segmenter
-from serve_app.serving import documents
-from serve_app.serving.messages import ObjectOptions
 from tests.benchmarks import machine
 from tests.benchmarks.reference_loop import ReferenceSegmenter
 from tests.benchmarks.rows import Row, compared
 from tests.benchmarks.sizing import DETR_GFLOP, MASK_GFLOP, TEXT_GFLOP, VISION_GFLOP
+from tests.image_document import image_document
 from tests.models.small_segmenter import tokenizer
 
 PHRASES = tuple(f"{colour} {thing}" for thing in ("dog", "car") for colour in ("red", "blue", "big", "old", "wet"))
@@ -188,7 +187,7 @@ def measure_ours(
     with marked(head_marks(model)) as times:
         answers, steps = detect(segmenter, prepared, thresholds)
     detected = time.perf_counter()
-    document = documents.image_document(answers, image.size, ObjectOptions())
+    document = image_document(answers, image.size)
     ended = time.perf_counter()
     head = stages_between(ready + steps["vision"] + steps["text"], times, detected)
     stages = {"pre-process": ready - started, "vision": steps["vision"], "text": steps["text"], **head}

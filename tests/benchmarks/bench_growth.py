@@ -17,10 +17,9 @@ from serve_app.config.schema import AppConfig, DeviceConfig, SegmentationModel
 from serve_app.images import decoding
 from serve_app.models.interface import Detections, Pair
 from serve_app.models.sam3 import ImageFeatures, PhraseFeatures, Segmenter
-from serve_app.serving import documents
-from serve_app.serving.messages import ObjectOptions
 from tests.benchmarks import pictures
 from tests.benchmarks.rows import Row, compared
+from tests.image_document import image_document
 
 Value = TypeVar("Value")
 
@@ -50,7 +49,7 @@ def job(segmenter: Segmenter, config: AppConfig, files: Sequence[bytes], phrases
     )
     for pixels in decoded:
         detections = {phrase: next(found) for phrase in phrases}
-        documents.image_document(detections, (pixels.shape[1], pixels.shape[0]), ObjectOptions())
+        image_document(detections, (pixels.shape[1], pixels.shape[0]))
 
 
 def _batches(items: Sequence[Value], size: int) -> list[Sequence[Value]]:

@@ -26,14 +26,13 @@ from starlette.requests import Request
 from serve_app.config.schema import AppConfig
 from serve_app.images import decoding
 from serve_app.schemas.dicts import SegmentedDict
-from serve_app.serving import documents
 from serve_app.serving.ingress import Ingress
-from serve_app.serving.messages import ObjectOptions
 from serve_app.serving.parser import ParserDeployment
 from serve_app.serving.segmenter import SegmenterDeployment
 from tests.benchmarks import machine, pictures
 from tests.benchmarks.rows import Row, compared
 from tests.benchmarks.serving import Job, Load, percentile, real_serve, send, wait_until_ready
+from tests.image_document import image_document
 
 if TYPE_CHECKING:
     from serve_app.models.interface import Detections
@@ -210,7 +209,7 @@ def in_process(data: bytes, segmenter: InstantSegmenter, config: AppConfig) -> S
     image = decoding.decode(data, config.limits)
     pairs = [SimpleNamespace(phrase=phrase) for phrase in segmenter.embed(ENTITIES)]
     found = dict(zip(ENTITIES, segmenter.detect(pairs), strict=True))
-    return documents.image_document(found, (image.shape[1], image.shape[0]), ObjectOptions())
+    return image_document(found, (image.shape[1], image.shape[0]))
 
 
 @dataclass(frozen=True)

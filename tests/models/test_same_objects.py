@@ -20,9 +20,8 @@ from serve_app.images.decoding import decode
 from serve_app.models import locations
 from serve_app.models.interface import Detections, Pair
 from serve_app.models.sam3 import ImageFeatures, PhraseFeatures, Segmenter
-from serve_app.serving.documents import image_document
-from serve_app.serving.messages import ObjectOptions
 from tests.benchmarks.reference_loop import ReferenceSegmenter
+from tests.image_document import image_document
 
 SCENES = Path(__file__).parent.parent / "data" / "scenes"
 SIZES_WH = ((320, 240), (97, 301), (640, 427))
@@ -74,7 +73,7 @@ def ours(segmenter: Segmenter, question: Question, thresholds: Mapping[str, floa
     for pair, outcome in zip(pairs, segmenter.detect(pairs), strict=True):
         assert isinstance(outcome, Detections)
         found[pair.phrase.phrase] = outcome
-    document = image_document(found, (pixels.shape[1], pixels.shape[0]), ObjectOptions())
+    document = image_document(found, (pixels.shape[1], pixels.shape[0]))
     objects: list[dict[str, Any]] = document["objects"]
     return objects
 

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from serve_app.models.interface import Detections
-from serve_app.serving.documents import image_document
-from serve_app.serving.messages import ObjectOptions
+from tests.image_document import image_document
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.3, 0.5, 0.7])
@@ -17,7 +16,7 @@ def test_a_score_above_its_threshold_is_above_it_when_written(threshold: float) 
         mask_logits=np.ones((1, 4, 4), dtype=np.float32),
         presence=float(score),
     )
-    document = json.loads(json.dumps(image_document({"dog": found}, (8, 8), ObjectOptions())))
+    document = json.loads(json.dumps(image_document({"dog": found}, (8, 8))))
     (dog,) = document["objects"]
     assert dog["score"] > threshold
     assert document["presence"]["dog"] == dog["score"]

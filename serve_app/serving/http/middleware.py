@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.config.schema import AppConfig
 from serve_app.errors import GensegError, InternalError, Overloaded, TooLarge, Unauthorized
-from serve_app.schemas.dicts import error_body
+from serve_app.schemas.dicts import ErrorAnswerDict, error_body
 from serve_app.schemas.retry_after import write_retry_after
 from serve_app.serving.http.body_stream import DRAIN_BODIES, Incoming
 
@@ -170,5 +170,6 @@ def error_response(scope: Scope, error: GensegError) -> Response:
         headers["Retry-After"] = write_retry_after(error.retry_after_s)
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = "Bearer"
-    body = json.dumps({"error": error_body(error)}, ensure_ascii=False).encode(errors="replace")
+    answer: ErrorAnswerDict = {"error": error_body(error)}
+    body = json.dumps(answer, ensure_ascii=False).encode(errors="replace")
     return Response(body, error.status, headers, "application/json")

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 import serve_app
 from serve_app.config.schema import AppConfig
 from serve_app.errors import GensegError, InternalError
-from serve_app.schemas.dicts import EntitiesDict, error_body
+from serve_app.schemas.dicts import EntitiesDict, ErrorAnswerDict, error_body
 from serve_app.schemas.events import EventDict
 from serve_app.schemas.requests import SegmentRequest
 from serve_app.serving.documents import result_of
@@ -93,7 +93,7 @@ async def _unknown_error(request: Request, error: Exception) -> Response:
 async def _http_error(request: Request, error: Exception) -> Response:
     """Unknown routes and wrong methods, in the shape of every error."""
     assert isinstance(error, HTTPException)
-    body = {"error": {"code": "invalid_request", "message": str(error.detail).lower(), "field": None}}
+    body: ErrorAnswerDict = {"error": {"code": "invalid_request", "message": str(error.detail).lower(), "field": None}}
     return JSONResponse(body, error.status_code, dict(error.headers or {}))
 
 
