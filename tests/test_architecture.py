@@ -45,7 +45,7 @@ LIBRARIES = {
     "torch": ("models", "embedded"),
     "transformers": ("models", "embedded"),
     "fastapi": ("serving.http",),
-    "starlette": ("serving.http", "serving.ingress"),
+    "starlette": ("serving.http",),
     "python_multipart": ("serving.http",),
     "httpx": ("client", "models.openai_parser", "serving.fetch", "serving.connections", "batch.sources"),
     "httpcore": ("serving.fetch", "serving.connections"),

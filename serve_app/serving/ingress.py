@@ -12,23 +12,18 @@ from contextlib import aclosing, contextmanager, suppress
 from typing import Any
 
 from ray.serve.handle import DeploymentHandle
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.config.auth import accepted_tokens
 from serve_app.config.schema import AppConfig
 from serve_app.config.user_config import IngressSettings, UserConfig
-from serve_app.errors import (
-    DeadlineExceeded,
-    GensegError,
-    Overloaded,
-    TooManyRequests,
-)
+from serve_app.errors import DeadlineExceeded, GensegError, Overloaded, TooManyRequests
 from serve_app.schemas.dicts import EntitiesDict, ModelsDict, ResultDict, error_body
 from serve_app.schemas.events import EventDict
 from serve_app.schemas.requests import SegmentBody, SegmentRequest, parse_request
 from serve_app.serving.checked_request import check_prompt
 from serve_app.serving.documents import result_of
 from serve_app.serving.fetch import ImageFetcher
+from serve_app.serving.http.middleware import told_of_leaving
 from serve_app.serving.http.routes import make_app
 from serve_app.serving.pipeline import Pipeline, Stages
 from serve_app.serving.ray_errors import RAY_ERRORS
@@ -79,7 +74,8 @@ class Ingress:
         self._set_callers(config)
 
     def __serve_build_asgi_app__(self) -> Any:
-        return _told_of_leaving(make_app(self, echo_request_id=False))  # Serve's proxy echoes it
+        # Serve's proxy echoes the request id. Ray raises while a body arrives, where the client has left.
+        return told_of_leaving(make_app(self, echo_request_id=False), RAY_ERRORS)
 
     def reconfigure(self, user_config: object) -> None:
         """Take new thresholds, limits, … without a restart; see UserConfig for what happens to wrong ones."""
@@ -216,18 +212,3 @@ class Ingress:
         except Exception:
             logger.exception("a fetch failed")
             raise
-
-
-def _told_of_leaving(app: ASGIApp) -> ASGIApp:
-    """Translate what Ray raises while a body arrives: its call for more was cancelled, because the client has left."""
-
-    async def translated(scope: Scope, receive: Receive, send: Send) -> None:
-        async def next_message() -> Message:
-            try:
-                return await receive()
-            except RAY_ERRORS:
-                return {"type": "http.disconnect"}
-
-        await app(scope, next_message, send)
-
-    return translated

@@ -173,3 +173,23 @@ def error_response(scope: Scope, error: GensegError) -> Response:
     answer: ErrorAnswerDict = {"error": error_body(error)}
     body = json.dumps(answer, ensure_ascii=False).encode(errors="replace")
     return Response(body, error.status, headers, "application/json")
+
+
+def told_of_leaving(app: ASGIApp, leaving: tuple[type[Exception], ...]) -> ASGIApp:
+    """Tell an app that its client has left where the server raises instead of saying so.
+
+    Args:
+        app: the app.
+        leaving: what the server raises while a body arrives from a client that leaves.
+    """
+
+    async def translated(scope: Scope, receive: Receive, send: Send) -> None:
+        async def next_message() -> Message:
+            try:
+                return await receive()
+            except leaving:
+                return {"type": "http.disconnect"}
+
+        await app(scope, next_message, send)
+
+    return translated
