@@ -1,4 +1,4 @@
-"""Segmenter: images and phrases in; boxes, scores, presence and mask logits out. A NumPy face over SAM3.
+"""Sam3Segmenter: images and phrases in; boxes, scores, presence and mask logits out. A NumPy face over SAM3.
 
 Three steps, so that the caller can cache and batch between them: `encode` (the vision pass, once per image), `embed`
 (the text pass, once per phrase), `detect` (the head, once per pair). Keeps no state of a request: thresholds are
@@ -36,12 +36,12 @@ Item = TypeVar("Item")
 
 def load(config: AppConfig) -> interface.Segmenter[Tensor, ImageFeatures, PhraseFeatures]:
     """Load the configured checkpoint and warm it up; see config.engines."""
-    segmenter = Segmenter.load(config.models.segmentation, config.device)
+    segmenter = Sam3Segmenter.load(config.models.segmentation, config.device)
     segmenter.warm_up(config.batching.max_pixels, config.batching.max_pairs)
     return segmenter
 
 
-class Segmenter:
+class Sam3Segmenter:
     """A loaded SAM3 detector.
 
     Args:
@@ -83,7 +83,7 @@ class Segmenter:
             self._head.compile_with(compiled)
 
     @classmethod
-    def load(cls, config: SegmentationModel, device: DeviceConfig) -> Segmenter:
+    def load(cls, config: SegmentationModel, device: DeviceConfig) -> Sam3Segmenter:
         """Load the configured checkpoint onto its device.
 
         Also takes the video model's layout, as facebook/sam3 is published: its detector is loaded, its tracker is not.

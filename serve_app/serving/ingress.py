@@ -27,7 +27,7 @@ from serve_app.serving.http.middleware import told_of_leaving
 from serve_app.serving.http.routes import make_app
 from serve_app.serving.pipeline import Pipeline, Stages
 from serve_app.serving.ray_errors import RAY_ERRORS
-from serve_app.serving.remote import RemoteParser, RemoteSegmenter, stored
+from serve_app.serving.remote import ParserCalls, SegmenterCalls, stored
 from serve_app.serving.replica.heap import give_back_large_buffers
 from serve_app.serving.replica.metrics import Metrics
 
@@ -57,8 +57,8 @@ class Ingress:
         self._user_config = UserConfig("Ingress", IngressSettings)
         self._metrics = Metrics()
         retries = config.serving.max_retries
-        self._parser = RemoteParser(parser, retries, self._count_retry)
-        self._segmenter = RemoteSegmenter(segmenter, retries, self._count_retry)
+        self._parser = ParserCalls(parser, retries, self._count_retry)
+        self._segmenter = SegmenterCalls(segmenter, retries, self._count_retry)
         self._fetcher = ImageFetcher(config.fetch, config.limits.max_image_bytes)
         self._name = uuid.uuid4().hex
         self._running = 0

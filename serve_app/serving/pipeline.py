@@ -42,14 +42,14 @@ class ParseHandle(Protocol):
 
 
 class ParserStage(Protocol):
-    """Reads prompts (see remote.RemoteParser)."""
+    """Reads prompts (see remote.ParserCalls)."""
 
     def start(self, prompt: str, max_entities: int, request_id: str, timeout_s: float) -> ParseHandle:
         """Start reading a prompt."""
 
 
 class SegmenterStage(Protocol):
-    """Segments images (see remote.RemoteSegmenter)."""
+    """Segments images (see remote.SegmenterCalls)."""
 
     async def segment(
         self, task: ImageTask, again: Callable[[], Coroutine[Any, Any, tuple[str, ...]]]

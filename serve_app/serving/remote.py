@@ -89,7 +89,7 @@ async def _answer(response: Any) -> Any:
         raise
 
 
-class RemoteParser:
+class ParserCalls:
     """Starts parses on the ParserDeployment."""
 
     def __init__(self, handle: DeploymentHandle[Any], max_retries: int, on_retry: Callable[[str], None]) -> None:
@@ -155,7 +155,7 @@ class ParseCall:
         self._task.cancel()
 
 
-class RemoteSegmenter:
+class SegmenterCalls:
     """Segments images on the SegmenterDeployment."""
 
     def __init__(self, handle: DeploymentHandle[Any], max_retries: int, on_retry: Callable[[str], None]) -> None:

@@ -72,12 +72,12 @@ class BareModels:
         import torch
 
         from serve_app.models.qwen3_vl import EntityParser
-        from serve_app.models.sam3 import Segmenter
+        from serve_app.models.sam3 import Sam3Segmenter
 
         torch.set_num_threads(1)
         self._config = config
         self._parser = EntityParser.load(config.models.text_parser, config.device)
-        self._segmenter = Segmenter.load(config.models.segmentation, config.device)
+        self._segmenter = Sam3Segmenter.load(config.models.segmentation, config.device)
         self._filter = EntityFilter(config.entity_filter)
         self._entities: dict[str, list[str]] = {}
         self._phrases: dict[str, Any] = {}

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from transformers import Sam3Config, Sam3ImageProcessor, Sam3Model, Sam3Processor
 
 from serve_app.models.interface import Detections, Pair
-from serve_app.models.sam3 import ImageFeatures, PhraseFeatures, Segmenter
+from serve_app.models.sam3 import Sam3Segmenter
+from serve_app.models.sam3_features import ImageFeatures, PhraseFeatures
 from tests.benchmarks import machine
 from tests.benchmarks.reference_loop import ReferenceSegmenter
 from tests.benchmarks.rows import Row, compared
@@ -136,7 +137,7 @@ def measure_reference(
     return (time.perf_counter() - started) / MEASURED, total, objects
 
 
-def choose_thresholds(model: Sam3Model, segmenter: Segmenter, image: Tensor) -> list[float]:
+def choose_thresholds(model: Sam3Model, segmenter: Sam3Segmenter, image: Tensor) -> list[float]:
     """Find a threshold for each phrase: in the widest gap under a handful of scores, or, every second, above all.
 
     Runs the head once, without masks, and so warms it up as well.
@@ -157,7 +158,9 @@ def choose_thresholds(model: Sam3Model, segmenter: Segmenter, image: Tensor) -> 
     return thresholds
 
 
-def detect(segmenter: Segmenter, image: Tensor, thresholds: Sequence[float]) -> tuple[dict[str, Detections], Stages]:
+def detect(
+    segmenter: Sam3Segmenter, image: Tensor, thresholds: Sequence[float]
+) -> tuple[dict[str, Detections], Stages]:
     """Run the three steps on one prepared image; answers by phrase, and the seconds of the steps."""
     started = time.perf_counter()
     (features,) = segmenter.encode([image])
@@ -178,7 +181,7 @@ def detect(segmenter: Segmenter, image: Tensor, thresholds: Sequence[float]) -> 
 
 
 def measure_ours(
-    model: Sam3Model, segmenter: Segmenter, image: Image.Image, thresholds: Sequence[float]
+    model: Sam3Model, segmenter: Sam3Segmenter, image: Image.Image, thresholds: Sequence[float]
 ) -> tuple[float, Stages, list[dict[str, Any]]]:
     """Run the package's path, from pixels to the document; returns its seconds, its stages and the objects."""
     started = time.perf_counter()
@@ -255,7 +258,7 @@ def run() -> list[Row]:
     rows: list[Row] = []
     reference_s, reference_stages = 0.0, Stages()
     for dtype, target in (("float32", TARGET_FP32), ("bfloat16", TARGET_BF16 if machine.has_bf16() else None)):
-        segmenter = Segmenter(model, processor, getattr(torch, dtype))
+        segmenter = Sam3Segmenter(model, processor, getattr(torch, dtype))
         thresholds = choose_thresholds(model, segmenter, segmenter.prepare(np.array(image)))
         more: dict[str, Any] = {}
         ours_s, stages, objects = measure_ours(model, segmenter, image, thresholds)

@@ -16,7 +16,8 @@ import torch
 from serve_app.config.schema import AppConfig, DeviceConfig, SegmentationModel
 from serve_app.images import decoding
 from serve_app.models.interface import Detections, Pair
-from serve_app.models.sam3 import ImageFeatures, PhraseFeatures, Segmenter
+from serve_app.models.sam3 import Sam3Segmenter
+from serve_app.models.sam3_features import ImageFeatures, PhraseFeatures
 from tests.benchmarks import pictures
 from tests.benchmarks.rows import Row, compared
 from tests.image_document import image_document
@@ -30,7 +31,7 @@ NOISE = 0.03
 """A step up smaller than this is the clock, not the code: the same work differs by as much from run to run."""
 
 
-def job(segmenter: Segmenter, config: AppConfig, files: Sequence[bytes], phrases: Sequence[str]) -> None:
+def job(segmenter: Sam3Segmenter, config: AppConfig, files: Sequence[bytes], phrases: Sequence[str]) -> None:
     """Do the work of one request with so many images and phrases."""
     decoded = [decoding.decode(data, config.limits) for data in files]
     tensors = [segmenter.prepare(pixels) for pixels in decoded]
@@ -62,7 +63,7 @@ def _sound(outcome: object, kind: type[Value]) -> Value:
     return outcome
 
 
-def seconds_per_pair(segmenter: Segmenter, sizes: Sequence[tuple[int, int]]) -> list[float]:
+def seconds_per_pair(segmenter: Sam3Segmenter, sizes: Sequence[tuple[int, int]]) -> list[float]:
     """Time a pair in jobs of several sizes (images, phrases): the best of some rounds, each round through all sizes."""
     config = AppConfig()
     files = [data for seed in range(6) for data in _files(seed)][: max(images for images, _ in sizes)]
@@ -88,7 +89,7 @@ def run() -> list[Row]:
         A row each: the cost of a pair in the smallest job against the largest; `steps` has all.
     """
     torch.set_num_threads(1)
-    segmenter = Segmenter.load(SegmentationModel(device="cpu", dtype="float32"), DeviceConfig())
+    segmenter = Sam3Segmenter.load(SegmentationModel(device="cpu", dtype="float32"), DeviceConfig())
     over_images = [(count, PHRASES_OF_IMAGES) for count in IMAGES]
     over_phrases = [(IMAGES_OF_PHRASES, count) for count in PHRASES]
     rows = []

@@ -13,11 +13,11 @@ from safetensors.torch import load_file, save_file
 from serve_app.config.schema import DeviceConfig, SegmentationModel
 from serve_app.errors import CheckpointError
 from serve_app.models import checkpoints
-from serve_app.models.sam3 import Segmenter
+from serve_app.models.sam3 import Sam3Segmenter
 
 
-def load(folder: Path | str, **fields: object) -> Segmenter:
-    return Segmenter.load(SegmentationModel(model_name=str(folder), device="cpu", **fields), DeviceConfig())
+def load(folder: Path | str, **fields: object) -> Sam3Segmenter:
+    return Sam3Segmenter.load(SegmentationModel(model_name=str(folder), device="cpu", **fields), DeviceConfig())
 
 
 @pytest.fixture

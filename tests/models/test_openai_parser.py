@@ -205,7 +205,7 @@ async def test_reply_passes_the_server_s_retry_after_on() -> None:
 
     assert isinstance(asked, Overloaded)
     assert isinstance(silent, Overloaded)
-    assert (asked.silent.retry_after_s) == (60.0, Overloaded.retry_after_s)
+    assert (asked.retry_after_s, silent.retry_after_s) == (60.0, Overloaded.retry_after_s)
 
 
 async def test_reply_names_a_server_that_is_not_there() -> None:

@@ -14,17 +14,19 @@ from transformers import Sam3Model, Sam3Processor
 
 from serve_app.config.schema import DeviceConfig, SegmentationModel
 from serve_app.errors import DeviceOutOfMemory, InternalError, InvalidRequest
-from serve_app.models.sam3 import Detections, ImageFeatures, Pair, PhraseFeatures, Segmenter
+from serve_app.models.interface import Detections, Pair
+from serve_app.models.sam3 import Sam3Segmenter
+from serve_app.models.sam3_features import ImageFeatures, PhraseFeatures
 
 PHRASES = ["dog", "red sofa", "a very long phrase of many words", "x"]
 
 
-def load(folder: Path, **fields: object) -> Segmenter:
-    return Segmenter.load(SegmentationModel(model_name=str(folder), device="cpu", **fields), DeviceConfig())
+def load(folder: Path, **fields: object) -> Sam3Segmenter:
+    return Sam3Segmenter.load(SegmentationModel(model_name=str(folder), device="cpu", **fields), DeviceConfig())
 
 
 @pytest.fixture(scope="module")
-def segmenter(small_checkpoint: Path) -> Segmenter:
+def segmenter(small_checkpoint: Path) -> Sam3Segmenter:
     return load(small_checkpoint)
 
 
@@ -39,7 +41,7 @@ def sound(outcomes: Sequence[object], kind: type) -> list[object]:
     return [*outcomes]
 
 
-def found(segmenter: Segmenter, images: Sequence[NDArray[np.uint8]], phrases: Sequence[str], threshold: float):
+def found(segmenter: Sam3Segmenter, images: Sequence[NDArray[np.uint8]], phrases: Sequence[str], threshold: float):
     features = sound(segmenter.encode([segmenter.prepare(image) for image in images]), ImageFeatures)
     embedded = sound(segmenter.embed(phrases), PhraseFeatures)
     pairs = [Pair(image, phrase, threshold) for image in features for phrase in embedded]
@@ -63,7 +65,7 @@ def stock(folder: Path, image: NDArray[np.uint8], phrase: str, threshold: float)
 
 @pytest.mark.parametrize("threshold", [0.0, 0.2, 0.999], ids=["all queries", "some", "none"])
 def test_detect_gives_the_stock_forwards_objects(
-    segmenter: Segmenter, small_checkpoint: Path, threshold: float
+    segmenter: Sam3Segmenter, small_checkpoint: Path, threshold: float
 ) -> None:
     images = pictures(3)
     answers = iter(found(segmenter, images, PHRASES, threshold))
@@ -77,7 +79,7 @@ def test_detect_gives_the_stock_forwards_objects(
             np.testing.assert_allclose(ours.mask_logits, theirs.mask_logits, atol=1e-4)
 
 
-def test_a_pair_has_a_threshold_of_its_own(segmenter: Segmenter) -> None:
+def test_a_pair_has_a_threshold_of_its_own(segmenter: Sam3Segmenter) -> None:
     (image,) = segmenter.encode([segmenter.prepare(pictures(1)[0])])
     (phrase,) = segmenter.embed(["dog"])
     assert isinstance(image, ImageFeatures)
@@ -99,7 +101,7 @@ def stock_pixels(folder: Path, image: NDArray[np.uint8]) -> torch.Tensor:
     "size_hw", [(48, 64), (112, 27), (300, 28), (56, 56), (5, 300), (1, 1)], ids=lambda size: f"{size[1]}x{size[0]}"
 )
 def test_prepare_gives_the_stock_processors_pixels(
-    segmenter: Segmenter, small_checkpoint: Path, size_hw: tuple[int, int]
+    segmenter: Sam3Segmenter, small_checkpoint: Path, size_hw: tuple[int, int]
 ) -> None:
     image = np.random.default_rng(3).integers(0, 256, (*size_hw, 3), dtype=np.uint8)
     assert torch.equal(segmenter.prepare(image), stock_pixels(small_checkpoint, image))
@@ -109,7 +111,7 @@ def test_prepare_gives_the_stock_processors_pixels(
     "size_hw", [(113, 27), (300, 5), (1000, 1), (4000, 3)], ids=lambda size: f"{size[1]}x{size[0]}"
 )
 def test_prepare_shortens_a_tall_picture_first_and_stays_close(
-    segmenter: Segmenter, small_checkpoint: Path, size_hw: tuple[int, int]
+    segmenter: Sam3Segmenter, small_checkpoint: Path, size_hw: tuple[int, int]
 ) -> None:
     image = np.random.default_rng(3).integers(0, 256, (*size_hw, 3), dtype=np.uint8)
     level = 1 / 127.5
@@ -127,7 +129,7 @@ def test_no_resize_holds_more_than_twice_the_picture_or_the_result(small_checkpo
             return super().resize(image, size, **options)
 
     processor.image_processor = Noted(**processor.image_processor.to_dict())
-    segmenter = Segmenter(model.eval(), processor)
+    segmenter = Sam3Segmenter(model.eval(), processor)
     for height, width in [(65_535, 1), (10_000, 30), (1, 65_535), (700, 300), (113, 28)]:
         steps.clear()
         segmenter.prepare(np.zeros((height, width, 3), np.uint8))
@@ -145,18 +147,18 @@ def test_no_phrase_triggers_another_vision_pass(small_checkpoint: Path) -> None:
     assert passes == [3]
 
 
-def test_empty_batches_are_empty_answers(segmenter: Segmenter) -> None:
+def test_empty_batches_are_empty_answers(segmenter: Sam3Segmenter) -> None:
     assert (segmenter.encode([]), segmenter.embed([]), segmenter.detect([])) == ([], [], [])
 
 
-def test_embed_refuses_a_phrase_over_the_positions_and_answers_the_others(segmenter: Segmenter) -> None:
+def test_embed_refuses_a_phrase_over_the_positions_and_answers_the_others(segmenter: Sam3Segmenter) -> None:
     good, bad = segmenter.embed(["dog", "z" * 200])
     assert isinstance(good, PhraseFeatures)
     assert isinstance(bad, InvalidRequest)
     assert "32 tokens" in bad.message
 
 
-def test_nonsense_of_the_model_stays_with_its_pair(segmenter: Segmenter) -> None:
+def test_nonsense_of_the_model_stays_with_its_pair(segmenter: Sam3Segmenter) -> None:
     (image,) = segmenter.encode([segmenter.prepare(pictures(1)[0])])
     good, other = segmenter.embed(["dog", "cat"])
     assert isinstance(image, ImageFeatures)
@@ -168,7 +170,7 @@ def test_nonsense_of_the_model_stays_with_its_pair(segmenter: Segmenter) -> None
     assert isinstance(second, InternalError)
 
 
-def test_half_precision_vision_stays_close(segmenter: Segmenter, small_checkpoint: Path) -> None:
+def test_half_precision_vision_stays_close(segmenter: Sam3Segmenter, small_checkpoint: Path) -> None:
     mixed = load(small_checkpoint, dtype="bfloat16")
     for ours, full in zip(
         found(mixed, pictures(2), PHRASES, 0.0), found(segmenter, pictures(2), PHRASES, 0.0), strict=True
@@ -178,11 +180,11 @@ def test_half_precision_vision_stays_close(segmenter: Segmenter, small_checkpoin
 
 
 def test_the_compiled_model_has_no_graph_break_and_the_same_answers(
-    segmenter: Segmenter, small_checkpoint: Path
+    segmenter: Sam3Segmenter, small_checkpoint: Path
 ) -> None:
     model, processor = Sam3Model.from_pretrained(small_checkpoint), Sam3Processor.from_pretrained(small_checkpoint)
     # The backend that only traces: breaks and recompilations are the same, without minutes of code generation.
-    compiled = Segmenter(model.eval(), processor, compile_backend="eager")
+    compiled = Sam3Segmenter(model.eval(), processor, compile_backend="eager")
     compiled.warm_up(max_pixels=2 * 56 * 56, max_pairs=4)
     torch._dynamo.utils.counters.clear()
     with torch.compiler.set_stance("fail_on_recompile"):
@@ -193,7 +195,7 @@ def test_the_compiled_model_has_no_graph_break_and_the_same_answers(
         np.testing.assert_allclose(ours.mask_logits, plain.mask_logits, atol=1e-4)
 
 
-class OutOfMemoryOver(Segmenter):
+class OutOfMemoryOver(Sam3Segmenter):
     """A device that holds no more than two images or pairs."""
 
     limit = 2
@@ -209,7 +211,7 @@ class OutOfMemoryOver(Segmenter):
         return super()._detect(pairs)
 
 
-def test_a_full_device_halves_the_batch(segmenter: Segmenter, small_checkpoint: Path) -> None:
+def test_a_full_device_halves_the_batch(segmenter: Sam3Segmenter, small_checkpoint: Path) -> None:
     model, processor = Sam3Model.from_pretrained(small_checkpoint), Sam3Processor.from_pretrained(small_checkpoint)
     tight = OutOfMemoryOver(model.eval(), processor)
     answers = found(tight, pictures(3), PHRASES, 0.2)

@@ -19,7 +19,8 @@ from serve_app.config.schema import DeviceConfig, LimitsConfig, SegmentationMode
 from serve_app.images.decoding import decode
 from serve_app.models import locations
 from serve_app.models.interface import Detections, Pair
-from serve_app.models.sam3 import ImageFeatures, PhraseFeatures, Segmenter
+from serve_app.models.sam3 import Sam3Segmenter
+from serve_app.models.sam3_features import ImageFeatures, PhraseFeatures
 from tests.benchmarks.reference_loop import ReferenceSegmenter
 from tests.image_document import image_document
 
@@ -60,7 +61,7 @@ def random_pictures() -> list[Question]:
     return questions
 
 
-def ours(segmenter: Segmenter, question: Question, thresholds: Mapping[str, float]) -> list[dict[str, Any]]:
+def ours(segmenter: Sam3Segmenter, question: Question, thresholds: Mapping[str, float]) -> list[dict[str, Any]]:
     """The package's way: one vision pass, all phrases in one batch, the document that users see."""
     pixels = decode(question.data, LimitsConfig())
     (image,) = segmenter.encode([segmenter.prepare(pixels)])
@@ -128,17 +129,17 @@ def reference() -> ReferenceAnswers:
     return ReferenceAnswers(ReferenceSegmenter.load(locations.resolve(locations.EMBEDDED, "segmenter")))
 
 
-def load(dtype: str) -> Segmenter:
-    return Segmenter.load(SegmentationModel(device="cpu", dtype=dtype), DeviceConfig())
+def load(dtype: str) -> Sam3Segmenter:
+    return Sam3Segmenter.load(SegmentationModel(device="cpu", dtype=dtype), DeviceConfig())
 
 
 @pytest.fixture(scope="module")
-def full() -> Segmenter:
+def full() -> Sam3Segmenter:
     return load("float32")
 
 
 @pytest.fixture(scope="module")
-def mixed() -> Segmenter:
+def mixed() -> Sam3Segmenter:
     return load("bfloat16")
 
 
@@ -147,7 +148,7 @@ QUESTIONS = [*scenes(), *random_pictures()]
 
 @pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.name)
 def test_segmenter_gives_the_reference_loops_objects(
-    reference: ReferenceAnswers, full: Segmenter, question: Question
+    reference: ReferenceAnswers, full: Sam3Segmenter, question: Question
 ) -> None:
     thresholds, expected = reference.of(question)
     found = ours(full, question, thresholds)
@@ -160,7 +161,7 @@ def test_segmenter_gives_the_reference_loops_objects(
 
 @pytest.mark.parametrize("question", scenes(), ids=lambda question: question.name)
 def test_half_precision_vision_gives_the_reference_loops_objects(
-    reference: ReferenceAnswers, mixed: Segmenter, question: Question
+    reference: ReferenceAnswers, mixed: Sam3Segmenter, question: Question
 ) -> None:
     thresholds, expected = reference.of(question)
     found = ours(mixed, question, thresholds)
