@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import dataclasses
 import io
 import json
 from collections.abc import Callable
@@ -20,8 +21,10 @@ from serve_app.client.requests import SegmentOptions, segment_call
 from serve_app.config.schema import AppConfig
 from serve_app.schemas.field_schemas import FieldSchema, field_schemas
 from serve_app.schemas.requests import RequestOptions, SegmentRequest, parse_request
+from serve_app.serving.checked_request import CheckedRequest
 from serve_app.serving.http import openapi
 from serve_app.serving.http.forms import read_form
+from serve_app.serving.messages import ObjectOptions
 from tests.conftest import png
 
 SCHEMAS = field_schemas(RequestOptions)
@@ -42,6 +45,11 @@ def example(schema: FieldSchema) -> Any:
         "array": ["dog", "red sofa"],
         "object": {"dog": 0.25, "red sofa": 0.5},
     }[schema["type"]]
+
+
+def test_every_option_reaches_the_work() -> None:
+    carried = {field.name for kind in (CheckedRequest, ObjectOptions) for field in dataclasses.fields(kind)}
+    assert set(OPTIONS) <= carried, "serving.checked_request drops these options of a request"
 
 
 EXAMPLES = {name: example(schema) for name, schema in SCHEMAS.items()}

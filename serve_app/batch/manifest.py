@@ -183,11 +183,13 @@ def _csv_value(name: str, text: str) -> JsonValue:
     kind = field_schemas(Row).get(name, {}).get("type", "string")
     if kind == "array" and not text.startswith("["):
         return [part.strip() for part in text.split(";") if part.strip()]
-    if kind == "number":
+    if kind in {"number", "integer"}:
         try:
-            return float(text)
+            number = float(text)
         except ValueError:
             raise ValueError(f"{name}: not a number") from None
+        # Tables of numbers write 3 as 3.0.
+        return int(number) if kind == "integer" and number.is_integer() else number
     if kind == "string":
         return text
     try:

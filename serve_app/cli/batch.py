@@ -28,6 +28,7 @@ from serve_app.cli import request_flags
 from serve_app.cli.console import Progress
 from serve_app.cli.job_progress import JobProgress
 from serve_app.cli.options import CommandError, at_least_one
+from serve_app.cli.report import counted
 from serve_app.config.files import LoadedConfig, load_file
 from serve_app.config.schema import AppConfig
 from serve_app.schemas.requests import RequestOptions
@@ -112,7 +113,9 @@ def settings_of(args: argparse.Namespace, config: AppConfig) -> dict[str, Settin
     }
     if not args.standalone and not args.config:
         return settings
-    models = config.models.model_dump(include={"text_parser": {"model_name"}, "segmentation": {"model_name"}})
+    models = config.models.model_dump(
+        include={"text_parser": {"engine", "model_name"}, "segmentation": {"engine", "model_name"}}
+    )
     for section, values in (
         ("models.text_parser", models["text_parser"]),
         ("models.segmentation", models["segmentation"]),
@@ -204,5 +207,8 @@ def _conclude(plan: Plan, output: OutputFolder, meter: Meter, progress: Progress
     if failed:
         codes = ", ".join(f"{count} {code}" for code, count in output.codes().items())
         where = output.folder / "errors"
-        print(f"genseg: {failed} rows failed ({codes}): see {where}; --retry-errors does them again", file=sys.stderr)
+        print(
+            f"genseg: {counted(failed, 'row')} failed ({codes}): see {where}; --retry-errors does them again",
+            file=sys.stderr,
+        )
     return 1 if failed or left else 0

@@ -39,7 +39,7 @@ def _add_flag(group: argparse._ArgumentGroup, name: str, schema: FieldSchema, de
                 flag, dest=name, type=reader, nargs="+", action=_Pairs, metavar="NAME=T", help=description
             )
         case "number" | "integer":
-            metavar = "S" if name.endswith("_s") else "T"
+            metavar = "N" if schema["type"] == "integer" else "S" if name.endswith("_s") else "T"
             group.add_argument(flag, dest=name, type=number_of(schema), metavar=metavar, help=description)
         case _:
             group.add_argument(flag, dest=name, choices=schema.get("enum"), help=description)
@@ -65,13 +65,16 @@ def number_of(schema: FieldSchema) -> Callable[[str], float]:
     low, high = schema.get("minimum", float("-inf")), schema.get("maximum", float("inf"))
     above = schema.get("exclusiveMinimum", float("-inf"))
     convert = int if schema["type"] == "integer" else float
-    wanted = "a positive number" if above == 0 else f"between {low:g} and {high:g}"
+    wanted = f"between {low:g} and {high:g}"
+    if high == float("inf"):
+        wanted = "a positive number" if above == 0 else f"at least {low:g}"
 
     def read(text: str) -> float:
         try:
             value = convert(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+            kind = "a whole number" if convert is int else "a number"
+            raise argparse.ArgumentTypeError(f"{text!r} is not {kind}") from None
         if not (low <= value <= high and above < value < float("inf")):
             raise argparse.ArgumentTypeError(f"{text} is not {wanted}")
         return value

@@ -1,8 +1,8 @@
 """The table of mask formats: how a mask is sent in each `mask_format`, and read back.
 
 The package itself keeps masks as RLE. The server writes an answer's masks by this table; the client and the overlays
-read them by it. A new format is a name in `schemas.base.MaskFormat`, a row of ENCODINGS and the row's key as a field of
-`schemas.documents.ObjectDocument`.
+read them by it. A new format is a name in `schemas.base.MaskFormat`, a row of ENCODINGS, and the row's key in
+`schemas.documents.ObjectDocument` and `schemas.dicts.ObjectDict`.
 
 Pure; knows no model.
 """
@@ -79,8 +79,10 @@ def _write_png(rle: RleDict, take: Take) -> str:
 def _read_png(text: str, size_hw: tuple[int, int]) -> RleDict:
     try:
         with Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=["PNG"]) as image:
+            if (image.height, image.width) != size_hw:  # before it is decoded, whatever size it names
+                raise ValueError(f"a mask of {image.width}x{image.height} pixels")
             return encode_rle(np.asarray(image.convert("1"), dtype=np.bool_))
-    except (binascii.Error, OSError, SyntaxError) as error:
+    except (binascii.Error, Image.DecompressionBombError, OSError, SyntaxError) as error:
         raise ValueError(f"not a PNG in base64: {error}") from None
 
 

@@ -17,6 +17,7 @@ from serve_app.masks.rle import bounds, decode_rle, rle_from_run_lengths
 from serve_app.schemas.dicts import RingDict, RleDict
 
 Indices = NDArray[np.int64]
+_FARTHEST = 2.0**53  # beyond it a float names no single whole number
 
 # Which of the four pixels around a corner belong to the mask: a sum of these.
 _TOP_LEFT, _TOP_RIGHT, _BOTTOM_LEFT, _BOTTOM_RIGHT = 1, 2, 4, 8
@@ -87,12 +88,12 @@ def rle_from_polygons(rings: Sequence[RingDict], size_hw: tuple[int, int]) -> Rl
         size_hw: the image's height and width in pixels.
 
     Raises:
-        ValueError: an edge is neither horizontal nor vertical.
+        ValueError: a point is not a whole pixel, or an edge is neither horizontal nor vertical.
     """
     height, width = size_hw
     flips = [np.zeros(0, dtype=np.int64)]
     for ring in rings:
-        start = np.asarray(ring["points"], dtype=np.int64).reshape(-1, 2)
+        start = _whole_points(ring)
         end = np.roll(start, -1, axis=0)
         if np.any((start != end).all(axis=1)):
             raise ValueError("a ring has an edge that is neither horizontal nor vertical")
@@ -105,6 +106,13 @@ def rle_from_polygons(rings: Sequence[RingDict], size_hw: tuple[int, int]) -> Rl
     position, times = np.unique(np.concatenate(flips), return_counts=True)
     changes = position[(times % 2 == 1) & (position < height * width)]
     return rle_from_run_lengths(np.diff(changes, prepend=0, append=height * width), size_hw)
+
+
+def _whole_points(ring: RingDict) -> Indices:
+    points = np.asarray(ring["points"], dtype=np.float64).reshape(-1, 2)
+    if not (np.abs(points) <= _FARTHEST).all() or (points != np.rint(points)).any():
+        raise ValueError("a ring has a point that is not a whole pixel")
+    return points.astype(np.int64)
 
 
 def _columns(left: Indices, right: Indices) -> Indices:

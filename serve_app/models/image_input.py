@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers.image_utils import SizeDict
 
 
-class ImageInput:
+class ImagePreparer:
     """Makes the model's input of a picture. Any thread may call it.
 
     Args:

@@ -1,9 +1,10 @@
 """What a parser and a segmenter must offer to be served. Importing this loads no model library.
 
-A model is one module with a function `load(config: AppConfig)` that returns a parser or a segmenter, and one line in
-`config.engines`. Methods without `async` run in a thread of their own, one call at a time for all of them, unless they
-say otherwise. An error of one item stands in the item's place, as a GensegError. An exception that a method raises
-instead fails the whole batch; several in a row, and Ray Serve replaces the replica.
+A model is one module with a function `load(config: AppConfig)`, annotated to return a Parser or a Segmenter, and one
+line in `config.engines`. Methods without `async` run in one thread, one call after another; `prepare` alone runs in
+several threads. An error of one item stands in the item's place, as a GensegError. An exception that a method raises
+instead, or an answer of another length than the question, fails the whole batch; after several in a row Ray Serve
+replaces the replica.
 """
 
 from __future__ import annotations
@@ -27,16 +28,16 @@ class Features(Protocol):
 
 
 Prepared = TypeVar("Prepared")
-Image = TypeVar("Image", bound=Features)
-Phrase = TypeVar("Phrase", bound=Features)
+Encoded = TypeVar("Encoded", bound=Features)
+Embedded = TypeVar("Embedded", bound=Features)
 
 
 @dataclass(frozen=True)
-class Pair(Generic[Image, Phrase]):
+class Pair(Generic[Encoded, Embedded]):
     """One question: every instance of `phrase` in `image` with a score above `threshold`, in [0, 1]."""
 
-    image: Image
-    phrase: Phrase
+    image: Encoded
+    phrase: Embedded
     threshold: float
 
 
@@ -57,7 +58,7 @@ class Detections:
     mask_logits: NDArray[np.float32]
 
 
-class Segmenter(Protocol[Prepared, Image, Phrase]):
+class Segmenter(Protocol[Prepared, Encoded, Embedded]):
     """Finds every instance of a phrase in an image, in three steps, so that the service can cache and batch between."""
 
     resolution_hw: tuple[int, int]
@@ -70,7 +71,7 @@ class Segmenter(Protocol[Prepared, Image, Phrase]):
             image: (H, W, 3) uint8 RGB, of any size; may be read-only.
         """
 
-    def encode(self, images: Sequence[Prepared]) -> Sequence[Image | GensegError]:
+    def encode(self, images: Sequence[Prepared]) -> Sequence[Encoded | GensegError]:
         """Run the vision pass.
 
         Args:
@@ -80,7 +81,7 @@ class Segmenter(Protocol[Prepared, Image, Phrase]):
             Features, or the error, of each image, in order.
         """
 
-    def embed(self, phrases: Sequence[str]) -> Sequence[Phrase | GensegError]:
+    def embed(self, phrases: Sequence[str]) -> Sequence[Embedded | GensegError]:
         """Run the text pass.
 
         Args:
@@ -90,7 +91,7 @@ class Segmenter(Protocol[Prepared, Image, Phrase]):
             Features of each phrase, in order; InvalidRequest for one that the model cannot read.
         """
 
-    def detect(self, pairs: Sequence[Pair[Image, Phrase]]) -> Sequence[Detections | GensegError]:
+    def detect(self, pairs: Sequence[Pair[Encoded, Embedded]]) -> Sequence[Detections | GensegError]:
         """Answer pairs of any images and phrases.
 
         Args:

@@ -22,7 +22,7 @@ from transformers import Sam3Model, Sam3Processor
 from serve_app.config.schema import AppConfig, DeviceConfig, SegmentationModel
 from serve_app.errors import DeviceOutOfMemory, GensegError, InternalError, InvalidRequest
 from serve_app.models import checkpoints, interface, locations
-from serve_app.models.image_input import ImageInput
+from serve_app.models.image_input import ImagePreparer
 from serve_app.models.interface import Detections
 from serve_app.models.memory import halve_when_full
 from serve_app.models.precision import keep_residual_exact
@@ -62,7 +62,7 @@ class Sam3Segmenter:
         self._vision_dtype = vision_dtype
         vision = model.config.vision_config
         backbone = vision.backbone_config
-        self._input = ImageInput(processor.image_processor)
+        self._input = ImagePreparer(processor.image_processor)
         self.resolution_hw = self._input.resolution_hw
         patch = int(backbone.patch_size)
         self._head = DetectorHead(model, (self.resolution_hw[0] // patch, self.resolution_hw[1] // patch))
@@ -115,7 +115,7 @@ class Sam3Segmenter:
         return self._head.position.device
 
     def prepare(self, image: NDArray[np.uint8]) -> Tensor:
-        """Resize and normalise a picture, (H, W, 3) uint8 RGB, to (3, S, S) float32 on the CPU; see ImageInput.
+        """Resize and normalise a picture, (H, W, 3) uint8 RGB, to (3, S, S) float32 on the CPU; see ImagePreparer.
 
         CPU work; any thread may call it.
         """

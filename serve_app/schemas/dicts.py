@@ -1,7 +1,7 @@
 """Documents as the service builds and sends them: plain dicts, typed.
 
 The models of `documents` check what comes in, at the client and in tests; building them for every object would cost the
-service more than the work. A test holds both equal, key by key.
+service more than the work. A test holds each typed dict equal to its model, key by key.
 """
 
 from __future__ import annotations

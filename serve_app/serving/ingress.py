@@ -84,9 +84,14 @@ class Ingress:
     def _apply(self, settings: IngressSettings) -> None:
         config = settings.apply_to(self._args)
         self._tokens = accepted_tokens(config.auth, os.environ)
+        changed = (config.fetch, config.limits.max_image_bytes) != (
+            self.config.fetch,
+            self.config.limits.max_image_bytes,
+        )
+        if changed:  # it keeps connections
+            self._fetcher = ImageFetcher(config.fetch, config.limits.max_image_bytes)
         self.config = config
         self._set_callers(config)
-        self._fetcher = ImageFetcher(config.fetch, config.limits.max_image_bytes)
 
     def _set_callers(self, config: AppConfig) -> None:
         for caller in (self._parser.caller, self._segmenter.caller):
@@ -179,12 +184,12 @@ class Ingress:
             return ["ingress"]
         names = ("text_parser", "segmentation")
 
-        async def answer(call: Coroutine[Any, Any, str]) -> str:
+        async def in_time(call: Coroutine[Any, Any, str]) -> str:
             async with asyncio.timeout(READY_TIMEOUT_S):
                 return await call
 
         calls = (self._parser.model_name(), self._segmenter.model_name())
-        answers = await asyncio.gather(*map(answer, calls), return_exceptions=True)
+        answers = await asyncio.gather(*map(in_time, calls), return_exceptions=True)
         # One whose queues are full is there.
         failed = [isinstance(answer, BaseException) and not isinstance(answer, Overloaded) for answer in answers]
         return [name for name, has_failed in zip(names, failed, strict=True) if has_failed]

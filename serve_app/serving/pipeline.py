@@ -146,15 +146,16 @@ class Pipeline:
         work.add_done_callback(lambda done: queue.put_nowait(_end_of(done)))
         try:
             while True:
-                async with asyncio.timeout(run.left_s):
-                    event = await queue.get()
+                try:
+                    async with asyncio.timeout(run.left_s):
+                        event = await queue.get()
+                except TimeoutError:
+                    raise DeadlineExceeded(f"the request was not done within {checked.timeout_s:g} s") from None
                 if isinstance(event, BaseException):
                     raise event
                 yield event
                 if event["event"] == "result":
                     return
-        except TimeoutError:
-            raise DeadlineExceeded(f"the request was not done within {checked.timeout_s:g} s") from None
         finally:
             work.cancel()
             await asyncio.wait([work])  # unlike `await work`, it tells our own cancellation from that of the work
@@ -284,7 +285,7 @@ def _read(data: bytes, limits: LimitsConfig) -> LoadedImage:
 
 
 def _end_of(work: asyncio.Task[None]) -> BaseException:
-    """What ended the work; where it ended well, nobody asks any more."""
+    """Return what ended the work. Work that ended well has emitted its result, after which no event is read."""
     if work.cancelled():
         return asyncio.CancelledError()
     error = work.exception()

@@ -52,6 +52,8 @@ Value = TypeVar("Value")
 KEEPS_MOST = 0.05
 """Below this threshold a model keeps most of its queries: two hundred masks an entity in place of a few. So one
 entity goes first, and the others in groups of HELD_BYTES by its measure."""
+ENTRY_BYTES = 1024
+"""What a cache's entry takes besides its features: key, objects, places in dicts."""
 KEPT_PIXELS_BYTES = 256 * 1024 * 1024
 """Pixels that are kept for overlays, of all images under way; an image beyond that is decoded again."""
 HELD_BYTES = 32 * 1024 * 1024
@@ -120,11 +122,11 @@ class SegmenterDeployment:
             note=self._health.note,
         )
         self._images: CachedWork[EncodedImage] = CachedWork(
-            ByteLru(config.cache.vision_bytes, lambda _, encoded: encoded.features.nbytes),
+            ByteLru(config.cache.vision_bytes, lambda _, encoded: ENTRY_BYTES + encoded.features.nbytes),
             lambda hit: self._metrics.cache_lookup("vision", hit),
         )
         self._phrases: CachedWork[Features] = CachedWork(
-            ByteLru(config.cache.phrase_bytes, lambda _, phrase: phrase.nbytes),
+            ByteLru(config.cache.phrase_bytes, lambda _, phrase: ENTRY_BYTES + phrase.nbytes),
             lambda hit: self._metrics.cache_lookup("phrase", hit),
         )
         self._metrics.watch_cache("vision", lambda: self._images.cache.nbytes)

@@ -88,3 +88,16 @@ def test_overlays_stay_in_the_document_where_they_were_asked_for(keep: bool) -> 
     document = {"contextual_images": [dict(image)], "generated_image": dict(image)}
     assert pictures.take_overlays(document, keep=keep) == ["data:,", "data:,"]
     assert ("overlay" in document["contextual_images"][0], "overlay" in document["generated_image"]) == (keep, keep)
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome"),
+    [("3", "3"), ("1", "1"), ("0", "0 is not at least 1"), ("1.5", "'1.5' is not a whole number")],
+)
+def test_a_whole_number_is_read_within_its_range(text: str, outcome: str) -> None:
+    read = request_flags.number_of({"type": "integer", "minimum": 1})
+    try:
+        answer = str(read(text))
+    except argparse.ArgumentTypeError as error:
+        answer = str(error)
+    assert answer == outcome

@@ -136,3 +136,10 @@ def test_async_client_does_not_hold_the_loop_while_it_waits(service: Service) ->
     busy = JSONResponse(error_document("overloaded"), 503, headers={"retry-after": "0.5"})
     service.will(busy, JSONResponse(result_document()))
     assert asyncio.run(run()) > 10
+
+
+def test_both_clients_have_the_same_methods() -> None:
+    def methods(client: type) -> set[str]:
+        return {name for name in vars(client) if not name.startswith("_")}
+
+    assert methods(AsyncClient) - {"aclose"} == methods(Client) - {"close"}

@@ -120,9 +120,15 @@ def png_of(size_wh: tuple[int, int]) -> str:
         {"mask_png": png_of((9, 12))},
         {"mask_png": "not base64"},
         {"mask_png": base64.b64encode(b"not a PNG").decode()},
+        {"mask_png": png_of((20_000, 20_000))},
         {"mask_polygons": [{"points": [[0, 0], [3, 3], [0, 3]], "hole": False}]},
+        {"mask_polygons": [{"points": [[0, 0], [1e300, 0], [1e300, 3], [0, 3]], "hole": False}]},
+        {"mask_polygons": [{"points": [[0, 0], [2.5, 0], [2.5, 3], [0, 3]], "hole": False}]},
     ],
-    ids=["rle, sides swapped", "rle, huge", "rle, broken", "png, sides swapped", "no base64", "no png", "slanting"],
+    ids=[
+        *("rle, sides swapped", "rle, huge", "rle, broken", "png, sides swapped", "no base64", "no png", "png, huge"),
+        *("slanting", "far away", "half a pixel"),
+    ],
 )
 def test_mask_that_cannot_be_is_an_error(sent: dict[str, Any]) -> None:
     with pytest.raises(InvalidAnswer, match=r"^dog_0: "):

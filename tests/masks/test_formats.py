@@ -52,7 +52,7 @@ sides = st.one_of(st.just(1), st.integers(1, 40))
 masks = st.tuples(sides, sides).flatmap(lambda shape: st.one_of(noise(shape), plain(shape), rectangle(shape)))
 
 
-def write_runs(rle: RleDict, take: Take) -> list[int]:
+def write_rows(rle: RleDict, take: Take) -> list[int]:
     """Write a mask row by row, as lengths of runs: outside, inside and so on."""
     pixels = decode_rle(rle).ravel().tolist()
     runs = [] if not pixels[0] else [0]
@@ -61,12 +61,12 @@ def write_runs(rle: RleDict, take: Take) -> list[int]:
     return runs
 
 
-def read_runs(runs: list[int], size_hw: tuple[int, int]) -> RleDict:
+def read_rows(runs: list[int], size_hw: tuple[int, int]) -> RleDict:
     return encode_rle(np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(size_hw))
 
 
-RUNS = cast(MaskFormat, "runs")
-WITH_RUNS = {**ENCODINGS, RUNS: MaskEncoding("mask_runs", write_runs, read_runs)}
+TOY = cast(MaskFormat, "toy")
+WITH_TOY = {**ENCODINGS, TOY: MaskEncoding("mask_toy", write_rows, read_rows)}
 
 
 def found(rle: RleDict) -> dict[str, Any]:
@@ -84,14 +84,14 @@ def test_the_key_of_every_row_is_a_field_of_objects() -> None:
     assert {*keys} == mask_fields, "ObjectDocument and the table disagree about these keys"
 
 
-@pytest.mark.parametrize("mask_format", [*WITH_RUNS])
+@pytest.mark.parametrize("mask_format", [*WITH_TOY])
 @settings(deadline=None)
 @given(mask=masks)
 def test_a_mask_that_the_server_writes_is_read_back(mask_format: MaskFormat, mask: Mask) -> None:
     rle = encode_rle(mask)
-    (item,) = finish(to_mask_format([found(rle)], mask_format, MaskBytes(), WITH_RUNS))
-    assert list(item) == ["object_id", "label", "bbox", "score", WITH_RUNS[mask_format].key]
-    assert read_mask(item, mask.shape, WITH_RUNS) == rle
+    (item,) = finish(to_mask_format([found(rle)], mask_format, MaskBytes(), WITH_TOY))
+    assert list(item) == ["object_id", "label", "bbox", "score", WITH_TOY[mask_format].key]
+    assert read_mask(item, mask.shape, WITH_TOY) == rle
     if mask_format in ENCODINGS:
         sent = ObjectDocument.model_validate_json(ObjectDocument.model_validate(item).model_dump_json())
         assert read_mask(sent.model_dump(), mask.shape) == rle

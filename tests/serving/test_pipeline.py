@@ -237,6 +237,16 @@ async def test_the_deadline_ends_everything() -> None:
     assert segmenter.cancelled == 1
 
 
+async def test_a_time_out_inside_the_work_is_not_the_deadline() -> None:
+    async def no_answer(url: str) -> bytes:
+        raise TimeoutError("a fetch")
+
+    line = Pipeline(Stages(FakeParser(), FakeSegmenter(), no_answer, keep), MODELS)
+    request = SegmentRequest(prompt="a dog", generated_image=ImageInput(url="http://host/a.png"))
+    with pytest.raises(TimeoutError, match="a fetch"):
+        await run(request, line)
+
+
 async def test_a_caller_that_goes_away_cancels_the_work() -> None:
     segmenter = FakeSegmenter({10: 30.0})
     caller = asyncio.ensure_future(run(job(10), pipeline(segmenter=segmenter)))

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from serve_app.config.schema import AppConfig, LimitsConfig
+from serve_app.config.schema import AppConfig, CacheConfig, LimitsConfig
 from serve_app.errors import DeadlineExceeded, GensegError, TooLarge
 from serve_app.images.decoding import decode
 from serve_app.images.modes import RgbArray
 from serve_app.models.interface import Detections
 from serve_app.serving.messages import ImageTask, ObjectOptions
-from serve_app.serving.segmenter import SegmenterDeployment
+from serve_app.serving.segmenter import ENTRY_BYTES, SegmenterDeployment
 from tests.graph.fakes import FakeSegmenter
 from tests.hostile.corpus import encoded, picture
 
@@ -134,6 +135,17 @@ async def test_an_image_is_decoded_once_for_its_objects_and_its_overlay(budget: 
     assert document["overlay"] == same["overlay"]
 
 
+async def test_features_that_take_no_memory_do_not_fill_the_cache_without_a_bound() -> None:
+    class Weightless(Noisy):
+        def encode(self, images: Any) -> list[Any]:
+            return [SimpleNamespace(nbytes=0) for _ in images]
+
+    segmenter = SegmenterDeployment(AppConfig(cache=CacheConfig(vision_bytes=10 * ENTRY_BYTES)), lambda _: Weightless())
+    for number in range(30):
+        assert isinstance(await segmenter.segment(dataclasses.replace(task(), key=f"image {number}")), dict)
+    assert segmenter._images.cache.nbytes == 10 * ENTRY_BYTES
+
+
 async def test_the_deadline_ends_the_work_between_two_masks() -> None:
     segmenter = deployment(Noisy(2000))
     large = dataclasses.replace(task(timeout_s=1.0), data=encoded(picture(900, 900), "PNG"))
@@ -150,7 +162,7 @@ async def test_masks_over_their_bytes_are_too_large_in_every_format(mask_format:
     assert isinstance(outcome, TooLarge)
     assert outcome.message == (
         "the masks of this image take over 2000 bytes of text; raise the threshold, "
-        'name fewer entities, or ask for mask_format "none"'
+        'name fewer entities, or ask for mask_format "none" without overlays'
     )
     free = await deployment(Noisy(40), max_mask_bytes=2000).segment(task(mask_format="none"))
     assert isinstance(free, dict)

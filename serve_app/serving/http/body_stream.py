@@ -80,7 +80,7 @@ async def read_body(request: Request, reading: Reading) -> bytes:
     return bytes(body)
 
 
-class Incoming:
+class IncomingBody:
     """Passes a request's messages on, and remembers whether its body has come to its end.
 
     An answer that is sent while the client still sends is lost where the connection closes after it: the bytes that

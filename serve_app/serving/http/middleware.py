@@ -21,7 +21,7 @@ from serve_app.config.schema import AppConfig
 from serve_app.errors import GensegError, InternalError, Overloaded, TooLarge, Unauthorized
 from serve_app.schemas.dicts import ErrorAnswerDict, error_body
 from serve_app.schemas.retry_after import write_retry_after
-from serve_app.serving.http.body_stream import DRAIN_BODIES, Incoming
+from serve_app.serving.http.body_stream import DRAIN_BODIES, IncomingBody
 
 logger = logging.getLogger("ray.serve")
 
@@ -41,7 +41,8 @@ class Envelope:
     """ASGI middleware.
 
     Bounds: before any route runs, O(header bytes), of which MAX_HEADER_BYTES are taken. After an early answer, see
-    `Incoming.drain`, for DRAINS * `serving.max_concurrent_requests` requests at a time; others are answered at once.
+    `IncomingBody.drain`, for DRAINS * `serving.max_concurrent_requests` requests at a time; others are answered at
+    once.
 
     Args:
         app: the routes.
@@ -76,7 +77,7 @@ class Envelope:
         request_id = Headers(scope=scope).get("x-request-id", "")[:MAX_REQUEST_ID] or uuid.uuid4().hex
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
-        incoming = Incoming(scope, receive)
+        incoming = IncomingBody(scope, receive)
         answer = _Answer(send, request_id if self._echo else None, lambda: self._drain(incoming))
         try:
             await self._handle(scope, incoming.receive, answer)
@@ -89,7 +90,7 @@ class Envelope:
             self._answered(route, answer.status, seconds, state.get("error_code"))
             logger.info("request %s %s %d %.0f ms", request_id, route, answer.status, seconds * 1000)
 
-    async def _drain(self, incoming: Incoming) -> None:
+    async def _drain(self, incoming: IncomingBody) -> None:
         config = self._config()
         if not incoming.would_be_reset or self._draining >= DRAINS * config.serving.max_concurrent_requests:
             return

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Generic, TypeVar
 
-from serve_app.errors import Overloaded
+from serve_app.errors import InternalError, Overloaded
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -121,6 +121,8 @@ class PullBatcher(Generic[Item, Result]):
         outcomes: Sequence[Result | Exception]
         try:
             outcomes = await loop.run_in_executor(self._device.executor, self._run, items)
+            if len(outcomes) != len(items):
+                raise InternalError(f"the model gave {len(outcomes)} answers to {len(items)} questions")
         except Exception as error:
             outcomes = [error] * len(items)
         self._note(outcomes)

@@ -11,7 +11,7 @@ import pytest
 
 from serve_app.config.schema import ServingConfig
 from serve_app.serving.http import middleware
-from serve_app.serving.http.body_stream import DRAIN_BODIES, Incoming
+from serve_app.serving.http.body_stream import DRAIN_BODIES, IncomingBody
 from serve_app.serving.http.routes import make_app
 from tests.serving.http.test_routes import FakeService
 
@@ -134,7 +134,7 @@ async def test_what_is_read_before_a_refusal_is_bounded_in_time(pause_s: float) 
             await asyncio.sleep(pause_s)
             yield b"x"
 
-    incoming = Incoming(scope(CLOSE, (b"content-length", b"9000")), Client(pieces()).receive)
+    incoming = IncomingBody(scope(CLOSE, (b"content-length", b"9000")), Client(pieces()).receive)
     async with asyncio.timeout(1):
         await incoming.drain(9000, pause_s=0.1, whole_s=0.3)
     assert incoming.would_be_reset

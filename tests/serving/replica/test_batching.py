@@ -72,6 +72,19 @@ async def test_an_exception_of_the_whole_batch_reaches_every_item_and_the_next_b
     assert await work.submit([3], "a") == [3]
 
 
+@pytest.mark.parametrize("answers", [[], [1], [1, 2, 3]])
+async def test_a_model_that_gives_too_few_or_too_many_answers_fails_its_callers_at_once(answers: list[int]) -> None:
+    noted: list[object] = []
+    work: PullBatcher[int, int] = PullBatcher(
+        Device(ThreadPoolExecutor(1)), lambda _: answers, budget=8, note=noted.extend
+    )
+    async with asyncio.timeout(1):
+        outcomes = await work.submit([1, 2], "a")
+        assert [str(outcome) for outcome in outcomes] == [f"the model gave {len(answers)} answers to 2 questions"] * 2
+        assert noted == outcomes, "it counts against the replica's health"
+        assert len(await work.submit([3, 4], "a")) == 2, "and the next batch runs"
+
+
 async def test_a_small_caller_is_not_held_up_by_a_large_one() -> None:
     model = Model()
     model.gate = threading.Event()
