@@ -28,7 +28,6 @@ from serve_app.cli import request_flags
 from serve_app.cli.console import Progress
 from serve_app.cli.job_progress import JobProgress
 from serve_app.cli.options import CommandError, at_least_one
-from serve_app.cli.report import counted
 from serve_app.config.files import LoadedConfig, load_file
 from serve_app.config.schema import AppConfig
 from serve_app.schemas.requests import RequestOptions
@@ -208,7 +207,7 @@ def _conclude(plan: Plan, output: OutputFolder, meter: Meter, progress: Progress
         codes = ", ".join(f"{count} {code}" for code, count in output.codes().items())
         where = output.folder / "errors"
         print(
-            f"genseg: {counted(failed, 'row')} failed ({codes}): see {where}; --retry-errors does them again",
+            f"genseg: {failed} rows failed ({codes}): see {where}; --retry-errors does them again",
             file=sys.stderr,
         )
     return 1 if failed or left else 0
