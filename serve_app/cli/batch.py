@@ -107,8 +107,8 @@ def settings_of(args: argparse.Namespace, config: AppConfig) -> dict[str, Settin
     given = cast(Mapping[str, Setting], request_flags.given(args))
     settings: dict[str, Setting] = {
         request_flags.flag_of(name): given.get(name)
-        for name in RequestOptions.model_fields
-        if name in ALWAYS_RECORDED or (name in given and name not in NOT_OF_RESULTS)
+        for name, field in RequestOptions.model_fields.items()
+        if name in ALWAYS_RECORDED or (given.get(name, field.default) != field.default and name not in NOT_OF_RESULTS)
     }
     if not args.standalone and not args.config:
         return settings

@@ -105,7 +105,11 @@ class _Pairs(argparse.Action):
         values: str | Sequence[tuple[str, float]] | None,
         option_string: str | None = None,
     ) -> None:
-        """Add the pairs of one flag; of two for the same name, the last counts."""
+        """Add the pairs of one flag; a name that is given twice is an error, as it is in JSON."""
         assert isinstance(values, list)
-        before: dict[str, float] = getattr(namespace, self.dest) or {}
-        setattr(namespace, self.dest, {**before, **dict(values)})
+        pairs: dict[str, float] = dict(getattr(namespace, self.dest) or {})
+        for name, value in values:
+            if name in pairs:
+                raise argparse.ArgumentError(self, f"{name!r} is given twice")
+            pairs[name] = value
+        setattr(namespace, self.dest, pairs)

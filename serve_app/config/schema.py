@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from serve_app.config.engines import PARSERS, SEGMENTERS
 from serve_app.config.findings import hint, shown
@@ -49,15 +49,16 @@ def http_address(text: str) -> str:
 HttpAddress = Annotated[str, AfterValidator(http_address)]
 
 
-def one_of(engines: Mapping[str, str]) -> AfterValidator:
-    """Make a check that a text is the name of an engine."""
+def one_of(engines: Mapping[str, str]) -> BeforeValidator:
+    """Make a check that a value is the name of an engine."""
 
-    def check(name: str) -> str:
-        if name not in engines:
-            raise ValueError(f"must be {' or '.join(map(repr, engines))}, got {shown(name)}{hint(name, engines)}")
+    def check(name: object) -> object:
+        if not isinstance(name, str) or name not in engines:
+            near = hint(name, engines) if isinstance(name, str) else ""
+            raise ValueError(f"must be {' or '.join(map(repr, engines))}, got {shown(name)}{near}")
         return name
 
-    return AfterValidator(check)
+    return BeforeValidator(check)
 
 
 class Section(BaseModel):

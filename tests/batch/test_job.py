@@ -283,6 +283,14 @@ def test_run_refuses_other_options(dataset: Dataset, before: list[str], now: lis
         dataset.run(None, *now)
 
 
+@pytest.mark.parametrize(("before", "now"), [([], ["--mask-format", "rle"]), (["--mask-format", "rle"], [])])
+def test_run_takes_the_default_that_is_named_for_the_default(
+    dataset: Dataset, before: list[str], now: list[str]
+) -> None:
+    dataset.run(None, *before)
+    assert dataset.run(None, *now) == 0
+
+
 def test_run_goes_on_in_a_folder_of_an_earlier_version(dataset: Dataset) -> None:
     """Which knew two flags; another timeout changes no result."""
     dataset.run(failing(3))

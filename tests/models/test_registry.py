@@ -49,13 +49,16 @@ assert not {"torch", "transformers"} & set(sys.modules)
 
 
 @pytest.mark.parametrize(
-    ("model", "expected"),
+    ("model", "engine", "expected"),
     [
-        ("text_parser", "must be 'transformers' or 'openai', got 'openia'; did you mean 'openai'?"),
-        ("segmentation", "must be 'transformers', got 'openia'"),
+        ("text_parser", "openia", "must be 'transformers' or 'openai', got 'openia'; did you mean 'openai'?"),
+        ("text_parser", 5, "must be 'transformers' or 'openai', got 5"),
+        ("segmentation", "openia", "must be 'transformers', got 'openia'"),
     ],
 )
-def test_an_engine_that_nobody_knows_is_refused_with_the_nearest_name(model: str, expected: str) -> None:
+def test_an_engine_that_nobody_knows_is_refused_with_the_nearest_name(
+    model: str, engine: object, expected: str
+) -> None:
     with pytest.raises(ConfigError) as caught:
-        app_config_from({"models": {model: {"engine": "openia"}}})
+        app_config_from({"models": {model: {"engine": engine}}})
     assert caught.value.message == f"models.{model}.engine: {expected}"
