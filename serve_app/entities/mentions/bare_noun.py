@@ -1,0 +1,52 @@
+"""The bare noun of a phrase: what is left without its leading adjectives ("blue sofa" -> "sofa")."""
+
+from __future__ import annotations
+
+from serve_app.entities.filter import all_forms
+from serve_app.entities.mentions.words import ADJECTIVES, COMPOUNDS
+
+
+def bare_noun(phrase: str) -> str | None:
+    """Leave out the adjectives of colour, material, size, age, pattern and state that lead a phrase.
+
+    Args:
+        phrase: an entity, such as "large blue sofa".
+
+    Returns:
+        The phrase without them; None where it has none, and where nothing would be left. Compounds stay whole.
+
+    >>> bare_noun("large blue sofa"), bare_noun("black and white cat"), bare_noun("hot dog"), bare_noun("glass of wine")
+    ('sofa', 'cat', None, None)
+    """
+    words = phrase.split()
+    plain = [word.strip(",").casefold() for word in words]
+    start = 0
+    while start < len(words) - 1 and not _is_compound(plain[start:]):
+        step = _adjective_length(plain[start:])
+        if step == 0 or start + step >= len(words) or plain[start + step] in {"of", "with", "in", "on"}:
+            break
+        start += step
+    return " ".join(words[start:]) if start else None
+
+
+def _adjective_length(words: list[str]) -> int:
+    """Return how many words the leading adjective takes: 3 for "black and white", 0 for none."""
+    if not _is_adjective(words[0]):
+        return 0
+    if len(words) > 3 and words[1] == "and" and _is_adjective(words[2]):
+        return 3
+    return 1
+
+
+def _is_adjective(word: str) -> bool:
+    parts = word.split("-")
+    return word in ADJECTIVES or all(part in ADJECTIVES for part in parts) or parts[-1] in {"colored", "coloured"}
+
+
+def _is_compound(words: list[str]) -> bool:
+    """Tell whether the words begin with a compound, in the singular or plural."""
+    forms = all_forms(words)
+    return any(
+        len(compound) <= len(words) and all(word in form for word, form in zip(compound, forms, strict=False))
+        for compound in COMPOUNDS
+    )

@@ -1,0 +1,43 @@
+"""A mention with its number, as the later steps see it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from serve_app.entities.mentions.noun_phrases import Mention
+from serve_app.entities.mentions.quantities import Quantity
+from serve_app.entities.mentions.tokens import Token
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """A noun phrase of the prompt: whose mention it is, and how many it asks for."""
+
+    mention: Mention
+    quantity: Quantity
+
+    @property
+    def entity(self) -> int:
+        """Index of the entity."""
+        return self.mention.entity
+
+    @property
+    def start(self) -> int:
+        """The first token, number or article included."""
+        return self.quantity.start
+
+    @property
+    def last(self) -> int:
+        """The last token."""
+        return self.mention.last
+
+    def quote(self, prompt: str, tokens: Sequence[Token], start: int | None = None) -> str:
+        """Return the words of the prompt, from the token `start` on if it is given."""
+        first = self.start if start is None else start
+        return prompt[tokens[first].start : tokens[self.last].end]
+
+
+def only_between(tokens: Sequence[Token], start: int, stop: int, allowed: frozenset[str]) -> bool:
+    """Tell whether all tokens from `start` up to `stop` (exclusive) are among the allowed words."""
+    return start <= stop and all(token.kind != "reference" and token.text in allowed for token in tokens[start:stop])

@@ -1,0 +1,185 @@
+"""How many of a thing a noun phrase asks for: "two dogs", "at least 3 cups", "a herd of cows". Pure text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from serve_app.entities.mentions.noun_phrases import Mention, is_plural
+from serve_app.entities.mentions.tokens import Token
+from serve_app.entities.mentions.words import (
+    APPROXIMATE,
+    COLLECTIONS,
+    DEFINITE,
+    INDEFINITE,
+    INVARIANT,
+    MASS,
+    NUMBER,
+    NUMBERS,
+    ONE_PAIRED,
+    SETS,
+    VAGUE,
+    is_number,
+    words_of,
+)
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What a mention asks for.
+
+    Attributes:
+        value: the number; None where one is enough.
+        exact: whether more are too many.
+        is_definite: "the", "these", "his" …: it points to something known.
+        start: the first token of the phrase, its determiner or number included.
+    """
+
+    value: int | None
+    exact: bool
+    is_definite: bool
+    start: int
+
+
+def _alternatives(words: Iterable[str]) -> str:
+    return "|".join(sorted(map(re.escape, words), key=len, reverse=True))
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Words before a noun phrase that say how many.
+
+    Attributes:
+        pattern: matches up to the noun phrase; its group `n` is the number.
+        value: the number where the pattern has no group `n`; None where one is enough.
+        exact: whether more are too many.
+        times: what the number is multiplied with.
+    """
+
+    pattern: re.Pattern[str]
+    value: int | None
+    exact: bool
+    times: int = 1
+
+
+_SHORTHANDS = {
+    "<n>": rf"(?P<n>{NUMBER.pattern})",
+    "<number>": NUMBER.pattern,
+    "<the>": rf"(?: (?:{_alternatives(DEFINITE)}))?",
+    "<article>": rf"(?:(?:{_alternatives(DEFINITE | INDEFINITE)}) )?",
+    "<approximate>": f"(?:{_alternatives(APPROXIMATE)})",
+    "<collection>": f"(?:{_alternatives(COLLECTIONS)})s?",
+    "<vague>": f"(?:{_alternatives(VAGUE)})",
+    "<digits>": r"(?P<n>\d+)",
+    "<set>": f"(?P<set>{_alternatives([*SETS, 'pairs', 'trios'])})",
+}
+
+
+def _rule(pattern: str, value: int | None = None, exact: bool = False, times: int = 1) -> Rule:
+    for short, long in _SHORTHANDS.items():
+        pattern = pattern.replace(short, long)
+    return Rule(re.compile(rf"(?:^|(?<= ))(?:{pattern})$"), value, exact, times)
+
+
+RULES: Sequence[Rule] = (
+    _rule("(?:at most|up to|no more than|not more than|fewer than|less than|a maximum of) <number>"),
+    _rule("(?:at least|no fewer than|no less than|a minimum of|more than|upwards of) <n>"),
+    _rule("<n> or more"),
+    _rule("<n> (?:or|to) <number>"),
+    _rule(r"<digits>-\d+"),
+    _rule("(?:<approximate>|around|some) (?:a )?dozen", 12),
+    _rule("(?:<approximate>|around|some) <n>"),
+    _rule("(?:a |the )?couple(?: of)?<the>", 2),
+    _rule("(?:a )?half (?:a )?dozen(?: of)?<the>", 6, exact=True),
+    _rule("<n> dozen(?: of)?<the>", exact=True, times=12),
+    _rule("(?:an? |the )?dozen(?: of)?<the>", 12, exact=True),
+    _rule("(?:<n> |<article>)(?:matching |identical )?<set> of", exact=True),
+    _rule("one of<the>(?: <number>)?", 1),
+    _rule("<n> of<the>(?: <number>)?", exact=True),
+    _rule("(?:exactly |precisely |only |just )?<n>(?: other| more| different| single)?", exact=True),
+    _rule("(?:all|both)(?: of)?<the> <n>", exact=True),
+    _rule("both(?: of)?<the>", 2, exact=True),
+    _rule("(?:an? |the |only )?single", 1, exact=True),
+    _rule("<article>(?:large |small |huge |whole |big )?<collection> of<the>"),
+    _rule("(?:an? |the )?<vague>(?: of)?<the>(?: other| more| different)?"),
+    _rule("(?:a|an|another)(?: other)?", 1),
+)
+"""Tried in this order; the first that fits decides."""
+
+LONGEST_RUN = 8
+_RUN = (
+    words_of(
+        "at least most up to more than no fewer less minimum maximum upwards of or about around couple half dozen "
+        "pairs trios matching identical exactly precisely only just other different single both all large small huge "
+        "whole big"
+    )
+    | NUMBERS.keys() | SETS.keys() | COLLECTIONS | {f"{word}s" for word in COLLECTIONS}
+    | VAGUE | DEFINITE | INDEFINITE | APPROXIMATE
+)  # fmt: skip
+"""Words that can belong to a number; the rules look at an unbroken run of them."""
+
+
+def quantity_of(tokens: Sequence[Token], mention: Mention) -> Quantity:
+    """Read how many a mention asks for.
+
+    Args:
+        tokens: the prompt's.
+        mention: a noun phrase of it.
+    """
+    start = mention.first
+    while start > 0 and mention.first - start < LONGEST_RUN and _in_run(tokens[start - 1]):
+        start -= 1
+    run = [token.text for token in tokens[start : mention.first]]
+    noun = tokens[mention.head].text
+    is_definite = any(word in DEFINITE or word == "both" for word in run)
+    rule, match = next(((rule, match) for rule in RULES if (match := rule.pattern.search(" ".join(run)))), (None, None))
+    if rule is not None and match is not None:
+        value, exact = _value(rule, match, noun)
+        if _agrees(value, tokens, mention, match.group()):
+            begin = mention.first - len(match.group().split())
+            while begin > start and tokens[begin - 1].text in DEFINITE:
+                begin -= 1
+            return Quantity(value, exact, is_definite, begin)
+    uncounted = None if is_plural(noun) or noun in MASS else 1
+    if run and run[-1] in DEFINITE:
+        return Quantity(uncounted, False, True, mention.first - 1)
+    return Quantity(uncounted, False, False, mention.first)
+
+
+def number(text: str) -> int:
+    """Read a number: "12", "twelve", "twenty-one".
+
+    Raises:
+        KeyError: the text is no such number.
+    """
+    if text.isdecimal():
+        return int(text)
+    return sum(NUMBERS[part] for part in text.split("-"))
+
+
+def _in_run(token: Token) -> bool:
+    return token.kind == "word" and (token.text in _RUN or is_number(token.text))
+
+
+def _value(rule: Rule, match: re.Match[str], noun: str) -> tuple[int | None, bool]:
+    """Return the number that a rule reads, and whether it is exact."""
+    groups = match.groupdict()
+    value = number(groups["n"]) * rule.times if groups.get("n") else rule.value
+    if "set" not in groups:
+        return value, rule.exact
+    size = SETS[groups["set"].removesuffix("s")]
+    if size == 2 and noun in ONE_PAIRED:  # a pair of glasses is one thing
+        return value or 1, value is not None
+    return size * (value or 1), True
+
+
+def _agrees(value: int | None, tokens: Sequence[Token], mention: Mention, words: str) -> bool:
+    """Tell whether number and noun agree, so that the words belong to this noun and not to one before it."""
+    noun = tokens[mention.head].text
+    first, *_, last = [*words.split(), words.split()[-1]]
+    if last in {"a", "an", "another", "single"} and first not in VAGUE:
+        return not is_plural(noun) or noun in INVARIANT
+    if value is not None and value > 1 and not is_plural(noun):
+        return not any(token.text.endswith("ing") for token in tokens[mention.first : mention.head])
+    return True

@@ -1,0 +1,207 @@
+"""Reads a prompt: how many of each entity it asks for, what must not be there, and which images show it.
+
+Pure text. The rules are those of the README's section "Did it arrive?".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from serve_app.entities.filter import Dropped, builtin_reason, split_words
+from serve_app.entities.mentions.bare_noun import bare_noun
+from serve_app.entities.mentions.exclusions import exclusions, left_out, only_these, recolourings
+from serve_app.entities.mentions.image_references import image_references, names_an_image
+from serve_app.entities.mentions.noun_phrases import find_mentions
+from serve_app.entities.mentions.phrase import Phrase
+from serve_app.entities.mentions.quantities import quantity_of
+from serve_app.entities.mentions.ties import ties
+from serve_app.entities.mentions.tokens import Token, tokenise
+from serve_app.entities.mentions.words import PREPOSITIONS, words_of
+from serve_app.entities.phrases import distinct, tidy
+
+IMAGE_REFERENCE = "image reference"
+"""The reason under which a phrase that only names an image is dropped."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a prompt asks for of one entity.
+
+    Attributes:
+        entity: the phrase that is segmented.
+        asked: the number; 0 where it must not be there, None where one is enough.
+        exact: whether more are too many.
+        asked_as: the prompt's own words; None where the prompt does not mention it.
+        sources: the contextual images that the prompt names for it, from 0.
+        beyond: numbers of images, as in the prompt (from 1), that were not given.
+    """
+
+    entity: str
+    asked: int | None = None
+    exact: bool = False
+    asked_as: str | None = None
+    sources: tuple[int, ...] = ()
+    beyond: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a prompt asks for: one `Asked` an entity, in the order given, then what must not be there besides."""
+
+    asked: tuple[Asked, ...]
+
+    @property
+    def entities(self) -> list[str]:
+        """The phrases to segment."""
+        return [each.entity for each in self.asked]
+
+
+def without_references(entities: Iterable[str]) -> tuple[list[str], list[Dropped]]:
+    """Take the names of images out of phrases.
+
+    Args:
+        entities: as the parser listed them.
+
+    Returns:
+        The phrases without them ("dog from image 1" is "dog") and without repetitions, and the phrases that only name
+        an image.
+
+    >>> without_references(["dog from image 1", "first image", "image 2's sofa"])
+    (['dog', 'sofa'], [Dropped(entity='first image', reason='image reference')])
+    """
+    kept: list[str] = []
+    dropped: list[Dropped] = []
+    for entity in entities:
+        phrase = _without_reference(entity)
+        if phrase:
+            kept.append(phrase)
+        else:
+            dropped.append(Dropped(entity, IMAGE_REFERENCE))
+    return distinct(kept, tidy), dropped
+
+
+def read_prompt(prompt: str, entities: Sequence[str], contextual_images: int) -> Reading:
+    """Read what a prompt asks for.
+
+    Args:
+        prompt: as the caller wrote it; English.
+        entities: the phrases that are segmented, without references to images.
+        contextual_images: how many there are.
+
+    Returns:
+        The entities in order, a recoloured one under its new name; behind them those that the prompt excludes and the
+        list lacks.
+    """
+    tokens = tokenise(prompt)
+    phrases = [Phrase(mention, quantity_of(tokens, mention)) for mention in find_mentions(tokens, entities)]
+    reader = _Reader(prompt, tokens, phrases, contextual_images)
+    asked = [reader.asked(index, entity) for index, entity in enumerate(entities)]
+    return Reading((*_distinct(asked), *reader.excluded_besides(entities)))
+
+
+class _Reader:
+    """Adds up the mentions of each entity."""
+
+    def __init__(self, prompt: str, tokens: list[Token], phrases: list[Phrase], images: int) -> None:
+        self._prompt = prompt
+        self._tokens = tokens
+        self._phrases = phrases
+        self._images = images
+        self._ties = ties(tokens, phrases)
+        self._exclusions = {each.phrase: each for each in exclusions(tokens, phrases)}
+        self._looks = {each.phrase: each.look for each in recolourings(tokens, phrases)}
+        self._only = only_these(tokens, phrases)
+
+    def asked(self, index: int, entity: str) -> Asked:
+        """Add up the mentions of one entity."""
+        own = [place for place, phrase in enumerate(self._phrases) if phrase.entity == index]
+        excluded = [place for place in own if place in self._exclusions and place not in self._only]
+        wanted = [place for place in own if place not in self._exclusions and place not in self._only]
+        if excluded and (self._removes(excluded) or not any(self._is_new(place) for place in wanted)):
+            first = self._exclusions[excluded[0]]
+            quote = self._phrases[excluded[0]].quote(
+                self._prompt, self._tokens, min(first.start, self._start(excluded[0]))
+            )
+            return Asked(entity, 0, True, quote)
+        if not wanted:
+            return Asked(entity)
+        look = next((self._looks[place] for place in wanted if place in self._looks), None)
+        name = entity if look is None else f"{look} {bare_noun(entity) or entity}"
+        return self._sum(name, wanted, is_only=any(place in self._only for place in own))
+
+    def excluded_besides(self, entities: Sequence[str]) -> list[Asked]:
+        """List what must not be there and is none of the entities."""
+        found = []
+        for each in left_out(self._tokens, self._phrases):
+            text = self._prompt[self._tokens[each.first].start : self._tokens[each.stop - 1].end]
+            if builtin_reason(split_words(text)) is None:
+                quote = self._prompt[self._tokens[each.start].start : self._tokens[each.stop - 1].end]
+                found.append(Asked(text, 0, True, quote))
+        known = {tidy(entity).casefold() for entity in entities}
+        return [each for each in _distinct(found) if tidy(each.entity).casefold() not in known]
+
+    def _sum(self, entity: str, places: Sequence[int], is_only: bool) -> Asked:
+        value: int | None = None
+        exact = True
+        sources: set[int] = set()
+        beyond: list[int] = []
+        for place in places:
+            quantity = self._phrases[place].quantity
+            named = {image for found in self._ties.get(place, ()) for image in found.images(self._images)}
+            missing = [number for found in self._ties.get(place, ()) for number in found.beyond(self._images)]
+            is_same = (
+                quantity.is_definite and place != places[0] and not (named - sources or set(missing) - set(beyond))
+            )
+            sources |= named
+            beyond += missing
+            if is_same:
+                continue
+            exact = exact and quantity.exact
+            if quantity.value is not None:
+                value = quantity.value + (value or 0)
+        quote = self._phrases[places[0]].quote(self._prompt, self._tokens)
+        is_exact = value is not None and (exact or is_only)
+        return Asked(entity, value, is_exact, quote, tuple(sorted(sources)), tuple(dict.fromkeys(beyond)))
+
+    def _removes(self, places: Iterable[int]) -> bool:
+        return any(self._exclusions[place].removes for place in places)
+
+    def _is_new(self, place: int) -> bool:
+        """Tell whether a mention asks for something, rather than pointing to what is known."""
+        return not self._phrases[place].quantity.is_definite
+
+    def _start(self, place: int) -> int:
+        return self._phrases[place].start
+
+
+def _without_reference(entity: str) -> str:
+    found = image_references(entity)
+    if not found:
+        return "" if names_an_image(entity) else entity
+    parts = []
+    position = 0
+    for reference in found:
+        parts.append(_without_link(entity[position : reference.start]))
+        position = reference.end
+    parts.append(entity[position:])
+    return " ".join(" ".join(parts).strip(" ,;:()[]-'\u2019").split())
+
+
+def _without_link(text: str) -> str:
+    """Leave out the words that led to a reference: "hat in the", "dog shown in"."""
+    words = re.sub(r"[(\[,:\s-]+$", "", text).split()
+    while words and (words[-1].casefold() in PREPOSITIONS or words[-1].casefold() in _LINKING):
+        words.pop()
+    return " ".join(words)
+
+
+_LINKING = words_of("the shown seen depicted pictured visible appearing found is are same one a an given provided")
+
+
+def _distinct(found: Iterable[Asked]) -> list[Asked]:
+    first_of: dict[str, Asked] = {}
+    for each in found:
+        first_of.setdefault(tidy(each.entity).casefold(), each)
+    return list(first_of.values())

@@ -1,0 +1,124 @@
+"""Which images a phrase is tied to: "the dog from image 1", "image 2's sofa", "image 1: a hat"."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from serve_app.entities.mentions.image_references import ImageReference
+from serve_app.entities.mentions.phrase import Phrase, only_between
+from serve_app.entities.mentions.tokens import Token
+from serve_app.entities.mentions.words import words_of
+
+_LINKS = words_of(
+    "from in of on at as like to the same one ones that those which who is are was were appears appear found shown "
+    "seen depicted pictured visible appearing present featured given provided taken exactly with within into inside "
+    "per using "
+    "( , - \u2013 \u2014 [ look looks looking"
+)
+"""Words that may stand between a thing and the image that shows it: "the dog that is shown in image 1"."""
+
+_LEADS = words_of("from in of on using with use take taking based per given the as for see by and")
+_FOLLOWS = words_of(
+    ": , - \u2013 \u2014 ( is are shows show contains contain has have depicts as take use put place keep get"
+)
+LONGEST_LINK = 8
+LONGEST_LEAD = 4
+
+
+def ties(tokens: Sequence[Token], phrases: Sequence[Phrase]) -> dict[int, list[ImageReference]]:
+    """Find the references of each phrase.
+
+    Args:
+        tokens: the prompt's.
+        phrases: in the order of the prompt.
+
+    Returns:
+        By the phrase's place in `phrases`; a phrase without a reference is left out.
+    """
+    found: dict[int, list[ImageReference]] = {}
+    for place, token in enumerate(tokens):
+        if token.reference is not None:
+            for phrase in _tied(tokens, phrases, place, token.reference):
+                found.setdefault(phrase, []).append(token.reference)
+    return found
+
+
+def _tied(tokens: Sequence[Token], phrases: Sequence[Phrase], place: int, reference: ImageReference) -> list[int]:
+    after = next((i for i, phrase in enumerate(phrases) if phrase.start > place), None)
+    before = _owner_before(tokens, phrases, place)
+    follows_directly = after is not None and phrases[after].mention.first == place + 1
+    if after is not None and follows_directly and (reference.owns or not before):
+        return [after]
+    if before:
+        return before
+    if after is not None and _leads(tokens, place) and _follows(tokens, place, phrases[after].start):
+        return [after, *_joined_after(tokens, phrases, after)]
+    return []
+
+
+def _owner_before(tokens: Sequence[Token], phrases: Sequence[Phrase], place: int) -> list[int]:
+    """Return the phrase that ends before a reference, and those joined to it by "and"."""
+    before = next((i for i in range(len(phrases) - 1, -1, -1) if phrases[i].last < place), None)
+    if before is None:
+        return []
+    start = phrases[before].last + 1
+    while start < place and tokens[start].kind == "reference":  # "the dog from image 1 (and image 2)"
+        start += 1
+    if place - start > LONGEST_LINK or not only_between(tokens, start, place, _LINKS):
+        return []
+    if tokens[place - 1].text == "," and _begins_clause(tokens, place):
+        return []
+    return [*_joined_before(tokens, phrases, before), before]
+
+
+def _begins_clause(tokens: Sequence[Token], place: int) -> bool:
+    """Tell whether the reference is the subject of what follows: "…, image 2 shows a garage"."""
+    return place + 1 < len(tokens) and tokens[place + 1].text in _FOLLOWS - {",", "(", "-"}
+
+
+def _joined_before(tokens: Sequence[Token], phrases: Sequence[Phrase], last: int) -> list[int]:
+    """Return the phrases that share the reference: in "the dog and cat from image 1", both."""
+    joined: list[int] = []
+    for place in range(last - 1, -1, -1):
+        between = [token.text for token in tokens[phrases[place].last + 1 : phrases[place + 1].start]]
+        if between not in (["and"], [","], [",", "and"]) or not _alike(phrases[place], phrases[last]):
+            break
+        joined.insert(0, place)
+    return joined
+
+
+def _alike(one: Phrase, other: Phrase) -> bool:
+    """Tell whether two joined phrases can share a reference: both are definite, or the second has no article."""
+    is_bare = other.start == other.mention.first
+    return is_bare or (one.quantity.is_definite and other.quantity.is_definite)
+
+
+def _joined_after(tokens: Sequence[Token], phrases: Sequence[Phrase], first: int) -> list[int]:
+    joined = []
+    for place in range(first + 1, len(phrases)):
+        between = [token.text for token in tokens[phrases[place - 1].last + 1 : phrases[place].start]]
+        if between not in (["and"], [","], [",", "and"]):
+            break
+        after = tokens[phrases[place].last + 1 : phrases[place].last + 4]
+        if any(token.kind == "reference" for token in after):
+            break
+        joined.append(place)
+    return joined
+
+
+def _leads(tokens: Sequence[Token], place: int) -> bool:
+    """Tell whether a reference begins a sentence or a part of one, prepositions aside."""
+    start = place
+    while start > 0 and place - start < LONGEST_LEAD and tokens[start - 1].text in _LEADS:
+        start -= 1
+    return start == 0 or tokens[start - 1].kind in {"stop", "comma"}
+
+
+def _follows(tokens: Sequence[Token], place: int, start: int) -> bool:
+    """Tell whether a thing is named right after a reference: "image 1: a hat", "image 1 shows a hat"."""
+    between = [token.text for token in tokens[place + 1 : start]]
+    return (
+        0 < len(between) <= LONGEST_LEAD
+        and between[0] in _FOLLOWS
+        and all(word in _FOLLOWS or word in _LEADS for word in between)
+    )

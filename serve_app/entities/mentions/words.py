@@ -1,0 +1,174 @@
+"""English words that the reader of prompts knows, by what they do in a sentence. Data only.
+
+Every word is in lower case. The lists were written for this project.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+
+def words_of(text: str) -> frozenset[str]:
+    """Split a text into its words."""
+    return frozenset(text.split())
+
+
+def phrases_of(text: str) -> tuple[tuple[str, ...], ...]:
+    """Split a text at its commas, and each part into its words."""
+    return tuple(tuple(phrase.split()) for phrase in text.split(","))
+
+
+_UP_TO_TWENTY = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
+seventeen eighteen nineteen twenty"""
+_TENS = "thirty forty fifty sixty seventy eighty ninety hundred"
+NUMBERS: Final = {word: value for value, word in enumerate(_UP_TO_TWENTY.split())} | {
+    word: value for value, word in zip(range(30, 101, 10), _TENS.split(), strict=True)
+}
+"""Number words and their values."""
+
+NUMBER: Final = re.compile(
+    r"(?:\d{1,4}|(?:twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety)-(?:one|two|three|four|five|six|seven|eight|nine)|"
+    + "|".join(sorted(NUMBERS, key=len, reverse=True))
+    + ")"
+)
+"""One number, in digits or words."""
+
+SETS: Final = {"pair": 2, "duo": 2, "trio": 3, "threesome": 3, "quartet": 4, "foursome": 4, "quintet": 5}
+"""Nouns that count what follows their "of": "a pair of dogs" are two."""
+
+_ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth"
+ORDINALS: Final = {word: value for value, word in enumerate(_ORDINALS.split(), start=1)}
+"""Ordinal words and their values."""
+
+INDEFINITE: Final = words_of("a an another one")
+DEFINITE: Final = words_of("the this that these those his her its their my your our same said")
+"""Determiners that point to something: known already, or in an image."""
+
+VAGUE: Final = words_of(
+    "several some many few various multiple numerous countless plenty lots loads tons dozens hundreds thousands scores "
+    "any all each every more most enough different assorted scattered"
+)
+"""Words before a noun that name no number: one is enough."""
+
+COLLECTIONS: Final = words_of(
+    "group herd bunch flock pack crowd swarm school pile heap cluster row line stack lot number couple handful "
+    "collection set array series variety range bouquet team gang bevy colony litter pride assortment scattering"
+)
+"""Nouns whose "of" leads to an unknown number of things: "a herd of cows"."""
+
+APPROXIMATE: Final = words_of("about approximately roughly nearly almost circa")
+"""Words that make the number after them inexact."""
+
+ONE_PAIRED: Final = words_of(
+    "glasses sunglasses eyeglasses spectacles goggles binoculars jeans trousers pants shorts leggings tights pyjamas "
+    "pajamas scissors shears pliers tweezers tongs headphones earphones earbuds shoes boots sneakers sandals slippers "
+    "heels socks gloves mittens skis skates earrings handcuffs chopsticks crutches"
+)
+"""Things that "a pair of" counts as one: they are worn or used together."""
+
+MASS: Final = words_of(
+    "water grass snow sand fog mist smoke rain hair fur fire ice mud dirt soil gravel dust steam foam moss ivy "
+    "foliage vegetation greenery rice bread butter cheese milk coffee tea wine beer juice soup sauce honey sugar "
+    "salt flour pasta meat chicken bacon chocolate jam cream paint ink gold silver wood metal glass paper fabric "
+    "cloth leather wool cotton silk lace velvet denim hay straw lava confetti jewelry jewellery furniture luggage "
+    "clothing equipment machinery traffic debris rubble trash garbage litter graffiti seaweed coral algae wheat "
+    "corn lavender air lightning hail frost dew blood makeup armor armour machinery food fruit"
+)
+"""Nouns that are not counted when they stand without an article."""
+
+INVARIANT: Final = words_of(
+    "sheep fish deer moose bison salmon trout aircraft spacecraft hovercraft series species scissors jeans people "
+    "police cattle glasses sunglasses trousers pants shorts clothes"
+)
+"""Nouns whose plural looks like their singular, or that have no other form."""
+
+PREPOSITIONS: Final = words_of(
+    "of on in at by with from through over under across above below behind between among amid against along around "
+    "into onto near beside besides beneath underneath upon within without during toward towards to for like as "
+    "outside inside throughout off past beyond atop opposite alongside next up down out about via per instead than "
+    "while that which who whose whom where when if because so then than except featuring showing depicting "
+    "containing including"
+)
+"""Words that end a noun phrase on its left."""
+
+VERBS: Final = words_of(
+    "is are was were be been being has have had having do does did can could will would should may might must put "
+    "place add insert remove delete erase replace swap exchange substitute turn transform change convert make take "
+    "keep use get give show draw paint create generate render move bring let combine merge edit show draw depict "
+    "include exclude stand stands sit sits lie lies lay hold holds wear wears ride rides look looks play plays eat "
+    "eats walk walks run runs jump jumps sleep sleeps fly flies swim swims drive drives carry carries lean leans "
+    "rest rests hang hangs watch watches chase chases push pushes pull pulls surround surrounds fill fills cover "
+    "covers please i we you he she it they them there here not never only just also"
+)
+"""Verbs, pronouns and adverbs that end a noun phrase on its left."""
+
+CONJUNCTIONS: Final = words_of("and or nor but plus & versus vs")
+
+COLOURS: Final = words_of(
+    "red orange yellow green blue teal cyan turquoise purple violet magenta pink brown grey gray black white silver "
+    "gold golden amber beige ivory crimson scarlet maroon navy indigo lavender lilac mauve peach coral tan khaki "
+    "olive mint emerald ruby sapphire burgundy bronze copper cream charcoal aqua azure cerulean fuchsia ginger "
+    "blond blonde brunette transparent translucent colorful colourful multicolored multicoloured rainbow dark light "
+    "bright pale deep pastel neon reddish bluish greenish yellowish brownish greyish whitish"
+)
+
+MATERIALS: Final = words_of(
+    "wooden metal metallic steel iron brass chrome plastic glass ceramic porcelain clay stone marble granite "
+    "concrete brick leather velvet silk cotton wool woolen woollen knitted linen denim lace satin fur furry fluffy "
+    "paper cardboard rubber bamboo wicker rattan straw oak pine mahogany walnut crystal golden gilded rusty rusted"
+)
+PATTERNS: Final = words_of(
+    "striped spotted dotted checkered chequered plaid tartan floral patterned polka-dot camouflage"
+)
+LOOKS: Final = COLOURS | MATERIALS | PATTERNS
+"""What an edit can give to a thing that stays: "change the car to red"."""
+
+ADJECTIVES: Final = LOOKS | words_of(
+    # size and shape
+    "big large huge giant gigantic enormous massive small little tiny miniature mini tall short long wide narrow thick "
+    "thin slim fat chubby round square rectangular oval curved flat "
+    # age
+    "old ancient antique vintage retro new modern young elderly aged baby adult teenage "
+    # state
+    "plain tabby open closed empty full broken cracked torn dirty clean wet dry frozen snowy muddy dusty weathered "
+    "worn burning lit glowing shiny glossy matte polished smooth rough soft hard sharp folded crumpled sleeping "
+    "sitting standing running flying smiling happy sad angry cute beautiful pretty ugly fancy ornate simple rustic "
+    "elegant decorative decorated painted carved half-empty half-full ripe rotten fresh withered blooming"
+)
+"""Adjectives that can be left out of a phrase without changing what kind of thing it names."""
+
+COMPOUNDS: Final = frozenset(
+    phrases_of(
+        "hot dog, palm tree, red panda, polar bear, black bear, brown bear, grizzly bear, black hole, red carpet, "
+        "green screen, white board, black board, blue jay, red cross, little finger, orange juice, orange tree, "
+        "orange slice, orange peel, silver screen, golden retriever, golden gate, golden gate bridge, gold fish, "
+        "white house, yellow cab, green tea, black tea, red wine, white wine, dry ice, soft drink, hard hat, hard "
+        "drive, high chair, high heel, high heels, flat screen, full moon, new moon, big ben, big wheel, round "
+        "table, square root, short cake, long board, long bow, short bow, long horn, great dane, great white shark, "
+        "baby carriage, baby stroller, baby bottle, baby carrot, paper clip, paper plane, paper airplane, glass "
+        "eye, glass slipper, stone henge, rubber duck, rubber band, rubber stamp, brass band, brass knuckles, iron "
+        "man, lace curtain, straw hat, cotton candy, cotton ball, steel drum, bronze age, copper head, light bulb, "
+        "light house, light saber, light switch, dark room, fresh water, open sign, running shoe, running shoes, "
+        "sleeping bag, sitting room, standing desk, flying fish, flying saucer, walking stick, smiling face, happy "
+        "meal, crystal ball, marble run, pine cone, pine tree, oak tree, bamboo shoot, peach tree, coral reef, mint "
+        "leaf, lavender field, olive oil, olive tree, cream cheese, emerald city, ginger bread, ginger root, "
+        "gingerbread man, charcoal grill, fur coat, wet suit, dry suit, snow man"
+    )
+)
+"""Phrases that name another thing without their first word: they stay whole."""
+
+PLURALS: Final = words_of("people police cattle men women children feet teeth geese mice cacti fungi dice oxen kids")
+"""Plurals that do not end in "s"."""
+
+S_SINGULARS: Final = words_of(
+    "lens canvas gas atlas christmas bus cactus octopus walrus iris trellis chrysalis tennis hibiscus crocus lotus "
+    "asparagus circus platypus hippopotamus rhinoceros albatross compass mattress waitress actress princess cypress "
+    "grass glass dress cross moss chess brass class harness necklace oasis pancreas"
+)
+"""Singular nouns that end in "s"."""
+
+
+def is_number(word: str) -> bool:
+    """Tell whether a word is a number or a range of two: "12", "twelve", "twenty-one", "2-3"."""
+    return NUMBER.fullmatch(word) is not None or all(NUMBER.fullmatch(part) for part in word.split("-", 1))
