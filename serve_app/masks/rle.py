@@ -8,6 +8,7 @@ Source: pycocotools 2.0, common/maskApi.c.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -102,3 +103,19 @@ def _numbers(groups: NDArray[np.int64]) -> NDArray[np.int64]:
     magnitude = np.add.reduceat((groups & 0x1F) << (5 * digit), starts)
     sign = np.where(groups[ends] & 0x10, np.int64(-1) << (5 * (digit[ends] + 1)), 0)
     return np.asarray(magnitude | sign, dtype=np.int64)
+
+
+def iou_matrix(first: Sequence[RleDict], second: Sequence[RleDict]) -> NDArray[np.float64]:
+    """Compute the intersection over union of each pair of masks, without decoding them.
+
+    Args:
+        first, second: RLEs of one size, well-formed: pycocotools does not check them.
+
+    Returns:
+        (len(first), len(second)) float64 in [0, 1]; 0 for two empty masks.
+    """
+    if not first or not second:
+        return np.zeros((len(first), len(second)))
+    coded = [[{"size": each["size"], "counts": each["counts"].encode()} for each in side] for side in (first, second)]
+    found: NDArray[np.float64] = coco.iou(coded[0], coded[1], [0] * len(second))
+    return np.nan_to_num(found)

@@ -128,3 +128,77 @@ def images_of(document: ResultDict) -> list[ImageDict]:
     """List a result's images, contextual ones first."""
     generated = document["generated_image"]
     return [*document["contextual_images"], *([] if generated is None else [generated])]
+
+
+EntityStatus = Literal["ok", "missing", "too_few", "too_many", "unwanted", "other_attribute", "unknown"]
+ReferenceStatus = Literal["unknown", "missing", "arrived", "different", "not_asked", "merged"]
+
+
+class BareDict(TypedDict):
+    """What was found of an entity without its adjectives."""
+
+    entity: str
+    found: int
+
+
+class EntityVerdictDict(TypedDict):
+    """What was asked of one entity, and what the generated image shows of it."""
+
+    entity: str
+    asked: int | None
+    exact: bool
+    asked_as: str | None
+    sources: list[int]
+    found: int | None
+    status: EntityStatus
+    objects: list[str]
+    bare: BareDict | None
+
+
+class ReferenceVerdictDict(TypedDict):
+    """What became of one object of a contextual image."""
+
+    image: int | None
+    object_id: str | None
+    individual: int | None
+    match: str | None
+    similarity: float | None
+    margin: float | None
+    status: ReferenceStatus
+
+
+class OverlapDict(TypedDict):
+    """Two objects of one image and of different labels that may be one thing."""
+
+    image: str
+    objects: list[str]
+    iou: float
+
+
+class VerdictScoresDict(TypedDict):
+    """The verdict in numbers, each in [0, 1]; null where nothing could be judged."""
+
+    entities: float | None
+    identity: float | None
+    collapsed: float | None
+
+
+class IdentityDict(TypedDict):
+    """The model that compared individuals, and how."""
+
+    model: str
+    pooling: str
+    crop: str
+    threshold: float
+
+
+class VerdictDict(TypedDict):
+    """Did each thing that the prompt asks for arrive?"""
+
+    arrived: bool | None
+    entities: list[EntityVerdictDict]
+    references: list[ReferenceVerdictDict]
+    overlaps: list[OverlapDict]
+    scores: VerdictScoresDict
+    reasons: list[str]
+    identity: IdentityDict | None

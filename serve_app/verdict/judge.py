@@ -1,0 +1,109 @@
+"""Puts the verdict together: entities, references, overlaps, scores, and reasons in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from serve_app.entities.mentions import Asked
+from serve_app.schemas.dicts import (
+    EntityVerdictDict,
+    IdentityDict,
+    ReferenceStatus,
+    ReferenceVerdictDict,
+    VerdictDict,
+    VerdictScoresDict,
+)
+from serve_app.verdict.entities import judge_entities
+from serve_app.verdict.evidence import Picture, Seen
+from serve_app.verdict.overlaps import find_overlaps
+from serve_app.verdict.references import References, judge_references
+
+RIGHT = frozenset({"ok", "arrived", "not_asked"})
+
+
+@dataclass(frozen=True)
+class IdentitySettings:
+    """How individuals are compared: what the document says of the model, and the number of objects that take part."""
+
+    described: IdentityDict
+    max_objects: int
+
+
+def judge(
+    asked: Sequence[Asked],
+    contextual: Sequence[Picture],
+    generated: Picture | None,
+    bare: Mapping[str, Sequence[Seen]],
+    identity: IdentitySettings | None,
+) -> VerdictDict:
+    """Judge whether what was asked for arrived.
+
+    Args:
+        asked: what the prompt asks for, one an entity.
+        contextual: the contextual images' objects, with embeddings unless `identity` is None.
+        generated: None where there is no generated image.
+        bare: what was found of the nouns that `bare_nouns` names, by entity.
+        identity: None where individuals are not compared.
+    """
+    entities = judge_entities(asked, generated, bare)
+    references = References()
+    if identity is not None:
+        threshold = identity.described["threshold"]
+        references = judge_references(asked, contextual, generated, threshold, identity.max_objects)
+    statuses = [*(each["status"] for each in entities), *(status for status, _ in references.individuals)]
+    return {
+        "arrived": _arrived(statuses),
+        "entities": entities,
+        "references": references.rows,
+        "overlaps": find_overlaps(contextual, generated),
+        "scores": _scores(entities, references.individuals),
+        "reasons": [*_entity_reasons(entities), *_reference_reasons(references.rows), *references.remarks],
+        "identity": None if identity is None else identity.described,
+    }
+
+
+def _arrived(statuses: Sequence[str]) -> bool | None:
+    """Return False if anything is wrong, None if anything is unknown or nothing was judged, else True."""
+    if any(status not in RIGHT | {"unknown"} for status in statuses):
+        return False
+    return None if not statuses or "unknown" in statuses else True
+
+
+def _scores(
+    entities: Sequence[EntityVerdictDict], individuals: Sequence[tuple[ReferenceStatus, float | None]]
+) -> VerdictScoresDict:
+    known = [each["status"] == "ok" for each in entities if each["status"] != "unknown"]
+    matched = [similarity for _, similarity in individuals if similarity is not None]
+    judged = [status != "arrived" for status, _ in individuals if status not in {"unknown", "not_asked"}]
+    return {"entities": _mean(known), "identity": _mean(matched), "collapsed": _mean(judged)}
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _entity_reasons(entities: Sequence[EntityVerdictDict]) -> Iterator[str]:
+    for row in entities:
+        status, name, found = row["status"], row["entity"], row["found"]
+        number = row["asked"] if row["asked"] is not None else "at least 1"
+        if status == "unknown":
+            yield f"{name}: unknown, because there is no generated image that could be segmented"
+        elif status == "unwanted":
+            yield f"{name}: must not be there, {found} found"
+        elif row["bare"] is not None:
+            other = row["bare"]
+            yield f"{name}: {number} asked, {found} found, besides {other['found']} {other['entity']} of another kind"
+        elif status != "ok":
+            yield f"{name}: {number} asked, {found} found"
+
+
+def _reference_reasons(rows: Sequence[ReferenceVerdictDict]) -> Iterator[str]:
+    words = {
+        "merged": "merged with another individual",
+        "missing": "missing in the generated image",
+        "different": "another individual in the generated image",
+    }
+    for row in rows:
+        if row["status"] in words:
+            yield f"contextual_images[{row['image']}] {row['object_id']}: {words[row['status']]}"

@@ -1,0 +1,132 @@
+"""Whether the individuals that the contextual images show arrived in the generated image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from serve_app.entities.mentions import Asked
+from serve_app.schemas.dicts import ReferenceStatus, ReferenceVerdictDict
+from serve_app.verdict.evidence import Picture, Seen
+from serve_app.verdict.individuals import Match, View, individuals, match, similarities
+
+
+@dataclass
+class References:
+    """The rows, the individuals' similarities, and remarks for people."""
+
+    rows: list[ReferenceVerdictDict] = field(default_factory=list)
+    individuals: list[tuple[ReferenceStatus, float | None]] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+
+def judge_references(
+    asked: Sequence[Asked], contextual: Sequence[Picture], generated: Picture | None, threshold: float, most: int
+) -> References:
+    """Judge each individual of each entity that is compared.
+
+    Args:
+        asked: what the prompt asks for. If it ties any entity to images, only tied entities are compared, with those
+            images; otherwise every entity is compared with every contextual image.
+        contextual: in order.
+        generated: None where there is no generated image.
+        threshold: two objects are the same individual from this cosine on.
+        most: objects of a label and image that take part; the best are chosen.
+    """
+    found = References()
+    is_tied = any(each.sources or each.beyond for each in asked)
+    for each in asked:
+        if each.asked == 0 or (is_tied and not (each.sources or each.beyond)):
+            continue
+        sources = each.sources if is_tied else tuple(range(len(contextual)))
+        _Label(each, is_tied, threshold, most, found).judge(
+            [(image, contextual[image]) for image in sources], generated
+        )
+    return found
+
+
+@dataclass
+class _Label:
+    """Judges the individuals of one entity and adds to `found`."""
+
+    asked: Asked
+    is_tied: bool
+    threshold: float
+    most: int
+    found: References
+
+    def judge(self, sources: Sequence[tuple[int, Picture]], generated: Picture | None) -> None:
+        views = [View(image, seen) for image, picture in sources for seen in self._best(image, picture)]
+        is_unknown = generated is None or generated.objects is None
+        rows: list[ReferenceVerdictDict] = []
+        for image, reason in self._unknown(sources, views, is_unknown):
+            rows.append(_row(image, None, None, None, None, None, "unknown"))
+            self.found.individuals.append(("unknown", None))
+            if reason:
+                self.found.remarks.append(reason)
+        if views and generated is not None and not is_unknown:
+            rows += self._match(views, generated)
+        self.found.rows += sorted(rows, key=lambda row: (row["image"] is None, row["image"] or 0))
+
+    def _match(self, views: Sequence[View], generated: Picture) -> list[ReferenceVerdictDict]:
+        candidates = generated.of_label(self.asked.entity)
+        if len(candidates) > self.most:
+            self.found.remarks.append(_left_out(self.asked.entity, "generated_image", len(candidates) - self.most))
+            candidates = candidates[: self.most]
+        matches = match(views, individuals(views, self.threshold), candidates)
+        matched = sum(each.found is not None for each in matches)
+        by_view = similarities([view.seen for view in views], candidates)
+        rows: dict[int, ReferenceVerdictDict] = {}
+        for number, each in enumerate(matches):
+            status = self._status(each, matched, bool(candidates))
+            self.found.individuals.append((status, each.similarity))
+            for place in each.views:
+                partner = None if each.found is None else candidates[each.found].object_id
+                own = None if each.found is None else float(by_view[place, each.found])
+                view = views[place]
+                rows[place] = _row(view.image, view.seen.object_id, number, partner, own, each.margin, status)
+        return [rows[place] for place in sorted(rows)]
+
+    def _status(self, found: Match, matched: int, shows_label: bool) -> ReferenceStatus:
+        if not shows_label:
+            return "missing"
+        if found.similarity is not None:
+            return "arrived" if found.similarity >= self.threshold else "different"
+        return "not_asked" if self.asked.asked is not None and matched >= self.asked.asked else "merged"
+
+    def _best(self, image: int, picture: Picture) -> list[Seen]:
+        objects = picture.of_label(self.asked.entity)
+        if len(objects) > self.most:
+            place = f"contextual_images[{image}]"
+            self.found.remarks.append(_left_out(self.asked.entity, place, len(objects) - self.most))
+        return objects[: self.most]
+
+    def _unknown(
+        self, sources: Sequence[tuple[int, Picture]], views: Sequence[View], is_unknown: bool
+    ) -> Iterator[tuple[int | None, str | None]]:
+        """Yield the images about which nothing can be said, with the reason where the entities do not give it."""
+        entity = self.asked.entity
+        shown = {view.image for view in views}
+        for image, picture in sources:
+            if picture.objects is None:
+                yield image, f"contextual_images[{image}]: the segmentation failed, {entity} cannot be compared"
+            elif image not in shown and self.is_tied:
+                yield image, f"contextual_images[{image}]: shows no {entity}, which the prompt takes from it"
+            elif image in shown and is_unknown:
+                yield image, None
+        for number in self.asked.beyond:
+            yield None, f"{entity}: the prompt names image {number}, which was not given"
+
+
+def _left_out(entity: str, place: str, count: int) -> str:
+    return f"{entity}: the {count} objects of {place} with the lowest scores were not compared (max_identity_objects)"
+
+
+def _row(
+    image: int | None, object_id: str | None, individual: int | None, partner: str | None,
+    similarity: float | None, margin: float | None, status: ReferenceStatus,
+) -> ReferenceVerdictDict:  # fmt: skip
+    return {
+        "image": image, "object_id": object_id, "individual": individual, "match": partner,
+        "similarity": similarity, "margin": margin, "status": status,
+    }  # fmt: skip

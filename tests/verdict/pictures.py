@@ -1,0 +1,37 @@
+"""Made-up pictures for the verdict: boxes as masks, chosen vectors as embeddings."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from serve_app.masks.rle import encode_rle
+from serve_app.schemas.dicts import RleDict
+from serve_app.verdict.evidence import Picture, Seen
+
+SIZE_HW = (20, 100)
+ANGLES = {"rex": 0.0, "rex again": 20.0, "rex turned": 45.0, "fido": 90.0, "luna": 180.0}
+"""Individuals as directions in a plane, in degrees; cos 20° = 0.94, cos 45° = 0.71, cos 90° = 0."""
+
+
+def mask(left: int, width: int = 8) -> RleDict:
+    """Return a box of the full height as a mask."""
+    pixels = np.zeros(SIZE_HW, np.bool_)
+    pixels[:, left : left + width] = True
+    return encode_rle(pixels)
+
+
+def seen(label: str, place: int, who: str = "rex", score: float | None = None, index: int | None = None) -> Seen:
+    """Make an object: the `place`-th box from the left."""
+    angle = np.deg2rad(ANGLES[who])
+    vector = np.array([np.cos(angle), np.sin(angle)], np.float32)
+    name = f"{label}_{place if index is None else index}"
+    return Seen(name, label, 0.9 - 0.01 * place if score is None else score, mask(10 * place), vector)
+
+
+def picture(*objects: Seen) -> Picture:
+    """Make an image with these objects."""
+    return Picture(objects)
+
+
+FAILED = Picture(None)
+EMPTY = Picture(())
