@@ -5,7 +5,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-MODELS = ("segmenter", "parser")
+MODELS = ("segmenter", "parser", "identity")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

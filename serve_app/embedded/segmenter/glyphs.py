@@ -87,13 +87,13 @@ def load_sprites(font_path: Path) -> SpriteLibrary:
         One or two RGBA pictures for each of SPRITE_CONCEPTS, about 128 pixels high.
     """
     font = ImageFont.truetype(str(font_path), BITMAP_SIZE)
-    plain = {base: _draw_glyph(font, glyph) for base, glyph in GLYPHS.items()}
+    plain = {base: draw_glyph(font, glyph) for base, glyph in GLYPHS.items()}
     sprites: dict[Concept, tuple[Image.Image, ...]] = {}
     for concept in SPRITE_CONCEPTS:
         base, colour = concept
         picture = recolour(plain[base], HUES[colour]) if colour and base in COLOURED_BASES else plain[base]
         own = OWN_COLOUR_GLYPHS.get(concept)
-        sprites[concept] = (picture, _draw_glyph(font, own)) if own else (picture,)
+        sprites[concept] = (picture, draw_glyph(font, own)) if own else (picture,)
     return sprites
 
 
@@ -106,7 +106,8 @@ def recolour(sprite: Image.Image, hue: int) -> Image.Image:
     return recoloured
 
 
-def _draw_glyph(font: ImageFont.FreeTypeFont, glyph: str) -> Image.Image:
+def draw_glyph(font: ImageFont.FreeTypeFont, glyph: str) -> Image.Image:
+    """Draw one glyph as an RGBA picture, cropped to what is drawn; about 128 pixels high."""
     canvas = Image.new("RGBA", (140, 140), (0, 0, 0, 0))
     ImageDraw.Draw(canvas).text((0, 0), glyph, font=font, embedded_color=True)
     return canvas.crop(canvas.getbbox())
