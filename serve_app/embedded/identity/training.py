@@ -63,9 +63,14 @@ def run(args: argparse.Namespace) -> int:
     batches = ContrastBatches(load_individuals(find_font(args.font), "train"), args.seed, args.groups)
     training = IdentityTraining(model, args)
     training.train(batches)
-    training.average.module.half().save_pretrained(args.output)
-    build_processor().save_pretrained(args.output)
+    save_checkpoint(training.average.module, args.output)
     return 0
+
+
+def save_checkpoint(model: Dinov2Model, folder: Path) -> None:
+    """Write the model in half precision and the processor, as the stock classes load them."""
+    model.half().save_pretrained(folder)
+    build_processor().save_pretrained(folder)
 
 
 class ContrastBatches:
@@ -144,7 +149,7 @@ class IdentityTraining:
             embeddings = embed(self._model, crops)
         loss = contrastive_loss(embeddings, who, self._args.temperature)
         self._optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
         self._optimizer.step(self._args.peak_rate * schedule(self.step, self._args.warmup, self._args.steps))
         self.average.update_parameters(self._model)

@@ -1,0 +1,160 @@
+"""Measures the embedded identity model on sprites that training never saw.
+
+`python -m serve_app.embedded.evaluate identity --help` lists the options.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import Dinov2Model
+
+from serve_app.embedded.identity.model import CHECKPOINT_DIR, SIDE, embed
+from serve_app.embedded.identity.sprites import Individual, Split, load_individuals
+from serve_app.embedded.identity.views import make_view
+from serve_app.embedded.segmenter.glyphs import find_font
+from serve_app.images.crops import GREY
+
+LEVELS = 4
+"""Of each channel in the colour histogram that stands beside the model's figures."""
+
+GREY_WITHIN = 6
+"""Pixels this near to the crop's grey are taken for its surroundings."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Which views are compared: two rows of places in the list of views, by the question they answer."""
+
+    same: NDArray[np.int64]
+    other_colour: NDArray[np.int64]
+    like_kind: NDArray[np.int64]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the identity model's evaluation."""
+    parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT_DIR, help="folder of the model")
+    parser.add_argument("--split", choices=("validation", "test"), default="test", help="sprites that are shown")
+    parser.add_argument("--views", type=int, default=4, help="of each individual")
+    parser.add_argument("--seed", type=int, default=1, help="of the views")
+    parser.add_argument("--threshold", type=float, help="report errors at this cosine; default: where both are equal")
+    parser.add_argument("--font", type=Path, help="NotoColorEmoji.ttf; searched if not given")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and print the figures as JSON.
+
+    Returns:
+        The exit status, 0.
+    """
+    model = Dinov2Model.from_pretrained(args.checkpoint, dtype=torch.float32).eval()
+    print(
+        json.dumps(evaluate(model, find_font(args.font), args.split, args.views, args.seed, args.threshold), indent=2)
+    )
+    return 0
+
+
+def evaluate(
+    model: Dinov2Model, font: Path, split: Split, views: int, seed: int, threshold: float | None = None
+) -> dict[str, float]:
+    """Compare views of the individuals of one split.
+
+    Args:
+        model: in evaluation mode.
+        font: the Noto Color Emoji font.
+        split: "validation" or "test".
+        views: of each individual.
+        seed: of the views.
+        threshold: report the errors at this cosine; None: where both kinds of error are equally frequent.
+
+    Returns:
+        Areas under the ROC curve against other colours and against sprites of a like kind and similar colour, of the
+        model and of a colour histogram; equal error rate over both, its threshold, and the two errors at `threshold`.
+    """
+    individuals = load_individuals(font, split)
+    rng = np.random.default_rng(seed)
+    crops = np.stack([make_view(rng, each.picture, SIDE) for each in individuals for _ in range(views)])
+    histograms = np.stack([histogram(crop) for crop in crops])
+    embeddings = _embeddings(model, crops)
+    pairs = choose_pairs(individuals, histograms, views)
+    figures: dict[str, float] = {"individuals": len(individuals), "views": len(crops)}
+    for name, vectors in (("", embeddings), ("histogram_", histograms)):
+        same = cosines(vectors, pairs.same)
+        for question, negatives in (("other_colour", pairs.other_colour), ("like_kind", pairs.like_kind)):
+            figures[f"{name}auc_{question}"] = area_under_curve(same, cosines(vectors, negatives))
+    different = cosines(embeddings, np.concatenate([pairs.other_colour, pairs.like_kind], axis=1))
+    same = cosines(embeddings, pairs.same)
+    rate, at = equal_error(same, different)
+    at = at if threshold is None else threshold
+    return figures | {
+        "equal_error_rate": rate, "threshold": at,
+        "same_below": float((same < at).mean()), "different_above": float((different >= at).mean()),
+    }  # fmt: skip
+
+
+def choose_pairs(individuals: Sequence[Individual], histograms: NDArray[np.float64], views: int) -> Pairs:
+    """Choose the pairs of views: all of one individual, and as hard others.
+
+    Args:
+        individuals: each with `views` views, one after the other.
+        histograms: (N, C) of the views.
+        views: of each individual.
+    """
+    means = histograms.reshape(len(individuals), views, -1).mean(1)
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    alike = means @ means.T
+    same, other_colour, like_kind = [], [], []
+    for place, each in enumerate(individuals):
+        first = place * views
+        same += [(first + a, first + b) for a in range(views) for b in range(a + 1, views)]
+        sisters = [i for i, other in enumerate(individuals) if other.glyph == each.glyph and i > place]
+        other_colour += [(first + v, i * views + v) for i in sisters for v in range(views)]
+        kin = [i for i, other in enumerate(individuals) if other.kind == each.kind and other.glyph != each.glyph]
+        nearest = sorted(kin, key=lambda i: -alike[place, i])[:1]
+        like_kind += [(first + a, i * views + b) for i in nearest for a in range(views) for b in range(views)]
+    return Pairs(*(np.array(pairs).T for pairs in (same, other_colour, like_kind)))
+
+
+def histogram(crop: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Count the colours of a crop's object: (LEVELS ** 3,) float64 of length 1."""
+    shown = (np.abs(crop.astype(int) - GREY) > GREY_WITHIN).any(axis=-1)
+    bins = crop[shown].astype(int) * LEVELS // 256
+    counts = np.bincount(bins @ np.array([LEVELS * LEVELS, LEVELS, 1]), minlength=LEVELS**3).astype(np.float64)
+    return counts / max(float(np.linalg.norm(counts)), 1.0)
+
+
+def cosines(vectors: NDArray[np.floating], pairs: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Compare pairs of rows of length 1: (P,) float64."""
+    compared: NDArray[np.float64] = (vectors[pairs[0]] * vectors[pairs[1]]).sum(axis=1, dtype=np.float64)
+    return compared
+
+
+def area_under_curve(positive: NDArray[np.float64], negative: NDArray[np.float64]) -> float:
+    """Return how often a positive is above a negative, ties counted half: 0 to 1."""
+    ranked = np.sort(negative)
+    below, up_to = np.searchsorted(ranked, positive, "left"), np.searchsorted(ranked, positive, "right")
+    return float((below + up_to).mean() / 2 / len(negative))
+
+
+def equal_error(positive: NDArray[np.float64], negative: NDArray[np.float64]) -> tuple[float, float]:
+    """Find the threshold at which both kinds of error are equally frequent: (rate, threshold)."""
+    candidates = np.unique(np.concatenate([positive, negative]))
+    missed = np.searchsorted(np.sort(positive), candidates, "left") / len(positive)
+    accepted = 1 - np.searchsorted(np.sort(negative), candidates, "left") / len(negative)
+    best = int(np.argmin(np.abs(missed - accepted)))
+    return float((missed[best] + accepted[best]) / 2), float(candidates[best])
+
+
+@torch.inference_mode()
+def _embeddings(model: Dinov2Model, crops: NDArray[np.uint8], batch: int = 64) -> NDArray[np.float32]:
+    parts = []
+    for start in range(0, len(crops), batch):
+        parts.append(embed(model, torch.from_numpy(crops[start : start + batch]).permute(0, 3, 1, 2)).numpy())
+    return np.concatenate(parts)
