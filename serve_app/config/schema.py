@@ -131,10 +131,10 @@ class EntityFilterConfig(Section):
 class OutputConfig(Section):
     """What `genseg run` writes beside the JSON."""
 
-    box_format: Literal["xyxy"] = "xyxy"
-    coordinate_unit: Literal["pixels"] = "pixels"
-    save_visualizations: bool = False
-    visualization_dir: str = "outputs/visualizations"
+    box_format: Literal["xyxy"] = Field("xyxy", description="Boxes are [x1, y1, x2, y2]; nothing else can be set.")
+    coordinate_unit: Literal["pixels"] = Field("pixels", description="Nothing else can be set.")
+    save_visualizations: bool = Field(False, description="Draw each image with its masks, as `--save-viz` does.")
+    visualization_dir: str = Field("outputs/visualizations", description="Folder of the drawn images.")
 
 
 class DeviceConfig(Section):
@@ -147,14 +147,14 @@ class DeviceConfig(Section):
 class LimitsConfig(Section):
     """Limits of a request, all checked before any work on it."""
 
-    max_body_bytes: int = Field(64 * MIB, gt=0)
-    max_image_bytes: int = Field(32 * MIB, gt=0)
-    max_megapixels: float = Field(50.0, gt=0, le=500)
+    max_body_bytes: int = Field(64 * MIB, gt=0, description="Bytes of a request's body.")
+    max_image_bytes: int = Field(32 * MIB, gt=0, description="Bytes of one image file.")
+    max_megapixels: float = Field(50.0, gt=0, le=500, description="Millions of pixels of one image.")
     max_side: int = Field(65_535, ge=1, le=2**24, description="Pixels of a picture's longer side.")
-    max_images: int = Field(16, ge=1, le=1024)
-    max_entities: int = Field(32, ge=1, le=1024)
-    max_entity_chars: int = Field(256, ge=1, description="SAM3 reads 32 tokens; a longer text is not a noun phrase.")
-    max_prompt_chars: int = Field(4000, ge=1)
+    max_images: int = Field(16, ge=1, le=1024, description="Images of a request.")
+    max_entities: int = Field(32, ge=1, le=1024, description="Entities of a request.")
+    max_entity_chars: int = Field(256, ge=1, description="Characters of one entity. SAM3 reads 32 tokens.")
+    max_prompt_chars: int = Field(4000, ge=1, description="Characters of a prompt.")
     max_mask_bytes: int = Field(
         32 * MIB,
         gt=0,
@@ -171,7 +171,7 @@ class FetchConfig(Section):
         description="Hosts or `host:port` (a private image store) that may be fetched though their address is private.",
     )
     timeout_s: float = Field(10.0, gt=0, le=300, description="Limit of one fetch, redirects included.")
-    max_redirects: int = Field(3, ge=0, le=10)
+    max_redirects: int = Field(3, ge=0, le=10, description="Redirects that one fetch follows.")
 
 
 def bearer_token(text: str) -> str:
@@ -200,7 +200,7 @@ class AuthConfig(Section):
 
 
 class BatchingConfig(Section):
-    """What one forward may hold; the rest waits for the next."""
+    """How much one forward pass takes; further work waits for the next pass."""
 
     max_pixels: int = Field(8 * 1008 * 1008, gt=0, description="Vision pass: model-input pixels, summed over images.")
     max_pairs: int = Field(32, ge=1, description="Detector pass: (image, phrase) pairs.")

@@ -22,14 +22,9 @@ from serve_app.config.findings import (
 )
 from serve_app.config.schema import AppConfig
 from serve_app.config.strict_schema import strict_findings, value_at
-from serve_app.config.user_config import IngressSettings, ParserSettings, SegmenterSettings, Settings, settings_from
+from serve_app.config.user_config import SETTINGS, Settings, settings_from
 
 IMPORT_PATH = "serve_app.app:build"
-SETTINGS: dict[str, type[Settings]] = {
-    "Ingress": IngressSettings,
-    "SegmenterDeployment": SegmenterSettings,
-    "ParserDeployment": ParserSettings,
-}
 DEFAULT_TARGET_ONGOING = 2.0  # Source: ray.serve.config.AutoscalingConfig.target_ongoing_requests
 MAX_REPLICAS_PER_NODE = 100  # Source: ray.serve.schema.DeploymentSchema.max_replicas_per_node
 MAX_PORT = 65535

@@ -83,6 +83,13 @@ class ParserSettings(Settings):
     entity_filter: EntityFilterConfig | None = None
 
 
+SETTINGS: Mapping[str, type[Settings]] = {
+    "Ingress": IngressSettings,
+    "ParserDeployment": ParserSettings,
+    "SegmenterDeployment": SegmenterSettings,
+}
+"""What each deployment takes as its `user_config`, by the deployment's name."""
+
 Kind = TypeVar("Kind", bound=Settings)
 
 
