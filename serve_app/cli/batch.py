@@ -53,12 +53,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help="configuration of models of its own, and the image limits")
     parser.add_argument("--standalone", action="store_true", help="models of its own, even where a service runs")
     parser.add_argument("--address", metavar="RAY", help="Ray cluster (default: RAY_ADDRESS, or one found here)")
-    parser.add_argument("--app", default="segmentation", metavar="NAME", help="name of the running Serve application")
-    parser.add_argument("--concurrency", type=at_least_one, default=DEFAULT_CONCURRENCY, metavar="N")
-    parser.add_argument("--format", choices=["jsonl", "parquet"], default="jsonl", help="parquet: besides the JSONL")
+    parser.add_argument(
+        "--app", default="segmentation", metavar="NAME", help="the running Serve application (default: segmentation)"
+    )
+    parser.add_argument(
+        "--concurrency",
+        type=at_least_one,
+        default=DEFAULT_CONCURRENCY,
+        metavar="N",
+        help=f"rows at work (default: {DEFAULT_CONCURRENCY})",
+    )
+    parser.add_argument(
+        "--format", choices=["jsonl", "parquet"], default="jsonl", help="parquet: besides the JSONL (default: jsonl)"
+    )
     parser.add_argument("--coco", metavar="FILE", help="also write all results as one COCO instances file")
     parser.add_argument("--retry-errors", action="store_true", help="do the rows again that failed")
-    parser.add_argument("--rows-per-shard", type=at_least_one, default=DEFAULT_ROWS_PER_SHARD, metavar="N")
+    parser.add_argument(
+        "--rows-per-shard",
+        type=at_least_one,
+        default=DEFAULT_ROWS_PER_SHARD,
+        metavar="N",
+        help=f"results in a file (default: {DEFAULT_ROWS_PER_SHARD})",
+    )
     parser.add_argument("--quiet", action="store_true", help="only errors on stderr")
     request_flags.add_flags(parser, "options of the requests, for rows that name none", ROW_ONLY)
 
