@@ -16,7 +16,7 @@ from serve_app.cli.image_files import read_images
 from serve_app.cli.main import main
 from serve_app.cli.options import CommandError
 from serve_app.cli.report import write_json
-from serve_app.cli.serve import check_port
+from serve_app.cli.serve_address import check_port
 from serve_app.config.schema import AppConfig
 from tests.conftest import png
 
