@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from serve_app.config.schema import AppConfig
@@ -19,16 +20,20 @@ _SLOW = re.compile(r"Deployment '(\w+)'.* to be scheduled\..*each replica: (\{.*
 
 
 def find_checkpoints(config: AppConfig) -> None:
-    """Look for checkpoints that are local folders before anything is started for them.
+    """Look for the checkpoints before anything is started for them.
 
     Raises:
-        CheckpointError: one is not there.
+        CheckpointError: a folder is not there, or a hub name cannot be loaded.
     """
-    from serve_app.models import locations
+    from serve_app.models import hub, locations
 
+    names: list[tuple[str, locations.Kind]] = [(config.models.segmentation.model_name, "segmenter")]
     if config.models.text_parser.engine == "transformers":
-        locations.resolve(config.models.text_parser.model_name, "parser")
-    locations.resolve(config.models.segmentation.model_name, "segmenter")
+        names.insert(0, (config.models.text_parser.model_name, "parser"))
+    places = [(name, locations.resolve(name, kind)) for name, kind in names]
+    for name, place in places:
+        if place == name and not Path(place).is_dir():
+            hub.check_name(name)
 
 
 def run_application(application: Application, name: str, route_prefix: str | None, *, grows: bool = False) -> None:
