@@ -202,9 +202,6 @@ def open_output(folder: Path, rows_per_shard: int) -> Iterator[OutputFolder]:
     Raises:
         OutputError: another job writes there now, it holds something else, or it cannot be written.
     """
-    file = next((each for each in (folder, *folder.parents) if each.exists() and not each.is_dir()), None)
-    if file is not None:
-        raise OutputError(f"{file}: a file, where a folder for the results is needed")
     try:
         (folder / _STATE).mkdir(parents=True, exist_ok=True)
         lock = (folder / _STATE / "lock").open("ab")

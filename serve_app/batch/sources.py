@@ -21,6 +21,7 @@ import httpx
 from serve_app.batch.row import ManifestError, Row
 from serve_app.errors import FetchFailed, GensegError, TooLarge
 from serve_app.schemas.requests import ImageInput, SegmentRequest
+from serve_app.schemas.shown_url import shown_url
 
 HTTP_TIMEOUT_S = 30.0
 _PASSING_STATUSES = frozenset({429, 500, 502, 503, 504})
@@ -154,11 +155,11 @@ def shown(source: str) -> str:
     ('https://host:8/a.png', 's3://bucket/a#1?.png', 'a?b.png')
     """
     scheme = scheme_of(source)
+    if scheme in _WEB:
+        return shown_url(source)
     if scheme is None or _FILE_PATH.match(source):
         return source
     start, _, rest = source.partition("://")
-    if scheme in _WEB:
-        rest = re.split(r"[?#]", rest, maxsplit=1)[0]
     host, slash, path = rest.partition("/")
     return f"{start}://{host.rpartition('@')[2]}{slash}{path}"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import tempfile
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from serve_app.batch.sources import scheme_of, shown
 from serve_app.cli.options import CommandError
+from serve_app.cli.outputs import check_file, check_folder
 
 _RESULTS = frozenset({"summary.json", "wrong-rows.txt"})
 
@@ -78,21 +78,18 @@ def check_paths(manifest: str, output: str, coco: str | None) -> None:
             raise CommandError(f"{where}: must be a path; mount the store, only images may be URIs", usage=True)
     if manifest == "-" and sys.stdin is None:
         raise CommandError("-: there is no standard input")
+    check_folder("--output", Path(output))
     if coco:
-        _check_coco(coco, Path(output).resolve())
+        _check_coco(coco, Path(output).resolve(), manifest)
 
 
-def _check_coco(coco: str, output: Path) -> None:
+def _check_coco(coco: str, output: Path, manifest: str) -> None:
     path = Path(coco).resolve()
-    if path.is_dir():
-        raise CommandError(f"--coco {coco}: a folder; name a file")
     if path.parent == output and (path.name in _RESULTS or path.name.startswith("part-")):
         raise CommandError(f"--coco {coco}: the results have a file of that name; choose another")
-    inside = output in path.parents
-    if not path.parent.is_dir() and not inside:
-        raise CommandError(f"--coco {coco}: there is no folder {path.parent}")
-    nearest = next(each for each in path.parents if each.exists())
-    if not nearest.is_dir():
-        raise CommandError(f"--coco {coco}: {nearest} is a file, not a folder")
-    if not os.access(nearest, os.W_OK):
-        raise CommandError(f"--coco {coco}: {nearest} cannot be written to")
+    if manifest != "-" and path == Path(manifest).resolve():
+        raise CommandError(f"--coco {coco}: is the manifest; it would be overwritten")
+    if output in path.parents and not path.parent.is_dir():
+        check_folder(f"--coco {coco}:", path.parent)
+    else:
+        check_file("--coco", Path(coco))

@@ -78,6 +78,24 @@ def _speaks_grpc(address: str) -> bool:
             return False
 
 
+def asks_for_token(address: str) -> bool:
+    """Whether a head refuses calls without Ray's token; what Ray itself raises then does not always say so.
+
+    Args:
+        address: HOST:PORT of a head that answers.
+    """
+    import grpc
+
+    with grpc.insecure_channel(address, options=_NO_PROXY) as channel:
+        # An empty message is empty in every version of the protocol. Source: ray's gcs_service.proto
+        call = channel.unary_unary("/ray.rpc.NodeInfoGcsService/CheckAlive")
+        try:
+            call(b"", timeout=TIMEOUT_S)
+        except grpc.RpcError as error:
+            return isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.UNAUTHENTICATED
+    return False
+
+
 def _running_here() -> Iterator[str]:
     """Yield the heads of clusters on this machine, the one that `ray start` noted last first; some may be gone."""
     from ray._private.utils import read_ray_address  # first: Ray brings psutil along, and puts it on the path

@@ -18,7 +18,7 @@ from typing import Any
 
 from serve_app.cli.console import Progress
 from serve_app.cli.options import CommandError
-from serve_app.cli.ray_address import PRIVATE_FOLDER, find_cluster
+from serve_app.cli.ray_address import PRIVATE_FOLDER, asks_for_token, find_cluster
 from serve_app.cli.signals import finish_undisturbed, keeping_signals
 
 SERVE_NAMESPACE = "serve"  # Source: ray.serve._private.constants.SERVE_NAMESPACE
@@ -132,9 +132,16 @@ def join(address: str | None, progress: Progress, *, logs: bool) -> bool:
     found = find_cluster(address)
     if found is None:
         return False
+    from ray.exceptions import RayError
+
     try:
         _init(found, logs=logs)
-    except (ConnectionError, ValueError, RuntimeError) as error:  # RuntimeError: of another version
+    except (ConnectionError, ValueError, RuntimeError, RayError) as error:  # RuntimeError: of another version
+        if asks_for_token(found):
+            raise CommandError(
+                f"the Ray cluster at {found} refuses the token of this environment, or there is none; "
+                "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or the file ~/.ray/auth_token"
+            ) from None
         raise CommandError(f"no Ray cluster at {found} to join: {_first_line(error)}") from None
     progress.say(f"joined the Ray cluster at {found}")
     return True

@@ -414,8 +414,9 @@ def test_run_checks_the_manifest_before_anything_starts(dataset: Dataset) -> Non
         (["https://x/rows?sig=1", "--output", "{out}"], "MANIFEST https://x/rows: must be a path"),
         (["{manifest}", "--output", "s3://bucket/out"], "--output s3://bucket/out: must be a path"),
         (["{manifest}", "--output", "{out}", "--coco", "none/coco.json"], "--coco none/coco.json: there is no folder"),
-        (["{manifest}", "--output", "{out}", "--coco", "{folder}"], "--coco {folder}: a folder; name a file"),
+        (["{manifest}", "--output", "{out}", "--coco", "{folder}"], "--coco {folder}: is a folder"),
         (["{manifest}", "--output", "{out}", "--coco", "{manifest}/c"], "--coco {manifest}/c: there is no folder"),
+        (["{manifest}", "--output", "{out}", "--coco", "{manifest}"], "is the manifest; it would be overwritten"),
         (["{manifest}", "--output", "{out}", "--coco", "{out}/summary.json"], "the results have a file of that name"),
         (
             ["{manifest}", "--output", "{out}", "--coco", "{out}/part-00000.jsonl"],
@@ -434,11 +435,16 @@ def test_run_refuses_paths_that_cannot_be(dataset: Dataset, arguments: list[str]
     assert not dataset.out.exists()
 
 
-@pytest.mark.parametrize("below", ["", "/deeper/down"])
-def test_run_names_the_file_that_stands_where_the_output_should(dataset: Dataset, tmp_path: Path, below: str) -> None:
-    (tmp_path / "afile").write_text("")
-    args = parsed(dataset.manifest, "--output", f"{tmp_path}/afile{below}")
-    with pytest.raises(OutputError, match=f"^{tmp_path}/afile: a file, where a folder for the results is needed$"):
+@pytest.mark.parametrize(
+    ("below", "message"), [("", "is a file, not a folder"), ("/deeper/down", "{file} is a file, not a folder")]
+)
+def test_run_names_the_file_that_stands_where_the_output_should(
+    dataset: Dataset, tmp_path: Path, below: str, message: str
+) -> None:
+    file = tmp_path / "afile"
+    file.write_text("")
+    args = parsed(dataset.manifest, "--output", f"{file}{below}")
+    with pytest.raises(CommandError, match=f"^--output {file}{below}: {message.format(file=file)}$"):
         batch.run_with(args, lambda *_: pytest.fail("started"))
 
 
