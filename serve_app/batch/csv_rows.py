@@ -184,7 +184,8 @@ def _structure(name: str, text: str) -> JsonValue:
     except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
         written = None
     if not isinstance(written, list | dict):
-        raise ValueError(f"{name}: not JSON")
+        example = 'a list is a;b or ["a", "b"]' if kind_of(name) == "array" else 'an object is {"dog": 0.3}'
+        raise ValueError(f"{name}: not JSON; {example}")
     return written
 
 

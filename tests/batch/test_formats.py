@@ -100,6 +100,7 @@ def test_lists_as_pandas_writes_them_into_a_csv_are_read(tmp_path: Path) -> None
         ("a.csv", "id,prompt,seed,seed\nr1,x,1,2\n", r"a\.csv:1: the column 'seed' is named twice"),
         ("a.csv", "ID,Prompt,generated\nr1,x,y\n", r":1: unknown field 'ID'; did you mean 'id'\?, .*'Prompt'; did you"),
         ("a.csv", "key;text\nr1;x\n", r"a\.csv:1: there is no column 'id'; the columns are: 'key', 'text'$"),
+        ("a.csv", 'id,contextual\nr1,"[a.png, b.png]"\n', r":2: contextual: not JSON; a list is a;b or \["),
         ("a.csv", "id,prompt,generated,overlays\nr1,x,g.png,perhaps\n", r":2: overlays: neither true nor false"),
         ("a.csv", 'id,thresholds\nr1,"{""a"":1,""a"":0}"\n', r":2: thresholds: 'a' is given twice"),
         ("a.csv", "id,prompt,generated,threshold\nr1,x,g.png,\"0,5\"\n", r":2: threshold: not a number"),
