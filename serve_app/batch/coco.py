@@ -21,7 +21,7 @@ from typing import IO, TypedDict
 from serve_app.batch.output import OutputError
 from serve_app.batch.row import Row
 from serve_app.batch.shards import ResultLine
-from serve_app.batch.sources import identity_of
+from serve_app.batch.sources import identity_of, shown
 from serve_app.batch.whole_file import whole_file
 from serve_app.masks.rle import area
 from serve_app.schemas.dicts import ImageDict, ObjectDict, RleDict
@@ -178,7 +178,7 @@ class _Content:
         key = (identity_of(source, self._folder), width, height)
         if key not in self.pictures:
             number = len(self.pictures) + 1
-            name = self._file_name(image["path"])
+            name = self._file_name(shown(source))
             self.pictures[key] = _Picture(number, name, width, height, job_id, role)
         return self.pictures[key]
 

@@ -33,6 +33,16 @@ _ARCHIVES = frozenset({"zip", "tar", "libarchive"})
 """Stores inside a file: `zip://a.png::/data/b.zip` names both, as fsspec has it. Elsewhere `::` is part of a name."""
 
 
+_SIGNATURES = frozenset({"x-amz-signature", "x-goog-signature", "signature", "sig"})
+_OF_A_SIGNATURE = re.compile(
+    r"x-amz-.+|x-goog-.+|awsaccesskeyid|googleaccessid|signature|expires|policy|key-pair-id"
+    r"|sig|s[vrpet]|ss|srt|spr|sip|sk[tesv]|skoid|sktid",
+    re.IGNORECASE,
+)
+"""Parameters of a signed address that choose no picture. Source: AWS Signature 4, Google Cloud Storage's V2 and V4,
+CloudFront's signed URLs, Azure's shared access signatures."""
+
+
 class _TryAgain(FetchFailed):
     """The server may answer otherwise in a moment."""
 
@@ -199,14 +209,25 @@ def identity_of(source: str, folder: Path) -> str:
     """Write a path or URI so that different spellings of one file are equal: `./a.png`, `a.png`, `file:///…/a.png`.
 
     Args:
-        source: a web address counts with its query, which may choose among pictures.
+        source: a web address counts with its query, which may choose among pictures, but without its signature.
         folder: what relative paths start from.
     """
     scheme = scheme_of(source)
     if scheme in {None, "file"}:
         return os.path.realpath(local_path(source, folder))
-    name, rest = source.partition("://")[::2]
-    return f"{name.lower()}://{rest.partition('#')[0] if scheme in _WEB else rest}"
+    start, rest = source.partition("://")[::2]
+    if scheme in _WEB:
+        path, _, query = rest.partition("#")[0].partition("?")
+        rest = "?".join(filter(None, [path, _without_signature(query)]))
+    return f"{start.lower()}://{rest}"
+
+
+def _without_signature(query: str) -> str:
+    parts = query.split("&")
+    names = [part.partition("=")[0] for part in parts]
+    if not any(name.lower() in _SIGNATURES for name in names):
+        return query
+    return "&".join(part for part, name in zip(parts, names, strict=True) if not _OF_A_SIGNATURE.fullmatch(name))
 
 
 def check_schemes(schemes: Iterable[str | None]) -> None:

@@ -174,6 +174,21 @@ def test_identity_of_is_one_for_every_spelling(tmp_path: Path) -> None:
     assert identity_of("s3://x/a?b#c", tmp_path) == "s3://x/a?b#c"
 
 
+@pytest.mark.parametrize(
+    ("query", "kept"),
+    [
+        ("X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Date=20260101T000000Z&X-Amz-Signature=ab&versionId=3", "?versionId=3"),
+        ("X-Goog-Expires=9&x-goog-signature=ab", ""),
+        ("Expires=1&Signature=x~_&Key-Pair-Id=K", ""),
+        ("sv=2024&se=2026-01-01&sr=b&sp=r&sig=a%3D&snapshot=7", "?snapshot=7"),
+        ("id=7&se=1&expires=2", "?id=7&se=1&expires=2"),
+    ],
+    ids=["s3", "gcs", "cloudfront", "azure", "not signed"],
+)
+def test_identity_of_does_not_depend_on_when_an_address_was_signed(tmp_path: Path, query: str, kept: str) -> None:
+    assert identity_of(f"https://x/a.png?{query}", tmp_path) == f"https://x/a.png{kept}"
+
+
 def test_request_echoes_no_query(tmp_path: Path, reader: SourceReader, web: str) -> None:
     request = reader.request(Row(id=1, entities=["dog"], contextual=[f"{web}/a.png?sig=1"]))
     assert [image.name for image in request.contextual_images] == [f"{web}/a.png"]
