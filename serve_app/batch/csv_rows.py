@@ -13,7 +13,7 @@ from typing import IO
 from pydantic import JsonValue
 
 from serve_app.batch.json_rows import UTF_8, NamedTwice, Record, parse
-from serve_app.batch.row import ManifestError, Row, check_names, kind_of
+from serve_app.batch.row import FIELDS, ManifestError, check_names, kind_of
 
 DELIMITERS = (",", ";", "\t", "|")
 _SEP_LINE = re.compile(r'"?sep=(.)"?\r?\n?', re.IGNORECASE)
@@ -77,7 +77,7 @@ def _fit(sample: str, delimiter: str) -> tuple[int, int]:
         names = _folded(next(csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter), []))
     except csv.Error:
         return 0, 0
-    return len(Row.model_fields.keys() & set(names)), len(names)
+    return len(FIELDS & set(names)), len(names)
 
 
 def _folded(header: Sequence[str]) -> list[str]:

@@ -72,6 +72,10 @@ class Row(RequestOptions, _Inputs):
         return digest(json.dumps(values, sort_keys=True, ensure_ascii=False))
 
 
+FIELDS = frozenset(Row.model_fields)
+"""The names that a row gives a meaning to."""
+
+
 def digest(text: str) -> int:
     """64 bits of a text."""
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
@@ -88,16 +92,17 @@ def read_row(values: Mapping[str, JsonValue]) -> Row:
         ManifestError: says what is wrong; without the place of the row.
     """
     check_names(values)
-    named = {name: value for name, value in values.items() if name in Row.model_fields and value is not None}
+    named = {name: value for name, value in values.items() if name in FIELDS and value is not None}
     fields: dict[str, JsonValue] = {name: _of_table(name, _without_nulls(value)) for name, value in named.items()}
-    others = {name: plain(value) for name, value in values.items() if name not in Row.model_fields}
+    others = {name: plain(value) for name, value in values.items() if name not in FIELDS}
     columns: dict[str, JsonValue] = {name: value for name, value in others.items() if value is not None}
     try:
         row = Row.model_validate(fields)
     except ValidationError as error:
         missing = "id" not in fields or not {"contextual", "generated"} & fields.keys()
         raise ManifestError(invalid_request(error).message + (_named(columns) if missing else "")) from None
-    _check_encodable(columns)
+    if columns:
+        _check_encodable(columns)
     row._columns = columns
     return row
 
@@ -120,10 +125,10 @@ def misspelt_field(name: str) -> str | None:
     >>> misspelt_field("contextal"), misspelt_field("ID"), misspelt_field("generated_image"), misspelt_field("seed")
     ('contextual', 'id', 'generated', None)
     """
-    if name in Row.model_fields:
+    if name in FIELDS:
         return None
     folded = name.strip().lower().replace("-", "_").replace(" ", "_")
-    known = {**{field: field for field in Row.model_fields}, **OF_THE_HTTP_BODY}
+    known = {**{field: field for field in sorted(FIELDS)}, **OF_THE_HTTP_BODY}
     distance, nearest = min((_distance(folded, field), field) for field in known)
     # Two letters of two are another word: `n` and `lr` are no misspelt `id`.
     return known[nearest] if distance <= NEAR and distance < max(len(folded), len(nearest)) else None
@@ -144,9 +149,10 @@ def _distance(one: str, other: str) -> int:
     return row[-1]
 
 
+@cache
 def kind_of(name: str) -> JsonType | None:
     """Tell a field's type in JSON; None for a column that is no field."""
-    return field_schemas(Row).get(name, {}).get("type", "string") if name in Row.model_fields else None
+    return field_schemas(Row).get(name, {}).get("type", "string") if name in FIELDS else None
 
 
 def _without_nulls(value: JsonValue) -> JsonValue:
@@ -183,8 +189,15 @@ def _named(columns: Mapping[str, JsonValue]) -> str:
 
 
 def _check_encodable(columns: Mapping[str, JsonValue]) -> None:
-    for name, value in columns.items():
-        try:
-            json.dumps({name: value}, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            raise ManifestError(f"{name!a}: has half of a surrogate pair, which is no character") from None
+    if _is_encodable(columns):
+        return
+    name = next(name for name, value in columns.items() if not _is_encodable({name: value}))
+    raise ManifestError(f"{name!a}: has half of a surrogate pair, which is no character")
+
+
+def _is_encodable(columns: Mapping[str, JsonValue]) -> bool:
+    try:
+        json.dumps(columns, ensure_ascii=False).encode()
+        return True
+    except UnicodeEncodeError:
+        return False
