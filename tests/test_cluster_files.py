@@ -19,7 +19,8 @@ import ray
 import yaml
 from jsonschema import Draft7Validator
 
-from serve_app.cli.main import COMMANDS, main
+from serve_app.cli.commands import COMMANDS
+from serve_app.cli.main import main
 from serve_app.config.files import load_file
 
 ROOT = Path(__file__).parent.parent
