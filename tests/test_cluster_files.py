@@ -20,7 +20,8 @@ import yaml
 from jsonschema import Draft7Validator
 
 from serve_app.cli import ray_session, serve
-from serve_app.cli.main import COMMANDS, main
+from serve_app.cli.commands import COMMANDS
+from serve_app.cli.main import main
 from serve_app.config.files import load_file
 
 ROOT = Path(__file__).parent.parent

@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from serve_app.batch.budget import ByteBudget
-from serve_app.batch.manifest import Row
 from serve_app.batch.output import OutputError, OutputFolder
 from serve_app.batch.patience import Segment, ServiceLost
 from serve_app.batch.plan import Plan
 from serve_app.batch.progress import Meter, Reporter
+from serve_app.batch.row import Row
 from serve_app.batch.sources import SourceReader
 from serve_app.errors import GensegError, InternalError
 from serve_app.schemas.dicts import ErrorDict, ResultDict, error_body, images_of

@@ -5,25 +5,38 @@ The only place of the command line that sets what Ray reads from the environment
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import shutil
-import socket
+import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from serve_app.cli.console import Progress
 from serve_app.cli.options import CommandError
+from serve_app.cli.ray_address import PRIVATE_FOLDER, asks_for_token, find_cluster
 from serve_app.cli.signals import finish_undisturbed, keeping_signals
 
 SERVE_NAMESPACE = "serve"  # Source: ray.serve._private.constants.SERVE_NAMESPACE
-CONNECT_TIMEOUT_S = 5.0
 QUIET = {"RAY_SERVE_LOG_TO_STDERR": "0"}
 FEW_HEAPS = {"MALLOC_ARENA_MAX": "2"}
 """By itself glibc makes up to eight heaps a core, each with its own free memory, while Ray starts its threads. The
 processes read the variable when they start."""
+WORKERS = 4
+"""Processes of a graph of one's own: Serve's controller and three replicas. Ray starts as many at once as it has CPUs,
+and further ones only when they are asked for."""
+OUR_LINES_ONLY = {
+    "RAY_DEDUP_LOGS_SKIP_REGEX": (
+        r"^(INFO|WARNING) \S+ \S+ (controller|proxy) "  # Source: ray.serve._private.constants, the format of log lines
+        r"|This may be caused by a slow __init__ or reconfigure method"  # the second line of a controller's warning
+        r"|There are infinite retries remaining"  # of a call that ends the controller, which answers no more
+    )
+}
+"""What Serve's own processes say is in their log files; on the console it hides what our replicas say."""
 SAY_WHAT_WAITS = {"RAY_SERVE_SLOW_STARTUP_WARNING_S": "10", "RAY_SERVE_SLOW_STARTUP_WARNING_PERIOD_S": "5"}
 """Makes Serve report soon that a replica waits for resources, see deploy.unplaced; a private Ray never gets more."""
 
@@ -47,9 +60,10 @@ def private_ray(progress: Progress) -> Iterator[None]:
     set_environment(**QUIET)
     from ray import serve
 
-    folder = tempfile.mkdtemp(prefix="genseg-", dir=_short_folder())
+    folder = tempfile.mkdtemp(prefix=PRIVATE_FOLDER, dir=_short_folder())
     try:
-        with progress.step("starting Ray"):
+        with progress.step("starting Ray"), ThreadPoolExecutor(1) as meanwhile:
+            meanwhile.submit(importlib.import_module, "serve_app.app")  # which comes next, and takes half a second
             start(logs=False, folder=folder)
             serve.start(proxy_location="Disabled")
         # No serve.shutdown() at the end: it takes seconds, and Ray's own end takes every process with it.
@@ -76,16 +90,7 @@ def cluster(address: str | None, progress: Progress) -> Iterator[bool]:
         CommandError: there is no cluster at the address that is named.
     """
     set_environment(**QUIET)
-    named = address or os.environ.get("RAY_ADDRESS")
-    if named:
-        _check_reachable(named)
-    joined = False
-    try:
-        join(address or "auto", progress, logs=False)
-        joined = True
-    except (ConnectionError, ValueError) as error:
-        if named:
-            raise CommandError(f"no Ray cluster at {named}: {str(error).splitlines()[0][:200]}") from None
+    joined = join(address, progress, logs=False)
     try:
         yield joined
     finally:
@@ -98,39 +103,59 @@ def start(*, logs: bool, folder: str | None = None) -> None:
 
     Args:
         logs: let its processes write to our stdout and stderr.
-        folder: where its files go; None for Ray's own choice.
+        folder: where its files go, of a Ray for one command; None for Ray's own choice, of a service.
 
     Raises:
+        CommandError: it does not start.
         KeyboardInterrupt: a signal came meanwhile.
     """
     set_environment(**SAY_WHAT_WAITS)
-    _init("local", logs=logs, include_dashboard=False, _temp_dir=folder)
+    options: dict[str, Any] = {} if folder is None else {"num_cpus": max(WORKERS, os.cpu_count() or 1)}
+    try:
+        _init("local", logs=logs, include_dashboard=False, _temp_dir=folder, **options)
+    except Exception as error:  # Ray raises plain ones, too
+        raise CommandError(f"Ray does not start on this machine: {_first_line(error)}") from error
 
 
-def join(address: str, progress: Progress, *, logs: bool) -> None:
+def join(address: str | None, progress: Progress, *, logs: bool) -> bool:
     """Join a cluster; `leave` leaves it running.
 
     Args:
-        address: the cluster's, or "auto" for the one that RAY_ADDRESS names or that runs on this machine.
+        address: the cluster's; None for the one that RAY_ADDRESS names or that runs on this machine, if any.
         progress: told of the cluster.
         logs: let the processes that it starts for us write to our stdout and stderr.
 
+    Returns:
+        False where no address is named and no cluster is found.
+
     Raises:
-        ConnectionError: there is none.
-        ValueError: the address is not valid.
+        CommandError: there is no cluster at the address that is named, or it cannot be joined.
         KeyboardInterrupt: a signal came meanwhile.
     """
-    import ray
+    found = find_cluster(address)
+    if found is None:
+        return False
+    from ray.exceptions import RayError
 
-    _init(address, logs=logs)
-    progress.say(f"joined the Ray cluster at {ray.get_runtime_context().gcs_address}")
+    try:
+        _init(found, logs=logs)
+    except (ConnectionError, ValueError, RuntimeError, RayError) as error:  # RuntimeError: of another version
+        if asks_for_token(found):
+            raise CommandError(
+                f"the Ray cluster at {found} refuses the token of this environment, or there is none; "
+                "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or the file ~/.ray/auth_token"
+            ) from None
+        raise CommandError(f"no Ray cluster at {found} to join: {_first_line(error)}") from None
+    progress.say(f"joined the Ray cluster at {found}")
+    return True
 
 
 def leave() -> None:
-    """Leave the Ray that was joined, or stop the one that was started."""
-    import ray
+    """Leave the Ray that was joined, or stop the one that was started, if any."""
+    if "ray" in sys.modules:
+        import ray
 
-    ray.shutdown()
+        ray.shutdown()
 
 
 def _init(address: str, *, logs: bool, **options: Any) -> None:
@@ -149,18 +174,5 @@ def _short_folder() -> str:
     return folder if len(folder) <= 30 else "/tmp"
 
 
-def _check_reachable(address: str) -> None:
-    """Connect to a cluster's head once: Ray itself goes on trying for minutes.
-
-    Raises:
-        CommandError: the address is not HOST:PORT, or nothing answers there.
-    """
-    if address == "auto":
-        return
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit() or "/" in address:
-        raise CommandError(f"Ray address {address}: must be HOST:PORT of the cluster's head, such as 127.0.0.1:6379")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), CONNECT_TIMEOUT_S).close()
-    except (OSError, OverflowError) as error:
-        raise CommandError(f"no Ray cluster at {address}: {error}") from None
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

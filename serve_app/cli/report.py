@@ -12,6 +12,7 @@ from serve_app.cli.options import CommandError
 from serve_app.schemas.dicts import ErrorDict, ImageDict, ResultDict, images_of
 from serve_app.schemas.events import EventDict
 from serve_app.schemas.requests import SegmentRequest
+from serve_app.schemas.shown_url import shown_url
 
 
 def follow(events: Iterator[EventDict], request: SegmentRequest, progress: Progress) -> ResultDict:
@@ -44,7 +45,8 @@ def named(error: ErrorDict, request: SegmentRequest) -> str:
     if request.generated_image is not None:
         sources["generated_image"] = request.generated_image
     source = sources.get(field)
-    return message.replace(field, source.name or source.url or field, 1) if source else message
+    name = source and (source.name or (source.url and shown_url(source.url)))
+    return message.replace(field, name, 1) if name else message
 
 
 def image_line(done: int, request: SegmentRequest, image: ImageDict) -> str:
@@ -73,7 +75,7 @@ def write_json(path: Path, document: ResultDict) -> None:
     try:
         write_whole(path, as_json(document).encode() + b"\n")
     except OSError as error:
-        raise CommandError(f"{path}: {error.strerror or error}") from None
+        raise CommandError(f"-o {path}: {error.strerror or error}") from None
 
 
 def as_json(document: ResultDict) -> str:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import re
 
-from serve_app.entities.phrases import distinct, spaced_once
+from serve_app.entities.phrases import distinct
 from serve_app.errors import InvalidModelReply
+from serve_app.schemas.phrase_key import spaced_once
 
 INSTRUCTION = (
     "List every distinct physical thing in the image prompt that could be outlined in a picture: "

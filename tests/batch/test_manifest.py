@@ -144,13 +144,26 @@ def test_check_rows_refuses_an_id_that_comes_twice_with_both_lines(tmp_path: Pat
         [*check_rows(path)]
 
 
-def test_check_rows_shows_the_first_faults_and_counts_the_rest(tmp_path: Path) -> None:
-    path = jsonl(tmp_path, *["{"] * 12)
+@pytest.mark.parametrize("wrong", [12, 20, 27])
+def test_check_rows_names_twenty_wrong_rows_and_says_where_all_are(tmp_path: Path, wrong: int) -> None:
+    path, everything = jsonl(tmp_path, *["{"] * wrong), tmp_path / "wrong-rows.txt"
+    everything.write_text("of an earlier run")
     with pytest.raises(ManifestError) as caught:
-        [*check_rows(path)]
+        [*check_rows(path, all_wrong=everything)]
     lines = caught.value.message.splitlines()
-    assert [line.split(": ")[0].rsplit(":", 1)[1] for line in lines[:5]] == ["1", "2", "3", "4", "5"]
-    assert lines[5:] == [f"{path}: 7 more rows are wrong"]
+    every = [f"{path}:{line}: not a JSON object" for line in range(1, wrong + 1)]
+    assert lines[:20] == every[:20]
+    if wrong <= 20:
+        assert lines[20:] == []
+        assert not everything.exists()
+    else:
+        assert lines[20:] == [f"{path}: {wrong - 20} more rows are wrong; {everything} names all {wrong}"]
+        assert everything.read_text().splitlines() == every
+
+
+def test_check_rows_calls_the_file_what_it_is_told_to(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=r"^standard input:1: not a JSON object$"):
+        [*check_rows(jsonl(tmp_path, "{"), "standard input")]
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n"], ids=["empty", "blank lines"])

@@ -1,0 +1,51 @@
+"""Values of any table as values of JSON."""
+
+from __future__ import annotations
+
+import math
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+
+from pydantic import JsonValue
+
+
+def plain(value: Any) -> JsonValue:
+    """Write a value the way JSON can.
+
+    Args:
+        value: of JSON, CSV or Parquet, nested as deep as it likes.
+
+    Returns:
+        NaN is null (it is how tables write a missing number), infinity a text. Decimals are numbers, times are texts
+        of ISO 8601, durations seconds, bytes the text that they are in UTF-8, or `<N bytes>` where they are none.
+        Whatever else there is becomes its text.
+
+    >>> plain({"at": date(2026, 1, 2), "cost": Decimal("0.30"), "lost": float("nan"), "raw": b"\\xff"})
+    {'at': '2026-01-02', 'cost': 0.3, 'lost': None, 'raw': '<1 bytes>'}
+    """
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return None if math.isnan(value) else value if math.isfinite(value) else str(value)
+        case Decimal():
+            return int(value) if value == value.to_integral_value() and value.as_tuple().exponent == 0 else float(value)
+        case datetime() | date() | time():
+            return value.isoformat()
+        case timedelta():
+            return value.total_seconds()
+        case bytes():
+            return _text(value)
+        case dict():
+            return {str(key): plain(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [plain(inner) for inner in value]
+    return str(value)
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return f"<{len(value)} bytes>"
