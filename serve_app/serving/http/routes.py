@@ -4,35 +4,44 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, aclosing
 from typing import Any, Protocol
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import serve_app
-from serve_app.config.schema import AppConfig
-from serve_app.errors import GensegError, InternalError
-from serve_app.schemas.dicts import EntitiesDict, ErrorAnswerDict, error_body
+from serve_app.config.schema import AppConfig, LimitsConfig
+from serve_app.errors import GensegError, InternalError, InvalidRequest
+from serve_app.schemas.dicts import EntitiesDict, ErrorAnswerDict, ResultDict, error_body
 from serve_app.schemas.events import EventDict
 from serve_app.schemas.requests import SegmentRequest
 from serve_app.serving.documents import result_of
 from serve_app.serving.http import bodies, openapi
+from serve_app.serving.http.accept import preferred
 from serve_app.serving.http.body_stream import Reading
+from serve_app.serving.http.docs_page import POLICY, docs_page
 from serve_app.serving.http.json_text import dump_chunks
-from serve_app.serving.http.middleware import CLIENT_LEFT, Envelope, error_response, internal_error
+from serve_app.serving.http.middleware import (
+    CLIENT_LEFT,
+    Envelope,
+    error_response,
+    internal_error,
+    printable,
+    route_path,
+)
 
 logger = logging.getLogger("ray.serve")
 
 NDJSON = "application/x-ndjson"
 CHUNK_PAUSE_S = 0.005
 """After each chunk of an answer. Measured with an answer of 420 MB: the slowest /healthz took 0.4 s, not 1.3 s."""
-_NEVER = re.compile(r"q=0(\.0*)?")
+_JSON = "application/json"
 
 
 class Service(Protocol):
@@ -59,6 +68,17 @@ class Service(Protocol):
         """Count an answer."""
 
 
+class _Api(FastAPI):
+    """The routes; their description names the limits as they are now."""
+
+    def __init__(self, limits: Callable[[], LimitsConfig], **options: Any) -> None:
+        super().__init__(**options)
+        self._limits = limits
+
+    def openapi(self) -> dict[str, Any]:
+        return openapi.with_limits(super().openapi(), self._limits())
+
+
 def make_app(service: Service, *, echo_request_id: bool = True) -> ASGIApp:
     """Build the ASGI app.
 
@@ -66,14 +86,27 @@ def make_app(service: Service, *, echo_request_id: bool = True) -> ASGIApp:
         service: does the work.
         echo_request_id: put X-Request-ID into answers; False where the proxy in front does.
     """
-    app = FastAPI(title="genseg", version=serve_app.__version__, description=openapi.SUMMARY, redoc_url=None)
+    app = _Api(
+        lambda: service.config.limits,
+        title="genseg",
+        version=serve_app.__version__,
+        description=openapi.SUMMARY,
+        docs_url=None,  # FastAPI's own pages load their scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,  # the redirect would name the host that the caller claims
+    )
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(GensegError, _known_error)
     app.add_exception_handler(ClientDisconnect, _client_left)
     app.add_exception_handler(Exception, _unknown_error)
     _add_job_routes(app, service)
     _add_health_routes(app, service)
+    app.add_route("/docs", _docs, include_in_schema=False)
     return Envelope(app, lambda: service.config, service.tokens, service.answered, echo_request_id=echo_request_id)
+
+
+async def _docs(request: Request) -> Response:
+    return HTMLResponse(docs_page(request.app.openapi()), headers={"Content-Security-Policy": POLICY})
 
 
 async def _known_error(request: Request, error: Exception) -> Response:
@@ -93,18 +126,32 @@ async def _unknown_error(request: Request, error: Exception) -> Response:
 async def _http_error(request: Request, error: Exception) -> Response:
     """Unknown routes and wrong methods, in the shape of every error."""
     assert isinstance(error, HTTPException)
-    body: ErrorAnswerDict = {"error": {"code": "invalid_request", "message": str(error.detail).lower(), "field": None}}
-    return JSONResponse(body, error.status_code, dict(error.headers or {}))
+    message, headers = str(error.detail).lower(), dict(error.headers or {})
+    routes: Sequence[Any] = request.app.routes
+    if error.status_code == 404:
+        bare = route_path(request.scope).rstrip("/")
+        if bare in {route.path for route in routes}:
+            message += f": the route is {bare}, without a slash at its end"
+    if error.status_code == 405:
+        # Starlette names the methods of the first route of a path only.
+        matching = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+        headers["Allow"] = ", ".join(sorted({method for route in matching for method in route.methods or ()}))
+    body: ErrorAnswerDict = {"error": {"code": "invalid_request", "message": message, "field": None}}
+    return JSONResponse(body, error.status_code, headers)
 
 
 def _add_job_routes(app: FastAPI, service: Service) -> None:
     @app.post("/v1/segment", **openapi.SEGMENT)
     async def segment(request: Request) -> Response:
+        _refuse_query(request)
         with ExitStack() as admission:
             admission.enter_context(service.admitted())
             job = await bodies.read_segment_request(request, _reading(service.config))
-            events = service.stream(job, request.state.request_id)
+            events = _noted(request, service.stream(job, request.state.request_id))
             if _wants_stream(request):
+                if request.scope.get("http_version") == "1.0":  # it knows no answer of unknown length
+                    lines = _lines(await anext(events), events)
+                    return _Chunks([chunk async for chunk in lines], NDJSON)
                 events = _held(admission.pop_all(), events)
                 # The first event is awaited here, so that a request that fails at once gets its own status.
                 return _EventStream(await anext(events), events)
@@ -112,6 +159,7 @@ def _add_job_routes(app: FastAPI, service: Service) -> None:
 
     @app.post("/v1/entities", **openapi.ENTITIES)
     async def entities(request: Request) -> Response:
+        _refuse_query(request)
         with service.admitted():
             job = await bodies.read_entities_request(request, _reading(service.config))
             return JSONResponse(await service.entities(job.prompt, request.state.request_id))
@@ -146,11 +194,33 @@ async def _held(
                 yield event
 
 
+async def _noted(request: Request, events: AsyncGenerator[EventDict, None]) -> AsyncGenerator[EventDict, None]:
+    """Pass events on, and note for the log how much the result holds and how long its parts took."""
+    async with aclosing(events):
+        async for event in events:
+            if event["event"] == "result":
+                request.state.notes = _notes(event["result"])
+            yield event
+
+
+def _notes(result: ResultDict) -> list[str]:
+    generated = result["generated_image"]
+    images = [*result["contextual_images"], *([] if generated is None else [generated])]
+    objects = sum(len(image["objects"] or ()) for image in images)
+    times = [f"{part} {milliseconds:.0f} ms" for part, milliseconds in result["meta"]["timings_ms"].items()]
+    return [f"{len(images)} images, {objects} objects", *times]
+
+
+def _refuse_query(request: Request) -> None:
+    """Refuse parameters in the address: nothing reads them, so a threshold there would be lost without a word."""
+    for name in request.query_params:
+        shown = printable(name[:60])
+        raise InvalidRequest(f"the query parameter '{shown}' is not read: the body holds every field", shown)
+
+
 def _wants_stream(request: Request) -> bool:
-    """The NDJSON type is among the accepted ones, and not with the quality 0, which means never."""
-    accepted = request.headers.get("accept", "").lower().replace(" ", "")
-    kinds = [part.split(";") for part in accepted.split(",")]
-    return any(kind == NDJSON and not any(_NEVER.fullmatch(each) for each in more) for kind, *more in kinds)
+    accept = ",".join(request.headers.getlist("accept"))
+    return preferred(accept, (_JSON, NDJSON)) == NDJSON
 
 
 class _EventStream(StreamingResponse):
@@ -168,10 +238,8 @@ class _EventStream(StreamingResponse):
 class _Chunks(Response):
     """An answer of known length that is handed on chunk by chunk: as one message, a large one would block the loop."""
 
-    media_type = "application/json"
-
-    def __init__(self, chunks: Sequence[bytes]) -> None:
-        super().__init__(headers={"Content-Length": str(sum(map(len, chunks)))})
+    def __init__(self, chunks: Sequence[bytes], media_type: str = _JSON) -> None:
+        super().__init__(headers={"Content-Length": str(sum(map(len, chunks)))}, media_type=media_type)
         self._chunks = chunks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
