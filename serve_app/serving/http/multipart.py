@@ -103,6 +103,8 @@ def _content(body: bytes, boundary: bytes, max_delimiters: int) -> tuple[int, in
             if end < 0:
                 raise InvalidRequest("the multipart body is incomplete: its closing boundary is missing")
             return start, max(start, end)
+        if line.startswith(b"\n"):
+            raise InvalidRequest("the multipart body's lines end in LF; they must end in CR LF")
         if body.startswith(b"--", behind):
             return behind, behind
         at = body.find(b"\n" + delimiter, behind) + 1

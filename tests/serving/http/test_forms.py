@@ -202,6 +202,7 @@ async def test_blanks_behind_a_delimiter_are_skipped(blanks: bytes) -> None:
         (part("prompt", b"a dog"), "its closing boundary is missing"),
         (part("prompt", b"a dog") + b"--b-", "its closing boundary is missing"),
         (b"", "no line begins with the boundary"),
+        ((part("prompt", b"a dog") + END).replace(b"\r\n", b"\n"), "must end in CR LF"),
         (b"--c\r\n\r\n", "no line begins with the boundary"),
         (b"--b\r\nno head\r\n\r\nx\r\n--b--", "a boundary or the head of a part is wrong"),
         (raw_part(b"Content-Disposition: form-data", b"x") + END, "a part of the form has no name"),
