@@ -111,7 +111,7 @@ class Envelope:
             await error_response(scope, error)(scope, receive, answer.send)
         except Exception:
             # The routes' own handler has answered already, where an answer was still possible.
-            logger.exception("request %s failed", scope["state"]["request_id"])
+            logger.exception("request %s failed", printable(scope["state"]["request_id"]))
             if not answer.status:
                 await error_response(scope, internal_error())(scope, receive, answer.send)
 

@@ -1,29 +1,29 @@
-"""The HTTP API: routes and NDJSON. Knows FastAPI; knows no Ray and no models."""
+"""The HTTP API's routes. Knows FastAPI; knows no Ray and no models."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, aclosing
 from typing import Any, Protocol
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Match
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 import serve_app
 from serve_app.config.schema import AppConfig, LimitsConfig
-from serve_app.errors import GensegError, InternalError, InvalidRequest
-from serve_app.schemas.dicts import EntitiesDict, ErrorAnswerDict, ResultDict, error_body
+from serve_app.errors import GensegError, InvalidRequest
+from serve_app.schemas.dicts import EntitiesDict, ErrorAnswerDict, ResultDict
 from serve_app.schemas.events import EventDict
 from serve_app.schemas.requests import SegmentRequest
 from serve_app.serving.documents import result_of
 from serve_app.serving.http import bodies, openapi
 from serve_app.serving.http.accept import preferred
+from serve_app.serving.http.answers import JSON, NDJSON, Chunks, EventStream, lines
 from serve_app.serving.http.body_stream import Reading
 from serve_app.serving.http.docs_page import POLICY, docs_page
 from serve_app.serving.http.json_text import dump_chunks
@@ -35,13 +35,6 @@ from serve_app.serving.http.middleware import (
     printable,
     route_path,
 )
-
-logger = logging.getLogger("ray.serve")
-
-NDJSON = "application/x-ndjson"
-CHUNK_PAUSE_S = 0.005
-"""After each chunk of an answer. Measured with an answer of 420 MB: the slowest /healthz took 0.4 s, not 1.3 s."""
-_JSON = "application/json"
 
 
 class Service(Protocol):
@@ -150,12 +143,12 @@ def _add_job_routes(app: FastAPI, service: Service) -> None:
             events = _noted(request, service.stream(job, request.state.request_id))
             if _wants_stream(request):
                 if request.scope.get("http_version") == "1.0":  # it knows no answer of unknown length
-                    lines = _lines(await anext(events), events)
-                    return _Chunks([chunk async for chunk in lines], NDJSON)
+                    async with aclosing(events):
+                        return Chunks([piece async for piece in lines(await anext(events), events)], NDJSON)
                 events = _held(admission.pop_all(), events)
                 # The first event is awaited here, so that a request that fails at once gets its own status.
-                return _EventStream(await anext(events), events)
-            return _Chunks(await asyncio.to_thread(dump_chunks, await result_of(events)))
+                return EventStream(await anext(events), events)
+            return Chunks(await asyncio.to_thread(dump_chunks, await result_of(events)))
 
     @app.post("/v1/entities", **openapi.ENTITIES)
     async def entities(request: Request) -> Response:
@@ -208,7 +201,7 @@ def _notes(result: ResultDict) -> list[str]:
     images = [*result["contextual_images"], *([] if generated is None else [generated])]
     objects = sum(len(image["objects"] or ()) for image in images)
     times = [f"{part} {milliseconds:.0f} ms" for part, milliseconds in result["meta"]["timings_ms"].items()]
-    return [f"{len(images)} images, {objects} objects", *times]
+    return [f"images {len(images)}, objects {objects}", *times]
 
 
 def _refuse_query(request: Request) -> None:
@@ -220,51 +213,4 @@ def _refuse_query(request: Request) -> None:
 
 def _wants_stream(request: Request) -> bool:
     accept = ",".join(request.headers.getlist("accept"))
-    return preferred(accept, (_JSON, NDJSON)) == NDJSON
-
-
-class _EventStream(StreamingResponse):
-    """The answer as NDJSON; ends the work in whatever way it ends itself, also before its first line."""
-
-    def __init__(self, first: EventDict, events: AsyncGenerator[EventDict, None]) -> None:
-        super().__init__(_lines(first, events), media_type=NDJSON)
-        self._events = events
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with aclosing(self._events):
-            await super().__call__(scope, receive, send)
-
-
-class _Chunks(Response):
-    """An answer of known length that is handed on chunk by chunk: as one message, a large one would block the loop."""
-
-    def __init__(self, chunks: Sequence[bytes], media_type: str = _JSON) -> None:
-        super().__init__(headers={"Content-Length": str(sum(map(len, chunks)))}, media_type=media_type)
-        self._chunks = chunks
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        for chunk in self._chunks[:-1]:
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            # `send` only puts it into a queue, which Ray empties as a whole: a long one would block its loop.
-            await asyncio.sleep(CHUNK_PAUSE_S)
-        await send({"type": "http.response.body", "body": self._chunks[-1], "more_body": False})
-
-
-async def _lines(first: EventDict, events: AsyncGenerator[EventDict, None]) -> AsyncIterator[bytes]:
-    try:
-        for chunk in await asyncio.to_thread(_line, first):
-            yield chunk
-        async for event in events:
-            for chunk in await asyncio.to_thread(_line, event):
-                yield chunk
-    except GensegError as error:
-        yield b"".join(_line({"event": "error", "error": error_body(error)}))
-    except Exception:
-        logger.exception("a stream failed")
-        yield b"".join(_line({"event": "error", "error": error_body(InternalError("internal error"))}))
-
-
-def _line(event: EventDict) -> list[bytes]:
-    *chunks, last = dump_chunks(event)
-    return [*chunks, last + b"\n"]
+    return preferred(accept, (JSON, NDJSON)) == NDJSON

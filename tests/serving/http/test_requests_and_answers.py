@@ -208,7 +208,7 @@ async def test_a_request_is_one_line_in_the_log_with_sizes_and_times(
     (record,) = [record for record in caplog.records if record.name == "ray.serve"]
     assert re.fullmatch(
         rf"request r1 POST /v1/segment 200: \d+ ms, {len(content)} bytes in, {len(answer.content)} out, "
-        r"2 images, 3 objects, parse 12 ms, segment 34 ms, total 56 ms",
+        r"images 2, objects 3, parse 12 ms, segment 34 ms, total 56 ms",
         record.getMessage(),
     )
 
