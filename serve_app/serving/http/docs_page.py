@@ -12,9 +12,8 @@ Schema = Mapping[str, Any]
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 """The page's Content-Security-Policy: it loads nothing and runs nothing."""
 _LIMITS = {
-    "minLength": "at least {} characters",
+    "minLength": "length at least {}",
     "maxLength": "at most {} characters",
-    "minItems": "at least {}",
     "maxItems": "at most {}",
     "maxProperties": "at most {}",
     "minimum": "at least {}",
@@ -70,21 +69,28 @@ def _route(method: str, path: str, operation: Schema, document: Schema) -> str:
     for status, answer in operation["responses"].items():
         parts.append(f"<tr><td>{escape(status)}</td><td>{escape(answer['description'])}</td></tr>")
     parts.append("</table>")
-    for status, answer in operation["responses"].items():
-        if status == "200" or operation["responses"].get("200") is None:
-            for kind, content in answer.get("content", {}).items():
-                parts.append(f"<h3>{escape(status)} as <code>{escape(kind)}</code></h3>{_shapes(content, document)}")
+    for status, words in (("200", "200"), ("405", "Every error")):
+        for kind, content in operation["responses"].get(status, {}).get("content", {}).items():
+            parts.append(f"<h3>{words} as <code>{escape(kind)}</code></h3>{_shapes(content, document)}")
     return "".join(parts)
 
 
 def _fields(schema: Schema, document: Schema) -> str:
-    required = schema.get("required", ())
-    rows = "".join(
-        f"<tr><td><code>{escape(name)}</code></td><td>{escape(_kind(field, document))}</td>"
-        f"<td>{escape(_said(field, name in required, document))}</td></tr>"
-        for name, field in _resolved(schema, document)["properties"].items()
-    )
-    return f"<table><tr><th>field</th><th>type</th><th></th></tr>{rows}</table>"
+    return f"<table><tr><th>field</th><th>type</th><th></th></tr>{''.join(_rows(schema, document))}</table>"
+
+
+def _rows(schema: Schema, document: Schema, prefix: str = "") -> Iterator[str]:
+    """One row a field; the fields of an object, or of each object of a list, follow it."""
+    for name, field in schema["properties"].items():
+        said = _said(field, name in schema.get("required", ()), document)
+        yield (
+            f"<tr><td><code>{escape(prefix + name)}</code></td><td>{escape(_kind(field, document))}</td>"
+            f"<td>{escape(said)}</td></tr>"
+        )
+        for member in _members(field, document):
+            inner = _resolved(member["items"], document) if "items" in member else member
+            if "properties" in inner:
+                yield from _rows(inner, document, f"{prefix}{name}[i]." if "items" in member else f"{prefix}{name}.")
 
 
 def _kind(schema: Schema, document: Schema) -> str:
@@ -125,7 +131,8 @@ def _members(schema: Schema, document: Schema) -> Iterator[Schema]:
 def _bounds(schema: Schema) -> Iterator[str]:
     for keyword, words in _LIMITS.items():
         if keyword in schema:
-            yield words.format(schema[keyword])
+            value = schema[keyword]
+            yield words.format(int(value) if value == int(value) else value)
 
 
 def _shapes(content: Schema, document: Schema) -> str:
@@ -139,6 +146,8 @@ def _shape(schema: Schema, document: Schema) -> Any:
     schema = _resolved(schema, document)
     if "const" in schema:
         return schema["const"]
+    if "enum" in schema:
+        return " | ".join(map(str, schema["enum"]))
     if "properties" in schema:
         return {name: _shape(field, document) for name, field in schema["properties"].items()}
     if schema.get("type") == "array" and "items" in schema:

@@ -291,6 +291,9 @@ async def test_the_docs_are_complete_without_a_network() -> None:
         assert name in page.text
     assert "At most 4000 characters." in page.text
     assert '"rle" | "polygon" | "png" | "none"' in page.text
+    assert "contextual_images[i].data" in page.text
+    assert "generated_image.url" in page.text
+    assert "Every error as application/json" in page.text
     for status in document["paths"]["/v1/segment"]["post"]["responses"]:
         assert status in page.text
 
