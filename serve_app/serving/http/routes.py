@@ -94,7 +94,7 @@ def make_app(service: Service, *, echo_request_id: bool = True) -> ASGIApp:
     app.add_exception_handler(Exception, _unknown_error)
     _add_job_routes(app, service)
     _add_health_routes(app, service)
-    app.add_route("/docs", _docs, include_in_schema=False)
+    app.api_route("/docs", methods=["GET", "HEAD"], include_in_schema=False)(_docs)
     return Envelope(app, lambda: service.config, service.tokens, service.answered, echo_request_id=echo_request_id)
 
 

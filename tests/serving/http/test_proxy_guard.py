@@ -87,6 +87,13 @@ async def test_a_request_id_is_cut_and_an_empty_one_is_dropped(given: bytes, kep
     assert reached == [(b"x-request-id", value) for value in kept]
 
 
+async def test_of_several_request_ids_the_first_counts() -> None:
+    # Ray's log takes the last of a name, its answer the first.
+    given = [(b"x-request-id", b" "), (b"X-Request-ID", b"one"), (b"x_request_id", b"two"), (b"x-request-id", b"three")]
+    reached, _ = await pass_through(*given)
+    assert reached == [(b"x-request-id", b"one")]
+
+
 async def test_headers_over_their_bound_go_no_further() -> None:
     reached, answer = await pass_through((b"x-long", b"x" * 70_000))
     assert (reached, answer[0]["status"]) == (None, 413)

@@ -280,6 +280,7 @@ async def test_the_docs_are_complete_without_a_network() -> None:
     service = FakeService()
     async with client(service) as http:
         response = await http.get("/docs")
+    assert service.answers == [("/docs", 200, None)]
     assert response.headers["content-security-policy"].startswith("default-src 'none'")
     assert "://" not in response.text
     page = Page(response.text)
