@@ -13,7 +13,7 @@ from serve_app.errors import CheckpointError, GensegError, InternalError
 
 if TYPE_CHECKING:
     from ray.serve import Application
-    from ray.serve.schema import ApplicationStatusOverview
+    from ray.serve.schema import ApplicationStatusOverview, LoggingConfig
 
 POLL_S = 0.1
 _SLOW = re.compile(r"Deployment '(\w+)'.* to be scheduled\..*each replica: (\{.*?\}).*available: (\{.*?\})")
@@ -50,8 +50,23 @@ def hand_over(application: Application, name: str, route_prefix: str | None) -> 
     """Hand an application to Serve, which starts its replicas; does not wait for them."""
     from ray import serve
 
-    target = serve.RunTarget(application, name=name, route_prefix=route_prefix)
+    target = serve.RunTarget(application, name=name, route_prefix=route_prefix, logging_config=without_access_log(None))
     serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
+
+
+def without_access_log(given: LoggingConfig | None) -> LoggingConfig:
+    """Turn Serve's own lines for each request off, unless they are asked for: our ingress writes one line a request.
+
+    Args:
+        given: what a Serve config says; None where it says nothing.
+    """
+    from ray.serve.schema import LoggingConfig
+
+    if given is None:
+        return LoggingConfig(enable_access_log=False)
+    if "enable_access_log" in given.model_fields_set:
+        return given
+    return given.model_copy(update={"enable_access_log": False})
 
 
 def wait_until_running(name: str, *, grows: bool) -> None:

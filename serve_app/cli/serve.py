@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from serve_app.cli import ray_session
 from serve_app.cli.console import Progress
-from serve_app.cli.deploy import find_checkpoints, hand_over, wait_until_running
+from serve_app.cli.deploy import find_checkpoints, hand_over, wait_until_running, without_access_log
 from serve_app.cli.options import CommandError, port_number
 from serve_app.cli.serve_address import (
     DEFAULT_PORT,
@@ -125,7 +125,7 @@ def _deploy(loaded: LoadedConfig, host: str, port: int) -> None:
     from serve_app.app import APP_NAME, bind
 
     if loaded.serve is None:
-        serve.start(http_options={"host": host, "port": port})
+        serve.start(http_options={"host": host, "port": port}, logging_config=without_access_log(None))
         hand_over(bind(loaded.app), APP_NAME, route_prefix="/")
     else:
         _deploy_file(ServeDeploySchema.model_validate(loaded.serve), host, port)
@@ -138,7 +138,10 @@ def _deploy_file(schema: ServeDeploySchema, host: str, port: int) -> None:
     client = api.serve_start(
         http_options={**schema.http_options.model_dump(), "host": host, "port": port},
         proxy_location=schema.proxy_location,
+        global_logging_config=without_access_log(schema.logging_config),
     )
+    for application in schema.applications:
+        application.logging_config = without_access_log(application.logging_config)
     client.deploy_apps(schema, _blocking=False)
 
 

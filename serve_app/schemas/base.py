@@ -22,6 +22,8 @@ def _encodable(text: str) -> str:
         text.encode()
     except UnicodeEncodeError:
         raise ValueError("has half of a surrogate pair, which is no character") from None
+    if "\0" in text:  # text in UTF-16 that was read as UTF-8, or binary data
+        raise ValueError("has a NUL character, which is no text")
     return text
 
 
@@ -90,11 +92,14 @@ def field_path(location: Sequence[str | int]) -> str:
     for part in location:
         if isinstance(part, int):
             path += f"[{part}]"
-        elif part not in {"str", "bytes"}:  # the branch of a union, not a field
+        elif part not in {"str", "bytes", "[key]"}:  # the branch of a union, or the key itself: no field
             part = _shortened(part)
             path += f".{part}" if path else part
     return path
 
 
 def _shortened(key: str) -> str:
-    return key if len(key) <= _LONGEST_KEY else key[:_LONGEST_KEY] + "…"
+    shown = key if len(key) <= _LONGEST_KEY else key[:_LONGEST_KEY] + "…"
+    if not key:
+        return "''"
+    return shown if shown.isprintable() else repr(shown)[1:-1]

@@ -9,6 +9,7 @@ from serve_app.entities.phrases import normalise_entities
 from serve_app.errors import InvalidRequest, TooLarge
 from serve_app.schemas.events import Role
 from serve_app.schemas.requests import ImageInput, SegmentRequest
+from serve_app.schemas.shown_url import shown_url
 from serve_app.serving.messages import ObjectOptions
 
 
@@ -35,8 +36,9 @@ class RequestImage:
 
     @property
     def path(self) -> str:
-        """What the caller called the image."""
-        return self.source.name or self.source.url or f"image_{self.ordinal}"
+        """What the caller called the image; of a URL no more than may be shown."""
+        url = self.source.url
+        return self.source.name or (shown_url(url) if url else f"image_{self.ordinal}")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import uuid
 from collections.abc import AsyncGenerator, Coroutine, Iterator
@@ -30,8 +29,6 @@ from serve_app.serving.ray_errors import RAY_ERRORS
 from serve_app.serving.remote import ParserCalls, SegmenterCalls, stored
 from serve_app.serving.replica.heap import keep_heap_small
 from serve_app.serving.replica.metrics import Metrics
-
-logger = logging.getLogger("ray.serve")
 
 READY_TIMEOUT_S = 5.0
 PYTHON_THREADS = 2
@@ -89,6 +86,7 @@ class Ingress:
             self.config.limits.max_image_bytes,
         )
         if changed:  # it keeps connections
+            self._fetcher.retire()
             self._fetcher = ImageFetcher(config.fetch, config.limits.max_image_bytes)
         self.config = config
         self._set_callers(config)
@@ -152,7 +150,8 @@ class Ingress:
             raise Overloaded("the service is stopping")
         limit = self.config.serving.max_concurrent_requests
         if self._running >= limit:
-            refusal = TooManyRequests(f"{limit} requests are under way; try again later")
+            are = "request is" if limit == 1 else "requests are"
+            refusal = TooManyRequests(f"{limit} {are} under way; try again later")
             refusal.retry_after_s = self.config.serving.retry_after_s
             raise refusal
         self._running += 1
@@ -209,11 +208,5 @@ class Ingress:
         self._metrics.retries.inc(tags={"stage": stage})
 
     async def _fetch(self, url: str) -> bytes:
-        try:
-            with self._metrics.stage("fetch"):
-                return await self._fetcher.fetch(url)
-        except GensegError:
-            raise
-        except Exception:
-            logger.exception("a fetch failed")
-            raise
+        with self._metrics.stage("fetch"):
+            return await self._fetcher.fetch(url)

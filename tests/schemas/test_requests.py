@@ -58,3 +58,39 @@ def test_a_few_unknown_fields_are_named_as_fields() -> None:
     assert (caught.value.message, caught.value.field) == ("treshold: unknown field", "treshold")
     with pytest.raises(GensegError, match="unknown field 'b'"):
         parse_entities_request({"prompt": "x", "b": 1, "c": 2})
+
+
+NUL = "a\0b"
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"prompt": NUL}, "prompt"),
+        ({"entities": ["a", NUL]}, "entities[1]"),
+        ({"generated_image": {"data": "AAAA", "name": NUL}}, "generated_image.name"),
+        ({"contextual_images": [IMAGE, {"url": f"http://a.test/{NUL}"}]}, "contextual_images[1].url"),
+    ],
+    ids=["prompt", "entity", "name", "url"],
+)
+def test_text_with_a_nul_character_is_refused_at_its_field(body: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        parse_request(body)
+    assert (caught.value.message, caught.value.field) == (f"{field}: has a NUL character, which is no text", field)
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "message"),
+    [
+        ({"thresholds": {NUL: 0.5}}, r"thresholds.a\x00b", "has a NUL character, which is no text"),
+        ({NUL: 1}, r"a\x00b", "unknown field"),
+        ({"": 1}, "''", "unknown field"),
+    ],
+    ids=["threshold", "unknown field", "empty name"],
+)
+def test_a_name_that_cannot_be_printed_is_written_in_a_way_that_can(
+    body: dict[str, Any], field: str, message: str
+) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        parse_request({"generated_image": IMAGE, **body})
+    assert (caught.value.message, caught.value.field) == (f"{field}: {message}", field)

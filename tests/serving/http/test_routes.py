@@ -22,7 +22,13 @@ from serve_app.schemas.requests import SegmentRequest
 from serve_app.serving.http.routes import make_app
 from tests.conftest import png
 
-DOCUMENT: dict[str, Any] = {"prompt": "a dog", "entities": ["dog"]}
+DOCUMENT: dict[str, Any] = {
+    "prompt": "a dog",
+    "entities": ["dog"],
+    "contextual_images": [{"path": "a.png", "objects": [{}, {}]}],
+    "generated_image": {"path": "g.png", "objects": [{}]},
+    "meta": {"timings_ms": {"parse": 12.0, "segment": 34.0, "total": 56.0}},
+}
 PNG = base64.b64encode(png()).decode()
 
 
@@ -313,7 +319,8 @@ async def test_a_client_that_stops_sending_is_given_up() -> None:
     ("accept", "streams"),
     [
         ("application/x-ndjson", True),
-        ("application/json, application/x-ndjson; q=0.5", True),
+        ("application/json, application/x-ndjson; q=0.5", False),
+        ("application/json; q=0.5, application/x-ndjson", True),
         ("application/x-ndjson;q=0", False),
         ("application/json, application/x-ndjson; q=0.0", False),
     ],
