@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from serve_app.errors import InvalidRequest
 
@@ -24,7 +24,19 @@ def normalise_entities(entities: Sequence[str]) -> list[str]:
     for index, entity in enumerate(entities):
         if all(unicodedata.category(c) in {"Cf", "Zs"} for c in tidy(entity)):
             raise InvalidRequest(f"entities[{index}]: must not be blank", f"entities[{index}]")
-    return distinct((entity.strip() for entity in entities), tidy)
+    return distinct(entity.strip() for entity in entities)
+
+
+def entity_key(phrase: str) -> str:
+    """Return what all spellings of one entity have in common: case, spacing and composition of letters do not count.
+
+    The one definition of "the same entity": repetitions are found by it, and so are the entities of thresholds.
+
+    >>> entity_key("Red  SOFA") == entity_key("red sofa")
+    True
+    """
+    # Source: canonical caseless matching, Unicode Standard, section 3.13, D145.
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", tidy(phrase)).casefold())
 
 
 def tidy(phrase: str) -> str:
@@ -41,10 +53,10 @@ def spaced_once(text: str) -> str:
     return " ".join("".join(c for c in text if c.isspace() or unicodedata.category(c) not in {"Cc", "Cs"}).split())
 
 
-def distinct(texts: Iterable[str], written: Callable[[str], str] = str) -> list[str]:
-    """Leave out repetitions, also by case, and empty texts; `written` is the form in which texts are compared."""
+def distinct(texts: Iterable[str]) -> list[str]:
+    """Leave out empty texts, and all but the first of those that name one entity (see `entity_key`)."""
     first_of: dict[str, str] = {}
     for text in texts:
         if text:
-            first_of.setdefault(written(text).casefold(), text)
+            first_of.setdefault(entity_key(text), text)
     return list(first_of.values())

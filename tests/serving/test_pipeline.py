@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import pytest
@@ -21,14 +21,17 @@ from serve_app.errors import (
     InvalidRequest,
     TooLarge,
 )
+from serve_app.schemas.dicts import ModelsDict, SegmentedDict
 from serve_app.schemas.documents import ResultDocument
 from serve_app.schemas.requests import ImageInput, SegmentRequest
 from serve_app.serving.documents import result_of
-from serve_app.serving.messages import ImageTask, ParsedPrompt
-from serve_app.serving.pipeline import Pipeline, Stages
+from serve_app.serving.messages import ImageTask, ModelStamp, OtherModel, ParsedPrompt, SegmentedImage
+from serve_app.serving.pipeline import Pipeline
+from serve_app.serving.stages import Stages
 from tests.conftest import png
 
-MODELS = {"text_parser": "fake", "segmentation": "fake"}
+MODELS: ModelsDict = {"text_parser": "configured", "segmentation": "configured"}
+Again = Callable[[], Coroutine[Any, Any, tuple[str, ...]]]
 
 
 class FakeParse:
@@ -67,10 +70,12 @@ class FakeSegmenter:
         self.seconds, self.outcomes = seconds or {}, outcomes or {}
         self.tasks: list[ImageTask] = []
         self.cancelled = 0
+        self.reasons: dict[str, str] = {}
 
-    async def segment(
-        self, task: ImageTask, again: Callable[[], Coroutine[Any, Any, tuple[str, ...]]]
-    ) -> dict[str, Any]:
+    async def unreadable(self, phrases: Sequence[str], request_id: str, timeout_s: float) -> dict[str, str]:
+        return {phrase: self.reasons[phrase] for phrase in phrases if phrase in self.reasons}
+
+    async def segment(self, task: ImageTask, again: Again) -> SegmentedImage | OtherModel:
         self.tasks.append(task)
         width = int.from_bytes(task.data[16:20], "big")  # of a PNG
         try:
@@ -82,7 +87,18 @@ class FakeSegmenter:
             raise self.outcomes[width]
         entities = await task.entities if asyncio.isfuture(task.entities) else task.entities
         names = entities.entities if isinstance(entities, ParsedPrompt) else entities
-        return {"width": width, "height": 4, "objects": [], "presence": dict.fromkeys(names, 0.5), "error": None}
+        unreadable = await self.unreadable(names, "", 1)
+        readable = [name for name in names if name not in unreadable]
+        return SegmentedImage(image_of(width, readable), self.stamp(task), unreadable)
+
+    def stamp(self, task: ImageTask) -> ModelStamp:
+        return ModelStamp("fake", "1", 0.0, "a")
+
+
+def image_of(width: int, entities: Sequence[str] = (), presence: float = 0.5) -> SegmentedDict:
+    return {
+        "width": width, "height": 4, "objects": [], "presence": dict.fromkeys(entities, presence), "error": None,
+    }  # fmt: skip
 
 
 async def no_fetch(url: str) -> bytes:
@@ -280,15 +296,16 @@ class CancelledBelow:
         self._ticks, self._caller = ticks, caller
         self._calls: list[asyncio.Task[Any]] = []
 
-    async def segment(
-        self, task: ImageTask, again: Callable[[], Coroutine[Any, Any, tuple[str, ...]]]
-    ) -> dict[str, Any]:
+    async def unreadable(self, phrases: Sequence[str], request_id: str, timeout_s: float) -> dict[str, str]:
+        return {}
+
+    async def segment(self, task: ImageTask, again: Again) -> SegmentedImage:
         call = asyncio.current_task()
         assert call is not None
         self._calls.append(call)
         if len(self._calls) == 1:
             asyncio.get_running_loop().call_soon(self._after, self._ticks)
-            return {"width": 8, "height": 4, "objects": [], "presence": {}, "error": None}
+            return SegmentedImage(image_of(8), ModelStamp("fake", "1", 0.0, "a"))
         await asyncio.sleep(3600)
         raise AssertionError("unreachable")
 

@@ -15,7 +15,8 @@ from serve_app.errors import DeadlineExceeded, GensegError, TooLarge
 from serve_app.images.decoding import decode
 from serve_app.images.modes import RgbArray
 from serve_app.models.interface import Detections
-from serve_app.serving.messages import ImageTask, ObjectOptions
+from serve_app.schemas.dicts import SegmentedDict
+from serve_app.serving.messages import ImageOutcome, ImageTask, ObjectOptions, SegmentedImage
 from serve_app.serving.segmenter import ENTRY_BYTES, SegmenterDeployment
 from tests.graph.fakes import FakeSegmenter
 from tests.hostile.corpus import encoded, picture
@@ -49,6 +50,11 @@ def task(entities: tuple[str, ...] = ("dog",), timeout_s: float = 30.0, **option
     return ImageTask("key", DATA, entities, ObjectOptions(**options), "request", timeout_s)
 
 
+def document_of(outcome: ImageOutcome) -> SegmentedDict:
+    assert isinstance(outcome, SegmentedImage)
+    return outcome.document
+
+
 def idle(segmenter: SegmenterDeployment) -> bool:
     return not (
         segmenter._threads.queued
@@ -71,8 +77,8 @@ async def becomes_idle(segmenter: SegmenterDeployment) -> None:
 
 @pytest.mark.parametrize("mask_format", ["rle", "polygon", "png", "none"])
 async def test_the_answer_has_its_masks_in_the_format_asked_for(mask_format: str) -> None:
-    document = await deployment(Noisy()).segment(task(("dog", "cat"), mask_format=mask_format, overlays=True))
-    assert isinstance(document, dict)
+    outcome = await deployment(Noisy()).segment(task(("dog", "cat"), mask_format=mask_format, overlays=True))
+    document = document_of(outcome)
     assert [*document] == ["width", "height", "objects", "presence", "error", "overlay"]
     assert document["overlay"].startswith("data:image/jpeg;base64,")
     key = {"rle": ["mask_rle"], "polygon": ["mask_polygons"], "png": ["mask_png"], "none": []}[mask_format]
@@ -99,7 +105,7 @@ async def test_a_caller_who_leaves_at_any_tick_leaves_nothing_behind() -> None:
         assert not [each for each in rest if "segment" in repr(each.get_coro())], ticks
         # The event loop turns faster than threads work: later cancellations come at growing distances.
         ticks = ticks + 1 if ticks < 60 else ticks * 5 // 4
-    assert isinstance(running.result(), dict)
+    assert isinstance(running.result(), SegmentedImage)
 
 
 async def test_a_cancelled_request_is_over_even_where_its_work_ends_in_the_same_tick() -> None:
@@ -125,13 +131,11 @@ async def test_an_image_is_decoded_once_for_its_objects_and_its_overlay(budget: 
         return decode(data, limits)
 
     segmenter = SegmenterDeployment(AppConfig(), lambda _: Noisy(), read=counted, kept_pixels_bytes=budget)
-    document = await segmenter.segment(task(overlays=True))
-    assert isinstance(document, dict)
+    document = document_of(await segmenter.segment(task(overlays=True)))
     assert read == [DATA] * decoded
     await segmenter.segment(dataclasses.replace(task(overlays=True), key="another"))
     assert read == [DATA] * 2 * decoded, "the room is given back"
-    same = await deployment(Noisy()).segment(task(overlays=True))
-    assert isinstance(same, dict)
+    same = document_of(await deployment(Noisy()).segment(task(overlays=True)))
     assert document["overlay"] == same["overlay"]
 
 
@@ -142,7 +146,7 @@ async def test_features_that_take_no_memory_do_not_fill_the_cache_without_a_boun
 
     segmenter = SegmenterDeployment(AppConfig(cache=CacheConfig(vision_bytes=10 * ENTRY_BYTES)), lambda _: Weightless())
     for number in range(30):
-        assert isinstance(await segmenter.segment(dataclasses.replace(task(), key=f"image {number}")), dict)
+        assert isinstance(await segmenter.segment(dataclasses.replace(task(), key=f"image {number}")), SegmentedImage)
     assert segmenter._images.cache.nbytes == 10 * ENTRY_BYTES
 
 
@@ -156,17 +160,15 @@ async def test_the_deadline_ends_the_work_between_two_masks() -> None:
 @pytest.mark.parametrize("mask_format", ["rle", "polygon", "png"])
 async def test_masks_over_their_bytes_are_too_large_in_every_format(mask_format: str) -> None:
     options: dict[str, Any] = {"mask_format": mask_format}
-    whole = await deployment(Noisy(40)).segment(task(**options))
-    assert isinstance(whole, dict)
+    document_of(await deployment(Noisy(40)).segment(task(**options)))
     outcome = await deployment(Noisy(40), max_mask_bytes=2000).segment(task(**options))
     assert isinstance(outcome, TooLarge)
     assert outcome.message == (
         "the masks of this image take over 2000 bytes of text; raise the threshold, "
         'name fewer entities, or ask for mask_format "none" without overlays'
     )
-    free = await deployment(Noisy(40), max_mask_bytes=2000).segment(task(mask_format="none"))
-    assert isinstance(free, dict)
-    assert len(free["objects"]) == 40
+    free = document_of(await deployment(Noisy(40), max_mask_bytes=2000).segment(task(mask_format="none")))
+    assert len(free["objects"] or ()) == 40
 
 
 @pytest.mark.parametrize(
@@ -179,8 +181,7 @@ async def test_mask_logits_of_every_query_are_held_for_few_entities_at_a_time(
 ) -> None:
     entities = tuple(f"thing {index}" for index in range(6))
     model = Noisy(9, grid)
-    document = await deployment(model).segment(task(entities, threshold=threshold, mask_format="none"))
+    document = document_of(await deployment(model).segment(task(entities, threshold=threshold, mask_format="none")))
     assert model.pairs == pairs
-    assert isinstance(document, dict)
     assert [*document["presence"]] == [*entities]
     assert [item["label"] for item in document["objects"]] == [entity for entity in entities for _ in range(9)]
