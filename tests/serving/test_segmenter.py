@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import time
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from serve_app.config.schema import AppConfig, CacheConfig, LimitsConfig
-from serve_app.errors import DeadlineExceeded, GensegError, TooLarge
+from serve_app.config.schema import AppConfig, CacheConfig, LimitsConfig, ModelsConfig, SegmentationModel
+from serve_app.errors import DeadlineExceeded, GensegError, InvalidRequest, TooLarge
 from serve_app.images.decoding import decode
 from serve_app.images.modes import RgbArray
+from serve_app.masks.formats import read_mask
+from serve_app.masks.rle import decode_rle
 from serve_app.models.interface import Detections
+from serve_app.schemas.base import MaskFormat
 from serve_app.schemas.dicts import SegmentedDict
-from serve_app.serving.messages import ImageOutcome, ImageTask, ObjectOptions, SegmentedImage
+from serve_app.serving.messages import ImageOutcome, ImageTask, ObjectOptions, OtherModel, SegmentedImage
 from serve_app.serving.segmenter import ENTRY_BYTES, SegmenterDeployment
+from serve_app.serving.stamp import version_of
 from tests.graph.fakes import FakeSegmenter
 from tests.hostile.corpus import encoded, picture
 
@@ -185,3 +190,82 @@ async def test_mask_logits_of_every_query_are_held_for_few_entities_at_a_time(
     assert model.pairs == pairs
     assert [*document["presence"]] == [*entities]
     assert [item["label"] for item in document["objects"]] == [entity for entity in entities for _ in range(9)]
+
+
+class Reads(Noisy):
+    """Cannot read CJK; tells so when it embeds."""
+
+    def embed(self, phrases: Any) -> list[Any]:
+        good = super().embed(phrases)
+        return [InvalidRequest("not English") if "狗" in phrase else good[0] for phrase in phrases]
+
+
+class Checks(Reads):
+    """Tells so at once, too."""
+
+    def check_phrases(self, phrases: Any) -> list[InvalidRequest | None]:
+        return [InvalidRequest("not English") if "狗" in phrase else None for phrase in phrases]
+
+    def embed(self, phrases: Any) -> list[Any]:
+        self.pairs.append(-len(phrases))
+        return super().embed(phrases)
+
+
+async def test_an_entity_that_cannot_be_read_is_named_beside_the_objects_of_the_others() -> None:
+    outcome = await deployment(Reads()).segment(task(("狗", "dog", "狗狗"), overlays=True))
+    assert isinstance(outcome, SegmentedImage)
+    assert outcome.unreadable == {"狗": "not English", "狗狗": "not English"}
+    assert [*outcome.document["presence"]] == ["dog"]
+    assert [each["object_id"] for each in outcome.document["objects"] or ()] == ["dog_0"]
+    none = await deployment(Reads()).segment(task(("狗",)))
+    assert isinstance(none, SegmentedImage)
+    assert (none.document["objects"], none.document["presence"]) == ([], {})
+
+
+@pytest.mark.parametrize("model", [Reads, Checks])
+async def test_phrases_are_checked_without_an_image(model: type[Noisy]) -> None:
+    reader = model()
+    assert await deployment(reader).check_phrases(["dog", "狗"], "request", 10) == {"狗": "not English"}
+    assert reader.pairs == [], "a model that can tell at once does no text pass"
+
+
+async def test_an_answer_names_its_model_and_a_task_for_another_version_costs_no_work() -> None:
+    model = Noisy()
+    segmenter = deployment(model)
+    first = await segmenter.segment(task())
+    assert isinstance(first, SegmentedImage)
+    assert (first.stamp.name, await segmenter.model_name()) == ("embedded", "embedded")
+    assert first.stamp.since == pytest.approx(time.time(), abs=60)
+    same = await segmenter.segment(dataclasses.replace(task(), version=first.stamp.version))
+    assert isinstance(same, SegmentedImage)
+    done = len(model.pairs)
+    other = await segmenter.segment(dataclasses.replace(task(), version="another"))
+    assert (other, len(model.pairs)) == (OtherModel(first.stamp), done)
+
+
+def test_versions_differ_where_answers_may_and_not_where_only_the_service_differs() -> None:
+    plain = AppConfig()
+    models = [
+        ModelsConfig(segmentation=SegmentationModel(**fields))
+        for fields in ({"model_name": "facebook/sam3"}, {"dtype": "bfloat16"}, {"tf32": True})
+    ]
+    versions = [version_of(config) for config in (plain, *(AppConfig(models=each) for each in models))]
+    assert len({*versions}) == 4
+    assert version_of(AppConfig(cache=CacheConfig(vision_bytes=1), limits=LimitsConfig(max_images=2))) == versions[0]
+
+
+@pytest.mark.parametrize("mask_format", ["rle", "polygon", "png"])
+async def test_an_object_without_a_pixel_above_the_mask_threshold_keeps_its_box_and_an_empty_mask(
+    mask_format: MaskFormat,
+) -> None:
+    outcome = await deployment(Noisy()).segment(task(mask_threshold=1.0, mask_format=mask_format))
+    document = document_of(outcome)
+    (found,) = document["objects"] or ()
+    assert (found["object_id"], found["bbox"]) == ("dog_0", [0, 0, document["width"], document["height"]])
+    size_hw = document["height"], document["width"]
+    rle = read_mask(found, size_hw)
+    assert rle is not None
+    mask = decode_rle(rle)
+    assert (mask.shape, mask.any()) == (size_hw, False)
+    if mask_format == "polygon":
+        assert found["mask_polygons"] == []
