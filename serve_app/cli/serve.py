@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from serve_app.cli import ray_session
 from serve_app.cli.console import Progress
-from serve_app.cli.deploy import find_checkpoints, run_application, wait_until_running
+from serve_app.cli.deploy import find_checkpoints, lacking_room, run_application, wait_until_running
 from serve_app.cli.options import CommandError
 from serve_app.cli.signals import finish_undisturbed
 from serve_app.config.files import LoadedConfig, check_environment, load_file
@@ -67,6 +67,7 @@ def _serve(args: argparse.Namespace, progress: Progress) -> int:
         if not joined:
             with progress.step("starting Ray"):
                 ray_session.start(logs=True)
+        _check_room(loaded, progress, grows=joined)
         with progress.step("loading models"):
             _deploy(loaded, host, port, grows=joined)
         up = True
@@ -204,6 +205,19 @@ def _refuse_to_replace(names: list[str], running: tuple[str, int] | None) -> Non
     if running and taken:
         place = f"http://{running[0]}:{running[1]}"
         raise CommandError(f"{taken[0]!r} is served on this cluster already, at {place}; `serve deploy` updates it")
+
+
+def _check_room(loaded: LoadedConfig, progress: Progress, *, grows: bool) -> None:
+    """Name replicas that find no room: an error on a machine of one's own; a cluster may get more nodes.
+
+    Raises:
+        CommandError: nothing will ever hold them.
+    """
+    lacking = lacking_room(loaded.app, loaded.serve)
+    if lacking is not None and not grows:
+        raise CommandError(lacking)
+    if lacking is not None:
+        progress.say(f"waiting for more nodes: {lacking}")
 
 
 def _deploy(loaded: LoadedConfig, host: str, port: int, *, grows: bool) -> None:

@@ -144,22 +144,36 @@ class DeviceConfig(Section):
     use_flash_attention: bool = Field(False, description="FlashAttention 2 for the text parser, where installed.")
 
 
-class LimitsConfig(Section):
-    """Limits of a request, all checked before any work on it."""
+class ImageLimits(Section):
+    """Limits of one image file, held where it comes in and where it is decoded."""
 
-    max_body_bytes: int = Field(64 * MIB, gt=0)
     max_image_bytes: int = Field(32 * MIB, gt=0)
     max_megapixels: float = Field(50.0, gt=0, le=500)
     max_side: int = Field(65_535, ge=1, le=2**24, description="Pixels of a picture's longer side.")
-    max_images: int = Field(16, ge=1, le=1024)
-    max_entities: int = Field(32, ge=1, le=1024)
-    max_entity_chars: int = Field(256, ge=1, description="SAM3 reads 32 tokens; a longer text is not a noun phrase.")
-    max_prompt_chars: int = Field(4000, ge=1)
+
+
+class SegmenterLimits(ImageLimits):
+    """The limits that the segmenter holds."""
+
     max_mask_bytes: int = Field(
         32 * MIB,
         gt=0,
         description="Masks of one image in the answer, written as text; a point of a polygon counts as 64 bytes.",
     )
+
+
+class IngressLimits(ImageLimits):
+    """The limits that the ingress holds."""
+
+    max_body_bytes: int = Field(64 * MIB, gt=0)
+    max_images: int = Field(16, ge=1, le=1024)
+    max_entities: int = Field(32, ge=1, le=1024)
+    max_entity_chars: int = Field(256, ge=1, description="SAM3 reads 32 tokens; a longer text is not a noun phrase.")
+    max_prompt_chars: int = Field(4000, ge=1)
+
+
+class LimitsConfig(IngressLimits, SegmenterLimits):
+    """Limits of a request, all checked before any work on it."""
 
 
 class FetchConfig(Section):
@@ -199,12 +213,21 @@ class AuthConfig(Section):
     )
 
 
-class BatchingConfig(Section):
-    """What one forward may hold; the rest waits for the next."""
+class SegmenterBatching(Section):
+    """What one forward of the segmenter may hold."""
 
     max_pixels: int = Field(8 * 1008 * 1008, gt=0, description="Vision pass: model-input pixels, summed over images.")
     max_pairs: int = Field(32, ge=1, description="Detector pass: (image, phrase) pairs.")
+
+
+class ParserBatching(Section):
+    """What one forward of the parser may hold."""
+
     max_prompts: int = Field(8, ge=1, description="Parser: prompts in one generate.")
+
+
+class BatchingConfig(SegmenterBatching, ParserBatching):
+    """What one forward may hold; the rest waits for the next."""
 
 
 class CacheConfig(Section):
