@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from serve_app import errors
 from serve_app.client.exchange import Call, HttpBody
 from serve_app.schemas.base import invalid_request
-from serve_app.schemas.requests import EntitiesRequest, ImageInput, OptionArguments, SegmentRequest
+from serve_app.schemas.requests import EntitiesRequest, ImageInput, OptionArguments, RequestOptions, SegmentRequest
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -76,7 +76,7 @@ def segment_call(
             **fields,
         )
     except ValidationError as error:
-        raise invalid_request(error) from None
+        raise invalid_request(error, (*RequestOptions.model_fields, "request_id")) from None
     body = multipart_body(request) or json_body(request)
     assert request.timeout_s is not None
     return Call("POST", url, request.timeout_s, headers, body, stream)

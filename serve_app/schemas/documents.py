@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from serve_app.schemas.base import Fraction, Wire
 
@@ -92,8 +92,15 @@ class Timings(Wire):
     total: float
 
 
+def _all_required(schema: dict[str, Any]) -> None:
+    """Promise every key in the API's description; a default is for reading documents of an older service only."""
+    schema["required"] = [*schema["properties"]]
+
+
 class Meta(Wire):
     """How the document came about. Documents of an older service lack the keys that have defaults here."""
+
+    model_config = ConfigDict(json_schema_extra=_all_required)
 
     request_id: str
     models: Models
