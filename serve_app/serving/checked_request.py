@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from serve_app.config.findings import hint
 from serve_app.config.schema import AppConfig, LimitsConfig
 from serve_app.entities.phrases import entity_key, normalise_entities
 from serve_app.errors import InvalidRequest, TooLarge
-from serve_app.schemas.base import field_path
 from serve_app.schemas.events import Role
 from serve_app.schemas.requests import ImageInput, SegmentRequest
 from serve_app.serving.messages import ObjectOptions
@@ -94,10 +93,7 @@ def check(request: SegmentRequest, config: AppConfig) -> CheckedRequest:
     if len(images) > limits.max_images:
         raise TooLarge(f"{len(images)} images are over the limit of {limits.max_images}")
     _check_length(request.prompt, limits)
-    if len(request.thresholds) > 2 * limits.max_entities:
-        raise TooLarge(
-            f"thresholds: {len(request.thresholds)} are over the limit of {2 * limits.max_entities}", "thresholds"
-        )
+    _check_threshold_names(request.thresholds, limits)
     fields = {} if request.entities is None else _entity_fields(request.entities, limits)
     entities = None if request.entities is None else tuple(fields)
     if entities is None and not request.prompt.strip():
@@ -143,9 +139,20 @@ def _entity_fields(entities: list[str], limits: LimitsConfig) -> dict[str, str]:
     return {entity: place_of[entity_key(entity)] for entity in distinct}
 
 
+def _check_threshold_names(names: Collection[str], limits: LimitsConfig) -> None:
+    if len(names) > 2 * limits.max_entities:
+        raise TooLarge(f"thresholds: {len(names)} are over the limit of {2 * limits.max_entities}", "thresholds")
+    longest = max(names, key=len, default="")
+    if len(longest) > limits.max_entity_chars:
+        raise TooLarge(
+            f"thresholds: a name of {len(longest)} characters is over the limit of {limits.max_entity_chars}",
+            "thresholds",
+        )
+
+
 def _check_thresholds(options: ObjectOptions, entities: Sequence[str]) -> None:
     for name in options.unused_thresholds(entities):
-        place = field_path(("thresholds", name))
+        place = f"thresholds.{name}"
         twice = any(entity_key(name) == entity_key(entity) for entity in entities)
         fault = "another threshold names the same entity" if twice else f"not among the entities{hint(name, entities)}"
         raise InvalidRequest(f"{place}: {fault}", place)

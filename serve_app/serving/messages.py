@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from serve_app.entities.phrases import entity_key
@@ -71,10 +72,14 @@ class ObjectOptions:
         return [name for name in self.thresholds if name not in used]
 
     def _name_of(self, entity: str) -> str | None:
-        if entity in self.thresholds:
-            return entity
-        wanted = entity_key(entity)
-        return next((name for name in self.thresholds if entity_key(name) == wanted), None)
+        if not self.thresholds:
+            return None
+        return entity if entity in self.thresholds else self._names.get(entity_key(entity))
+
+    @cached_property
+    def _names(self) -> dict[str, str]:
+        """The first name of each entity in `thresholds`, by the entity's key; it travels along."""
+        return {entity_key(name): name for name in reversed([*self.thresholds])}
 
 
 @dataclass(frozen=True)

@@ -95,8 +95,19 @@ async def test_given_entities_bypass_the_parser() -> None:
         (job(10, entities=["dog", " "]), InvalidRequest, "entities"),
         (job(10, entities=["dog", "x" * 257]), TooLarge, r"entities\[1\]: 257 characters"),
         (job(10, thresholds={f"thing {n}": 0.5 for n in range(65)}), TooLarge, "thresholds: 65"),
+        (job(10, thresholds={"x" * 257: 0.5}), TooLarge, "thresholds: a name of 257 characters"),
     ],
-    ids=["no image", "empty prompt", "long prompt", "images", "entities", "blank entity", "long entity", "thresholds"],
+    ids=[
+        "no image",
+        "empty prompt",
+        "long prompt",
+        "images",
+        "entities",
+        "blank entity",
+        "long entity",
+        "thresholds",
+        "long threshold",
+    ],
 )
 async def test_requests_over_a_limit_are_refused_before_any_work(
     request_: SegmentRequest, kind: type[GensegError], words: str
@@ -322,9 +333,10 @@ async def test_repeated_entities_count_once_against_the_limit() -> None:
     [
         ({"red sofas": 0.5}, "thresholds.red sofas", "did you mean 'red sofa'"),
         ({"dog": 0.5, "cat": 0.5}, "thresholds.cat", "not among the entities"),
+        ({"str": 0.5}, "thresholds.str", "not among the entities"),
         ({"Dog": 0.3, "dog": 0.5}, "thresholds.Dog", "another threshold names the same entity"),
     ],
-    ids=["nearly", "unknown", "twice"],
+    ids=["nearly", "unknown", "a type's name", "twice"],
 )
 async def test_a_threshold_for_what_is_not_among_the_callers_entities_is_refused(
     thresholds: dict[str, float], field: str, words: str
