@@ -48,7 +48,7 @@ def job_graph(
 
         if not joined:
             with ray_session.private_ray(progress):
-                if lacking := lacking_room(loaded.app, loaded.serve):
+                if lacking := lacking_room(loaded.app, loaded.serve, ray_session.resources_of_nodes()):
                     raise CommandError(lacking)
                 _deploy(loaded, progress, app_name, grows=False)
                 yield serve.get_app_handle(app_name)

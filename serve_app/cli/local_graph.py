@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from serve_app.cli.console import Progress
 from serve_app.cli.deploy import find_checkpoints, lacking_room, run_application
-from serve_app.cli.ray_session import private_ray
+from serve_app.cli.ray_session import private_ray, resources_of_nodes
 from serve_app.config.devices import device_findings
 from serve_app.config.findings import place_of
 from serve_app.config.schema import AppConfig, AuthConfig
@@ -43,7 +43,7 @@ def local_graph(config: AppConfig, progress: Progress) -> Iterator[DeploymentHan
 
         from serve_app.app import APP_NAME, bind
 
-        if lacking := lacking_room(config, None):
+        if lacking := lacking_room(config, None, resources_of_nodes()):
             raise InternalError(lacking)
         with progress.step(f"loading models ({_names(config)})"):
             run_application(bind(patient(config)), APP_NAME, route_prefix=None)

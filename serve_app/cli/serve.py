@@ -62,12 +62,12 @@ def _serve(args: argparse.Namespace, progress: Progress) -> int:
     if not joined:  # the replicas will run here, with this environment
         _refuse_unset_variables(args.config)
         find_checkpoints(loaded.app)
+    _check_room(loaded, progress, joined=joined)
     up = stopped_at_once = False
     try:
         if not joined:
             with progress.step("starting Ray"):
                 ray_session.start(logs=True)
-        _check_room(loaded, progress, grows=joined)
         with progress.step("loading models"):
             _deploy(loaded, host, port, grows=joined)
         up = True
@@ -207,14 +207,15 @@ def _refuse_to_replace(names: list[str], running: tuple[str, int] | None) -> Non
         raise CommandError(f"{taken[0]!r} is served on this cluster already, at {place}; `serve deploy` updates it")
 
 
-def _check_room(loaded: LoadedConfig, progress: Progress, *, grows: bool) -> None:
+def _check_room(loaded: LoadedConfig, progress: Progress, *, joined: bool) -> None:
     """Name replicas that find no room: an error on a machine of one's own; a cluster may get more nodes.
 
     Raises:
         CommandError: nothing will ever hold them.
     """
-    lacking = lacking_room(loaded.app, loaded.serve)
-    if lacking is not None and not grows:
+    nodes = ray_session.resources_of_nodes() if joined else [ray_session.resources_of_this_machine()]
+    lacking = lacking_room(loaded.app, loaded.serve, nodes)
+    if lacking is not None and not joined:
         raise CommandError(lacking)
     if lacking is not None:
         progress.say(f"waiting for more nodes: {lacking}")
