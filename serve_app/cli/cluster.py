@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from serve_app.cli import ray_session
 from serve_app.cli.console import Progress
-from serve_app.cli.deploy import run_application, wait_until_running
+from serve_app.cli.deploy import lacking_room, run_application, wait_until_running
 from serve_app.cli.local_graph import patient
+from serve_app.cli.options import CommandError
 from serve_app.cli.signals import finish_undisturbed
 from serve_app.config.files import LoadedConfig
 
@@ -47,6 +48,8 @@ def job_graph(
 
         if not joined:
             with ray_session.private_ray(progress):
+                if lacking := lacking_room(loaded.app, loaded.serve, ray_session.resources_of_nodes()):
+                    raise CommandError(lacking)
                 _deploy(loaded, progress, app_name, grows=False)
                 yield serve.get_app_handle(app_name)
         elif not standalone and _is_deployed(app_name):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from serve_app.config.schema import AppConfig
 from serve_app.errors import CheckpointError, GensegError, InternalError
@@ -92,6 +93,31 @@ def wait_until_running(name: str, *, grows: bool) -> None:
         if lacking is not None:
             raise InternalError(lacking)
         time.sleep(POLL_S)
+
+
+def lacking_room(
+    config: AppConfig, document: Mapping[str, Any] | None, nodes: Sequence[Mapping[str, float]]
+) -> str | None:
+    """Find, before anything is deployed, that the nodes cannot hold the replicas.
+
+    Args:
+        config: of the graph.
+        document: the Serve config, checked; None for a file of our own schema.
+        nodes: resources of each node, by Ray's names.
+
+    Returns:
+        A line for the user, or None where there is room.
+    """
+    from serve_app.app import default_actor_options
+    from serve_app.config.placement import needs_of, unplaceable
+    from serve_app.config.serve_config import IMPORT_PATH
+
+    applications = (document or {}).get("applications", [])
+    ours = next((each for each in applications if each.get("import_path") == IMPORT_PATH), None)
+    if document is not None and ours is None:
+        return None
+    options = default_actor_options(config, sum(node.get("GPU", 0) for node in nodes))
+    return unplaceable(needs_of(ours, options), nodes)
 
 
 def unplaced(report: str) -> str | None:

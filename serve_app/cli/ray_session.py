@@ -117,6 +117,21 @@ def start(*, logs: bool, folder: str | None = None) -> None:
         raise CommandError(f"Ray does not start on this machine: {_first_line(error)}") from error
 
 
+def resources_of_this_machine() -> dict[str, float]:
+    """Return what a Ray started on this machine would have, by its own detection; takes milliseconds."""
+    from ray._private.resource_and_label_spec import ResourceAndLabelSpec  # there is no public function for it
+
+    found: dict[str, float] = ResourceAndLabelSpec().resolve(is_head=True).to_resource_dict()
+    return found
+
+
+def resources_of_nodes() -> list[dict[str, float]]:
+    """Return what each node has of the Ray that was started or joined."""
+    import ray
+
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
 def join(address: str | None, progress: Progress, *, logs: bool) -> bool:
     """Join a cluster; `leave` leaves it running.
 

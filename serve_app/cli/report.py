@@ -10,7 +10,7 @@ from serve_app.batch.whole_file import write_whole
 from serve_app.cli.console import Progress
 from serve_app.cli.options import CommandError
 from serve_app.schemas.dicts import ErrorDict, ImageDict, ResultDict, images_of
-from serve_app.schemas.events import EventDict
+from serve_app.schemas.events import EventDict, Role
 from serve_app.schemas.requests import SegmentRequest
 from serve_app.schemas.shown_url import shown_url
 
@@ -24,13 +24,13 @@ def follow(events: Iterator[EventDict], request: SegmentRequest, progress: Progr
     Raises:
         CommandError: the request failed.
     """
-    done = 0
+    done: set[tuple[Role, int]] = set()
     for event in events:
         if event["event"] == "entities":
             progress.say(f"entities: {', '.join(event['entities']) or 'none'}")
         elif event["event"] == "image":
-            done += 1
-            progress.say(image_line(done, request, event["image"]))
+            done.add((event["role"], event["index"]))  # an image may come again, see schemas.events
+            progress.say(image_line(len(done), request, event["image"]))
         elif event["event"] == "error":
             raise CommandError(named(event["error"], request))
         else:

@@ -25,7 +25,7 @@ from serve_app.config.files import app_config_from, load_file
 from serve_app.config.schema import AppConfig, known_device
 from serve_app.errors import GensegError
 from serve_app.schemas.base import invalid_request
-from serve_app.schemas.dicts import ImageDict, ResultDict, error_body, images_of
+from serve_app.schemas.dicts import DroppedDict, ImageDict, ResultDict, error_body, images_of
 from serve_app.schemas.events import EventDict
 from serve_app.schemas.requests import SegmentRequest
 from serve_app.serving.checked_request import check
@@ -238,7 +238,8 @@ def segment_by_url(args: argparse.Namespace, request: SegmentRequest, progress: 
 def _event(event: Event) -> EventDict:
     """Write the client's event as a graph of one's own does."""
     if isinstance(event, EntitiesEvent):
-        return {"event": "entities", "entities": [*event.entities], "dropped": []}
+        dropped: list[DroppedDict] = [{"entity": each.entity, "reason": each.reason} for each in event.dropped]
+        return {"event": "entities", "entities": [*event.entities], "dropped": dropped}
     if isinstance(event, ImageEvent):
         image = cast(ImageDict, event.image.document.model_dump(exclude_unset=True))
         return {"event": "image", "role": event.role, "index": event.index, "image": image}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from serve_app.cli import ray_session
 from serve_app.cli.console import Progress
-from serve_app.cli.deploy import find_checkpoints, hand_over, wait_until_running, without_access_log
+from serve_app.cli.deploy import find_checkpoints, hand_over, lacking_room, wait_until_running, without_access_log
 from serve_app.cli.options import CommandError, port_number
 from serve_app.cli.serve_address import (
     DEFAULT_PORT,
@@ -95,6 +95,8 @@ def _start(
     if not joined:  # the replicas will run here, with this environment
         _refuse_unset_variables(args.config)
         find_checkpoints(loaded.app)
+    _check_room(loaded, progress, joined=joined)
+    if not joined:
         with progress.step("starting Ray"):
             ray_session.start(logs=True)
     stop.deployed, stop.leaves_serve = names, running is not None
@@ -157,3 +159,17 @@ def _refuse_to_replace(names: list[str], running: tuple[str, int] | None) -> Non
     if running and taken:
         place = f"http://{running[0]}:{running[1]}"
         raise CommandError(f"{taken[0]!r} is served on this cluster already, at {place}; `serve deploy` updates it")
+
+
+def _check_room(loaded: LoadedConfig, progress: Progress, *, joined: bool) -> None:
+    """Name replicas that find no room: an error on a machine of one's own; a cluster may get more nodes.
+
+    Raises:
+        CommandError: nothing will ever hold them.
+    """
+    nodes = ray_session.resources_of_nodes() if joined else [ray_session.resources_of_this_machine()]
+    lacking = lacking_room(loaded.app, loaded.serve, nodes)
+    if lacking is not None and not joined:
+        raise CommandError(lacking)
+    if lacking is not None:
+        progress.say(f"waiting for more nodes: {lacking}")

@@ -78,7 +78,7 @@ def segment_call(
             **fields,
         )
     except ValidationError as error:
-        raise invalid_request(error) from None
+        raise invalid_request(error, (*RequestOptions.model_fields, "request_id")) from None
     assert request.timeout_s is not None
     if request.timeout_s > MAX_TIMEOUT_S:
         raise errors.InvalidRequest(f"timeout_s: {request.timeout_s:g} is over {MAX_TIMEOUT_S:g} s, a day", "timeout_s")

@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from types import NoneType
+from typing import get_args
 
 from pydantic.json_schema import JsonSchemaValue
 
@@ -41,9 +43,9 @@ def reference() -> str:
 def _section(model: type[Section], path: str) -> Iterator[str]:
     """Yield the lines of a section: its heading, a table of its own keys, then the sections inside it."""
     if path:
-        yield f"## `{path}`\n\n{_paragraph(model.__doc__)}"
-        takers = [name for name, settings in SETTINGS.items() if path in settings.model_fields]
-        yield f"May stand in the `user_config:` of {' and of '.join(takers)}.\n" if takers else ""
+        takers = _takers(path)
+        place = f" May stand in the `user_config:` of {' and of '.join(takers)}." if takers else ""
+        yield f"## `{path}`\n\n{_paragraph(model.__doc__)}{place}\n"
     schemas = model.model_json_schema()["properties"]
     inner: dict[str, type[Section]] = {}
     rows = []
@@ -52,11 +54,29 @@ def _section(model: type[Section], path: str) -> Iterator[str]:
             inner[name] = field.annotation
         else:
             default = json.dumps(schemas[name]["default"])
-            rows.append(f"| `{name}` | {_type(schemas[name])} | `{default}` | {field.description or ''} |")
+            what = f"{field.description or ''}{_only_of(path, name)}"
+            rows.append(f"| `{name}` | {_type(schemas[name])} | `{default}` | {what} |")
     if rows:
         yield "\n".join(["| key | type | default | what |", "| --- | --- | --- | --- |", *rows, ""])
     for name, section in inner.items():
         yield from _section(section, f"{path}.{name}" if path else name)
+
+
+def _takers(path: str) -> dict[str, frozenset[str]]:
+    """Return the deployments whose `user_config` takes a section, and the keys of it that each takes."""
+    found = {}
+    for deployment, settings in SETTINGS.items():
+        for section in get_args(settings.model_fields[path].annotation) if path in settings.model_fields else ():
+            if section is not NoneType:
+                found[deployment] = frozenset(section.model_fields)
+    return found
+
+
+def _only_of(path: str, key: str) -> str:
+    """Name the deployments whose `user_config` takes a key, if not all those of its section do."""
+    takers = _takers(path)
+    names = [name for name, keys in takers.items() if key in keys]
+    return "" if len(names) == len(takers) else f" In `user_config:` of {' and '.join(names)} only."
 
 
 def _paragraph(docstring: str | None) -> str:

@@ -144,22 +144,36 @@ class DeviceConfig(Section):
     use_flash_attention: bool = Field(False, description="FlashAttention 2 for the text parser, where installed.")
 
 
-class LimitsConfig(Section):
-    """Limits of a request, all checked before any work on it."""
+class ImageLimits(Section):
+    """Limits of one image file, held where it comes in and where it is decoded."""
 
-    max_body_bytes: int = Field(64 * MIB, gt=0, description="Bytes of a request's body.")
     max_image_bytes: int = Field(32 * MIB, gt=0, description="Bytes of one image file.")
     max_megapixels: float = Field(50.0, gt=0, le=500, description="Millions of pixels of one image.")
     max_side: int = Field(65_535, ge=1, le=2**24, description="Pixels of a picture's longer side.")
-    max_images: int = Field(16, ge=1, le=1024, description="Images of a request.")
-    max_entities: int = Field(32, ge=1, le=1024, description="Entities of a request.")
-    max_entity_chars: int = Field(256, ge=1, description="Characters of one entity. SAM3 reads 32 tokens.")
-    max_prompt_chars: int = Field(4000, ge=1, description="Characters of a prompt.")
+
+
+class SegmenterLimits(ImageLimits):
+    """The limits that the segmenter holds."""
+
     max_mask_bytes: int = Field(
         32 * MIB,
         gt=0,
         description="Masks of one image in the answer, written as text; a point of a polygon counts as 64 bytes.",
     )
+
+
+class IngressLimits(ImageLimits):
+    """The limits that the ingress holds."""
+
+    max_body_bytes: int = Field(64 * MIB, gt=0, description="Bytes of a request's body.")
+    max_images: int = Field(16, ge=1, le=1024, description="Images of a request.")
+    max_entities: int = Field(32, ge=1, le=1024, description="Entities of a request.")
+    max_entity_chars: int = Field(256, ge=1, description="Characters of one entity. SAM3 reads 32 tokens.")
+    max_prompt_chars: int = Field(4000, ge=1, description="Characters of a prompt.")
+
+
+class LimitsConfig(IngressLimits, SegmenterLimits):
+    """Limits of a request, all checked before any work on it."""
 
 
 class FetchConfig(Section):
@@ -199,12 +213,21 @@ class AuthConfig(Section):
     )
 
 
-class BatchingConfig(Section):
-    """How much one forward pass takes; further work waits for the next pass."""
+class SegmenterBatching(Section):
+    """How much one forward pass of the segmenter takes; further work waits for the next pass."""
 
     max_pixels: int = Field(8 * 1008 * 1008, gt=0, description="Vision pass: model-input pixels, summed over images.")
     max_pairs: int = Field(32, ge=1, description="Detector pass: (image, phrase) pairs.")
+
+
+class ParserBatching(Section):
+    """How much one forward pass of the parser takes; further work waits for the next pass."""
+
     max_prompts: int = Field(8, ge=1, description="Parser: prompts in one generate.")
+
+
+class BatchingConfig(SegmenterBatching, ParserBatching):
+    """How much one forward pass takes; further work waits for the next pass."""
 
 
 class CacheConfig(Section):

@@ -106,9 +106,12 @@ def resolve_device(device: str, cuda_device: int) -> torch.device:
         wanted = torch.device("cuda", cuda_device if wanted.index is None else wanted.index)
         seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if wanted.index >= seen:
-            raise CheckpointError(
-                f"device {wanted}: this process sees {seen} GPUs; set device to cpu, or give the deployment num_gpus"
+            way_out = (
+                f"Ray lends this replica {seen}, numbered from 0: write `cuda`"
+                if seen
+                else "set device to cpu, or give the deployment num_gpus"
             )
+            raise CheckpointError(f"device {wanted}: this process sees {seen} GPUs; {way_out}")
     return wanted
 
 

@@ -16,7 +16,7 @@ from typing import Generic, Protocol, TypeVar, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from serve_app.errors import GensegError
+from serve_app.errors import GensegError, InvalidRequest
 
 
 class Features(Protocol):
@@ -88,7 +88,8 @@ class Segmenter(Protocol[Prepared, Encoded, Embedded]):
             phrases: noun phrases, at least one.
 
         Returns:
-            Features of each phrase, in order; InvalidRequest for one that the model cannot read.
+            Features of each phrase, in order; for one that the model cannot read, InvalidRequest with the reason, which
+            names neither the phrase nor a field.
         """
 
     def detect(self, pairs: Sequence[Pair[Encoded, Embedded]]) -> Sequence[Detections | GensegError]:
@@ -99,6 +100,24 @@ class Segmenter(Protocol[Prepared, Encoded, Embedded]):
 
         Returns:
             Detections, or the error, of each pair, in order. InternalError where the model's numbers are not finite.
+        """
+
+
+@runtime_checkable
+class PhraseChecker(Protocol):
+    """What a Segmenter may offer besides: tell at once whether it can read phrases, without its device.
+
+    Without it the service learns the same from `embed`, which waits for the device.
+    """
+
+    def check_phrases(self, phrases: Sequence[str]) -> Sequence[InvalidRequest | None]:
+        """Tell what `embed` would refuse. Any thread may call it, at any time.
+
+        Args:
+            phrases: noun phrases, at least one.
+
+        Returns:
+            For each phrase, in order, None or the error that `embed` gives.
         """
 
 

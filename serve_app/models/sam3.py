@@ -2,14 +2,15 @@
 
 Three steps, so that the caller can cache and batch between them: `encode` (the vision pass, once per image), `embed`
 (the text pass, once per phrase), `detect` (the head, once per pair). Keeps no state of a request: thresholds are
-arguments. Knows no Ray, no wire format and no cache. Not thread-safe: one thread calls it; `prepare` alone may be
-called from any thread.
+arguments. Knows no Ray, no wire format and no cache. Not thread-safe: one thread calls it; `prepare` and
+`check_phrases` alone may be called from any thread.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -59,6 +60,7 @@ class Sam3Segmenter:
         compile_backend: str | None = None,
     ) -> None:
         self._processor = processor
+        self._tokenizing = threading.Lock()  # a tokenizer of Rust that two threads use fails with "Already borrowed"
         self._vision_dtype = vision_dtype
         vision = model.config.vision_config
         backbone = vision.backbone_config
@@ -191,11 +193,8 @@ class Sam3Segmenter:
         """
         if not phrases:
             return []
-        tokens = self._processor.tokenizer(
-            [*phrases], padding="max_length", max_length=self._positions, truncation=False, return_attention_mask=True
-        )
-        fits = [sum(mask) <= self._positions for mask in tokens["attention_mask"]]
-        good = [index for index, fit in enumerate(fits) if fit]
+        tokens = self._tokens(phrases)
+        good = [index for index, mask in enumerate(tokens["attention_mask"]) if self._fits(mask)]
         found: dict[int, PhraseFeatures] = {}
         if good:
             ids = torch.tensor([tokens["input_ids"][index] for index in good], device=self.device)
@@ -203,13 +202,28 @@ class Sam3Segmenter:
             states = self._model.get_text_features(input_ids=ids, attention_mask=mask).pooler_output
             for row, index in enumerate(good):
                 found[index] = PhraseFeatures(phrases[index], states[row].clone(), mask[row].bool())
-        return [found.get(index) or self._too_long(phrase) for index, phrase in enumerate(phrases)]
+        return [found.get(index) or self._too_long() for index in range(len(phrases))]
 
-    def _too_long(self, phrase: str) -> InvalidRequest:
-        shown = phrase if len(phrase) <= 60 else f"{phrase[:57]}..."
-        return InvalidRequest(
-            f"entity {shown!r} is longer than the {self._positions} tokens that the segmenter reads", "entities"
-        )
+    def check_phrases(self, phrases: Sequence[str]) -> list[InvalidRequest | None]:
+        """Tell which phrases `embed` would refuse; see interface.PhraseChecker. Any thread may call it."""
+        return [None if self._fits(mask) else self._too_long() for mask in self._tokens(phrases)["attention_mask"]]
+
+    def _tokens(self, phrases: Sequence[str]) -> Mapping[str, list[list[int]]]:
+        with self._tokenizing:
+            tokens: Mapping[str, list[list[int]]] = self._processor.tokenizer(
+                [*phrases],
+                padding="max_length",
+                max_length=self._positions,
+                truncation=False,
+                return_attention_mask=True,
+            )
+        return tokens
+
+    def _fits(self, mask: Sequence[int]) -> bool:
+        return sum(mask) <= self._positions
+
+    def _too_long(self) -> InvalidRequest:
+        return InvalidRequest(f"longer than the {self._positions} tokens that the segmenter reads")
 
     def detect(self, pairs: Sequence[Pair]) -> list[Detections | GensegError]:
         """Find every instance for each pair.

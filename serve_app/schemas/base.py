@@ -5,13 +5,14 @@ Knows shapes and ranges only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from serve_app.errors import InvalidRequest, TooLarge
+from serve_app.schemas.nearest import hint
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -74,13 +75,20 @@ _PLAIN_WORDS = {
 }
 
 
-def invalid_request(error: ValidationError) -> InvalidRequest | TooLarge:
-    """Turn pydantic's report into one line about its first entry, and say how many more there are."""
+def invalid_request(error: ValidationError, known: Iterable[str] = ()) -> InvalidRequest | TooLarge:
+    """Turn pydantic's report into one line about its first entry, and say how many more there are.
+
+    Args:
+        error: the report.
+        known: names at the top of what was checked; the nearest one is named beside an unknown one.
+    """
     first, *others = error.errors(include_url=False, include_context=False, include_input=False)
     field = field_path(first["loc"])
     if first["type"] == _TOO_MANY:
         return TooLarge(f"{field}: {first['msg']}", field)
     text = _PLAIN_WORDS.get(first["type"], first["msg"])
+    if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
+        text += hint(field, known)
     text = text.removeprefix("Value error, ").replace("items after validation", "characters")
     more = f" (and {len(others)} more)" if others else ""
     return InvalidRequest(f"{field}: {text}{more}" if field else f"{text}{more}", field or None)

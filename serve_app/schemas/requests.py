@@ -160,14 +160,18 @@ class SegmentRequest(RequestOptions, _Inputs):
 
         Raises:
             OSError: a file cannot be read.
-            pydantic.ValidationError: an option is unknown or out of range.
+            InvalidRequest: an option is unknown, of a wrong type or out of range; an unknown one with the nearest name.
+            TooLarge: a list is longer than any configuration allows.
         """
-        return cls(
-            prompt=prompt,
-            contextual_images=[ImageInput.from_file(source) for source in contextual],
-            generated_image=None if generated is None else ImageInput.from_file(generated),
-            **options,
-        )
+        try:
+            return cls(
+                prompt=prompt,
+                contextual_images=[_image(source, f"contextual[{i}]") for i, source in enumerate(contextual)],
+                generated_image=None if generated is None else _image(generated, "generated"),
+                **options,
+            )
+        except ValidationError as error:
+            raise invalid_request(error, ("prompt", "contextual", "generated", *RequestOptions.model_fields)) from None
 
     @classmethod
     def of_checked(
@@ -191,6 +195,13 @@ class SegmentRequest(RequestOptions, _Inputs):
             generated_image=generated_image,
             **options.given(),
         )
+
+
+def _image(source: ImageInput | bytes | str | PathLike[str], argument: str) -> ImageInput:
+    try:
+        return ImageInput.from_file(source)
+    except ValidationError as error:
+        raise InvalidRequest(f"{argument}: {invalid_request(error).message}", argument) from None
 
 
 class EntitiesRequest(Incoming):
@@ -233,4 +244,4 @@ def _checked(model: type[Body], body: object) -> Body:
     try:
         return model.model_validate(dict(body))
     except ValidationError as error:
-        raise invalid_request(error) from None
+        raise invalid_request(error, model.model_fields) from None

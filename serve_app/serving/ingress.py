@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import uuid
-from collections.abc import AsyncGenerator, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager, suppress
 from typing import Any
@@ -24,11 +24,12 @@ from serve_app.serving.documents import result_of
 from serve_app.serving.fetch import ImageFetcher
 from serve_app.serving.http.middleware import told_of_leaving
 from serve_app.serving.http.routes import make_app
-from serve_app.serving.pipeline import Pipeline, Stages
+from serve_app.serving.pipeline import Pipeline
 from serve_app.serving.ray_errors import RAY_ERRORS
 from serve_app.serving.remote import ParserCalls, SegmenterCalls, stored
 from serve_app.serving.replica.heap import keep_heap_small
 from serve_app.serving.replica.metrics import Metrics
+from serve_app.serving.stages import Stages
 
 READY_TIMEOUT_S = 5.0
 PYTHON_THREADS = 2
@@ -171,11 +172,18 @@ class Ingress:
         call = self._parser.start(prompt, limits.max_entities, request_id, timeout_s)
         try:
             async with asyncio.timeout(timeout_s):
-                return (await call.result()).document()
+                parsed = await call.result()
+                return parsed.without(await self._unreadable(parsed.entities, request_id)).document()
         except TimeoutError:
             raise DeadlineExceeded(f"the prompt was not read within {timeout_s:g} s") from None
         finally:
             call.cancel()
+
+    async def _unreadable(self, entities: Sequence[str], request_id: str) -> Mapping[str, str]:
+        try:
+            return await self._segmenter.unreadable(entities, request_id, self.config.serving.timeout_s)
+        except GensegError:
+            return {}  # a prompt is read also while the segmenter is away
 
     async def missing(self) -> list[str]:
         """What does not answer; empty when both models do and requests are taken."""

@@ -17,7 +17,7 @@ from serve_app.config.schema import AppConfig
 from serve_app.config.user_config import ParserSettings, UserConfig
 from serve_app.entities.chat import read_entities
 from serve_app.entities.filter import EntityFilter
-from serve_app.errors import DeadlineExceeded, GensegError, InternalError, TooLarge
+from serve_app.errors import DeadlineExceeded, GensegError, InternalError
 from serve_app.models.interface import LocalParser, Parser, RemoteParser
 from serve_app.models.registry import load_parser
 from serve_app.serving.messages import ParsedPrompt
@@ -151,20 +151,21 @@ class ParserDeployment:
 
         Args:
             prompt: not empty.
-            max_entities: more are an error, not cut off in silence.
+            max_entities: those beyond are dropped, with the reason.
             request_id: for the logs.
             timeout_s: seconds left until nobody waits for the answer any more.
 
         Returns:
-            The entities, filtered; or the error, as a value.
+            The entities, filtered, and the name of this replica's model; or the error, as a value.
         """
         try:
             async with asyncio.timeout(timeout_s):
                 entities = await self._parsed.get(prompt, lambda: self._parse(prompt))
             found = self._filter.apply(entities)
-            if len(found.kept) > max_entities:
-                raise TooLarge(f"the prompt names {len(found.kept)} entities; the limit is {max_entities}", "prompt")
-            return ParsedPrompt(tuple(found.kept), tuple(found.dropped))
+            kept, beyond = tuple(found.kept[:max_entities]), found.kept[max_entities:]
+            dropped = (*found.dropped, *((entity, f"over the limit of {max_entities} entities") for entity in beyond))
+            # The cache is this replica's own, so a cached reply is this model's too.
+            return ParsedPrompt(kept, dropped, self._config.models.text_parser.model_name)
         except TimeoutError:
             return DeadlineExceeded("the deadline passed before the prompt was read")
         except GensegError as error:

@@ -144,3 +144,7 @@ def test_chat_messages_hold_the_instruction_and_the_prompt_unchanged() -> None:
         {"role": "system", "content": [{"type": "text", "text": INSTRUCTION}]},
         {"role": "user", "content": [{"type": "text", "text": " A dog\n"}]},
     ]
+
+
+def test_spellings_of_one_entity_in_a_reply_are_one_entity() -> None:
+    assert read_entities(json.dumps(["Caf\u00e9", "cafe\u0301", "STRASSE", "stra\u00dfe"])) == ["Caf\u00e9", "STRASSE"]

@@ -167,6 +167,29 @@ def test_a_threshold_of_one_entity_leaves_the_others(graph: Graph, demo: Segment
     assert "red sofa" in labels
 
 
+def test_meta_says_what_made_the_document(graph: Graph, demo: SegmentRequest) -> None:
+    meta = graph.post(json=as_json(demo, thresholds={"DOG": 0.9, "unicorn": 0.1})).json()["meta"]
+    assert meta["thresholds"] == {"dog": 0.9}
+    assert meta["unused_thresholds"] == ["unicorn"]
+    assert meta["dropped"] == []
+    assert meta["models"] == {"text_parser": "embedded", "segmentation": "embedded"}
+
+
+def test_an_entity_of_more_tokens_than_the_segmenter_reads_is_refused_at_its_place(
+    graph: Graph, demo: SegmentRequest
+) -> None:
+    for headers in ({}, {"Accept": "application/x-ndjson"}):
+        refused = graph.post(json=as_json(demo, entities=["dog", "z" * 200]), headers=headers)
+        assert (refused.status_code, refused.json()["error"]) == (
+            400,
+            {
+                "code": "invalid_request",
+                "message": "entities[1]: longer than the 32 tokens that the segmenter reads",
+                "field": "entities[1]",
+            },
+        )
+
+
 def test_a_result_without_objects_is_a_result(graph: Graph, demo: SegmentRequest) -> None:
     response = graph.post(json=as_json(demo, entities=["guitar"], threshold=1.0))
     assert response.status_code == 200

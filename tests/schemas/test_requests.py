@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 
 from serve_app.errors import GensegError, InvalidRequest, TooLarge
-from serve_app.schemas.requests import MAX_ENTITIES, MAX_IMAGES, parse_entities_request, parse_request
+from serve_app.schemas.requests import (
+    MAX_ENTITIES,
+    MAX_IMAGES,
+    SegmentRequest,
+    parse_entities_request,
+    parse_request,
+)
 
 IMAGE = {"data": "AAAA"}
 
@@ -55,7 +61,10 @@ def test_of_many_unknown_fields_the_first_is_named(body: dict[str, Any], message
 def test_a_few_unknown_fields_are_named_as_fields() -> None:
     with pytest.raises(InvalidRequest) as caught:
         parse_request({"generated_image": IMAGE, "treshold": 0.5})
-    assert (caught.value.message, caught.value.field) == ("treshold: unknown field", "treshold")
+    assert (caught.value.message, caught.value.field) == (
+        "treshold: unknown field; did you mean 'threshold'?",
+        "treshold",
+    )
     with pytest.raises(GensegError, match="unknown field 'b'"):
         parse_entities_request({"prompt": "x", "b": 1, "c": 2})
 
@@ -94,3 +103,29 @@ def test_a_name_that_cannot_be_printed_is_written_in_a_way_that_can(
     with pytest.raises(InvalidRequest) as caught:
         parse_request({"generated_image": IMAGE, **body})
     assert (caught.value.message, caught.value.field) == (f"{field}: {message}", field)
+
+
+@pytest.mark.parametrize(
+    ("options", "message", "field"),
+    [
+        ({"thresold": 0.5}, "thresold: unknown field; did you mean 'threshold'?", "thresold"),
+        ({"generatd": None}, "generatd: unknown field; did you mean 'generated'?", "generatd"),
+        ({"zzz": 1}, "zzz: unknown field", "zzz"),
+        ({"threshold": 2.0}, "threshold: Input should be less than or equal to 1", "threshold"),
+        (
+            {"contextual": [b"", "http://host/" + "x" * 9000]},
+            "contextual[1]: url: Value should have at most 8192 characters, not 9012",
+            "contextual[1]",
+        ),
+    ],
+)
+def test_from_files_says_in_one_line_what_is_wrong(options: dict[str, Any], message: str, field: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        SegmentRequest.from_files("a dog", **options)
+    assert (caught.value.message, caught.value.field) == (message, field)
+
+
+@pytest.mark.parametrize(("key", "meant"), [("generated", "generated_image"), ("contextual", "contextual_images")])
+def test_a_name_of_the_form_in_a_json_body_is_answered_with_that_of_the_body(key: str, meant: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"unknown field; did you mean '{meant}'"):
+        parse_request({"prompt": "a dog", key: None})

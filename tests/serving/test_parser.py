@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from serve_app.config.schema import AppConfig, BatchingConfig
+from serve_app.config.schema import AppConfig, BatchingConfig, ModelsConfig, TextParserModel
 from serve_app.errors import GensegError, Overloaded
 from serve_app.serving.messages import ParsedPrompt
 from serve_app.serving.parser import ParserDeployment
@@ -71,3 +71,15 @@ async def test_a_user_config_changes_the_batches_of_a_model_in_the_replica() -> 
     assert all(isinstance(answer, ParsedPrompt) for answer in await asyncio.gather(*answers))
     assert sum(model.sizes) == 5
     assert max(model.sizes) == 2
+
+
+async def test_entities_beyond_the_limit_are_dropped_with_the_reason_and_the_answer_names_its_model() -> None:
+    model = Local()
+    model.gate.set()
+    model.generate_each = lambda prompts: [json.dumps(["dog", "soft light", "cat", "DOG", "tree"])]  # type: ignore[method-assign]
+    config = AppConfig(models=ModelsConfig(text_parser=TextParserModel(model_name="some/reader")))
+    parser = ParserDeployment(config, lambda _: model)
+    for _ in range(2):
+        assert await parser.parse("a prompt", 2, "request", 10) == ParsedPrompt(
+            ("dog", "cat"), (("soft light", "lighting"), ("tree", "over the limit of 2 entities")), "some/reader"
+        )

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
-Schema = Mapping[str, Any]
+Schema = JsonSchemaValue
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 """The page's Content-Security-Policy: it loads nothing and runs nothing."""

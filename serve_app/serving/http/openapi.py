@@ -6,6 +6,7 @@ from copy import deepcopy
 from typing import Any, Literal, TypedDict, cast
 
 from pydantic import BaseModel, JsonValue, TypeAdapter
+from pydantic.json_schema import JsonSchemaValue
 
 from serve_app.config.schema import LimitsConfig
 from serve_app.schemas.base import Wire
@@ -33,7 +34,7 @@ _ERRORS = {
 }
 
 
-Answers = dict[int | str, dict[str, Any]]
+Answers = dict[int | str, JsonSchemaValue]
 """By status: a description and the model of the body."""
 
 
@@ -166,7 +167,7 @@ _READY[503] = {"description": "Not yet: `missing` names what.", "model": NotRead
 READYZ: Route = {"summary": "Do both models answer?", "response_model": None, "responses": _READY}
 
 
-def with_limits(document: dict[str, Any], limits: LimitsConfig) -> dict[str, Any]:
+def with_limits(document: JsonSchemaValue, limits: LimitsConfig) -> JsonSchemaValue:
     """Name the limits of a configuration in the description, so that it allows no more than the service does.
 
     Args:

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, aclosing
 from typing import Any, Protocol
 
 from fastapi import FastAPI, Request
+from pydantic.json_schema import JsonSchemaValue
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -68,7 +69,7 @@ class _Api(FastAPI):
         super().__init__(**options)
         self._limits = limits
 
-    def openapi(self) -> dict[str, Any]:
+    def openapi(self) -> JsonSchemaValue:
         return openapi.with_limits(super().openapi(), self._limits())
 
 
