@@ -8,6 +8,7 @@ not apply, an "or" row what else it covers. The lists are in `terms`; `excluded_
 
     phrase                 | rule                                         | lists                            | result
     -----------------------+----------------------------------------------+----------------------------------+---------
+    <lora:add_detail:0.8>  | a tag of the prompt (see `prompt_syntax`)    |                                  | prompt tag
     fog over the lake      | begins with an excluded term (here: fog)     | excluded_terms                   | excluded
     fog machine            | but a thing follows the term                 | excluded_terms                   | kept
     with soft lighting     | a leading preposition is left out            | PREPOSITIONS                     | lighting
@@ -45,8 +46,10 @@ from typing import NamedTuple
 
 from serve_app.config.schema import EntityFilterConfig
 from serve_app.entities import terms
+from serve_app.entities.prompt_syntax import is_tag
 
 EXCLUDED = "excluded by config"
+PROMPT_TAG = "prompt tag"
 Words = tuple[str, ...]
 Forms = tuple[frozenset[str], ...]
 
@@ -83,6 +86,8 @@ class FilterResult:
 class EntityFilter:
     """Drops lighting, mood, style, camera, quality and scene words, and the terms that a configuration excludes.
 
+    Tags of the prompt, such as `<lora:x:0.8>`, are always dropped.
+
     Args:
         config: further terms, and whether the built-in ones apply. A term also stands for its plural or singular,
             in any case.
@@ -113,6 +118,8 @@ class EntityFilter:
 
     def reason(self, entity: str) -> str | None:
         """Say why an entity would be dropped, or None where it is kept."""
+        if is_tag(entity):
+            return PROMPT_TAG
         words = split_words(entity)
         if any(_leads(term, words) for term in self._excluded):
             return EXCLUDED
