@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
 from serve_app.config.engines import PARSERS, SEGMENTERS
 from serve_app.config.findings import hint, shown
@@ -67,6 +67,18 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def additions_to_a_call(body: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
+    """Check what the configuration adds to the body of a call.
+
+    Raises:
+        ValueError: it holds a key that the service itself needs.
+    """
+    for key in ("messages", "stream", "n"):
+        if key in body:
+            raise ValueError(f"{key!r} is set by the service itself")
+    return body
+
+
 class OpenAIConfig(Section):
     """An OpenAI-compatible server that reads prompts in place of a local checkpoint (`engine: openai`)."""
 
@@ -74,6 +86,9 @@ class OpenAIConfig(Section):
     api_key_env: str | None = Field(None, description="Name of the environment variable that holds the key.")
     timeout_s: float = Field(30.0, gt=0, le=600, description="Limit of one call, in seconds.")
     max_retries: int = Field(2, ge=0, le=10, description="Further tries after a connection error, 429 or 5xx.")
+    extra_body: Annotated[Mapping[str, JsonValue], AfterValidator(additions_to_a_call)] = Field(
+        {}, description="Further keys of a call's body; null takes one away, such as `temperature: null`."
+    )
 
 
 class TextParserModel(Section):

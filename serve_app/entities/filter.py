@@ -6,35 +6,35 @@ preposition ("soft shadows | on the wall"). Pure; knows the configuration's part
 The rules are tried from the top, and the first that applies decides. A "but" row shows where the rule above it does
 not apply, an "or" row what else it covers. The lists are in `terms`; `excluded_terms` is the configuration's.
 
-    phrase                 | rule                                         | lists                            | result
-    -----------------------+----------------------------------------------+----------------------------------+---------
-    <lora:add_detail:0.8>  | a tag of the prompt (see `prompt_syntax`)    |                                  | prompt tag
-    fog over the lake      | begins with an excluded term (here: fog)     | excluded_terms                   | excluded
-    fog machine            | but a thing follows the term                 | excluded_terms                   | kept
-    with soft lighting     | a leading preposition is left out            | PREPOSITIONS                     | lighting
-    black and white cat    | "black and white" is one adjective           |                                  | kept
-    light and shadow       | all parts of an and/or are about the picture |                                  | lighting
-    woman and shadow       | but one part is a thing                      |                                  | kept
-    string lights          | a thing is in the head                       | THINGS                           | kept
-    shallow depth of field | a term with a preposition begins in the head | ALWAYS                           | camera
-    beam of light          | what stands after "of" decides               | OF_WHAT                          | lighting
-    pool of water          | so this is kept as water is                  | OF_WHAT                          | kept
-    neon glow              | a term ends the head                         | ALWAYS                           | lighting
-    photo on the desk      | a picture that has a place ends the head     | PICTURES, PLACING                | kept
-    photo of a desk        | but other prepositions name no place         | PICTURES                         | camera
-    shot of whiskey        | the head is "shot", and "of" follows         |                                  | kept
-    soft golden light      | a term ends the head, after adjectives       | BESIDE_ADJECTIVES, ADJECTIVES    | lighting
-    window light           | or after a source of light                   | BESIDE_ADJECTIVES, LIGHT_SOURCES | lighting
-    winter landscape       | or after a time                              | BESIDE_ADJECTIVES, TIMES         | scene
-    ink illustration       | or after a material                          | BESIDE_ADJECTIVES, MEDIA         | style
-    drone shot             | or after what takes pictures                 | BESIDE_ADJECTIVES, SHOOTING      | camera
-    white light            | or after words that decide nothing           | BESIDE_ADJECTIVES, FILLERS       | lighting
-    low angle shot         | or after words about the picture             | BESIDE_ADJECTIVES, ALWAYS        | camera
-    desert landscape       | but not after other words                    | BESIDE_ADJECTIVES                | kept
-    oil painting           | a thing ends the head, after a telling word  | ONLY_WITH_ADJECTIVES, SPECIFIC   | style
-    abstract painting      | but not after other adjectives               | ONLY_WITH_ADJECTIVES, ADJECTIVES | kept
-    highly detailed        | nothing but adjectives                       | ADJECTIVES                       | quality
-    light brown cabinet    | no rule above applies                        |                                  | kept
+  phrase                 | rule                                         | lists                            | result
+  -----------------------+----------------------------------------------+----------------------------------+---------
+  <lora:add_detail:0.8>  | a tag of the prompt (see `prompt_syntax`)    |                                  | prompt tag
+  fog over the lake      | begins with an excluded term (here: fog)     | excluded_terms                   | excluded
+  fog machine            | but a thing follows the term                 | excluded_terms                   | kept
+  with soft lighting     | a leading preposition is left out            | PREPOSITIONS                     | lighting
+  black and white cat    | "black and white" is one adjective           |                                  | kept
+  light and shadow       | all parts of an and/or are about the picture |                                  | lighting
+  woman and shadow       | but one part is a thing                      |                                  | kept
+  string lights          | a thing is in the head                       | THINGS                           | kept
+  shallow depth of field | a term with a preposition begins in the head | ALWAYS                           | camera
+  beam of light          | what stands after "of" decides               | OF_WHAT                          | lighting
+  pool of water          | so this is kept as water is                  | OF_WHAT                          | kept
+  neon glow              | a term ends the head                         | ALWAYS                           | lighting
+  photo on the desk      | a picture that has a place ends the head     | PICTURES, PLACING                | kept
+  photo of a desk        | but other prepositions name no place         | PICTURES                         | camera
+  shot of whiskey        | the head is "shot", and "of" follows         |                                  | kept
+  soft golden light      | a term ends the head, after adjectives       | BESIDE_ADJECTIVES, ADJECTIVES    | lighting
+  window light           | or after a source of light                   | BESIDE_ADJECTIVES, LIGHT_SOURCES | lighting
+  winter landscape       | or after a time                              | BESIDE_ADJECTIVES, TIMES         | scene
+  ink illustration       | or after a material                          | BESIDE_ADJECTIVES, MEDIA         | style
+  drone shot             | or after what takes pictures                 | BESIDE_ADJECTIVES, SHOOTING      | camera
+  white light            | or after words that decide nothing           | BESIDE_ADJECTIVES, FILLERS       | lighting
+  low angle shot         | or after words about the picture             | BESIDE_ADJECTIVES, ALWAYS        | camera
+  desert landscape       | but not after other words                    | BESIDE_ADJECTIVES                | kept
+  oil painting           | a thing ends the head, after a telling word  | ONLY_WITH_ADJECTIVES, SPECIFIC   | style
+  abstract painting      | but not after other adjectives               | ONLY_WITH_ADJECTIVES, ADJECTIVES | kept
+  highly detailed        | nothing but adjectives                       | ADJECTIVES                       | quality
+  light brown cabinet    | no rule above applies                        |                                  | kept
 """
 
 from __future__ import annotations
