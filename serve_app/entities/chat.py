@@ -55,7 +55,9 @@ class CutReply(str):
 
 
 def prompt_text(prompt: str, special: re.Pattern[str] | None = None) -> str:
-    """Write a prompt as the language model reads it: without weights and tags, and without the markers of a chat.
+    """Write a prompt as a language model reads it: without weights and tags, and without the markers of a chat.
+
+    Every engine hands this on, and never the prompt itself.
 
     Args:
         prompt: the image-generation prompt, as the caller gave it.
@@ -66,27 +68,23 @@ def prompt_text(prompt: str, special: re.Pattern[str] | None = None) -> str:
     return special.sub(" ", plain) if special else plain
 
 
-def text_messages(prompt: str, special: re.Pattern[str] | None = None) -> list[dict[str, str]]:
-    """Build the parser's chat for one prompt, with plain text as its content: every server takes that.
+def text_messages(text: str) -> list[dict[str, str]]:
+    """Build the parser's chat for one prompt, with strings as content: every server takes that.
 
     Args:
-        prompt: the image-generation prompt, as the caller gave it.
-        special: as for `prompt_text`.
+        text: of the prompt, as `prompt_text` writes it.
 
     Returns:
-        A system message with `INSTRUCTION` and a user message with the prompt's text.
+        A system message with `INSTRUCTION` and a user message with the text.
     """
-    return [
-        {"role": "system", "content": INSTRUCTION},
-        {"role": "user", "content": prompt_text(prompt, special)},
-    ]
+    return [{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": text}]
 
 
-def chat_messages(prompt: str, special: re.Pattern[str] | None = None) -> list[dict[str, object]]:
+def chat_messages(text: str) -> list[dict[str, object]]:
     """Build the same chat in the content-parts form that the processors of vision-language models take."""
     return [
         {"role": message["role"], "content": [{"type": "text", "text": message["content"]}]}
-        for message in text_messages(prompt, special)
+        for message in text_messages(text)
     ]
 
 

@@ -32,8 +32,8 @@ _NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)"
 _WEIGHT = rf"\s*[:：]\s*{_NUMBER}\s*"
 
 _PARAMETERS = (
-    "ar|aspect|v|version|niji|style|stylize|s|chaos|c|no|quality|q|seed|sameseed|stop|tile|iw|cref|cw|sref|sw|oref|ow|"
-    "weird|w|repeat|r|profile|p|fast|relax|turbo|hd|raw|draft|exp|test|testp|creative|video|motion|loop"
+    "ar|aspect|v|version|niji|style|stylize|s|chaos|c|no|quality|q|seed|sameseed|stop|tile|iw|cref|cw|sref|sw|"
+    "oref|ow|weird|w|h|width|height|repeat|r|profile|p|fast|relax|turbo|hd|raw|draft|exp|test|testp|creative|video|motion|loop"
 )
 """Source: Midjourney's parameter list. They stand at the end of a prompt."""
 

@@ -9,7 +9,7 @@ from serve_app.entities.thoughts import ends_in_thought
 from serve_app.errors import CheckpointError
 
 
-def check_chat(model_name: str, processor: Qwen3VLProcessor) -> None:
+def check_text(model_name: str, processor: Qwen3VLProcessor) -> None:
     """Refuse a checkpoint whose tokenizer or template loses text: where one is missing the library makes an empty one.
 
     Raises:

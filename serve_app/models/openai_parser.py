@@ -16,7 +16,7 @@ from pydantic import JsonValue
 
 from serve_app.config.auth import api_key
 from serve_app.config.schema import AppConfig, TextParserModel
-from serve_app.entities.chat import CutReply, text_messages
+from serve_app.entities.chat import CutReply, prompt_text, text_messages
 from serve_app.errors import ConfigError, InvalidModelReply, ModelUnavailable, Overloaded, TooLarge
 from serve_app.models.interface import RemoteParser
 from serve_app.models.openai_refusal import Refusal, read_refusal
@@ -138,8 +138,9 @@ class OpenAIParser:
 
     async def _ask(self, prompt: str) -> httpx.Response:
         """Call the server, without the parameters that it turns out not to take."""
+        messages: list[JsonValue] = [{**message} for message in text_messages(prompt_text(prompt))]
         while True:
-            body: Body = {**self._parameters, "messages": [{**message} for message in text_messages(prompt)]}
+            body: Body = {**self._parameters, "messages": messages}
             response = await self._call("POST", "chat/completions", body)
             if response.is_success:
                 return response

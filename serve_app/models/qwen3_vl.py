@@ -30,11 +30,11 @@ from transformers import (
 from transformers.utils import is_flash_attn_2_available
 
 from serve_app.config.schema import AppConfig, DeviceConfig, LimitsConfig, TextParserModel
-from serve_app.entities.chat import CutReply, chat_messages
+from serve_app.entities.chat import CutReply, chat_messages, prompt_text
 from serve_app.errors import DeviceOutOfMemory, TooLarge
 from serve_app.models import checkpoints, locations
 from serve_app.models.array_decoding import ArrayEnd, ArrayGrammar, JsonSchema, ReplyText, array_schema, closing_tokens
-from serve_app.models.chat_template import check_chat
+from serve_app.models.chat_template import check_text
 from serve_app.models.checkpoint_files import check_before_loading
 from serve_app.models.interface import LocalParser
 from serve_app.models.memory import halve_when_full
@@ -118,7 +118,7 @@ class EntityParser:
             )
             checkpoints.check_complete(config.model_name, report["missing_keys"], report["mismatched_keys"])
             processor = AutoProcessor.from_pretrained(path)
-            check_chat(config.model_name, processor)
+            check_text(config.model_name, processor)
             return cls(
                 model.eval(),
                 processor,
@@ -149,7 +149,10 @@ class EntityParser:
         Text that spells one of the tokenizer's special tokens is blanked: a prompt cannot open or close a turn.
         """
         encoded = self._processor.apply_chat_template(
-            [chat_messages(prompt, self._special)], add_generation_prompt=True, tokenize=True, return_dict=True
+            [chat_messages(prompt_text(prompt, self._special))],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
         )
         tokens: list[int] = list(encoded["input_ids"][0])
         return tokens
