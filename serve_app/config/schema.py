@@ -19,6 +19,9 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 MIB = 1024 * 1024
 
+EMBEDDED = "embedded"
+"""The `model_name` of the checkpoints that ship inside the package."""
+
 
 def known_device(text: str) -> str:
     """Check the name of a device.
@@ -141,6 +144,11 @@ class EntityFilterConfig(Section):
 
     excluded_terms: tuple[str, ...] = Field((), description="Further terms that are not entities.")
     builtin_terms: bool = Field(True, description="Drop lighting, mood, style, camera and quality words.")
+    only_from_prompt: bool | None = Field(
+        None,
+        description="Drop an entity with a word that the prompt lacks. Null: only if the text parser is `embedded`, "
+        "which copies words and at times garbles them. Other models may translate.",
+    )
 
 
 class OutputConfig(Section):
