@@ -70,6 +70,13 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def with_lists(value: object) -> object:
+    """Turn tuples back into lists, at any depth: JSON knows no others, and a configuration is frozen as it is read."""
+    if isinstance(value, Mapping):
+        return {key: with_lists(item) for key, item in value.items()}
+    return [with_lists(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 def additions_to_a_call(body: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
     """Check what the configuration adds to the body of a call.
 
@@ -89,8 +96,8 @@ class OpenAIConfig(Section):
     api_key_env: str | None = Field(None, description="Name of the environment variable that holds the key.")
     timeout_s: float = Field(30.0, gt=0, le=600, description="Limit of one call, in seconds.")
     max_retries: int = Field(2, ge=0, le=10, description="Further tries after a connection error, 429 or 5xx.")
-    extra_body: Annotated[Mapping[str, JsonValue], AfterValidator(additions_to_a_call)] = Field(
-        {}, description="Further keys of a call's body; null takes one away, such as `temperature: null`."
+    extra_body: Annotated[Mapping[str, JsonValue], BeforeValidator(with_lists), AfterValidator(additions_to_a_call)] = (
+        Field({}, description="Further keys of a call's body; null takes one away, such as `temperature: null`.")
     )
 
 

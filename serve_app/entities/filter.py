@@ -46,7 +46,7 @@ from typing import NamedTuple
 
 from serve_app.config.schema import EMBEDDED, AppConfig, EntityFilterConfig
 from serve_app.entities import terms
-from serve_app.entities.prompt_syntax import is_tag
+from serve_app.entities.prompt_syntax import is_tag, tags_in
 from serve_app.entities.words import Forms, Words, all_forms, forms_of, split_words, without_article
 
 EXCLUDED = "excluded by config"
@@ -100,7 +100,8 @@ class EntityFilter:
             prompt: what they were read from; None skips the rule that compares them with it.
 
         Returns:
-            Both lists, each in the order given; phrases are not changed.
+            Both lists, each in the order given; phrases are not changed. The tags of the prompt are dropped besides,
+            because the parser does not see them.
         """
         result = FilterResult([], [])
         known = None if prompt is None or not self._only_from_prompt else _known_words(prompt)
@@ -112,6 +113,8 @@ class EntityFilter:
                 result.kept.append(entity)
             else:
                 result.dropped.append(Dropped(entity, reason))
+        seen = {entity for entity, _ in result.dropped}
+        result.dropped.extend(Dropped(tag, PROMPT_TAG) for tag in tags_in(prompt or "") if tag not in seen)
         return result
 
     def reason(self, entity: str) -> str | None:

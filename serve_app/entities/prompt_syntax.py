@@ -68,10 +68,21 @@ def is_tag(phrase: str) -> bool:
     return phrase == "AND" or _TAG.fullmatch(phrase) is not None
 
 
+def tags_in(prompt: str) -> list[str]:
+    """Return the tags of a prompt in order, but for separators, each once.
+
+    >>> tags_in("a cat <lora:x:0.8> BREAK a dog --ar 16:9")
+    ['<lora:x:0.8>', '--ar 16:9']
+    """
+    found = (each.group().strip() for each in _TAG.finditer(prompt))
+    return [*dict.fromkeys(tag for tag in found if not _BREAK.fullmatch(tag))]
+
+
 def read_prompt(prompt: str) -> str:
     """Write a prompt as plain text: without tags, and without the marks of weights.
 
-    A prompt without such syntax stays as it is. Single brackets without a weight stay, because they are also English.
+    A prompt without such syntax, or without anything else, stays as it is. Single brackets without a weight stay,
+    because they are also English.
 
     >>> read_prompt("((red sofa)), a (cat:1.2) in a [red|blue] car <lora:add_detail:0.8>")
     'red sofa, a cat in a red or blue car'
@@ -86,7 +97,7 @@ def read_prompt(prompt: str) -> str:
     text = text if prompt.isupper() else _JOINED.sub(", ", text)
     if text == prompt:
         return prompt
-    return re.sub(r" {2,}", " ", re.sub(r" +(?=,)|(?<=,)(?:\s*,)+", "", text)).strip(" ,")
+    return re.sub(r" {2,}", " ", re.sub(r" +(?=,)|(?<=,)(?:\s*,)+", "", text)).strip(" ,") or prompt
 
 
 def read_phrases(phrase: str) -> list[str]:

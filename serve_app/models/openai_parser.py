@@ -138,7 +138,8 @@ class OpenAIParser:
 
     async def _ask(self, prompt: str) -> httpx.Response:
         """Call the server, without the parameters that it turns out not to take."""
-        messages: list[JsonValue] = [{**message} for message in text_messages(prompt_text(prompt))]
+        text = prompt_text(prompt)
+        messages: list[JsonValue] = [{**message} for message in text_messages(text)]
         while True:
             body: Body = {**self._parameters, "messages": messages}
             response = await self._call("POST", "chat/completions", body)
@@ -146,11 +147,11 @@ class OpenAIParser:
                 return response
             refusal = read_refusal(response.status_code, response.content)
             if refusal.says_too_long(self._reply_tokens):
-                logger.warning("the prompt is too long for the text model: %s", refusal.reason(self._key, prompt))
+                logger.warning("the prompt is too long for the text model: %s", refusal.reason(self._key, text))
                 raise TooLarge("prompt: longer than the text model reads", "prompt")
             name = refusal.does_not_take(body.keys() & SUBSTITUTES.keys() & self._own)
             if name is None:
-                raise self._refused_call(response, refusal, prompt)
+                raise self._refused_call(response, refusal, text)
             self._do_without(name)
 
     def _do_without(self, name: str) -> None:
@@ -188,13 +189,13 @@ class OpenAIParser:
     def _late(self) -> ModelUnavailable:
         return failing(f"the text model's server did not answer within {self._config.timeout_s:g} s", None)
 
-    def _refused_call(self, response: httpx.Response, refusal: Refusal, prompt: str) -> Overloaded | ModelUnavailable:
+    def _refused_call(self, response: httpx.Response, refusal: Refusal, text: str) -> Overloaded | ModelUnavailable:
         """Build the error for an answer that is not a success, and log the server's reason.
 
         The reason is not part of the message: it may name the server's own paths, or repeat the prompt.
         """
         status, asked = refusal.status, response.headers.get("Retry-After")
-        logger.warning("the text model's server answered %d: %s", status, refusal.reason(self._key, prompt))
+        logger.warning("the text model's server answered %d: %s", status, refusal.reason(self._key, text))
         if status in BUSY:
             return busy(f"the text model's server is busy (status {status})", asked)
         if status >= 500:

@@ -55,11 +55,12 @@ class Refusal:
     text: str
 
     def reason(self, *secrets: str) -> str:
-        """Return the beginning of the text for a log; `secrets` are masked in it."""
+        """Return the beginning of the text for a log; `secrets` of four characters and more are masked in it."""
         text = self.text
         for secret in secrets:
-            for spelled in (secret, " ".join(secret.split()), json.dumps(secret)[1:-1]) if secret.strip() else ():
-                text = text.replace(spelled, "***")
+            if len(secret.strip()) >= 4:
+                for spelled in (secret, " ".join(secret.split()), json.dumps(secret)[1:-1], repr(secret)[1:-1]):
+                    text = text.replace(spelled, "***")
         return text[:REASON_CHARS]
 
     def says_too_long(self, reply_tokens: int) -> bool:

@@ -95,7 +95,7 @@ def test_words_about_the_picture_do_not_pass_the_filter_in_brackets(weighted: st
         ("a cat, 8k --ar 16:9 --v 6", "a cat, 8k"),
         ("a cat --no hands, blur --ar 16:9", "a cat"),
         (r"ganyu \(genshin impact\), {{hat}}", "ganyu (genshin impact), hat"),
-        ("<lora:x:1>", ""),
+        ("<lora:x:1>, BREAK", "<lora:x:1>, BREAK"),
     ],
 )
 def test_read_prompt_writes_plain_text(prompt: str, plain: str) -> None:

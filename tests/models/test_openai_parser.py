@@ -437,6 +437,12 @@ async def test_extra_body_is_merged_and_null_takes_a_key_away() -> None:
     assert body.keys() == {"model", "messages", "temperature", "max_completion_tokens"}
 
 
+def test_extra_body_keeps_any_json_of_the_configuration() -> None:
+    extra = {"a": None, "b": {"c": [1, True, "x", [{"d": 0.5}]]}}
+    config = app_config_from({"models": {"text_parser": {"openai": {"extra_body": extra}}}})
+    assert config.models.text_parser.openai.extra_body == extra
+
+
 @pytest.mark.parametrize("key", ["messages", "stream", "n"])
 def test_extra_body_does_not_take_what_the_service_needs(key: str) -> None:
     with pytest.raises(ConfigError, match=rf"models\.text_parser\.openai\.extra_body: '{key}'"):
