@@ -29,7 +29,10 @@ _GATED = (
     "access was refused: the weights are gated. Accept the licence on the model's hub page, then set HF_TOKEN "
     "to a token of that account, or give a local folder as model_name"
 )
-_NOT_ENOUGH_MEMORY = "the device has not enough memory; use a smaller model, dtype bfloat16, or another device"
+_NOT_ENOUGH_MEMORY = (
+    "the device has not enough memory; use a smaller model, dtype bfloat16, another device, or a larger "
+    "gpu_memory_fraction where one is set"
+)
 
 _REASONS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
     (GatedRepoError, _GATED),

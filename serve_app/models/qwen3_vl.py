@@ -109,6 +109,8 @@ class EntityParser:
             checkpoints.cap_memory(target, config.gpu_memory_fraction)
             dtype = checkpoints.resolve_dtype(config.dtype, target)
             check_before_loading(config.model_name, path, "text parser", ("qwen3_vl",))
+            processor = AutoProcessor.from_pretrained(path)
+            check_text(config.model_name, processor)
             model, report = Qwen3VLForConditionalGeneration.from_pretrained(
                 path,
                 dtype=dtype,
@@ -117,8 +119,6 @@ class EntityParser:
                 output_loading_info=True,
             )
             checkpoints.check_complete(config.model_name, report["missing_keys"], report["mismatched_keys"])
-            processor = AutoProcessor.from_pretrained(path)
-            check_text(config.model_name, processor)
             return cls(
                 model.eval(),
                 processor,

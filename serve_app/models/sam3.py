@@ -38,7 +38,8 @@ Item = TypeVar("Item")
 def load(config: AppConfig) -> interface.Segmenter[Tensor, ImageFeatures, PhraseFeatures]:
     """Load the configured checkpoint and warm it up; see config.engines."""
     segmenter = Sam3Segmenter.load(config.models.segmentation, config.device)
-    segmenter.warm_up(config.batching.max_pixels, config.batching.max_pairs)
+    with checkpoints.explain(config.models.segmentation.model_name):
+        segmenter.warm_up(config.batching.max_pixels, config.batching.max_pairs)
     return segmenter
 
 
