@@ -36,7 +36,7 @@ def check_before_loading(model_name: str, source: str, role: str, model_types: C
         raise CheckpointError(f"model {model_name}: the checkpoint is incomplete: config.json is missing")
     found, needed = config.get("model_type"), " or ".join(map(repr, model_types))
     if found not in model_types:
-        is_of = f"is a checkpoint of model_type {found!r}" if found else "names no model_type in its config.json"
+        is_of = f"it is a checkpoint of model_type {found!r}" if found else "it names no model_type in its config.json"
         raise CheckpointError(f"model {model_name}: {is_of}, but the {role} needs {needed}")
     if Path(source).is_dir():
         lacking = [*missing_files(Path(source))]
