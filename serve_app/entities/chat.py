@@ -39,6 +39,9 @@ NAME_KEYS = ("entity", "name", "label", "object")
 MAX_BRACKETS = 256
 """Opening brackets tried before a reply counts as having no array: bounds the work on a hostile reply."""
 
+MAX_REPETITIONS = 8
+"""An unfinished reply that holds its last item so often will not end: a longer one would not help."""
+
 MARKER = re.compile(r"<[|｜][^<>]{1,64}[|｜]>|<(?:start|end)_of_turn>|</?s>|\[/?INST\]|<</?SYS>>")
 """Text with which chat templates open and close turns: a prompt must not do so.
 
@@ -47,6 +50,7 @@ Source: the templates of Qwen, Llama 2 and 3, Mistral, Gemma, Phi and DeepSeek."
 _DECODER = json.JSONDecoder()
 _OPENING = re.compile(f"[{re.escape(OPENINGS)}]")
 _JSON_START = re.compile(rf"[{re.escape(OPENINGS)}]\s*[{re.escape(QUOTES + OPENINGS)}]")
+_QUOTED = re.compile(r'"([^"\n]{1,80})"')
 _BEFORE_ANSWER = re.compile(r"\s*(?:```\w*\s*)?")
 
 
@@ -106,18 +110,27 @@ def read_entities(reply: str) -> list[str]:
         InvalidModelReply: the reply holds no such array, or was cut off before its end.
     """
     found, unfinished = _find_array(without_thoughts(reply))
-    if isinstance(reply, CutReply) and not _begins_with_array(reply):
-        raise InvalidModelReply(
+    if found is None or (isinstance(reply, CutReply) and not _begins_with_array(reply)):
+        raise InvalidModelReply(_what_is_wrong(reply, unfinished or ends_in_thought(reply)))
+    return distinct(_clean(phrase) for text in found for phrase in read_phrases(spaced_once(text)))
+
+
+def _what_is_wrong(reply: str, ends_inside: bool) -> str:
+    """Say why a reply is no list of entities; `ends_inside`: it ends inside an array, an object or a thought."""
+    if not isinstance(reply, CutReply) and not ends_inside:
+        return "the text model's reply holds no JSON array of strings"
+    items = _QUOTED.findall(reply)
+    if items and items.count(items[-1]) >= MAX_REPETITIONS:
+        return (
+            f"the text model's reply repeats {items[-1]!r} over and over and was cut off: it holds no JSON array of "
+            "strings; shorten the prompt, or use a larger model"
+        )
+    if isinstance(reply, CutReply):
+        return (
             "the text model's reply was cut off and holds no JSON array of strings up to there; "
             "raise models.text_parser.max_new_tokens, or shorten the prompt"
         )
-    if found is None and (unfinished or ends_in_thought(reply)):
-        raise InvalidModelReply(
-            "the text model's reply is cut off: it ends too early and holds no JSON array of strings"
-        )
-    if found is None:
-        raise InvalidModelReply("the text model's reply holds no JSON array of strings")
-    return distinct(_clean(phrase) for text in found for phrase in read_phrases(spaced_once(text)))
+    return "the text model's reply is cut off: it ends too early and holds no JSON array of strings"
 
 
 def is_complete(reply: str) -> bool:

@@ -136,7 +136,7 @@ def test_read_entities_refuses(reply: str) -> None:
         pytest.param("［“dog”，", id="full-width array"),
         pytest.param('```json\n["dog",', id="code fence"),
         pytest.param("<think>A dog is", id="thought"),
-        pytest.param('["dog", ' + '"red sofa", ' * 60, id="endless repetition"),
+        pytest.param('["dog", ' + '"red sofa", ' * 7, id="some repetition"),
     ],
 )
 @pytest.mark.parametrize("kind", [str, CutReply], ids=["ended by itself", "at its limit"])
@@ -144,6 +144,13 @@ def test_read_entities_says_that_a_reply_was_cut_off(reply: str, kind: type[str]
     with pytest.raises(InvalidModelReply, match="cut off") as caught:
         read_entities(kind(reply))
     assert ("max_new_tokens" in caught.value.message) == (kind is CutReply)
+
+
+@pytest.mark.parametrize("kind", [str, CutReply], ids=["ended by itself", "at its limit"])
+@pytest.mark.parametrize("reply", ['["dog", ' + '"bread", ' * 60, '["loaf of bread", ' + '"a", "bread", ' * 9 + '"br'])
+def test_read_entities_says_that_a_reply_goes_round_in_circles(reply: str, kind: type[str]) -> None:
+    with pytest.raises(InvalidModelReply, match=r"repeats 'bread' over and over and was cut off.*no JSON array"):
+        read_entities(kind(reply))
 
 
 @pytest.mark.parametrize(
