@@ -98,7 +98,7 @@ def read_entities(reply: str) -> list[str]:
     Args:
         reply: text that holds a JSON array of strings, alone, in a code fence, among other words, after a thought, or
             as the one list of an object such as `{"entities": [...]}`. Quotes, commas and brackets of other scripts
-            are read where they can mean one thing only. The first array counts. A CutReply counts only where it
+            are read where they can mean one thing only. The first array counts. A CutReply counts only where its answer
             begins with the whole array: what it was cut in may be a thought that names entities.
 
     Returns:
@@ -109,8 +109,9 @@ def read_entities(reply: str) -> list[str]:
     Raises:
         InvalidModelReply: the reply holds no such array, or was cut off before its end.
     """
-    found, unfinished = _find_array(without_thoughts(reply))
-    if found is None or (isinstance(reply, CutReply) and not _begins_with_array(reply)):
+    answer = without_thoughts(reply)
+    found, unfinished = _find_array(answer)
+    if found is None or (isinstance(reply, CutReply) and not _begins_with_array(answer)):
         raise InvalidModelReply(_what_is_wrong(reply, unfinished or ends_in_thought(reply)))
     return distinct(_clean(phrase) for text in found for phrase in read_phrases(spaced_once(text)))
 

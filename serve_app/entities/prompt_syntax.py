@@ -32,17 +32,18 @@ _NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)"
 _WEIGHT = rf"\s*[:：]\s*{_NUMBER}\s*"
 
 _PARAMETERS = (
-    "ar|aspect|v|version|niji|style|stylize|s|chaos|c|no|quality|q|seed|sameseed|stop|tile|iw|cref|cw|sref|sw|"
+    "ar|aspect|v|version|niji|style|stylize|s|chaos|c|quality|q|seed|sameseed|stop|tile|iw|cref|cw|sref|sw|"
     "oref|ow|weird|w|h|width|height|repeat|r|profile|p|fast|relax|turbo|hd|raw|draft|exp|test|testp|creative|video|motion|loop"
 )
 """Source: Midjourney's parameter list. They stand at the end of a prompt."""
 
+_PARAMETER = rf"--(?:no\s+(?:(?!--).)+|(?:{_PARAMETERS})(?:[ =]+(?!--)[^\s,]+){{0,3}})"
 _BREAK = re.compile(r"(?<!\w)BREAK(?!\w)")
 _TAG = re.compile(
     r"<[A-Za-z][\w-]*:[^<>]*>"  # <lora:name:0.8>, <lyco:name>, <hypernet:name:1>
     r"|(?<!\w)(?:embedding|ti):[\w./\\-]+(?::[\d.]+)?"
     r"|__[\w*/-]+?__"
-    rf"|(?<!\S)--(?:{_PARAMETERS})(?=[\s=]|$).*$"
+    rf"|(?<!\S){_PARAMETER}(?:\s+{_PARAMETER})*\s*$"
     rf"|{_BREAK.pattern}",
     re.DOTALL,
 )
@@ -58,7 +59,7 @@ _BRACES = re.compile(r"(?<!\\)\{((?:\\.|[^()\[\]{}\\|])*)\}")
 _PARTED = re.compile(r"(?<=\S)::(?:\s*-?\d+(?:\.\d+)?)?(?=\s|$)")
 _JOINED = re.compile(r"\s+AND\s+")
 _ESCAPED = re.compile(r"\\([()\[\]{}])")
-_WEIGHT_BEHIND = re.compile(rf"(?<=[^\W\d])(?:{_WEIGHT}|\++|-{{2,}})$|(?<=[)\]}}])(?:{_NUMBER}|\++|-+|{_WEIGHT})$")
+_WEIGHT_BEHIND = re.compile(rf"(?<=[^\W\d])(?:{_WEIGHT}|\+{{2,}}|-{{2,}})$|(?<=[)\]}}])(?:{_NUMBER}|\++|-+|{_WEIGHT})$")
 _WEIGHT_BEFORE = re.compile(rf"^{_NUMBER}::")
 _PAIRS = {"(": ")", "（": "）", "[": "]", "{": "}"}
 

@@ -162,7 +162,14 @@ def test_read_entities_takes_nothing_out_of_the_middle_of_a_reply_at_its_limit(r
 
 
 @pytest.mark.parametrize(
-    "reply", ['["dog"]', '```json\n["dog"]\n```\nThe dog is', ' {"entities": ["dog"]} I chose', "［“dog”］因为"]
+    "reply",
+    [
+        '["dog"]',
+        '```json\n["dog"]\n```\nThe dog is',
+        ' {"entities": ["dog"]} I chose',
+        "［“dog”］因为",
+        '<think>["cat"]</think>\n["dog"] since',
+    ],
 )
 def test_read_entities_reads_a_reply_at_its_limit_that_begins_with_the_whole_array(reply: str) -> None:
     assert read_entities(CutReply(reply)) == ["dog"]

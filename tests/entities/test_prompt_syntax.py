@@ -57,7 +57,7 @@ def test_read_phrases_takes_the_syntax_off(phrase: str, phrases: list[str]) -> N
         "R2-D2", "C++ book", "t-shirt", "black and white cat", "BLACK AND WHITE CAT", "man's hat", "a/b", "<image1>",
         "cat: sleeping", "sign \"STOP: 2\" left", "狗", "BREAKFAST table", "embedding", "snake_case__word",
         "rock & roll sign",
-        "cat --really-- cute",
+        "cat --really-- cute", "sign with an A+",
     ],
 )  # fmt: skip
 def test_read_phrases_leaves_plain_phrases_alone(phrase: str) -> None:
@@ -94,6 +94,8 @@ def test_words_about_the_picture_do_not_pass_the_filter_in_brackets(weighted: st
         ("hot dog::2 sofa::1", "hot dog, sofa"),
         ("a cat, 8k --ar 16:9 --v 6", "a cat, 8k"),
         ("a cat --no hands, blur --ar 16:9", "a cat"),
+        ("a cat --sref https://x.y/a.png::2 random --style raw --hd", "a cat"),
+        ("a cat --ar=16:9 \n", "a cat"),
         (r"ganyu \(genshin impact\), {{hat}}", "ganyu (genshin impact), hat"),
         ("<lora:x:1>, BREAK", "<lora:x:1>, BREAK"),
     ],
@@ -107,6 +109,7 @@ def test_read_prompt_writes_plain_text(prompt: str, plain: str) -> None:
     [
         " A dog\n", "A dog (a golden retriever) on a sofa [red], 16:9", "a cat (from image 1) on <image2>",
         "A BIG DOG AND A CAT", "a sign that says (10:30)", "x <y, z> w", "a cat --really cute-- on a sofa",
+        "a house --raw and old-- on a hill", "a dog --no leash-- on the grass", "barn -- style unknown",
         "a,b ,c, ,d",
         "two  spaces, [V] dog", "狗和猫",
     ],
@@ -125,7 +128,8 @@ def test_any_mix_of_syntax_is_read(text: str) -> None:
     "text",
     ["(" * 4000, "(a:1" * 1000, "[a:" * 1300, "{|" * 2000, "((((a:1.2" * 400, "<a:" * 1300, "\\(" * 2000, "::" * 2000,
      "(" * 2000 + ")" * 2000, "a::" * 1300, "[|:" * 1300, "(" * 1990 + "a" + ":1)" * 600, "- " * 2000, ":1.2" * 1000,
-     "{a|b}" * 800, "__" * 2000, "( " * 2000, "--ar " * 800],
+     "{a|b}" * 800, "__" * 2000, "( " * 2000, "--ar " * 800,
+     "--ar a " * 600 + "x,", "--no a " * 600 + "--", "--no a, b " * 400 + "-- x", "--ar a b c d " * 300],
     ids=lambda text: text[:6],
 )  # fmt: skip
 def test_hostile_syntax_is_read_quickly(text: str) -> None:
