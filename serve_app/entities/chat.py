@@ -120,18 +120,12 @@ def _what_is_wrong(reply: str, ends_inside: bool) -> str:
     """Say why a reply is no list of entities; `ends_inside`: it ends inside an array, an object or a thought."""
     if not isinstance(reply, CutReply) and not ends_inside:
         return "the text model's reply holds no JSON array of strings"
+    at_limit = " at its limit (models.text_parser.max_new_tokens)" if isinstance(reply, CutReply) else ""
+    cut_off = f"the text model's reply was cut off{at_limit} and holds no JSON array of strings"
     items = _QUOTED.findall(reply)
     if items and items.count(items[-1]) >= MAX_REPETITIONS:
-        return (
-            f"the text model's reply repeats {items[-1]!r} over and over and was cut off: it holds no JSON array of "
-            "strings; shorten the prompt, or use a larger model"
-        )
-    if isinstance(reply, CutReply):
-        return (
-            "the text model's reply was cut off and holds no JSON array of strings up to there; "
-            "raise models.text_parser.max_new_tokens, or shorten the prompt"
-        )
-    return "the text model's reply is cut off: it ends too early and holds no JSON array of strings"
+        return f"{cut_off}: it repeats {items[-1]!r} over and over; shorten the prompt, or use a larger model"
+    return f"{cut_off}; raise the limit, or shorten the prompt" if at_limit else cut_off
 
 
 def is_complete(reply: str) -> bool:

@@ -149,8 +149,11 @@ def test_read_entities_says_that_a_reply_was_cut_off(reply: str, kind: type[str]
 @pytest.mark.parametrize("kind", [str, CutReply], ids=["ended by itself", "at its limit"])
 @pytest.mark.parametrize("reply", ['["dog", ' + '"bread", ' * 60, '["loaf of bread", ' + '"a", "bread", ' * 9 + '"br'])
 def test_read_entities_says_that_a_reply_goes_round_in_circles(reply: str, kind: type[str]) -> None:
-    with pytest.raises(InvalidModelReply, match=r"repeats 'bread' over and over and was cut off.*no JSON array"):
+    with pytest.raises(
+        InvalidModelReply, match=r"cut off.*no JSON array of strings: it repeats 'bread' over and over"
+    ) as caught:
         read_entities(kind(reply))
+    assert ("max_new_tokens" in caught.value.message) == (kind is CutReply)
 
 
 @pytest.mark.parametrize(
