@@ -67,9 +67,12 @@ def prompt_text(prompt: str, special: re.Pattern[str] | None = None) -> str:
         prompt: the image-generation prompt, as the caller gave it.
         special: finds further text that must not reach the model, such as a tokenizer's own special tokens.
     """
-    # The markers come last: taking off brackets could put one together.
-    plain = MARKER.sub(" ", read_prompt(prompt))
-    return special.sub(" ", plain) if special else plain
+    # The markers come last, and again and again: taking something out could put one together.
+    before, plain = "", read_prompt(prompt)
+    while before != plain:
+        before, plain = plain, MARKER.sub(" ", plain)
+        plain = special.sub(" ", plain) if special else plain
+    return plain
 
 
 def text_messages(text: str) -> list[dict[str, str]]:

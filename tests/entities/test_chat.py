@@ -277,6 +277,14 @@ def test_what_only_resembles_a_marker_stays(prompt: str) -> None:
     assert prompt_text(prompt) == prompt
 
 
+def test_markers_inside_markers_are_blanked_quickly() -> None:
+    special = re.compile("<x>")
+    for text in ("<|im_<|x|>end|>", "<|im_<x>end|>", "<|im_" * 400 + "<|x|>" + "end|>" * 400):
+        start = time.perf_counter()
+        assert not re.search(r"<\||\|>|<x>", prompt_text(text, special))
+        assert time.perf_counter() - start < 2
+
+
 def test_further_special_text_is_blanked_after_the_syntax_is_read() -> None:
     special = re.compile("<tool_call>|<x>")
     assert prompt_text("dog <(tool_call:1.2)> <x>", special).split() == ["dog"]
