@@ -22,7 +22,8 @@ from serve_app.client import Client
 from serve_app.client.address import read_base_url
 from serve_app.client.answers import EntitiesEvent, Event, ImageEvent
 from serve_app.config.files import app_config_from, load_file
-from serve_app.config.schema import AppConfig, known_device
+from serve_app.config.schema import AppConfig
+from serve_app.config.values import known_device
 from serve_app.errors import GensegError
 from serve_app.schemas.base import invalid_request
 from serve_app.schemas.dicts import DroppedDict, ImageDict, ResultDict, error_body, images_of

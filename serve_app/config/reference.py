@@ -15,8 +15,9 @@ from typing import get_args
 
 from pydantic.json_schema import JsonSchemaValue
 
-from serve_app.config.schema import AppConfig, Section
+from serve_app.config.schema import AppConfig
 from serve_app.config.user_config import SETTINGS
+from serve_app.config.values import Section
 
 HEADER = """\
 # Configuration keys
@@ -29,7 +30,7 @@ A change of `args:` restarts the replicas. Some sections may also stand in the `
 under the section's heading names it. Ray applies a change there to the running replicas, without a restart. A section
 in `user_config:` replaces the same section of `args:` as a whole.
 
-`python -m serve_app.config.reference` makes this page from `serve_app/config/schema.py`.
+`python -m serve_app.config.reference` makes this page from the schema in `serve_app/config/`.
 """
 BOUNDS = {"minimum": "at least", "exclusiveMinimum": "over", "maximum": "at most", "exclusiveMaximum": "under"}
 """Keywords of JSON Schema for numbers, and how a sentence says them."""

@@ -20,12 +20,12 @@ from serve_app.config.schema import (
     FetchConfig,
     IngressLimits,
     ParserBatching,
-    Section,
     SegmentationConfig,
     SegmenterBatching,
     SegmenterLimits,
     ServingConfig,
 )
+from serve_app.config.values import Section
 from serve_app.errors import ConfigError
 
 logger = logging.getLogger("ray.serve")

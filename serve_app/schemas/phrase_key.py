@@ -14,9 +14,11 @@ def phrase_key(phrase: str) -> str:
     True
     """
     # Letters are taken apart first, because the folding of case is defined for that form.
+    # Source: canonical caseless matching, Unicode Standard, section 3.13, D145.
     folded = unicodedata.normalize("NFD", tidy(phrase)).casefold()
-    visible = "".join(c for c in folded if unicodedata.category(c) != "Cf")
-    return " ".join(unicodedata.normalize("NFC", visible).split())
+    if not folded.isprintable():  # it may hold some; looking at every character takes ten times as long
+        folded = " ".join("".join(c for c in folded if unicodedata.category(c) != "Cf").split())
+    return unicodedata.normalize("NFC", folded)
 
 
 def tidy(phrase: str) -> str:

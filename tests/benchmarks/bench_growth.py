@@ -13,7 +13,8 @@ from typing import TypeVar
 
 import torch
 
-from serve_app.config.schema import AppConfig, DeviceConfig, SegmentationModel
+from serve_app.config.models import SegmentationModel
+from serve_app.config.schema import AppConfig, DeviceConfig
 from serve_app.images import decoding
 from serve_app.models.interface import Detections, Pair
 from serve_app.models.sam3 import Sam3Segmenter

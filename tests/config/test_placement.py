@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from serve_app.app import default_actor_options
+from serve_app.config.models import ModelsConfig, SegmentationModel, TextParserModel
 from serve_app.config.placement import Need, needs_of, unplaceable
-from serve_app.config.schema import AppConfig, ModelsConfig, SegmentationModel, TextParserModel
+from serve_app.config.schema import AppConfig
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
 SMALL = {"CPU": 2.0, "memory": 8e9}

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from transformers import Sam3Model, Sam3Processor
 
-from serve_app.config.schema import DeviceConfig, SegmentationModel
+from serve_app.config.models import SegmentationModel
+from serve_app.config.schema import DeviceConfig
 from serve_app.errors import DeviceOutOfMemory, InternalError, InvalidRequest
 from serve_app.models.interface import Detections, Pair
 from serve_app.models.sam3 import Sam3Segmenter

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from serve_app.config.schema import AppConfig, BatchingConfig, ModelsConfig, TextParserModel
+from serve_app.config.models import ModelsConfig, TextParserModel
+from serve_app.config.schema import AppConfig, BatchingConfig
 from serve_app.errors import GensegError, Overloaded
 from serve_app.serving.messages import ParsedPrompt
 from serve_app.serving.parser import ParserDeployment

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serve_app.config.schema import AppConfig, CacheConfig, LimitsConfig, ModelsConfig, SegmentationModel
+from serve_app.config.models import ModelsConfig, SegmentationModel
+from serve_app.config.schema import AppConfig, CacheConfig, LimitsConfig
 from serve_app.errors import DeadlineExceeded, GensegError, InvalidRequest, TooLarge
 from serve_app.images.decoding import decode
 from serve_app.images.modes import RgbArray

@@ -14,7 +14,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from serve_app.config.schema import MIB, AppConfig, CacheConfig
+from serve_app.config.schema import AppConfig, CacheConfig
+from serve_app.config.values import MIB
 from tests.stress import memory_bar
 from tests.stress.memory_bar import Reading
 from tests.stress.service import running

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from html import escape
-from typing import Any
+
+from pydantic import JsonValue
+from pydantic.json_schema import JsonSchemaValue
 
 Schema = JsonSchemaValue
 
@@ -141,11 +143,12 @@ def _shapes(content: Schema, document: Schema) -> str:
     return "".join(f"<pre>{escape(json.dumps(shape, indent=1, ensure_ascii=False))}</pre>" for shape in shapes)
 
 
-def _shape(schema: Schema, document: Schema) -> Any:
+def _shape(schema: Schema, document: Schema) -> JsonValue:
     """A value of the schema's shape, with the names of types for its values."""
     schema = _resolved(schema, document)
     if "const" in schema:
-        return schema["const"]
+        constant: JsonValue = schema["const"]
+        return constant
     if "enum" in schema:
         return " | ".join(map(str, schema["enum"]))
     if "properties" in schema:
