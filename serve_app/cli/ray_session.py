@@ -5,14 +5,12 @@ The only place of the command line that sets what Ray reads from the environment
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -59,8 +57,7 @@ def private_ray(progress: Progress) -> Iterator[None]:
 
     folder = tempfile.mkdtemp(prefix=PRIVATE_FOLDER, dir=_short_folder())
     try:
-        with progress.step("starting Ray"), ThreadPoolExecutor(1) as meanwhile:
-            meanwhile.submit(importlib.import_module, "serve_app.app")  # which comes next, and takes half a second
+        with progress.step("starting Ray"):
             start(logs=False, folder=folder)
             serve.start(proxy_location="Disabled")
         # No serve.shutdown() at the end: it takes seconds, and Ray's own end takes every process with it.
