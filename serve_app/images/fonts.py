@@ -17,7 +17,15 @@ from PIL import ImageFont
 
 Face = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-_FOLDERS = ("/usr/share/fonts", "/usr/local/share/fonts", "/System/Library/Fonts", "/Library/Fonts", "C:/Windows/Fonts")
+SYSTEM_FOLDERS = (
+    "/usr/share/fonts",
+    "/usr/local/share/fonts",
+    "/System/Library/Fonts",
+    "/Library/Fonts",
+    "C:/Windows/Fonts",
+)
+"""Where systems keep their fonts."""
+
 _FAMILIES = (
     "DejaVuSans", "NotoSans-Regular", "LiberationSans-Regular", "FreeSans", "segoeui", "Arial Unicode", "arial",
     "NotoSansCJK-Regular", "NotoSansCJKsc-Regular", "NotoSansSC-Regular", "NotoSansJP-Regular", "NotoSansKR-Regular",
@@ -38,9 +46,15 @@ _MARKS = "CMS"
 
 @dataclass(frozen=True)
 class Font:
-    """A height in pixels, in which text is drawn with whichever face has its letters."""
+    """A height in pixels, in which text is drawn with whichever face has its letters.
+
+    Attributes:
+        size: height in pixels, at least 1.
+        folders: where faces are looked for besides Pillow's own.
+    """
 
     size: int
+    folders: tuple[str, ...] = SYSTEM_FOLDERS
 
     def width(self, text: str) -> float:
         """Width of one line, in pixels."""
@@ -50,17 +64,17 @@ class Font:
         """Cut a text into parts, each with the face that draws it; the face stays while it has the letters."""
         place, part = 0, ""
         for letter in text:
-            stays = letter.isspace() or _is_covered(place, letter)
-            better = place if stays else (_place_of(letter) or 0)
+            stays = letter.isspace() or _is_covered(place, letter, self.folders)
+            better = place if stays else (_place_of(letter, self.folders) or 0)
             if better != place and part:
-                yield part, _face(place, self.size)
+                yield part, _face(place, self.size, self.folders)
                 part = ""
             place, part = better, part + letter
         if part:
-            yield part, _face(place, self.size)
+            yield part, _face(place, self.size, self.folders)
 
 
-def readable(text: str) -> str:
+def readable(text: str, folders: tuple[str, ...] = SYSTEM_FOLDERS) -> str:
     """Keep what the fonts can draw of a text.
 
     Accents that no font has are left off their letters, and symbols that none has are left out.
@@ -68,37 +82,39 @@ def readable(text: str) -> str:
     Returns:
         The text, or "" where a letter is missing: what is left would be another word.
     """
-    letters = [_drawable(letter) for letter in text]
+    letters = [_drawable(letter, folders) for letter in text]
     if None in letters:
         return ""
     return " ".join("".join(letter or "" for letter in letters).split())
 
 
-def without_boxes(text: str) -> str:
+def without_boxes(text: str, folders: tuple[str, ...] = SYSTEM_FOLDERS) -> str:
     """Put a question mark in the place of every letter that no font has."""
-    return "".join("?" if (shown := _drawable(letter)) is None else shown for letter in text)
+    return "".join("?" if (shown := _drawable(letter, folders)) is None else shown for letter in text)
 
 
 @lru_cache(maxsize=4096)
-def _drawable(letter: str) -> str | None:
+def _drawable(letter: str, folders: tuple[str, ...]) -> str | None:
     """A letter as it can be drawn; "" for a symbol that cannot, None for a letter that cannot."""
-    if letter.isspace() or _place_of(letter) is not None:
+    if letter.isspace() or _place_of(letter, folders) is not None:
         return letter
     plain = "".join(part for part in unicodedata.normalize("NFKD", letter) if not unicodedata.combining(part))
-    if plain and all(_place_of(part) is not None for part in plain):
+    if plain and all(_place_of(part, folders) is not None for part in plain):
         return plain
     return "" if unicodedata.category(letter)[0] in _MARKS else None
 
 
 @lru_cache(maxsize=4096)
-def _place_of(letter: str) -> int | None:
+def _place_of(letter: str, folders: tuple[str, ...]) -> int | None:
     """Find the first face that has a letter: 0 for Pillow's own, then the system's."""
-    return next((place for place in range(1 + len(_system_files())) if _is_covered(place, letter)), None)
+    return next(
+        (place for place in range(1 + len(_system_files(folders))) if _is_covered(place, letter, folders)), None
+    )
 
 
 @lru_cache(maxsize=4096)
-def _is_covered(place: int, letter: str) -> bool:
-    face = _face(place, _TEST_SIZE)
+def _is_covered(place: int, letter: str, folders: tuple[str, ...]) -> bool:
+    face = _face(place, _TEST_SIZE, folders)
     if isinstance(face, ImageFont.FreeTypeFont):
         face = face.font_variant(layout_engine=ImageFont.Layout.BASIC)  # one glyph a letter
     shown, missing = face.getmask(letter), face.getmask(_NO_LETTER)
@@ -106,15 +122,15 @@ def _is_covered(place: int, letter: str) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _face(place: int, size: int) -> Face:
-    return ImageFont.truetype(_system_files()[place - 1], size) if place else ImageFont.load_default(size)
+def _face(place: int, size: int, folders: tuple[str, ...]) -> Face:
+    return ImageFont.truetype(_system_files(folders)[place - 1], size) if place else ImageFont.load_default(size)
 
 
-@lru_cache(maxsize=1)
-def _system_files() -> tuple[str, ...]:
+@lru_cache(maxsize=4)
+def _system_files(folders: tuple[str, ...]) -> tuple[str, ...]:
     """List the system's fonts of the known families that can be opened, the best first."""
     found: dict[str, str] = {}
-    walks = itertools.chain.from_iterable(os.walk(folder) for folder in _FOLDERS)
+    walks = itertools.chain.from_iterable(os.walk(folder) for folder in folders)
     files = ((folder, name) for folder, _, names in walks for name in names)
     for folder, name in itertools.islice(files, _MOST_FILES):
         family, ending = os.path.splitext(name)

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from serve_app.images import fonts
 from serve_app.images.fonts import Font, readable, without_boxes
 from serve_app.images.lettering import draw_text, font_of, label_of, width_of
 from serve_app.images.overlay import draw_objects
 from serve_app.images.sheet import Panel, compare_sheet
 
-NO_FONT_HAS = "\U00013000"  # an Egyptian hieroglyph, a letter
+NO_FONT_HAS, NOR_THIS = "\U00013000", "\U00013001"  # Egyptian hieroglyphs, which are letters
 
 
-@pytest.fixture
-def without_system_fonts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a container without fonts."""
-    monkeypatch.setattr(fonts, "_FOLDERS", ())
-    for cached in (fonts._drawable, fonts._place_of, fonts._is_covered, fonts._face, fonts._system_files):
-        cached.cache_clear()
-
-
-@pytest.fixture(autouse=True)
-def _forget() -> None:
-    for cached in (fonts._drawable, fonts._place_of, fonts._is_covered, fonts._face, fonts._system_files):
-        cached.cache_clear()
-
-
-@pytest.mark.usefixtures("without_system_fonts")
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
@@ -48,37 +36,37 @@ def _forget() -> None:
     ],
 )
 def test_without_other_fonts_a_label_is_readable_or_nothing(text: str, shown: str) -> None:
-    assert readable(text) == shown
+    assert readable(text, ()) == shown
 
 
-@pytest.mark.usefixtures("without_system_fonts")
 def test_a_label_that_no_font_can_draw_is_its_number() -> None:
-    assert label_of("狗", 3) == "#3"
-    assert label_of("🐶", 1) == "#1"
+    assert label_of(NO_FONT_HAS, 3) == "#3"
+    assert label_of(f"a {NO_FONT_HAS}", 1) == "#1"
     assert label_of("dog", 3) == "dog"
     assert label_of("\n", 3) == ""
-    assert without_boxes("狗_1.png") == "?_1.png"
+    assert without_boxes(f"{NO_FONT_HAS}_1.png") == "?_1.png"
 
 
-def item(label: str, x: int) -> dict[str, object]:
+def item(label: str, x: int) -> Any:
     return {"label": label, "bbox": [x, 40, x + 60, 90], "score": 0.5}
 
 
-@pytest.mark.usefixtures("without_system_fonts")
 def test_an_overlay_tells_entities_in_other_scripts_apart_by_their_numbers() -> None:
     image = np.full((120, 300, 3), 120, np.uint8)
-    colours = {"狗": (255, 64, 64), "猫": (30, 144, 255)}
-    drawn = draw_objects(image, [item("狗", 10), item("猫", 200)], colours)  # type: ignore[list-item]
-    numbered = draw_objects(image, [item("#1", 10), item("#2", 200)], {"#1": colours["狗"], "#2": colours["猫"]})  # type: ignore[list-item]
+    colours = {NO_FONT_HAS: (255, 64, 64), NOR_THIS: (30, 144, 255)}
+    drawn = draw_objects(image, [item(NO_FONT_HAS, 10), item(NOR_THIS, 200)], colours)
+    named = {"#1": colours[NO_FONT_HAS], "#2": colours[NOR_THIS]}
+    numbered = draw_objects(image, [item("#1", 10), item("#2", 200)], named)
     np.testing.assert_array_equal(np.asarray(drawn), np.asarray(numbered))
 
 
-@pytest.mark.usefixtures("without_system_fonts")
 def test_a_sheet_numbers_entities_as_overlays_do() -> None:
     image = Image.new("RGB", (100, 100))
-    colours = {"dog": (255, 64, 64), "猫": (30, 144, 255)}
-    counted = compare_sheet([Panel("a", image, {"dog": 1, "猫": 2})], colours)
-    numbered = compare_sheet([Panel("a", image, {"dog": 1, "#2": 2})], {"dog": colours["dog"], "#2": colours["猫"]})
+    colours = {"dog": (255, 64, 64), NO_FONT_HAS: (30, 144, 255)}
+    counted = compare_sheet([Panel("a", image, {"dog": 1, NO_FONT_HAS: 2})], colours)
+    numbered = compare_sheet(
+        [Panel("a", image, {"dog": 1, "#2": 2})], {"dog": colours["dog"], "#2": colours[NO_FONT_HAS]}
+    )
     np.testing.assert_array_equal(np.asarray(counted), np.asarray(numbered))
 
 
@@ -91,13 +79,25 @@ def test_no_letter_is_drawn_as_the_box_of_a_missing_one() -> None:
 
 
 def test_the_systems_fonts_draw_what_pillows_own_lacks() -> None:
-    if not fonts._system_files():
+    if readable("é") != "é":
         pytest.skip("this machine has no font of a known family")
-    face = ImageFont.truetype(fonts._system_files()[0], 20)
-    runs = [*Font(20).runs("dog é")]
-    assert "".join(part for part, _ in runs) == "dog é"
     assert readable("café") == "café"
-    assert Font(20).width("é") == face.getlength("é")
+    (plain, own), (accented, other) = Font(20).runs("dog é")
+    assert (plain, accented) == ("dog ", "é")
+    assert own.getname() == ImageFont.load_default(20).getname() != other.getname()  # type: ignore[union-attr]
+    assert Font(20).width("dog é") == own.getlength("dog ") + other.getlength("é")
+
+
+def test_fonts_are_found_by_their_file_in_any_depth_of_a_folder(tmp_path: Path) -> None:
+    face = ImageFont.load_default(20)
+    assert isinstance(face, ImageFont.FreeTypeFont)
+    assert isinstance(face.path, io.BytesIO)
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "DejaVuSans.ttf").write_bytes(face.path.getvalue())
+    (tmp_path / "a" / "NotoSansCJK-Regular.ttc").write_bytes(b"no font")
+    (tmp_path / "a" / "Another.ttf").write_bytes(face.path.getvalue())
+    assert readable("dog é", (str(tmp_path),)) == "dog e"
+    assert [part for part, _ in Font(20, (str(tmp_path),)).runs("dog")] == ["dog"]
 
 
 def test_latin_text_is_drawn_as_by_pillows_own_font_alone() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -141,7 +142,7 @@ def test_damage_in_the_pictures_own_chunks_is_damage() -> None:
 @pytest.mark.parametrize("mode", ["1", "L", "RGB", "P", "I;16"])
 def test_a_picture_without_a_key_keeps_its_white_and_black(mode: str) -> None:
     buffer = io.BytesIO()
-    white = {"I;16": 65_535, "RGB": (255, 255, 255), "1": 1}.get(mode, 255)
+    white: Any = {"I;16": 65_535, "RGB": (255, 255, 255), "1": 1}.get(mode, 255)
     image = Image.new(mode, (2, 1), 0)
     image.putpixel((1, 0), white)
     image.save(buffer, "PNG")

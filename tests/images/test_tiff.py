@@ -7,6 +7,7 @@ import itertools
 import struct
 import time
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -79,7 +80,7 @@ def tiff(
     )
 
 
-def pixels(values: list[tuple[float, ...]], kind: str, photometric: int, **options: Any) -> list[list[int]]:
+def pixels(values: Sequence[tuple[float, ...]], kind: str, photometric: int, **options: Any) -> list[list[int]]:
     """Write one line of pixels and read it."""
     mark = options.get("mark", "<")
     data = np.array(values, kind).astype(np.dtype(kind).newbyteorder(mark)).tobytes()
@@ -183,7 +184,7 @@ def compressed(data: bytes, compression: int) -> bytes:
     return data
 
 
-def differences(line: NDArray[Any], predictor: int, mark: str) -> bytes:
+def differences(line: NDArray[Any], predictor: int, mark: Any) -> bytes:
     """Predict each of (width, samples) numbers by the one to its left."""
     if predictor == 2:
         whole = line.view(f"u{line.dtype.itemsize}") if line.dtype.kind != "u" else line
