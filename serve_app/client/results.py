@@ -68,11 +68,14 @@ class ObjectResult:
             ValueError: the request asked for no masks (`mask_format="none"`).
             InvalidAnswer: the mask cannot be decoded, or is not of the image's size.
         """
-        from serve_app.masks.formats import read_mask
+        from serve_app.masks.formats import png_pixels, read_mask
         from serve_app.masks.rle import decode_rle
 
         try:
-            rle = read_mask(self.document.model_dump(), self.size_hw)
+            item = self.document.model_dump()
+            if (pixels := png_pixels(item, self.size_hw)) is not None:
+                return pixels
+            rle = read_mask(item, self.size_hw)
             if rle is not None and (rle["size"][0], rle["size"][1]) == self.size_hw:
                 return decode_rle(rle)
         except ValueError as error:

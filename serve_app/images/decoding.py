@@ -9,6 +9,7 @@ may call it.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,11 +22,16 @@ from serve_app.errors import GensegError, InvalidImage, TooLarge
 from serve_app.images.base64 import check_bytes
 from serve_app.images.files import FORMATS, ImageFormat, refuse_slow_decoder, webp_orientation
 from serve_app.images.modes import RgbArray, rgb_converter
+from serve_app.images.plugins import Gif
 from serve_app.images.structure import containers, jpeg
 
 _BAND_PIXELS = 1 << 20
 """Pixels converted at a time: what a conversion needs besides the decoder's picture and the answer."""
 _READ_FORMATS = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF and binary PPM are read"
+
+
+_NOT_READ = re.compile(r"unsupported|not (yet )?supported|unknown|cannot handle", re.IGNORECASE)
+"""What Pillow and its codecs say of whole files that they do not read; other words are about damage."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +172,8 @@ def _pillow_errors(name: str) -> Iterator[None]:
     except MemoryError:
         raise TooLarge(f"the {name} file needs more memory than there is") from None
     except Exception as error:
+        if _NOT_READ.search(str(error)):
+            raise InvalidImage(f"a {name} file of a variant that is not read") from None
         truncated = isinstance(error, EOFError) or "truncated" in str(error).lower()
         raise InvalidImage("truncated" if truncated else f"a broken {name} file") from None
 
@@ -182,6 +190,10 @@ def _assemble(picture: ImageFile.ImageFile, orientation: int) -> RgbArray:
     for box in boxes:
         # A crop is a copy, which a picture of one band does not need.
         stored[box[1] : box[3]] = to_rgb(picture.crop(box) if len(boxes) > 1 else picture)
+    if isinstance(picture, Gif):
+        left, top, right, bottom = picture.covered
+        stored[:top] = stored[bottom:] = 255
+        stored[:, :left] = stored[:, right:] = 255
     return pixels
 
 
