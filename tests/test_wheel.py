@@ -24,6 +24,7 @@ DATA = {
     *(f"embedded/images/{name}" for name in ("contextual_0.jpg", "contextual_1.jpg", "generated.jpg", "result.jpg")),
     "embedded/images/demo.json",
     "embedded/parser/words.txt",
+    "embedded/parser/templates.txt",
 }  # fmt: skip
 """Files besides the code, below the package."""
 
