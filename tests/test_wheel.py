@@ -25,6 +25,7 @@ DATA = {
     "embedded/images/demo.json",
     "embedded/images/manifest.jsonl",
     "embedded/parser/words.txt",
+    "embedded/parser/templates.txt",
 }  # fmt: skip
 """Files besides the code, below the package."""
 

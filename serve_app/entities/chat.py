@@ -27,7 +27,10 @@ INSTRUCTION = (
     "Leave out lighting, mood, style, quality, camera and photography words and abstract ideas. "
     "Answer with a JSON array of strings, in the order of the prompt, and nothing else."
 )
-"""The system message of the parser's chat; the user message is the prompt as the caller gave it."""
+"""The system message of the parser's chat; the user message is the prompt as the caller gave it.
+
+A checkpoint that was trained with an instruction of its own, as the embedded one was, writes that in its chat template.
+"""
 
 ARTICLES = frozenset({"a", "an", "the"})
 LIST_KEYS = ("entities", "objects", "items", "things", "result", "answer")

@@ -23,6 +23,7 @@ from serve_app.models.array_decoding import (
     array_schema,
     closing_tokens,
 )
+from serve_app.models.chat_template import check_text
 from serve_app.models.qwen3_vl import EntityParser, choose_attention, pad_between, shared_length
 from tests.models.small_parser import LESSONS, save_random, save_taught
 
@@ -409,3 +410,13 @@ def test_embedded_parser_answers_like_plain_greedy_decoding() -> None:
     assert replies == [stock.reply(prompt) for prompt in prompts]
     assert replies == [generate(parser, [prompt])[0] for prompt in prompts]
     assert all(replies)
+
+
+def test_a_chat_template_may_write_its_own_instruction_but_not_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serve_app.models.qwen3_vl.INSTRUCTION", "What other models are told.")
+    processor = AutoProcessor.from_pretrained(locations.resolve("embedded", "parser"))
+    check_text("embedded", processor)
+    own = processor.chat_template
+    processor.chat_template = "{%- set messages = messages[1:] %}" + own
+    with pytest.raises(CheckpointError, match="chat template is missing or damaged"):
+        check_text("embedded", processor)
