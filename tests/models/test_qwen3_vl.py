@@ -412,11 +412,12 @@ def test_embedded_parser_answers_like_plain_greedy_decoding() -> None:
     assert all(replies)
 
 
-def test_a_chat_template_may_write_its_own_instruction_but_not_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serve_app.models.qwen3_vl.INSTRUCTION", "What other models are told.")
+def test_a_chat_template_may_write_its_own_instruction_but_not_none() -> None:
     processor = AutoProcessor.from_pretrained(locations.resolve("embedded", "parser"))
+    start = processor.chat_template.index(" %}") + 3
+    others = processor.chat_template[start:]
+    processor.chat_template = '{%- set instruction = "List the things that this prompt mentions." %}' + others
     check_text("embedded", processor)
-    own = processor.chat_template
-    processor.chat_template = "{%- set messages = messages[1:] %}" + own
+    processor.chat_template = "{%- set messages = messages[1:] %}" + processor.chat_template
     with pytest.raises(CheckpointError, match="chat template is missing or damaged"):
         check_text("embedded", processor)
