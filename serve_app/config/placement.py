@@ -45,8 +45,8 @@ def _need(name: str, entry: object, defaults: Mapping[str, float]) -> Need:
     others = options.get("resources")
     # Source: ray.serve.schema.RayActorOptionsSchema, whose num_cpus is 1 where it is left out.
     resources = {
-        "CPU": float(options.get("num_cpus", 1)),
-        "GPU": float(options.get("num_gpus", 0)),
+        "CPU": _number(options.get("num_cpus"), 1.0),
+        "GPU": _number(options.get("num_gpus"), 0.0),
         **(others if isinstance(others, Mapping) else {}),
     }
     per_node = value_at(entry, ("max_replicas_per_node",))
@@ -56,6 +56,10 @@ def _need(name: str, entry: object, defaults: Mapping[str, float]) -> Need:
         per_node if isinstance(per_node, int) else None,
         {resource: amount for resource, amount in resources.items() if amount},
     )
+
+
+def _number(value: object, default: float) -> float:
+    return float(value) if isinstance(value, int | float) else default
 
 
 def _replicas(entry: object) -> int:

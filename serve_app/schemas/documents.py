@@ -81,11 +81,11 @@ class Models(Wire):
 
 
 class Timings(Wire):
-    """Milliseconds that the stages took, side by side in part.
+    """How long the stages took, in milliseconds; they overlap.
 
-    `parse`: from the prompt's way to the parser until its entities were there; 0 where the caller named the entities.
-    `segment`: from the first image's way to the segmenter until the last image was done; it includes waiting for the
-    prompt's entities. `total`: the whole request.
+    `parse`: from the call of the parser until the entities are there; 0 where the caller named the entities.
+    `segment`: from the first call of the segmenter until the last image is done; this includes the wait for the
+    entities. `total`: the whole request.
     """
 
     parse: float

@@ -84,6 +84,11 @@ def test_replicas_without_room_are_named(app: Any, nodes: list[dict[str, float]]
     assert fault(app, *nodes) == expected
 
 
+def test_options_that_are_left_empty_count_as_rays_defaults() -> None:
+    app = embedded(ray_actor_options={"num_cpus": None, "num_gpus": None}, num_replicas="auto")
+    assert needs_of(app, {"Ingress": {"num_cpus": 0.25}}) == [Need("Ingress", 1, None, {"CPU": 1.0})]
+
+
 def test_what_asks_for_nothing_finds_room() -> None:
     assert unplaceable([Need("A", 3, None, {}), Need("B", 0, 1, {"GPU": 1.0})], [SMALL]) is None
     assert unplaceable([Need("A", 3, None, {"GPU": 1 / 3})], [GPU_NODE]) is None
