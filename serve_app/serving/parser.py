@@ -24,6 +24,7 @@ from serve_app.serving.messages import ParsedPrompt
 from serve_app.serving.replica.batching import Device, PullBatcher
 from serve_app.serving.replica.cache import ByteLru, CachedWork
 from serve_app.serving.replica.health import ModelHealth
+from serve_app.serving.replica.heap import give_back_free_memory
 from serve_app.serving.replica.metrics import Metrics
 
 logger = logging.getLogger("ray.serve")
@@ -110,6 +111,7 @@ class ParserDeployment:
     """
 
     def __init__(self, config: AppConfig, load: Callable[[AppConfig], Parser] = load_parser) -> None:
+        give_back_free_memory()
         self._args = config
         self._config = config
         self._user_config = UserConfig("ParserDeployment", ParserSettings)

@@ -49,6 +49,7 @@ from serve_app.serving.ray_errors import RAY_ERRORS
 from serve_app.serving.replica.batching import Device, PullBatcher
 from serve_app.serving.replica.cache import ByteLru, CachedWork
 from serve_app.serving.replica.health import ModelHealth
+from serve_app.serving.replica.heap import give_back_free_memory
 from serve_app.serving.replica.kept_pixels import KeptPixels, PixelBudget
 from serve_app.serving.replica.metrics import Metrics
 from serve_app.serving.replica.phrases import PhraseReading
@@ -95,6 +96,7 @@ class SegmenterDeployment:
         read: Callable[[bytes, LimitsConfig], RgbArray] = decoding.decode,
         kept_pixels_bytes: int = KEPT_PIXELS_BYTES,
     ) -> None:
+        give_back_free_memory()
         self._args = config
         self._config = config
         self._user_config = UserConfig("SegmenterDeployment", SegmenterSettings)

@@ -1,6 +1,6 @@
 """Hours in little: with every kind of request, memory and file descriptors of each process stay flat.
 
-python -m tests.stress.soak [--minutes 20] [--requests 10000] [--warm-up 5]
+python -m tests.stress.soak [--minutes 20] [--requests 40000] [--warm-up 5]
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.stress.service import running
 from tests.stress.traffic import Sent, load
 
 ROUNDS = 16
-"""Parts of the run; memory is read after each."""
+"""Parts of the run; memory is read after each. A reading is off by a few MiB: the slope needs readings far apart."""
 SETTLE_S = 15.0
 """Idle time before a reading: every upload is answered and forgotten, and free memory is given back."""
 
@@ -83,7 +83,10 @@ async def run(url: str, warm_up_s: float, seconds: float, requests: int, concurr
         await asyncio.sleep(SETTLE_S)
         for name, pid in watched.items():
             readings[name].append(Reading(sent.answers.total(), *usage(pid)))
-        print(f"round {number} of {ROUNDS}: {sent.answers.total()} requests", file=sys.stderr)
+        now = ", ".join(
+            f"{name} {of_one[-1].mib:.1f}" for name, of_one in readings.items() if name.startswith(memory_bar.SERVING)
+        )
+        print(f"round {number} of {ROUNDS}: {sent.answers.total()} requests; MiB: {now}", file=sys.stderr)
     return {
         "answers": dict(sent.answers),
         "requests": [reading.requests for reading in next(iter(readings.values()))],
@@ -106,7 +109,7 @@ def main() -> int:
     """Run and print; 1 if a process grew or an answer was of another kind."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=20.0, help="the least time of load after the warm-up")
-    parser.add_argument("--requests", type=int, default=10_000, help="the least number of requests after the warm-up")
+    parser.add_argument("--requests", type=int, default=40_000, help="the least number of requests after the warm-up")
     parser.add_argument("--warm-up", type=float, default=5.0, help="minutes of load before the first reading")
     parser.add_argument("--concurrency", type=int, default=6)
     args = parser.parse_args()

@@ -20,6 +20,11 @@ from tests.stress.service import jobs, post
 
 TIMEOUT_S = 60.0
 PROMPTS = ("A dog next to a red sofa", "Two trees and a soccer ball", "A yellow balloon above a blue car")
+COLOURS = ("red", "blue", "green", "yellow", "white", "black", "brown", "pink")
+THINGS = (
+    *("dog", "cat", "car", "tree", "sofa", "chair", "apple", "banana", "bicycle", "boat", "horse", "bird"),
+    *("house", "clock", "book", "cup", "hat", "shoe", "flower", "balloon", "guitar", "lamp", "rabbit", "bus"),
+)
 FORMATS = ("rle", "polygon", "png", "none")
 JSON = {"Content-Type": "application/json"}
 
@@ -77,8 +82,12 @@ async def send_new_image(http: httpx.AsyncClient, url: str, number: int) -> int:
 
 
 async def send_new_prompt(http: httpx.AsyncClient, url: str, number: int) -> int:
-    """Send a prompt that was never seen."""
-    return (await http.post(f"{url}/v1/entities", json={"prompt": f"A dog and {number} cars"})).status_code
+    """Send one of 4,608 prompts."""
+    turn = number // len(ROUND)
+    colour, first = COLOURS[turn % len(COLOURS)], THINGS[turn // len(COLOURS) % len(THINGS)]
+    second = THINGS[turn // len(COLOURS) // len(THINGS) % len(THINGS)]
+    prompt = f"A {colour} {first} next to a {second}"
+    return (await http.post(f"{url}/v1/entities", json={"prompt": prompt})).status_code
 
 
 async def send_prompt(http: httpx.AsyncClient, url: str, number: int) -> int:

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.errors import DeadlineExceeded, GensegError, InternalError, InvalidRequest, Overloaded, TooLarge
 from serve_app.serving.http.middleware import MAX_REQUEST_ID, check_headers, error_response, printable, route_path
-from serve_app.serving.replica.heap import keep_heap_small
+from serve_app.serving.replica.heap import give_back_free_memory, give_back_large_buffers
 
 logger = logging.getLogger("ray.serve")
 
@@ -41,7 +41,8 @@ _READ_BY_RAY = _STEERING | {b"x_request_id", b"traceparent"}
 
 def middlewares() -> list[Middleware]:
     """Return what Ray's HTTP proxy puts in front of itself. Called once, in the proxy's process."""
-    keep_heap_small()  # every body passes through it
+    give_back_large_buffers()  # every body passes through it
+    give_back_free_memory()
     return [Middleware(ProxyGuard)]
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import threading
 import time
-from collections.abc import Callable
 from functools import cache
 
 LARGE_BYTES = 256 * 1024
@@ -19,30 +18,41 @@ TRIM_EVERY_S = 10.0
 _MMAP_THRESHOLD, _ARENA_MAX = -3, -8  # Source: malloc.h of glibc
 
 
-@cache
-def keep_heap_small(trim_every_s: float = TRIM_EVERY_S) -> None:
-    """Tell glibc to give freed memory back to the system; without glibc, do nothing.
+def give_back_large_buffers() -> None:
+    """Tell glibc to return buffers of LARGE_BYTES and more as soon as they are freed; elsewhere, do nothing.
 
-    Buffers of LARGE_BYTES and more go back as soon as they are freed. By itself glibc raises that bound to the largest
-    buffer it has seen freed (up to 32 MiB): request bodies then come from one heap a thread, whose holes between them
-    add up. Smaller ones go back at the next trim, where they leave a whole page free.
+    By itself it raises that bound to the largest buffer it has seen freed (up to 32 MiB): request bodies then come from
+    one heap a thread, whose holes between them add up.
+    """
+    libc = _libc()
+    if libc is not None:
+        libc.mallopt(_MMAP_THRESHOLD, LARGE_BYTES)
+        libc.mallopt(_ARENA_MAX, 2)  # heaps that Ray's threads have by now stay; MALLOC_ARENA_MAX counts earlier
+
+
+@cache
+def give_back_free_memory(every_s: float = TRIM_EVERY_S) -> None:
+    """Return free pages of glibc's heaps to the system again and again, in a thread; elsewhere, do nothing.
 
     Called again with the same pause, it does nothing.
 
     Args:
-        trim_every_s: pause between two trims, in seconds.
+        every_s: pause between two times, in seconds.
     """
+    libc = _libc()
+    if libc is not None:
+        threading.Thread(target=_trim_again_and_again, args=(libc, every_s), name="heap-trim", daemon=True).start()
+
+
+def _libc() -> ctypes.CDLL | None:
     try:
         libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(_MMAP_THRESHOLD, LARGE_BYTES)
-        libc.mallopt(_ARENA_MAX, 2)
-        trim = libc.malloc_trim
-    except (OSError, AttributeError):
-        return
-    threading.Thread(target=_trim_again_and_again, args=(trim, trim_every_s), name="heap-trim", daemon=True).start()
+    except OSError:
+        return None
+    return libc if hasattr(libc, "malloc_trim") else None
 
 
-def _trim_again_and_again(trim: Callable[[int], int], every_s: float) -> None:
+def _trim_again_and_again(libc: ctypes.CDLL, every_s: float) -> None:
     while True:
         time.sleep(every_s)
-        trim(0)
+        libc.malloc_trim(0)

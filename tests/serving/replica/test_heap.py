@@ -11,7 +11,7 @@ import pytest
 PROGRAM = """
 import os, time
 from pathlib import Path
-from serve_app.serving.replica.heap import keep_heap_small
+from serve_app.serving.replica.heap import give_back_free_memory
 
 def resident_mib():
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
@@ -20,8 +20,8 @@ before = resident_mib()
 chunks = [bytearray(2_000) for _ in range(50_000)]  # 100 MB of small chunks
 chunks = chunks[::50]  # between what stays there are holes of 100 kB
 holes = resident_mib() - before
-keep_heap_small(0.05)
-keep_heap_small(0.05)
+give_back_free_memory(0.05)
+give_back_free_memory(0.05)
 ends = time.monotonic() + 10
 while resident_mib() - before > holes / 4 and time.monotonic() < ends:
     time.sleep(0.05)
