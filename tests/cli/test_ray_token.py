@@ -75,6 +75,7 @@ def test_join_says_that_a_token_is_missing(
     if mode:
         monkeypatch.setenv("RAY_AUTH_MODE", mode)
 
+    monkeypatch.setattr(ray_session, "_take_token", lambda: None)  # a Ray that ran here may have left one
     monkeypatch.setattr(ray_session, "_init", fail)
     with head(refuses_with) as address, pytest.raises(CommandError, match=message):
         ray_session.join(address, Progress(quiet=True), logs=False)
