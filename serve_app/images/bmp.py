@@ -63,7 +63,7 @@ class Bmp(BmpImagePlugin.BmpImageFile):
 def unpack_fields(data: bytes, fields: BitFields, size_wh: tuple[int, int]) -> NDArray[np.uint8]:
     """Unpack pixels that masks divide.
 
-    Bound: a few passes over the file's pixels, of which a byte holds at most half a one; 6 bytes a pixel.
+    Bound: a few passes over the pixels, each of which takes two bytes of the file at least; some 12 bytes a pixel.
 
     Args:
         data: the whole file.

@@ -101,7 +101,7 @@ def _line_samples(lines: Lines, layout: TiffLayout, width: int, samples: int) ->
     kind = np.dtype(f"{layout.order}{layout.form}{size}")
     values = np.ascontiguousarray(lines[:, : width * samples * size]).view(kind).reshape(shape)
     if layout.predictor == 2:
-        whole = values.astype(f"u{size}")
+        whole = values.astype(kind.newbyteorder("=")).view(f"u{size}")
         values = np.cumsum(whole, axis=1, dtype=whole.dtype).view(f"{layout.form}{size}")
     return values
 

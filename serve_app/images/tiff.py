@@ -18,7 +18,7 @@ from serve_app.images import samples
 from serve_app.images.bmp import DECODED_HERE
 from serve_app.images.structure.tiff_layout import TiffLayout, plane_as_bytes, tiff_layout
 
-_COMPRESSION, _PHOTOMETRIC, _PLANAR = 259, 262, 284
+_COMPRESSION, _PHOTOMETRIC = 259, 262
 _COMMON_COMPRESSIONS = frozenset({1, 2, 3, 4, 5, 7, 8, 32773, 32946})
 _JPEG, _YCBCR = 7, 6
 _BAND_SAMPLES = 1 << 20
@@ -30,7 +30,7 @@ def open_tiff(data: bytes) -> ImageFile.ImageFile:
     Args:
         data: a file that `check_tiff` let through.
     """
-    if data.startswith(b"MM\0+"):  # Pillow reads big-endian BigTIFF as if its counts were small
+    if data.startswith(b"MM\0+"):  # Pillow takes no big-endian file for a BigTIFF
         return SampledTiff(io.BytesIO(data))
     try:
         return Tiff(io.BytesIO(data))

@@ -191,9 +191,9 @@ def test_metadata_of_a_jpeg_that_is_cut_off_does_not_matter(marker: int, body: b
 
 def test_a_jpeg_of_another_kind_is_a_variant_that_is_not_read() -> None:
     at = JPEG.index(b"\xff\xc0")
-    lossless = JPEG[: at + 1] + b"\xc3" + JPEG[at + 2 :]
+    hierarchical = JPEG[: at + 1] + b"\xc5" + JPEG[at + 2 :]
     deep = JPEG[: at + 4] + b"\x0c" + JPEG[at + 5 :]
-    for data in (lossless, deep):
+    for data in (hierarchical, deep):
         with pytest.raises(InvalidImage, match=r"^a JPEG file of a variant that is not read"):
             read_header(data, LIMITS)
 

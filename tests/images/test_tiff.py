@@ -207,6 +207,7 @@ def differences(line: NDArray[Any], predictor: int, mark: Any) -> bytes:
     ("kind", "compression", "predictor"),
     [
         ("u4", NONE, 1), ("u4", LZW, 2), ("u4", DEFLATE, 2), ("f4", DEFLATE, 3), ("f2", DEFLATE, 3), ("f8", LZW, 3),
+        ("f2", LZW, 2),
         ("f4", PACKBITS, 1), ("f4", LZW, 1),
     ],
 )  # fmt: skip

@@ -99,15 +99,13 @@ def tiff_layout(data: bytes) -> TiffLayout:
         extras = (_UNASSOCIATED,)
     for is_read, what in (
         (compression in _COMPRESSIONS, f"compression {compression}"),
-        (colours > 0, f"photometric interpretation {photometric}"),
+        (colours > 0, f"photometric interpretation {photometric}" if 262 in tags else "no photometric interpretation"),
         (fill_order == 1, f"fill order {fill_order}"),
         (_is_read(form, bits), f"{bits} bits a sample of format {one(339, _UNSIGNED)}"),
         (len({*tags.get(258, (1,))}) == 1, "samples of several depths"),
         (len({*tags.get(339, (_UNSIGNED,))}) == 1, "samples of several formats"),
         (samples == colours + len(extras) <= _MOST_SAMPLES, f"{samples} samples a pixel"),
-        (predictor == 1 or (predictor == 2 and form != "f" and not bits % 8), f"predictor {predictor}")
-        if predictor != 3
-        else (form == "f", "predictor 3"),
+        (_is_predicted(predictor, form, bits), f"predictor {predictor}"),
     ):
         if not is_read:
             raise InvalidImage(f"a TIFF file of a variant that is not read ({what})")
@@ -144,6 +142,10 @@ def tiff_layout(data: bytes) -> TiffLayout:
 def _is_read(form: str, bits: int) -> bool:
     whole = bits in {8, 16, 32, 64} or (form == "u" and 1 <= bits <= 32)
     return {"u": whole, "i": whole, "f": bits in {16, 32, 64}}.get(form, False)
+
+
+def _is_predicted(predictor: int, form: str, bits: int) -> bool:
+    return {1: True, 2: bits in {8, 16, 32, 64}, 3: form == "f"}.get(predictor, False)
 
 
 def _chunks_of(layout: TiffLayout) -> int:
