@@ -1,0 +1,43 @@
+"""The ingress without its graph: what it says when it is full, and what a new configuration does to its fetcher."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from serve_app.config.schema import AppConfig, FetchConfig, ServingConfig
+from serve_app.config.user_config import IngressSettings
+from serve_app.errors import TooManyRequests
+from serve_app.serving.fetch import ImageFetcher
+from serve_app.serving.ingress import Ingress
+
+
+def ingress(config: AppConfig) -> Any:
+    """An ingress whose handles are not there."""
+    made: Any = Ingress.__new__(Ingress)
+    made._args = made.config = config
+    made._stopping, made._running = False, 0
+    made._parser = made._segmenter = SimpleNamespace(caller=SimpleNamespace())
+    made._fetcher = ImageFetcher(config.fetch, config.limits.max_image_bytes)
+    return made
+
+
+@pytest.mark.parametrize(("admitted", "words"), [(1, "1 request is under way"), (2, "2 requests are under way")])
+def test_a_full_ingress_counts_in_right_words(admitted: int, words: str) -> None:
+    full = ingress(AppConfig(serving=ServingConfig(max_concurrent_requests=admitted)))
+    full._running = admitted
+    with pytest.raises(TooManyRequests, match=f"^{words}; try again later$"), full.admitted():
+        pass
+
+
+def test_a_changed_fetch_section_retires_the_fetcher_that_it_replaces() -> None:
+    running = ingress(AppConfig())
+    first = running._fetcher
+    running._apply(IngressSettings(serving=ServingConfig(timeout_s=5)))
+    assert running._fetcher is first
+    running._apply(IngressSettings(fetch=FetchConfig(timeout_s=5)))
+    assert running._fetcher is not first
+    assert first._retired
+    assert not running._fetcher._retired
