@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from serve_app.cli import ray_session
 from serve_app.cli.console import Progress
-from serve_app.cli.deploy import lacking_room, run_application, wait_until_running
+from serve_app.cli.deploy import find_checkpoints, lacking_room, run_application, wait_until_running
 from serve_app.cli.local_graph import patient
 from serve_app.cli.options import CommandError
 from serve_app.cli.signals import finish_undisturbed
@@ -47,6 +47,7 @@ def job_graph(
         from ray import serve
 
         if not joined:
+            find_checkpoints(loaded.app)
             with ray_session.private_ray(progress):
                 if lacking := lacking_room(loaded.app, loaded.serve, ray_session.resources_of_nodes()):
                     raise CommandError(lacking)
