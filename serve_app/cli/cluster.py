@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from serve_app.cli import ray_session
 from serve_app.cli.console import Progress
-from serve_app.cli.deploy import run_application, wait_until_running
+from serve_app.cli.deploy import find_checkpoints, run_application, wait_until_running
 from serve_app.cli.local_graph import patient
 from serve_app.cli.signals import finish_undisturbed
 from serve_app.config.files import LoadedConfig
@@ -46,6 +46,7 @@ def job_graph(
         from ray import serve
 
         if not joined:
+            find_checkpoints(loaded.app)
             with ray_session.private_ray(progress):
                 _deploy(loaded, progress, app_name, grows=False)
                 yield serve.get_app_handle(app_name)

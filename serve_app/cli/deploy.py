@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ray.serve import Application
     from ray.serve.schema import ApplicationStatusOverview
 
-POLL_S = 0.1
+POLL_S = 0.2
 _SLOW = re.compile(r"Deployment '(\w+)'.* to be scheduled\..*each replica: (\{.*?\}).*available: (\{.*?\})")
 
 

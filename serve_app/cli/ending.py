@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 from typing import NoReturn, TextIO
@@ -43,12 +44,14 @@ def end_process(code: int) -> NoReturn:
     """End the process with what was printed, and without Python's own end.
 
     Libraries leave threads behind (Ray, gRPC, PyTorch). Python's end takes the modules away from under them, which has
-    crashed a process whose work was done (exit code -11 in place of 1).
+    crashed a process whose work was done (exit code -11 in place of 1). What was registered to run at the end does run:
+    Ray ends its processes so where a signal came in the middle of its start.
 
     Args:
         code: the exit code; 1 in place of 0 where standard output did not take what was printed.
     """
     finish_undisturbed()
+    atexit._run_exitfuncs()
     try:
         if sys.stdout is not None:
             sys.stdout.flush()

@@ -47,6 +47,8 @@ def name_of(source: str) -> str:
 
 def _read(source: str, reader: SourceReader, config: AppConfig) -> ImageInput:
     name = name_of(source)
+    if not source:
+        raise CommandError("an image's path is empty", usage=True)
     try:
         data = reader.read(source)
     except GensegError as error:

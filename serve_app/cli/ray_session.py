@@ -5,14 +5,12 @@ The only place of the command line that sets what Ray reads from the environment
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -31,6 +29,8 @@ OUR_LINES_ONLY = {
         r"^(INFO|WARNING) \S+ \S+ (controller|proxy) "  # Source: ray.serve._private.constants, the format of log lines
         r"|This may be caused by a slow __init__ or reconfigure method"  # the second line of a controller's warning
         r"|There are infinite retries remaining"  # of a call that ends the controller, which answers no more
+        r"|Started <ray\.serve\._private"
+        r"|Loading weights: "  # a bar of transformers, of a second
     )
 }
 """What Serve's own processes say is in their log files; on the console it hides what our replicas say."""
@@ -59,8 +59,7 @@ def private_ray(progress: Progress) -> Iterator[None]:
 
     folder = tempfile.mkdtemp(prefix=PRIVATE_FOLDER, dir=_short_folder())
     try:
-        with progress.step("starting Ray"), ThreadPoolExecutor(1) as meanwhile:
-            meanwhile.submit(importlib.import_module, "serve_app.app")  # which comes next, and takes half a second
+        with progress.step("starting Ray"):
             start(logs=False, folder=folder)
             serve.start(proxy_location="Disabled")
         # No serve.shutdown() at the end: it takes seconds, and Ray's own end takes every process with it.
@@ -134,6 +133,7 @@ def join(address: str | None, progress: Progress, *, logs: bool) -> bool:
         return False
     from ray.exceptions import RayError
 
+    _take_token()
     try:
         _init(found, logs=logs)
     except (ConnectionError, ValueError, RuntimeError, RayError) as error:  # RuntimeError: of another version
@@ -145,6 +145,18 @@ def join(address: str | None, progress: Progress, *, logs: bool) -> bool:
         raise CommandError(f"no Ray cluster at {found} to join: {_first_line(error)}") from None
     progress.say(f"joined the Ray cluster at {found}")
     return True
+
+
+def _take_token() -> None:
+    """Use Ray's token where there is one, and unless RAY_AUTH_MODE says otherwise.
+
+    A Ray that was started on this machine asks for the token that it left in the user's folder. Ray takes it only where
+    it finds the cluster by itself; here the address is known.
+    """
+    from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
+
+    logging.getLogger("ray").setLevel(logging.ERROR)  # it warns that it does so
+    maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
 
 
 def leave() -> None:
@@ -161,8 +173,7 @@ def _init(address: str, *, logs: bool, **options: Any) -> None:
     keeping_signals(
         lambda: ray.init(address, namespace=SERVE_NAMESPACE, logging_level=logging.ERROR, log_to_driver=logs, **options)
     )
-    if not logs:
-        logging.getLogger("ray.serve").setLevel(logging.ERROR)
+    logging.getLogger("ray.serve").setLevel(logging.WARNING if logs else logging.ERROR)
 
 
 def _short_folder() -> str:

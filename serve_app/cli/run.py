@@ -164,6 +164,8 @@ def _refuse_model_flags(args: argparse.Namespace) -> None:
 
 def _check_outputs(args: argparse.Namespace, folder: Path | None) -> None:
     images = [*args.contextual, *([] if args.generated is None else [args.generated])]
+    if not args.output:
+        raise CommandError("-o: the path is empty", usage=True)
     if args.output != STANDARD_OUTPUT:
         check_file("-o", Path(args.output), images)
     if folder is not None:

@@ -34,7 +34,12 @@ GUARD = "serve_app.serving.http.proxy_guard.middlewares"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    parser.add_argument("config", nargs="?", metavar="CONFIG", help="Serve config, or a file of our own schema")
+    parser.add_argument(
+        "config",
+        nargs="?",
+        metavar="CONFIG",
+        help="a Serve config, or a configuration file (default: the models that ship inside)",
+    )
     parser.add_argument(
         "--port",
         type=port_number,

@@ -48,13 +48,11 @@ class ServeEnd:
     def _leave_serve(self, at_once: bool) -> None:
         from ray import serve
 
-        if not (self.joined and self.deployed):
-            return
         if self.leaves_serve:
             for name in self.deployed:
                 serve.delete(name, _blocking=not at_once)
-        else:
-            serve.shutdown()
+        elif self.deployed and (self.joined or (self.serves and not at_once)):
+            serve.shutdown()  # also of a Ray that ends anyway: the proxy may be sending the last bytes of an answer
 
 
 def _finish_requests(names: list[str], timeout_s: float, progress: Progress) -> None:

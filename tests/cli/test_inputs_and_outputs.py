@@ -272,3 +272,18 @@ def test_text_that_the_terminal_cannot_show_ends_no_command(capfdbinary: pytest.
     assert done.stdout == "\\u72d7\n狗\n".encode()
     assert ending.print_out("狗") is None
     assert capfdbinary.readouterr().out == "狗\n".encode()
+
+
+def test_the_end_of_the_process_runs_what_was_registered_and_waits_for_no_thread() -> None:
+    script = """
+import atexit, threading, time
+from serve_app.cli import ending
+atexit.register(print, "cleaned up")
+threading.Thread(target=time.sleep, args=(600,)).start()
+print("done")
+ending.end_process(3)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (3, "done\ncleaned up\n", "")

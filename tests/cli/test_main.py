@@ -113,6 +113,16 @@ def test_run_names_a_file_that_is_no_image(
         assert words in line
 
 
+@pytest.mark.parametrize(
+    ("flags", "words"), [(["-c", ""], "an image's path is empty"), (["-g", "{}", "-o", ""], "-o: the path is empty")]
+)
+def test_run_names_an_empty_path(
+    flags: list[str], words: str, picture: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["run", "-p", "a dog", *(flag.format(picture) for flag in flags)]
+    assert failure(capsys, *argv) == (2, f"genseg: {words}")
+
+
 def test_run_names_a_folder_given_as_image(tmp_path: Path, picture: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, line = failure(capsys, "run", "-p", "a dog", "-c", str(picture), str(tmp_path))
     assert code == 1

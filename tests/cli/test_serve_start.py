@@ -240,6 +240,8 @@ def test_a_service_says_its_address_with_the_prefix(
         ("INFO 2026-01-02 03:04:05,678 proxy 127.0.0.1 -- Proxy starting on node abc (HTTP port: 8000).", False),
         ("Task ServeController.graceful_shutdown failed. There are infinite retries remaining, so the task will be "
          "retried.", False),
+        ("\rLoading weights: 100%|##########| 117/117 [00:00<00:00, 1173.69it/s]", False),
+        ("INFO 2026-01-02 03:04:05,678 segmentation_Ingress abc -- Started <ray.serve._private.X object>.", False),
         ("ERROR 2026-01-02 03:04:05,678 controller 123 -- Exception in control loop", True),
         ("INFO 2026-01-02 03:04:05,678 segmentation_Ingress abc -- request r-1 /v1/segment 200", True),
         ("Traceback (most recent call last):", True),
