@@ -152,18 +152,14 @@ def join(address: str | None, progress: Progress, *, logs: bool) -> bool:
     from ray.exceptions import RayError
 
     _take_token()
-    no_token = CommandError(
-        f"the Ray cluster at {found} refuses the token of this environment, or there is none; "
-        "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or the file ~/.ray/auth_token"
-    )
-    # Ray would try for 20 seconds, and say so in a line each second.
-    if os.environ.get("RAY_AUTH_MODE", "").lower() != "token" and asks_for_token(found):
-        raise no_token
     try:
         _init(found, logs=logs)
     except (ConnectionError, ValueError, RuntimeError, RayError) as error:  # RuntimeError: of another version
         if asks_for_token(found):
-            raise no_token from None
+            raise CommandError(
+                f"the Ray cluster at {found} refuses the token of this environment, or there is none; "
+                "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or the file ~/.ray/auth_token"
+            ) from None
         raise CommandError(f"no Ray cluster at {found} to join: {_first_line(error)}") from None
     progress.say(f"joined the Ray cluster at {found}")
     return True
