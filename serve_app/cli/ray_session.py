@@ -20,8 +20,7 @@ from serve_app.cli.ray_address import PRIVATE_FOLDER, find_cluster
 from serve_app.cli.signals import finish_undisturbed, keeping_signals
 
 SERVE_NAMESPACE = "serve"  # Source: ray.serve._private.constants.SERVE_NAMESPACE
-QUIET = {"RAY_SERVE_LOG_TO_STDERR": "0", "RAY_BACKEND_LOG_LEVEL": "error"}
-"""The second one also hides what Ray's C++ parts warn of, such as a machine without a network."""
+QUIET = {"RAY_SERVE_LOG_TO_STDERR": "0"}
 WORKERS = 4
 """Processes of a graph of one's own: Serve's controller and three replicas. Ray starts as many at once as it has CPUs,
 and further ones only when they are asked for."""
