@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
 from serve_app.config.engines import PARSERS, SEGMENTERS
 from serve_app.config.findings import hint, shown
@@ -18,6 +18,9 @@ from serve_app.config.findings import hint, shown
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 MIB = 1024 * 1024
+
+EMBEDDED = "embedded"
+"""The `model_name` of the checkpoints that ship inside the package."""
 
 
 def known_device(text: str) -> str:
@@ -67,6 +70,25 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def with_lists(value: object) -> object:
+    """Turn tuples back into lists, at any depth: JSON knows no others, and a configuration is frozen as it is read."""
+    if isinstance(value, Mapping):
+        return {key: with_lists(item) for key, item in value.items()}
+    return [with_lists(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def additions_to_a_call(body: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
+    """Check what the configuration adds to the body of a call.
+
+    Raises:
+        ValueError: it holds a key that the service itself needs.
+    """
+    for key in ("messages", "stream", "n"):
+        if key in body:
+            raise ValueError(f"{key!r} is set by the service itself")
+    return body
+
+
 class OpenAIConfig(Section):
     """An OpenAI-compatible server that reads prompts in place of a local checkpoint (`engine: openai`)."""
 
@@ -74,6 +96,9 @@ class OpenAIConfig(Section):
     api_key_env: str | None = Field(None, description="Name of the environment variable that holds the key.")
     timeout_s: float = Field(30.0, gt=0, le=600, description="Limit of one call, in seconds.")
     max_retries: int = Field(2, ge=0, le=10, description="Further tries after a connection error, 429 or 5xx.")
+    extra_body: Annotated[Mapping[str, JsonValue], BeforeValidator(with_lists), AfterValidator(additions_to_a_call)] = (
+        Field({}, description="Further keys of a call's body; null takes one away, such as `temperature: null`.")
+    )
 
 
 class TextParserModel(Section):
@@ -126,6 +151,11 @@ class EntityFilterConfig(Section):
 
     excluded_terms: tuple[str, ...] = Field((), description="Further terms that are not entities.")
     builtin_terms: bool = Field(True, description="Drop lighting, mood, style, camera and quality words.")
+    only_from_prompt: bool | None = Field(
+        None,
+        description="Drop an entity with a word that the prompt lacks. Null: only if the text parser is `embedded`, "
+        "which copies words and at times garbles them. Other models may translate.",
+    )
 
 
 class OutputConfig(Section):

@@ -113,7 +113,8 @@ class LocalParser(Protocol):
             prompts: at least one, none empty.
 
         Returns:
-            The raw reply to each prompt, or its error, in order. InvalidRequest for a prompt that is too long.
+            The raw reply to each prompt, or its error, in order. A CutReply where the reply ended at its limit;
+            TooLarge for a prompt that is too long.
         """
 
 
@@ -128,10 +129,10 @@ class RemoteParser(Protocol):
             prompt: not empty.
 
         Returns:
-            The raw reply.
+            The raw reply; a CutReply where it ended at its limit.
 
         Raises:
-            GensegError: the server cannot be reached, is busy, or its answer is not a reply.
+            GensegError: the server cannot be reached, is busy, refuses the call, or its answer is not a reply.
         """
 
     async def check(self) -> None:

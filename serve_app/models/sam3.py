@@ -22,6 +22,7 @@ from transformers import Sam3Model, Sam3Processor
 from serve_app.config.schema import AppConfig, DeviceConfig, SegmentationModel
 from serve_app.errors import DeviceOutOfMemory, GensegError, InternalError, InvalidRequest
 from serve_app.models import checkpoints, interface, locations
+from serve_app.models.checkpoint_files import check_before_loading
 from serve_app.models.image_input import ImagePreparer
 from serve_app.models.interface import Detections
 from serve_app.models.memory import halve_when_full
@@ -37,7 +38,8 @@ Item = TypeVar("Item")
 def load(config: AppConfig) -> interface.Segmenter[Tensor, ImageFeatures, PhraseFeatures]:
     """Load the configured checkpoint and warm it up; see config.engines."""
     segmenter = Sam3Segmenter.load(config.models.segmentation, config.device)
-    segmenter.warm_up(config.batching.max_pixels, config.batching.max_pairs)
+    with checkpoints.explain(config.models.segmentation.model_name):
+        segmenter.warm_up(config.batching.max_pixels, config.batching.max_pairs)
     return segmenter
 
 
@@ -89,25 +91,27 @@ class Sam3Segmenter:
         Also takes the video model's layout, as facebook/sam3 is published: its detector is loaded, its tracker is not.
 
         Raises:
-            CheckpointError: missing, gated, incomplete, damaged, or the device is not there.
+            CheckpointError: missing, gated, incomplete, damaged, of another model, or the device is not there.
         """
         place = checkpoints.resolve_device(config.device, device.cuda_device)
         checkpoints.cap_memory(place, config.gpu_memory_fraction)
         torch.set_float32_matmul_precision("high" if config.tf32 else "highest")
         source = locations.resolve(config.model_name, "segmenter")
         with checkpoints.explain(config.model_name):
+            check_before_loading(config.model_name, source, "segmenter", ("sam3", "sam3_video"))
             # SDPA throughout: FlashAttention ignores the text's padding in SAM3's cross-attention.
             model, report = Sam3Model.from_pretrained(
                 source, dtype=torch.float32, attn_implementation="sdpa", output_loading_info=True
             )
             checkpoints.check_complete(config.model_name, report["missing_keys"], report["mismatched_keys"])
             processor = Sam3Processor.from_pretrained(source)
-            model = model.to(place).eval()
-        dtype = checkpoints.resolve_dtype(config.dtype, place)
-        if dtype is torch.bfloat16 and place.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-            logger.warning("this CPU has no bfloat16 arithmetic, and emulates it slowly: vision computes in float32")
-            dtype = torch.float32
-        return cls(model, processor, dtype, "inductor" if config.compile else None)
+            dtype = checkpoints.resolve_dtype(config.dtype, place)
+            if dtype is torch.bfloat16 and place.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+                logger.warning(
+                    "this CPU has no bfloat16 arithmetic, and emulates it slowly: vision computes in float32"
+                )
+                dtype = torch.float32
+            return cls(model.to(place).eval(), processor, dtype, "inductor" if config.compile else None)
 
     @property
     def device(self) -> torch.device:

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from serve_app.entities.phrases import tidy
 from serve_app.errors import GensegError
 from serve_app.schemas.base import MaskFormat
 from serve_app.schemas.dicts import DroppedDict, EntitiesDict, SegmentedDict
+from serve_app.schemas.phrase_key import phrase_key
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class ObjectOptions:
         """The threshold of this very name; else of a name typed otherwise; else the common one."""
         if entity in self.thresholds:
             return self.thresholds[entity]
-        wanted = tidy(entity).casefold()
-        others = (threshold for name, threshold in self.thresholds.items() if tidy(name).casefold() == wanted)
+        wanted = phrase_key(entity)
+        others = (threshold for name, threshold in self.thresholds.items() if phrase_key(name) == wanted)
         return next(others, self.threshold)
 
 

@@ -115,7 +115,7 @@ class ParserDeployment:
         self._user_config = UserConfig("ParserDeployment", ParserSettings)
         self._metrics = Metrics()
         self._replies = replies_of(load(config), config.batching.max_prompts, self._metrics)
-        self._filter = EntityFilter(config.entity_filter)
+        self._filter = EntityFilter.of(config)
         self._parsed: CachedWork[tuple[str, ...]] = CachedWork(
             ByteLru(config.cache.prompt_bytes, entry_bytes),
             lambda hit: self._metrics.cache_lookup("prompt", hit),
@@ -128,7 +128,7 @@ class ParserDeployment:
 
     def _apply(self, settings: ParserSettings) -> None:
         self._config = settings.apply_to(self._args)
-        self._filter = EntityFilter(self._config.entity_filter)
+        self._filter = EntityFilter.of(self._config)
         self._replies.limit_batches(self._config.batching.max_prompts)
 
     def check_health(self) -> None:
@@ -161,7 +161,7 @@ class ParserDeployment:
         try:
             async with asyncio.timeout(timeout_s):
                 entities = await self._parsed.get(prompt, lambda: self._parse(prompt))
-            found = self._filter.apply(entities)
+            found = self._filter.apply(entities, prompt)
             if len(found.kept) > max_entities:
                 raise TooLarge(f"the prompt names {len(found.kept)} entities; the limit is {max_entities}", "prompt")
             return ParsedPrompt(tuple(found.kept), tuple(found.dropped))

@@ -78,7 +78,7 @@ class BareModels:
         self._config = config
         self._parser = EntityParser.load(config.models.text_parser, config.device)
         self._segmenter = Sam3Segmenter.load(config.models.segmentation, config.device)
-        self._filter = EntityFilter(config.entity_filter)
+        self._filter = EntityFilter.of(config)
         self._entities: dict[str, list[str]] = {}
         self._phrases: dict[str, Any] = {}
 
@@ -109,7 +109,7 @@ class BareModels:
         new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._entities]
         for batch in _batches(new, self._config.batching.max_prompts):
             for prompt, reply in zip(batch, self._parser.generate_each(batch), strict=True):
-                self._entities[prompt] = [*self._filter.apply(tuple(read_entities(reply))).kept]
+                self._entities[prompt] = [*self._filter.apply(read_entities(reply), prompt).kept]
         phrases = [entity for prompt in new for entity in self._entities[prompt] if entity not in self._phrases]
         for batch in _batches([*dict.fromkeys(phrases)], 256):
             self._phrases.update(zip(batch, self._segmenter.embed(batch), strict=True))

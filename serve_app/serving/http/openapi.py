@@ -16,12 +16,13 @@ SUMMARY = "Every thing a prompt mentions, segmented in every image."
 _ERRORS = {
     400: "Not JSON, wrong types, unknown field, no image, empty prompt without entities, a number out of range.",
     401: "A token is configured and the request has none, or a wrong one.",
-    413: "Body, image bytes, pixels, number of images or of entities over its limit.",
+    413: "Body, image bytes, pixels, number of images or of entities, or the prompt over its limit.",
     415: "Neither JSON nor multipart.",
     422: "An image cannot be read (`invalid_image`) or fetched (`fetch_failed`).",
     429: "Too many requests under way; see `Retry-After`.",
     500: "Anything else.",
-    502: "The parser's reply is not a list of entities.",
+    502: "The parser's reply is not a list of entities, or was cut off (`invalid_model_reply`); or the parser's own "
+    "server refuses or does not answer (`model_unavailable`).",
     503: "Queues are full; see `Retry-After`.",
     504: "The deadline passed.",
 }

@@ -37,6 +37,8 @@ from serve_app.embedded.parser.random_prompts import random_prompts
 from serve_app.embedded.parser.rare_tokens import RareTokens
 from serve_app.embedded.parser.training import learning_rate, rising_length_limit
 from serve_app.entities.chat import chat_messages
+from serve_app.errors import CheckpointError
+from serve_app.models.chat_template import check_text
 
 DATA = Path(__file__).parents[2] / "data"
 PROMPTS = DATA / "prompts.json"
@@ -82,6 +84,16 @@ def test_chat_template_renders_qwen_turns_with_an_instruction_of_its_own(process
                 messages, chat_template=template, add_generation_prompt=True, tokenize=False
             )
             assert text == turns
+
+
+def test_a_chat_template_may_write_its_own_instruction_but_not_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serve_app.models.chat_template.INSTRUCTION", "What other models are told.")
+    processor = AutoProcessor.from_pretrained(CHECKPOINT_FOLDER)
+    check_text("embedded", processor)
+    own = processor.chat_template
+    processor.chat_template = "{%- set messages = messages[1:] %}" + own
+    with pytest.raises(CheckpointError, match="chat template is missing or damaged"):
+        check_text("embedded", processor)
 
 
 @pytest.mark.parametrize("word", ["ocelot", "samovar", "zorblat", "café", "t-shirt", "x-ray machine", "bowl of figs"])

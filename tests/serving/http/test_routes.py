@@ -16,7 +16,14 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
 from serve_app.config.schema import AppConfig, LimitsConfig, ServingConfig
-from serve_app.errors import DeadlineExceeded, GensegError, InvalidModelReply, Overloaded, TooManyRequests
+from serve_app.errors import (
+    DeadlineExceeded,
+    GensegError,
+    InvalidModelReply,
+    ModelUnavailable,
+    Overloaded,
+    TooManyRequests,
+)
 from serve_app.schemas.events import EventDict
 from serve_app.schemas.requests import SegmentRequest
 from serve_app.serving.http.routes import make_app
@@ -326,8 +333,13 @@ async def test_the_answer_streams_where_the_caller_takes_it(accept: str, streams
 
 @pytest.mark.parametrize(
     ("error", "status", "retry"),
-    [(TooManyRequests("busy"), 429, True), (Overloaded("full"), 503, True), (InvalidModelReply("no"), 502, False)],
-    ids=["429", "503", "502"],
+    [
+        (TooManyRequests("busy"), 429, True),
+        (Overloaded("full"), 503, True),
+        (InvalidModelReply("no"), 502, False),
+        (ModelUnavailable("refused"), 502, False),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, GensegError) else "",
 )
 async def test_errors_of_the_work_get_their_status(error: GensegError, status: int, retry: bool) -> None:
     service = FakeService(error)
