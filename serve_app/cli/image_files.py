@@ -8,15 +8,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from serve_app.batch.sources import SourceReader, check_schemes, scheme_of
+from serve_app.batch.sources import SourceReader, check_schemes, scheme_of, shown, without_secrets
 from serve_app.cli.options import CommandError
 from serve_app.config.schema import AppConfig
 from serve_app.errors import GensegError
 from serve_app.images import decoding
 from serve_app.schemas.requests import ImageInput
-from serve_app.schemas.shown_url import shown_url
-
-WEB = frozenset({"http", "https"})
 
 
 def read_images(sources: Sequence[str], config: AppConfig) -> list[ImageInput]:
@@ -40,19 +37,14 @@ def read_images(sources: Sequence[str], config: AppConfig) -> list[ImageInput]:
         return [_read(source, reader, config) for source in sources]
 
 
-def name_of(source: str) -> str:
-    """Write a source as results and messages show it: what follows a web address may be a secret."""
-    return shown_url(source) if scheme_of(source) in WEB else source
-
-
 def _read(source: str, reader: SourceReader, config: AppConfig) -> ImageInput:
-    name = name_of(source)
+    name = shown(source)
     if not source:
         raise CommandError("an image's path is empty", usage=True)
     try:
         data = reader.read(source)
     except GensegError as error:
-        raise CommandError(error.message.replace(source, name)) from None
+        raise CommandError(without_secrets(error.message, source)) from None
     except ValueError as error:
         raise CommandError(f"{name!r}: {error}") from None
     try:

@@ -64,15 +64,15 @@ def addresses(loaded: LoadedConfig, host: str, port: int) -> list[str]:
     """Say where the applications are served, each below its prefix.
 
     Args:
-        loaded: its `route_prefix` of each application, and `root_path` of all.
+        loaded: its `route_prefix` of each application. `http_options.root_path` is a front proxy's, and no part of the
+            address of Serve itself.
         host: where Serve listens.
         port: likewise.
     """
     document = loaded.serve or {}
-    root = (document.get("http_options") or {}).get("root_path") or ""
     prefixes = [application.get("route_prefix", "/") for application in document.get("applications", [{}])]
     shown = f"[{host}]" if ":" in host else host
-    places = [f"http://{shown}:{port}{root.rstrip('/')}{prefix.rstrip('/')}" for prefix in prefixes if prefix]
+    places = [f"http://{shown}:{port}{prefix.rstrip('/')}" for prefix in prefixes if prefix]
     return [f"serving on {place} (docs: {place}/docs); Ctrl-C stops" for place in places] or ["serving; Ctrl-C stops"]
 
 

@@ -218,10 +218,10 @@ def test_a_lock_is_no_link_to_a_file_of_somebody_else(tmp_path: Path) -> None:
         (
             {"applications": [{}, {"route_prefix": "/b/"}], "http_options": {"root_path": "/api/"}},
             "::1",
-            ["http://[::1]:8000/api", "http://[::1]:8000/api/b"],
+            ["http://[::1]:8000", "http://[::1]:8000/b"],
         ),
     ],
-    ids=["alone", "prefix", "two below a root path"],
+    ids=["alone", "prefix", "two, behind a front proxy with a path"],
 )
 def test_a_service_says_its_address_with_the_prefix(
     document: dict[str, Any] | None, host: str, expected: list[str]
