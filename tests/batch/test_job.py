@@ -308,6 +308,16 @@ def test_run_passes_thresholds_on_to_rows_that_name_none(dataset: Dataset) -> No
     assert sorted(request.threshold or 0.0 for request in segment.requests) == [0.0, 0.4]
 
 
+def test_run_lists_thresholds_that_a_row_has_no_use_for(dataset: Dataset) -> None:
+    dataset.rewrite(
+        {"id": "a", "entities": ["Dog"], "generated": "images/g0.png", "thresholds": {"dog": 0.3, "cat": 0.4}}
+    )
+    segment = FakeSegment()
+    assert dataset.run(segment) == 0
+    assert [request.thresholds for request in segment.requests] == [{"dog": 0.3}]
+    assert dataset.results["a"]["meta"]["unused_thresholds"] == ["cat"]
+
+
 def test_run_passes_options_on_to_rows_that_name_none(dataset: Dataset) -> None:
     own = {"mask_format": "rle", "overlays": False, "timeout_s": 5, "mask_threshold": 0.0}
     dataset.rewrite(row_of(0), {**row_of(1), **own})
