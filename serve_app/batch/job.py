@@ -117,7 +117,8 @@ class Job:
                 if unused:
                     missing["thresholds"] = {n: value for n, value in request.thresholds.items() if n not in unused}
                 document = await self._segment(request.model_copy(update=missing))
-                document["meta"]["unused_thresholds"] += unused
+                if unused:  # the service, which did not get them, lists none
+                    document["meta"]["unused_thresholds"] = unused
                 return document
             except GensegError:
                 raise
@@ -178,8 +179,8 @@ def _on_signals(stop: Any) -> Iterator[None]:
 def unused_thresholds(request: SegmentRequest) -> list[str]:
     """Name the thresholds of a row for what is not among its own entities.
 
-    A request with such a threshold is refused, as a slip. A manifest may have one set of thresholds for rows of different
-    entities, so that here they are listed in the row's result.
+    A request with such a threshold is refused, as a slip. A manifest may have one set of thresholds for rows of
+    different entities, so that here they are listed in the row's result.
     """
     if request.entities is None:
         return []
