@@ -62,7 +62,7 @@ class Incoming(Wire):
     def _few_keys(cls, value: object) -> object:
         if isinstance(value, Mapping) and len(value) > len(cls.model_fields):
             unknown = next(str(key) for key in value if key not in cls.model_fields)
-            raise PydanticCustomError("unknown_key", "unknown field '{key}'", {"key": _shortened(unknown)})
+            raise PydanticCustomError("unknown_key", "unknown field '{key}'", {"key": shown_key(unknown)})
         return value
 
 
@@ -101,12 +101,13 @@ def field_path(location: Sequence[str | int]) -> str:
         if isinstance(part, int):
             path += f"[{part}]"
         elif part not in {"str", "bytes", "[key]"}:  # the branch of a union, or the key itself: no field
-            part = _shortened(part)
+            part = shown_key(part)
             path += f".{part}" if path else part
     return path
 
 
-def _shortened(key: str) -> str:
+def shown_key(key: str) -> str:
+    """Write a key that a caller made up so that a message can hold it: shortened, printable, '' for an empty one."""
     shown = key if len(key) <= _LONGEST_KEY else key[:_LONGEST_KEY] + "…"
     if not key:
         return "''"

@@ -9,6 +9,7 @@ from serve_app.config.findings import hint
 from serve_app.config.schema import AppConfig, LimitsConfig
 from serve_app.entities.phrases import normalise_entities
 from serve_app.errors import InvalidRequest, TooLarge
+from serve_app.schemas.base import shown_key
 from serve_app.schemas.events import Role
 from serve_app.schemas.phrase_key import phrase_key
 from serve_app.schemas.requests import ImageInput, SegmentRequest
@@ -155,7 +156,7 @@ def _check_threshold_names(names: Collection[str], limits: LimitsConfig) -> None
 
 def _check_thresholds(options: ObjectOptions, entities: Sequence[str]) -> None:
     for name in options.unused_thresholds(entities):
-        place = f"thresholds.{name}"
+        place = f"thresholds.{shown_key(name)}"
         twice = any(phrase_key(name) == phrase_key(entity) for entity in entities)
         fault = "another threshold names the same entity" if twice else f"not among the entities{hint(name, entities)}"
         raise InvalidRequest(f"{place}: {fault}", place)

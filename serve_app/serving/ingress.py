@@ -142,7 +142,8 @@ class Ingress:
 
     @contextmanager
     def admitted(self) -> Iterator[None]:
-        """Admit a request and count it for as long as the block runs: over its body, its job and its answer's writing.
+        """Admit a request and count it for as long as the block runs: over its body, its job, and the sending of a
+        stream.
 
         Raises:
             TooManyRequests: as many are under way as are admitted.

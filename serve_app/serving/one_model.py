@@ -1,7 +1,8 @@
 """One document comes from one model: while the model is being changed, images of the older one are segmented again.
 
 During a rolling change replicas of two versions answer side by side. Every answer carries its replica's ModelStamp; the
-version that started last counts. Knows no Ray: how an image is segmented comes in.
+version that started last counts, by the clocks of the nodes: if they differ by more than a change takes, the older one
+may win until it is gone. A document is of one model in any case. Knows no Ray: how an image is segmented comes in.
 """
 
 from __future__ import annotations

@@ -14,7 +14,15 @@ from serve_app.schemas.field_schemas import field_schemas
 from serve_app.schemas.requests import RequestOptions
 from serve_app.serving.http import json_text
 from serve_app.serving.http.multipart import Part, split
-from serve_app.serving.http.part_text import UTF_8, charset_named, field_name, file_name, media_type, text_of
+from serve_app.serving.http.part_text import (
+    UTF_8,
+    charset_named,
+    field_name,
+    file_name,
+    is_text_field,
+    media_type,
+    text_of,
+)
 
 _OPTIONS = field_schemas(RequestOptions)
 _JSON_FIELDS = frozenset(name for name, schema in _OPTIONS.items() if schema["type"] != "string")
@@ -76,7 +84,7 @@ def _content_type(headers: Headers) -> tuple[bytes, str]:
 
 
 def _default_charset(parts: list[Part], charset: str) -> str:
-    labels = [part.data for part in parts if b"_charset_" in part.headers.get(b"content-disposition", b"")]
+    labels = [part.data for part in parts if is_text_field(part, _CHARSET_FIELD.encode())]
     for label in labels:
         charset = charset_named(label.decode("latin-1"), f"{_CHARSET_FIELD}: the", _CHARSET_FIELD)
     return charset

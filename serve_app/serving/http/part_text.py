@@ -76,6 +76,12 @@ def text_of(part: Part, field: str, charset: str) -> str:
     return _decoded(part.data, charset, field, "the text", "name its charset in the part's Content-Type")
 
 
+def is_text_field(part: Part, name: bytes) -> bool:
+    """Tell whether a part is the text field of this name; asked before any charset is known."""
+    parameters = _parameters(part)
+    return parameters.get(b"name") == name and b"filename" not in parameters
+
+
 def field_name(part: Part, charset: str) -> str:
     """Read the name of the field that a part belongs to.
 
@@ -110,10 +116,12 @@ def file_name(part: Part, field: str, charset: str) -> str | None:
     """
     plain = _parameters(part).get(b"filename")
     extended = _extended_name(part)
-    if extended is not None:
+    if extended:
         return extended
     if plain is not None:
         return _without_encoded_words(_decoded(plain, _of_heads(charset), field, "the file's name"))
+    if extended is not None:
+        return extended
     if b"filename*" in part.headers.get(b"content-disposition", b"").lower():
         raise InvalidRequest(f"{field}: the file's name (filename*) is not written as RFC 8187 says", field)
     return None

@@ -172,6 +172,19 @@ async def test_the_field_charset_names_the_charset_of_the_form() -> None:
         await read(text + part("_charset_", b"klingon") + END)
 
 
+@pytest.mark.parametrize("name", ["my_charset_test.png", "_charset_"])
+async def test_a_file_named_like_the_field_of_the_charset_is_a_file(name: str) -> None:
+    form = await read(part("prompt", "sofá".encode()) + part("generated", b"latin-1", name) + END)
+    assert form["prompt"] == "sofá"
+    assert form["generated_image"] == {"data": b"latin-1", "name": name}
+
+
+async def test_an_empty_extended_name_does_not_hide_the_plain_one() -> None:
+    head = '--b\r\nContent-Disposition: form-data; name="generated"; filename*=UTF-8\'\'; filename="ok.png"\r\n\r\n'
+    form = await read(head.encode() + b"x\r\n" + END)
+    assert form["generated_image"]["name"] == "ok.png"
+
+
 @pytest.mark.parametrize(
     "preamble",
     [
