@@ -21,7 +21,7 @@ from typing import IO, TypedDict
 from serve_app.batch.output import OutputError
 from serve_app.batch.row import Row
 from serve_app.batch.shards import ResultLine
-from serve_app.batch.sources import identity_of, shown
+from serve_app.batch.source_names import identity_of, shown
 from serve_app.batch.whole_file import whole_file
 from serve_app.masks.rle import area
 from serve_app.schemas.dicts import ImageDict, ObjectDict, RleDict

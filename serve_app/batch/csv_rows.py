@@ -28,8 +28,8 @@ def csv_records(path: Path, name: str, encoding: str) -> Iterator[Record]:
     """Yield the rows of a file; rows whose cells are all empty are skipped, as blank lines are.
 
     Args:
-        path: of the file. Its first line names the columns, after a `sep=` line where there is one; the delimiter is
-            the one under which most of these names are fields of a row.
+        path: of the file. Its first line that is not empty names the columns, after a `sep=` line where there is
+            one; the delimiter is the one under which most of these names are fields of a row.
         name: of the file in messages.
         encoding: of the file.
 
@@ -41,8 +41,8 @@ def csv_records(path: Path, name: str, encoding: str) -> Iterator[Record]:
         try:
             delimiter, skipped = _start(file)
             reader = csv.reader(file, delimiter=delimiter, strict=True)
-            header = [cell.strip() for cell in next(reader, [])]
-            _check_header(header, f"{name}:{skipped + 1}")
+            header = [cell.strip() for cell in _first_line(reader)]
+            _check_header(header, f"{name}:{skipped + max(1, _line(reader))}")
             yield from _rows(reader, header, name, skipped, delimiter)
         except UnicodeDecodeError:
             raise ManifestError(_not_in(encoding, path, name)) from None
@@ -55,16 +55,19 @@ def is_table(path: Path, encoding: str) -> bool:
     with path.open(encoding=encoding, errors="replace", newline="") as file:
         delimiter, _ = _start(file)
         try:
-            return "id" in _folded(next(csv.reader(file, delimiter=delimiter), []))
+            return "id" in _folded(_first_line(csv.reader(file, delimiter=delimiter)))
         except csv.Error:
             return False
 
 
 def _start(file: IO[str]) -> tuple[str, int]:
     """Find the delimiter and leave the file at the names of the columns; says how many lines stand before them."""
-    named = _SEP_LINE.fullmatch(file.readline())
+    line, skipped = file.readline(), 1
+    while line and not line.strip():
+        line, skipped = file.readline(), skipped + 1
+    named = _SEP_LINE.fullmatch(line)
     if named:
-        return named.group(1), 1
+        return named.group(1), skipped
     file.seek(0)
     sample = file.read(_SAMPLE_CHARS)
     file.seek(0)
@@ -74,10 +77,15 @@ def _start(file: IO[str]) -> tuple[str, int]:
 def _fit(sample: str, delimiter: str) -> tuple[int, int]:
     """Count the names that are fields, and all names."""
     try:
-        names = _folded(next(csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter), []))
+        names = _folded(_first_line(csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter)))
     except csv.Error:
         return 0, 0
     return len(FIELDS & set(names)), len(names)
+
+
+def _first_line(reader: Iterator[list[str]]) -> list[str]:
+    """Read up to the first line that has text in a cell."""
+    return next((cells for cells in reader if any(map(str.strip, cells))), [])
 
 
 def _folded(header: Sequence[str]) -> list[str]:

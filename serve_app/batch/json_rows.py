@@ -87,8 +87,10 @@ def _object(raw: bytes | str, encoding: str) -> dict[str, JsonValue] | str:
         return "not UTF-8"
     except NamedTwice as error:
         return str(error)
-    except (ValueError, RecursionError):
+    except ValueError:
         return "not a JSON object"
+    except RecursionError:
+        return "nested too deep"
     return values if isinstance(values, dict) else "not a JSON object"
 
 
@@ -101,8 +103,10 @@ def _items(path: Path, name: str, encoding: str) -> Iterator[Record]:
         raise ManifestError(f"{name}: in one of its objects, {error}") from None
     except json.JSONDecodeError as error:
         raise ManifestError(f"{name}:{error.lineno}: not a JSON array: {error.msg} at column {error.colno}") from None
-    except (ValueError, RecursionError):
+    except ValueError:
         raise ManifestError(f"{name}: not a JSON array that can be read") from None
+    except RecursionError:
+        raise ManifestError(f"{name}: one of its values is nested too deep") from None
     for number, item in enumerate(items, 1):
         yield number, item if isinstance(item, dict) else "not a JSON object"
 

@@ -12,8 +12,9 @@ from typing import Any
 from pydantic import JsonValue
 
 from serve_app.batch.json_rows import Record
+from serve_app.batch.parquet_scalars import text_of_bytes, written
 from serve_app.batch.plain_values import plain
-from serve_app.batch.row import ManifestError, check_names
+from serve_app.batch.row import FIELDS, ManifestError, check_names
 
 PARQUET_ROWS = 1024
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
@@ -44,7 +45,7 @@ def parquet_records(path: Path, name: str) -> Iterator[Record]:
         columns = [column for column in file.schema_arrow.names if not _PANDAS_INDEX.fullmatch(column)]
         _check_columns(columns, name)
         for batch in file.iter_batches(PARQUET_ROWS):
-            lists = {column: _values(batch.column(column)) for column in columns}
+            lists = {column: _values(column, batch.column(column)) for column in columns}
             for number in range(batch.num_rows):
                 line += 1
                 yield line, _record({column: values[number] for column, values in lists.items()})
@@ -60,25 +61,43 @@ def _check_columns(columns: list[str], name: str) -> None:
         raise ManifestError(f"{name}: {error.message}") from None
 
 
-def _values(column: Any) -> list[Any]:
-    """Convert a column of a batch; a value that names something twice becomes the error that says so."""
+def _values(name: str, column: Any) -> list[Any]:
+    """Convert a column of a batch; a value of a field that cannot be read becomes the error that says so."""
     try:
         values: list[Any] = column.to_pylist(maps_as_pydicts="strict")
         return values
-    except (KeyError, ValueError):
-        pass
-    values = []
-    for item in column:
-        try:
-            values.append(item.as_py(maps_as_pydicts="strict"))
-        except (KeyError, ValueError) as error:
-            values.append(error)
-    return values
+    except (KeyError, ValueError, OverflowError):
+        return [_value(item, is_field=name in FIELDS) for item in column]
+
+
+def _value(item: Any, *, is_field: bool) -> Any:
+    try:
+        return item.as_py(maps_as_pydicts="strict")
+    except KeyError:
+        return ValueError("names a key twice")
+    except UnicodeDecodeError as error:
+        if is_field:
+            return error
+    except (ValueError, OverflowError) as error:
+        if is_field:
+            return ValueError(f"cannot be read: {error}")
+    try:
+        return written(item)
+    except ValueError as error:
+        return error
 
 
 def _record(values: dict[str, Any]) -> dict[str, JsonValue] | str:
+    """Make a row of its columns; those that are no fields stay as they are, `read_row` writes them."""
+    row: dict[str, JsonValue] = {}
     for column, value in values.items():
-        if isinstance(value, KeyError | ValueError):
-            twice = "names a key twice" if isinstance(value, KeyError) else f"cannot be read: {value}"
-            return f"{column}: {twice}"
-    return {column: plain(value) for column, value in values.items() if value is not None}
+        try:
+            if isinstance(value, ValueError):
+                raise value
+            if value is not None:
+                row[column] = plain(text_of_bytes(value)) if column in FIELDS else value
+        except UnicodeDecodeError:
+            return f"{column}: not UTF-8"
+        except ValueError as error:
+            return f"{column}: {error}"
+    return row

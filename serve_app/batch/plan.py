@@ -11,7 +11,8 @@ from serve_app.batch.fingerprint import Fingerprint, Setting, settings_differenc
 from serve_app.batch.manifest import MAX_SHOWN, PlacedRow, check_rows, read_rows
 from serve_app.batch.output import OutputError, OutputFolder
 from serve_app.batch.row import ManifestError, Row, digest
-from serve_app.batch.sources import check_schemes, scheme_of
+from serve_app.batch.source_names import scheme_of
+from serve_app.batch.sources import check_schemes
 
 
 @dataclass(frozen=True)

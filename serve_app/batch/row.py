@@ -20,6 +20,9 @@ Source = Annotated[Text, Field(min_length=1, max_length=4096)]
 NEAR = 2
 """A column whose name is at most so many letters from a field's is a misspelt field."""
 
+BEGINNING = 4
+"""A column whose name is so many letters of a field's beginning is that field: `context`."""
+
 OF_THE_HTTP_BODY = {"contextual_images": "contextual", "generated_image": "generated"}
 """Names that only the HTTP body has, and what a manifest calls these fields."""
 
@@ -94,8 +97,7 @@ def read_row(values: Mapping[str, JsonValue]) -> Row:
     check_names(values)
     named = {name: value for name, value in values.items() if name in FIELDS and value is not None}
     fields: dict[str, JsonValue] = {name: _of_table(name, _without_nulls(value)) for name, value in named.items()}
-    others = {name: plain(value) for name, value in values.items() if name not in FIELDS}
-    columns: dict[str, JsonValue] = {name: value for name, value in others.items() if value is not None}
+    columns = _columns({name: value for name, value in values.items() if name not in FIELDS})
     try:
         row = Row.model_validate(fields)
     except ValidationError as error:
@@ -105,6 +107,18 @@ def read_row(values: Mapping[str, JsonValue]) -> Row:
         _check_encodable(columns)
     row._columns = columns
     return row
+
+
+def _columns(values: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    columns: dict[str, JsonValue] = {}
+    for name, value in values.items():
+        try:
+            written = plain(value)
+        except ValueError as error:
+            raise ManifestError(f"{name}: {error}") from None
+        if written is not None:
+            columns[name] = written
+    return columns
 
 
 def check_names(names: Mapping[str, object] | list[str]) -> None:
@@ -122,8 +136,12 @@ def check_names(names: Mapping[str, object] | list[str]) -> None:
 def misspelt_field(name: str) -> str | None:
     """Tell which field a name is near to, whatever its case; None for a field itself and for any other name.
 
+    Near are names within `NEAR` letters, beginnings of at least `BEGINNING` letters, and singulars.
+
     >>> misspelt_field("contextal"), misspelt_field("ID"), misspelt_field("generated_image"), misspelt_field("seed")
     ('contextual', 'id', 'generated', None)
+    >>> misspelt_field("context"), misspelt_field("entity")
+    ('contextual', 'entities')
     """
     if name in FIELDS:
         return None
@@ -131,7 +149,17 @@ def misspelt_field(name: str) -> str | None:
     known = {**{field: field for field in sorted(FIELDS)}, **OF_THE_HTTP_BODY}
     distance, nearest = min((_distance(folded, field), field) for field in known)
     # Two letters of two are another word: `n` and `lr` are no misspelt `id`.
-    return known[nearest] if distance <= NEAR and distance < max(len(folded), len(nearest)) else None
+    if distance <= NEAR and distance < max(len(folded), len(nearest)):
+        return known[nearest]
+    meant = [field for field in known if len(folded) >= BEGINNING and field.startswith(folded)]
+    meant += [field for field in known if folded == _singular(field)]
+    return known[meant[0]] if meant else None
+
+
+def _singular(name: str) -> str | None:
+    if name.endswith("ies"):
+        return name.removesuffix("ies") + "y"
+    return name.removesuffix("s") if name.endswith("s") else None
 
 
 def _distance(one: str, other: str) -> int:

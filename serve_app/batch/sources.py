@@ -1,46 +1,28 @@
 """Images by path or URI, read where the job runs: local files, http(s), and what fsspec has a package for (s3, gs, …).
 
 The manifest is the user's own, so unlike the service's fetcher this reads private addresses and any local path too.
-A name is taken as it stands: `#`, `?`, `%` and `::` are characters of a path or a key like any other; in a `file:` URI
-`%23` is `#`. Knows no image formats.
+Knows no image formats; what names mean, and what may be shown of them, knows `source_names`.
 """
 
 from __future__ import annotations
 
 import importlib
-import os
-import re
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 import httpx
 
 from serve_app.batch.row import ManifestError, Row
+from serve_app.batch.source_names import ARCHIVES, WEB, fault_of, scheme_of, shown, without_secrets
 from serve_app.errors import FetchFailed, GensegError, TooLarge
+from serve_app.schemas.file_uri import local_path
 from serve_app.schemas.requests import ImageInput, SegmentRequest
-from serve_app.schemas.shown_url import shown_url
 
 HTTP_TIMEOUT_S = 30.0
 _PASSING_STATUSES = frozenset({429, 500, 502, 503, 504})
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # two letters at least: `C:` is a drive
-_FILE_PATH = re.compile(r"file:(?=/(?!/))", re.IGNORECASE)  # the short form of file:///path. Source: RFC 8089
 _OWN_SCHEMES = frozenset({"file", "http", "https"})
-_WEB = frozenset({"http", "https"})
-_ARCHIVES = frozenset({"zip", "tar", "libarchive"})
-"""Stores inside a file: `zip://a.png::/data/b.zip` names both, as fsspec has it. Elsewhere `::` is part of a name."""
-
-
-_SIGNATURES = frozenset({"x-amz-signature", "x-goog-signature", "signature", "sig"})
-_OF_A_SIGNATURE = re.compile(
-    r"x-amz-.+|x-goog-.+|awsaccesskeyid|googleaccessid|signature|expires|policy|key-pair-id"
-    r"|sig|s[vrpet]|ss|srt|spr|sip|sk[tesv]|skoid|sktid",
-    re.IGNORECASE,
-)
-"""Parameters of a signed address that choose no picture. Source: AWS Signature 4, Google Cloud Storage's V2 and V4,
-CloudFront's signed URLs, Azure's shared access signatures."""
 
 
 class _TryAgain(FetchFailed):
@@ -89,10 +71,12 @@ class SourceReader:
         scheme = scheme_of(source)
         name = shown(source)
         try:
-            if scheme in _WEB:
+            if (fault := fault_of(source)) is not None:
+                raise FetchFailed(fault)
+            if scheme in WEB:
                 return self._read_http(source)
             if scheme in {None, "file"}:
-                with local_path(source, self._folder).open("rb") as file:
+                with (self._folder / local_path(source)).open("rb") as file:
                     return self._read_file(file)
             with _open_stored(source, scheme or "") as file:
                 return self._read_file(file)
@@ -148,88 +132,6 @@ class SourceReader:
             raise TooLarge(f"the file is over the limit of {self._max_bytes} bytes")
 
 
-def scheme_of(source: str) -> str | None:
-    """Tell a URI's scheme, in lower case; None for a path."""
-    if _FILE_PATH.match(source):
-        return "file"
-    match = _SCHEME.match(source)
-    return match.group(1).lower() if match else None
-
-
-def shown(source: str) -> str:
-    """Write a path or URI as results and messages show it: a web address without user, query and fragment.
-
-    These may hold what nobody else should see, such as the signature of a signed URL. URIs of stores lose their user.
-
-    >>> shown("https://me:secret@host:8/a.png?X-Amz-Signature=1#x"), shown("s3://bucket/a#1?.png"), shown("a?b.png")
-    ('https://host:8/a.png', 's3://bucket/a#1?.png', 'a?b.png')
-    """
-    scheme = scheme_of(source)
-    if scheme in _WEB:
-        return shown_url(source)
-    if scheme is None or _FILE_PATH.match(source):
-        return source
-    start, _, rest = source.partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{start}://{host.rpartition('@')[2]}{slash}{path}"
-
-
-def without_secrets(text: str, source: str) -> str:
-    """Leave out of a message what `shown` leaves out of a source."""
-    name = shown(source)
-    if name != source:
-        text = text.replace(source, name)
-        rest = source.partition("://")[2]
-        parts = [*re.split(r"[?#]", rest, maxsplit=1)[1:], rest.partition("/")[0].rpartition("@")[0]]
-        for part in filter(None, parts):
-            text = text.replace(part, "…")
-    return text
-
-
-def local_path(source: str, folder: Path) -> Path:
-    """Find the file that a path or a `file:` URI names.
-
-    Args:
-        source: a URI may be percent-encoded.
-        folder: what relative paths start from.
-
-    Raises:
-        FetchFailed: the URI names another machine.
-    """
-    if scheme_of(source) is None:
-        return folder / source
-    rest = source[len("file:") :].removeprefix("//")
-    host, slash, path = rest.partition("/")
-    if host.lower() not in {"", "localhost"}:
-        raise FetchFailed(f"{host!r} stands where the host does; a path on this machine is file:///{host}{slash}{path}")
-    return Path(os.fsdecode(unquote_to_bytes(slash + path)))
-
-
-def identity_of(source: str, folder: Path) -> str:
-    """Write a path or URI so that different spellings of one file are equal: `./a.png`, `a.png`, `file:///…/a.png`.
-
-    Args:
-        source: a web address counts with its query, which may choose among pictures, but without its signature.
-        folder: what relative paths start from.
-    """
-    scheme = scheme_of(source)
-    if scheme in {None, "file"}:
-        return os.path.realpath(local_path(source, folder))
-    start, rest = source.partition("://")[::2]
-    if scheme in _WEB:
-        path, _, query = rest.partition("#")[0].partition("?")
-        rest = "?".join(filter(None, [path, _without_signature(query)]))
-    return f"{start.lower()}://{rest}"
-
-
-def _without_signature(query: str) -> str:
-    parts = query.split("&")
-    names = [part.partition("=")[0] for part in parts]
-    if not any(name.lower() in _SIGNATURES for name in names):
-        return query
-    return "&".join(part for part, name in zip(parts, names, strict=True) if not _OF_A_SIGNATURE.fullmatch(name))
-
-
 def check_schemes(schemes: Iterable[str | None]) -> None:
     """Find out before the work whether every scheme can be read here.
 
@@ -251,7 +153,7 @@ def _open_stored(source: str, scheme: str) -> Any:
     Raises:
         FetchFailed: the store's package would read another name.
     """
-    if scheme in _ARCHIVES:
+    if scheme in ARCHIVES:
         return _fsspec().open(source, "rb")
     kind = _fsspec().get_filesystem_class(scheme)
     path = kind._strip_protocol(source)

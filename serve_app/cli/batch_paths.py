@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from serve_app.batch.sources import scheme_of, shown
+from serve_app.batch.source_names import scheme_of, shown
 from serve_app.cli.options import CommandError
 from serve_app.cli.outputs import check_file, check_folder
 

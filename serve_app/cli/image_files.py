@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from serve_app.batch.sources import SourceReader, check_schemes, scheme_of, shown, without_secrets
+from serve_app.batch.source_names import scheme_of, shown, without_secrets
+from serve_app.batch.sources import SourceReader, check_schemes
 from serve_app.cli.options import CommandError
 from serve_app.config.schema import AppConfig
 from serve_app.errors import GensegError

@@ -125,12 +125,12 @@ def read_image(source: ImageInput | bytes | str | PathLike[str] | Image, field: 
     """Read one image where the caller is.
 
     Args:
-        source: a path, an http(s) URL (the server fetches it), the bytes of an image file, an ImageInput, or a Pillow
-            image, which travels as PNG: its pixels as they are, no orientation tag.
+        source: a path, a `file:` URI, an http(s) URL (the server fetches it), the bytes of an image file, an
+            ImageInput, or a Pillow image, which travels as PNG: its pixels as they are, no orientation tag.
         field: of the request, for messages.
 
     Raises:
-        InvalidRequest: it is none of these.
+        InvalidRequest: it is none of these, or a `file:` URI names another machine.
         OSError: the file cannot be read.
     """
     # Whoever holds a Pillow image has imported Pillow; everybody else need not.
@@ -145,6 +145,8 @@ def read_image(source: ImageInput | bytes | str | PathLike[str] | Image, field: 
         if found.field is None:
             raise found.at(field) from None
         raise errors.InvalidRequest(f"{field}.{found.message}", f"{field}.{found.field}") from None
+    except errors.InvalidRequest as error:
+        raise error.at(field) from None
     raise errors.InvalidRequest(f"{field}: a path, URL, bytes or image, not {type(source).__name__}", field)
 
 

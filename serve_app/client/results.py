@@ -170,8 +170,9 @@ class Result:
 
         Raises:
             OSError: the file cannot be read.
-            InvalidAnswer: it is no result document; names the first field that is wrong.
-            GensegError: it is an error's line of a dataset job; the error that it tells of.
+            InvalidAnswer: it is neither a result document nor an error; names the first field that is wrong.
+            GensegError: it is an error's line of a dataset job, or the body of an HTTP answer that is an error; the
+                error that it tells of.
         """
         return cls(load_document(source))
 

@@ -14,7 +14,7 @@ from pycocotools.cocoeval import COCOeval
 from serve_app.batch.coco import write_coco
 from serve_app.batch.output import OutputError
 from serve_app.batch.row import Row
-from serve_app.batch.sources import shown
+from serve_app.batch.source_names import shown
 from serve_app.cli import batch
 from serve_app.cli.options import CommandError
 from serve_app.masks import rle

@@ -222,3 +222,81 @@ def test_a_key_that_a_map_names_twice_is_refused(tmp_path: Path) -> None:
 def test_parquet_is_known_by_its_first_bytes(tmp_path: Path) -> None:
     path = parquet_of(tmp_path, {"id": [1], "prompt": ["x"], "generated": ["g"]})
     assert [row.id for row in rows_of(path.rename(tmp_path / "rows"))] == [1]
+
+
+def bad_text(*values: bytes) -> Any:
+    """A column of texts that are not checked to be UTF-8, as some programs write them."""
+    return pyarrow.Array.from_buffers(pyarrow.string(), len(values), pyarrow.array(values, pyarrow.binary()).buffers())
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("id", pyarrow.array([b"a", b"\xff"])),
+        ("prompt", pyarrow.array([b"a dog", b"\xff"])),
+        ("prompt", pyarrow.array([b"a dog", b"\xff"]).dictionary_encode()),
+        ("prompt", bad_text(b"a dog", b"\xff")),
+        ("generated", pyarrow.array([b"g.png", b"caf\xe9.png"])),
+        ("contextual", pyarrow.array([[b"g.png"], [b"a.png", b"caf\xe9.png"]])),
+        ("entities", pyarrow.array([[b"dog"], [b"\xff"]])),
+        ("thresholds", pyarrow.array([[(b"dog", 0.3)], [(b"\xff", 0.3)]], pyarrow.map_("binary", "double"))),
+        ("mask_format", pyarrow.array([b"rle", b"\xff"])),
+    ],
+    ids=["id", "prompt", "dictionary", "text", "path", "list", "entities", "map", "option"],
+)
+def test_a_field_in_parquet_that_is_not_utf_8_is_wrong(tmp_path: Path, name: str, values: Any) -> None:
+    columns = {"id": ["1", "2"], "prompt": ["x"] * 2, "generated": ["g"] * 2, "contextual": [["c"]] * 2, name: values}
+    path = parquet_of(tmp_path, columns)
+    assert next(read_rows(path)).line == 1
+    with pytest.raises(ManifestError, match=rf"^.*rows\.parquet:2: {name}: not UTF-8$"):
+        rows_of(path)
+
+
+def test_bytes_of_fields_are_read_as_text(tmp_path: Path) -> None:
+    columns = {
+        "id": [b"\xc3\xa9"],
+        "prompt": [b"x"],
+        "contextual": [[b"caf\xc3\xa9.png"]],
+        "thresholds": pyarrow.array([[(b"dog", 0.3)]], pyarrow.map_("binary", "double")),
+        "other": pyarrow.array([[(b"k", b"v")]], pyarrow.map_("binary", "binary")),
+        "text": bad_text(b"\xff\xff"),
+    }
+    (row,) = rows_of(parquet_of(tmp_path, columns))
+    assert (row.id, row.contextual, row.thresholds) == ("é", ["café.png"], {"dog": 0.3})
+    assert row.columns == {"other": {"k": "v"}, "text": "<2 bytes>"}
+
+
+NANOSECONDS = 1_767_322_984_123_456_789
+AT = "2026-01-02T03:03:04.123456789"
+
+
+def as_type(numbers: list[int | None], kind: Any) -> Any:
+    return pyarrow.array(numbers, pyarrow.int32() if kind == pyarrow.date32() else pyarrow.int64()).cast(kind)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (as_type([None, NANOSECONDS], pyarrow.timestamp("ns")), AT),
+        (as_type([None, 123_456_789], pyarrow.time64("ns")), "00:00:00.123456789"),
+        (as_type([None, 1_500_000_001], pyarrow.duration("ns")), 1.500000001),
+        (as_type([None, 10**17], pyarrow.timestamp("ms")), "<value out of range: 100000000000000000>"),
+        (as_type([None, 10**8], pyarrow.date32()), "<value out of range: 100000000>"),
+        (pyarrow.array([None, [NANOSECONDS]], pyarrow.list_(pyarrow.timestamp("ns"))), [AT]),
+        (pyarrow.array([None, {"at": NANOSECONDS}], pyarrow.struct({"at": pyarrow.timestamp("ns")})), {"at": AT}),
+        (as_type([None, NANOSECONDS], pyarrow.timestamp("ns")).dictionary_encode(), AT),
+    ],
+    ids=["timestamp", "time", "duration", "far time", "far date", "list", "struct", "dictionary"],
+)
+def test_a_column_that_python_has_no_exact_value_for_becomes_its_text(
+    tmp_path: Path, values: Any, expected: Any
+) -> None:
+    columns = {"id": [1, 2], "prompt": ["x"] * 2, "generated": ["g"] * 2, "at": values}
+    rows = rows_of(parquet_of(tmp_path, columns))
+    assert [row.columns for row in rows] == [{}, {"at": expected}]
+
+
+def test_a_field_that_python_has_no_exact_value_for_is_wrong(tmp_path: Path) -> None:
+    values = as_type([NANOSECONDS], pyarrow.timestamp("ns"))
+    with pytest.raises(ManifestError, match=r"rows\.parquet:1: prompt: cannot be read: Nanosecond"):
+        rows_of(parquet_of(tmp_path, {"id": [1], "prompt": values, "generated": ["g"]}))

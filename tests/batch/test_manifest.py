@@ -81,6 +81,9 @@ def test_read_rows_refuses_what_only_claims_to_be_parquet(tmp_path: Path) -> Non
     ("row", "message"),
     [
         ("{", "not a JSON object"),
+        ('{"id": 1, "prompt": "a", "generated": "g.png", "x": ' + "[" * 900 + "]" * 900 + "}", "x: nested too deep"),
+        ('{"id": 1, "prompt": "a", "generated": "g.png", "x": ' + '{"a": ' * 300 + "1" + "}" * 301, "x: nested too"),
+        ('{"id": 1, "x": ' + "[" * 100_000 + "]" * 100_000 + "}", "nested too deep"),
         ("[1]", "not a JSON object"),
         ({**GOOD, "id": None}, "id"),
         ({**GOOD, "id": ""}, "id"),
@@ -117,6 +120,26 @@ def test_check_rows_names_the_line_of_a_csv(tmp_path: Path, text: str, message: 
     path.write_text(text)
     with pytest.raises(ManifestError, match=message):
         [*check_rows(path)]
+
+
+@pytest.mark.parametrize("before", ["\n", "\n\r\n \n", ",,\n,,\n", "\nsep=,\n", "sep=,\n\n"])
+@pytest.mark.parametrize("ending", ["csv", "txt"])
+def test_a_table_may_have_empty_lines_before_its_names(tmp_path: Path, before: str, ending: str) -> None:
+    path = tmp_path / f"rows.{ending}"
+    path.write_bytes(f"{before}id,prompt,generated\na,a dog,g.png\n\nb,a cat,h.png,more\n".encode())
+    rows = read_rows(path)
+    line = before.count("\n") + 2
+    first = next(rows)
+    assert (first.line, first.row.id, first.row.generated) == (line, "a", "g.png")
+    with pytest.raises(ManifestError, match=rf":{line + 2}: more cells than the first line has names"):
+        next(rows)
+
+
+def test_the_line_of_the_names_is_told_after_empty_lines(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("\n\nid,prompt,prompt\n")
+    with pytest.raises(ManifestError, match=r"rows\.csv:3: the column 'prompt' is named twice"):
+        [*read_rows(path)]
 
 
 def test_check_rows_names_an_unknown_field_of_a_row_with_every_field(tmp_path: Path) -> None:

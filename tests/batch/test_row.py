@@ -48,6 +48,28 @@ def test_columns_are_written_the_way_json_can() -> None:
     assert row.columns == {"b": "inf", "c": {"d": None}}
 
 
+def nested(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def test_columns_are_nested_a_hundred_levels_deep_at_most() -> None:
+    assert read_row({**GOOD, "x": nested(100)}).columns == {"x": nested(100)}
+    for levels in (101, 900, 5000):
+        with pytest.raises(ManifestError, match=r"^x: nested too deep, over 100 levels$"):
+            read_row({**GOOD, "x": nested(levels)})
+
+
+@pytest.mark.parametrize("name", sorted(Row.model_fields))
+def test_a_field_that_is_nested_too_deep_is_wrong_in_one_line(name: str) -> None:
+    for value in (nested(900), {"a": nested(900)}, [{"a": nested(900)}]):
+        with pytest.raises(ManifestError, match=f"^{name}") as caught:
+            read_row({**GOOD, name: value})
+        assert "\n" not in caught.value.message
+
+
 @pytest.mark.parametrize("column", [{"x": "\ud800"}, {"x\ud800": 1}, {"x": [{"y": "\ud800"}]}], ids=ascii)
 def test_columns_have_no_half_characters(column: dict[str, Any]) -> None:
     with pytest.raises(ManifestError, match="half of a surrogate pair"):
@@ -71,16 +93,31 @@ def test_columns_have_no_half_characters(column: dict[str, Any]) -> None:
         ("overlay", "overlays"),
         ("contextual_images", "contextual"),
         ("generated_image", "generated"),
+        ("context", "contextual"),
+        ("Context", "contextual"),
+        ("cont", "contextual"),
+        ("contextual-im", "contextual"),
+        ("gene", "generated"),
+        ("prom", "prompt"),
+        ("thresh", "threshold"),
+        ("entity", "entities"),
+        ("Entity", "entities"),
+        ("enti", "entities"),
+        ("mask_thresh", "mask_threshold"),
     ],
 )
-def test_a_name_within_two_letters_of_a_field_is_refused(name: str, field: str) -> None:
+def test_a_name_that_is_near_to_a_field_is_refused(name: str, field: str) -> None:
     assert misspelt_field(name) == field
     with pytest.raises(ManifestError, match=f"unknown field '{name}'; did you mean '{field}'?"):
         read_row({**GOOD, name: "x"})
 
 
 @pytest.mark.parametrize(
-    "name", ["seed", "model", "group", "split", "n", "lr", "url", "caption", "source", "prompt_id", "image", "style"]
+    "name",
+    [
+        *["seed", "model", "group", "split", "n", "lr", "url", "caption", "source", "prompt_id", "image", "style"],
+        *["category", "score", "con", "gen", "ent", "contexts_of", "entity_id", "masked", "text", "promoted"],
+    ],
 )
 def test_any_other_name_is_none_that_is_misspelt(name: str) -> None:
     assert misspelt_field(name) is None

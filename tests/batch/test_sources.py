@@ -12,7 +12,8 @@ import fsspec
 import pytest
 
 from serve_app.batch.row import ManifestError, Row
-from serve_app.batch.sources import SourceReader, check_schemes, identity_of, scheme_of, shown
+from serve_app.batch.source_names import identity_of, scheme_of, shown
+from serve_app.batch.sources import SourceReader, check_schemes
 from serve_app.errors import FetchFailed, TooLarge
 
 MAX_BYTES = 100
@@ -131,12 +132,49 @@ SECRET = "SeCrEt"
         "http://127.0.0.1:1/a.png?sig=SeCrEt",
         "memory://me:SeCrEt@bucket/none.png",
         "nonsense://me:SeCrEt@bucket/none.png",
+        " {web}/none.png?X-Amz-Signature=SeCrEt",
+        "\n\t {web}/none.png?X-Amz-Signature=SeCrEt",
+        "\ufeff{web}/none.png?sig=SeCrEt",
+        '"{web}/none.png?sig=SeCrEt"',
+        "https:/host/a.png?sv=1&sig=SeCrEt",
+        "https:host/a.png?SeCrEt",
+        "HTTPS:\\\\host\\a.png?SeCrEt",
+        "http:/me:SeCrEt@host/a.png",
+        "https//host/a.png?X-Amz-Date=1&X-Amz-Signature=SeCrEt",
+        "bucket.s3.amazonaws.com/a.png?Expires=1&Signature=SeCrEt",
+        "memory://bucket/none.png?X-Goog-Signature=SeCrEt",
+        " memory://me:SeCrEt@bucket/none.png",
+        "memory://me:SeC/rEt-SeCrEt@bucket/none.png",
+        "memory://me:SeCrEt@bucket/x@none.png",
+        "zip://a.png::{web}/none.zip?X-Amz-Signature=SeCrEt",
+        "zip://a.png::memory://me:SeCrEt@bucket/none.zip",
     ],
 )
 def test_read_keeps_what_a_signed_address_holds_to_itself(reader: SourceReader, web: str, source: str) -> None:
     with pytest.raises((FetchFailed, TooLarge)) as caught:
         reader.read(source.format(web=web, host=web.removeprefix("http://")))
     assert SECRET not in caught.value.message
+    assert SECRET not in shown(source)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (" {web}/a.png?S", "{web}/a.png: not a valid http:// or https:// address"),
+        ("{short}/a.png?S", "{short}/a.png: not a valid http:// or https:// address"),
+        (" memory://bucket/a.png", "memory://bucket/a.png: ' ' stands before the scheme"),
+    ],
+)
+def test_read_refuses_a_uri_that_is_not_well_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reader: SourceReader, web: str, source: str, message: str
+) -> None:
+    names = {"web": web, "short": web.replace("//", "/")}
+    path = tmp_path / source.format(**names)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"another file")
+    with pytest.raises(FetchFailed) as caught:
+        reader.read(source.format(**names))
+    assert caught.value.message == message.format(**names)
 
 
 @pytest.mark.parametrize(
@@ -147,6 +185,16 @@ def test_read_keeps_what_a_signed_address_holds_to_itself(reader: SourceReader, 
         ("https://host/@me/a.png", "https://host/@me/a.png"),
         ("s3://key:pw@bucket/a#1?.png", "s3://bucket/a#1?.png"),
         ("memory://b/a::b.png", "memory://b/a::b.png"),
+        ("s3://bucket/a@b.png", "s3://bucket/a@b.png"),
+        ("abfs://one@account.dfs.core.windows.net/a.png", "abfs://one@account.dfs.core.windows.net/a.png"),
+        ("abfss://two:pw@account/a.png", "abfss://two@account/a.png"),
+        ("abfs://one:p/w@account/a.png", "abfs://one@account/a.png"),
+        ("az://one/a@b.png", "az://one/a@b.png"),
+        ("  https://me:pw@host/a.png?S", "https://host/a.png"),
+        ("https:/host/a.png?S", "https:/host/a.png"),
+        (" a.png", " a.png"),
+        ("httpsfolder/a?b.png", "httpsfolder/a?b.png"),
+        ("a?big=1.png", "a?big=1.png"),
         ("file:///a#b?c", "file:///a#b?c"),
         ("file:/a?b", "file:/a?b"),
         ("a?b#c@d.png", "a?b#c@d.png"),
@@ -182,8 +230,12 @@ def test_identity_of_is_one_for_every_spelling(tmp_path: Path) -> None:
         ("Expires=1&Signature=x~_&Key-Pair-Id=K", ""),
         ("sv=2024&se=2026-01-01&sr=b&sp=r&sig=a%3D&snapshot=7", "?snapshot=7"),
         ("id=7&se=1&expires=2", "?id=7&se=1&expires=2"),
+        ("X-Amz-Date=1&X-Amz-Signature=ab&sp=4&st=2&ss=3&policy=1", "?sp=4&st=2&ss=3&policy=1"),
+        ("Expires=1&Signature=x&Key-Pair-Id=K&sr=7&x-amz-page=2", "?sr=7&x-amz-page=2"),
+        ("X-Goog-Date=9&X-Goog-Signature=ab&expires=3&x-amz-page=2", "?expires=3&x-amz-page=2"),
+        ("sv=2024&sig=a&expires=3&x-goog-page=2", "?expires=3&x-goog-page=2"),
     ],
-    ids=["s3", "gcs", "cloudfront", "azure", "not signed"],
+    ids=["s3", "gcs", "cloudfront", "azure", "not signed", "s3 +", "cloudfront +", "gcs +", "azure +"],
 )
 def test_identity_of_does_not_depend_on_when_an_address_was_signed(tmp_path: Path, query: str, kept: str) -> None:
     assert identity_of(f"https://x/a.png?{query}", tmp_path) == f"https://x/a.png{kept}"

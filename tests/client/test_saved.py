@@ -121,6 +121,13 @@ def test_a_line_of_an_error_raises_it() -> None:
     assert caught.value.field == "generated_image"
 
 
+def test_the_body_of_an_answer_that_is_an_error_raises_it() -> None:
+    body = {"error": {"code": "overloaded", "message": "queues are full", "field": None, "later": 1}, "request_id": "x"}
+    for source in (body, json.dumps(body), json.dumps(body).encode()):
+        with pytest.raises(errors.Overloaded, match="queues are full"):
+            Result.load(source)
+
+
 @pytest.mark.parametrize(
     ("source", "words"),
     [
@@ -129,9 +136,18 @@ def test_a_line_of_an_error_raises_it() -> None:
         (b"[1]", "the text: is no result document, but list"),
         (b"\xff{", "the text: is not UTF-8 text"),
         ({"code": "x"}, "the document: is no result document"),
+        ({"code": 1, "message": 2}, "the document: is no error: code: Input should be a valid string"),
+        ({"error": {"code": "x", "message": None}}, "the document: is no error: message: Input should be a valid"),
+        ({"error": "x"}, "the document: is no result document"),
+        (b"[" * 100_000, "the text: is no result document: nested too deep"),
+        ('{"a": ' * 100_000, "the text: is no result document: nested too deep"),
+        ('{"a": ' + "1" * 5000 + "}", "the text: is not JSON that can be read: a number has too many digits"),
+        ("", "the text: is empty"),
+        (" \n", "the text: is empty"),
+        (b"", "the text: is not JSON"),
         (line(entities="dog"), "the document: is no result document: entities"),
     ],
-    ids=["half", "empty", "list", "bytes", "half an error", "wrong type"],
+    ids=lambda value: str(value)[:20],
 )
 def test_what_is_no_document_is_named(source: Any, words: str) -> None:
     with pytest.raises(InvalidAnswer, match=words):

@@ -82,6 +82,7 @@ def test_the_document_has_every_field(graph: Graph, demo: SegmentRequest) -> Non
     assert document["meta"]["request_id"] == response.headers["x-request-id"] == "my-id"
     assert document["meta"]["models"] == {"text_parser": "embedded", "segmentation": "embedded"}
     assert (document["box_format"], document["coordinate_unit"]) == ("xyxy", "pixels")
+    assert document["contextual_images"][0]["objects"]
     for image in document["contextual_images"]:
         assert list(image) == ["path", "width", "height", "objects", "presence", "error"]
         assert list(image["presence"]) == document["entities"]
@@ -95,6 +96,7 @@ def test_the_document_has_every_field(graph: Graph, demo: SegmentRequest) -> Non
 
 def test_object_ids_count_within_a_label_by_descending_score(graph: Graph, demo: SegmentRequest) -> None:
     document = graph.post(json=as_json(demo, threshold=0.0, mask_format="none")).json()
+    assert document["contextual_images"][0]["objects"]
     for image in document["contextual_images"]:
         for entity in document["entities"]:
             mine = [found for found in image["objects"] if found["label"] == entity]

@@ -623,4 +623,9 @@ async def test_a_retired_fetcher_closes_when_its_last_fetch_is_done() -> None:
 
 
 async def test_a_fetcher_that_never_fetched_is_retired_at_once() -> None:
-    ImageFetcher(FetchConfig(), 100).retire()
+    fetcher = ImageFetcher(FetchConfig(), 100)
+    resolver = fetcher._resolver
+    assert isinstance(resolver, HostResolver)
+    fetcher.retire()
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        await resolver("localhost", 80)
