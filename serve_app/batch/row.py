@@ -20,8 +20,8 @@ Source = Annotated[Text, Field(min_length=1, max_length=4096)]
 NEAR = 2
 """A column whose name is at most so many letters from a field's is a misspelt field."""
 
-BEGINNING = 4
-"""A column whose name is so many letters of a field's beginning is that field: `context`."""
+BEGINNING = 5
+"""A column whose name is at least so many letters of a field's beginning is that field: `context`, but not `time`."""
 
 OF_THE_HTTP_BODY = {"contextual_images": "contextual", "generated_image": "generated"}
 """Names that only the HTTP body has, and what a manifest calls these fields."""

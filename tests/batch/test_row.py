@@ -95,14 +95,10 @@ def test_columns_have_no_half_characters(column: dict[str, Any]) -> None:
         ("generated_image", "generated"),
         ("context", "contextual"),
         ("Context", "contextual"),
-        ("cont", "contextual"),
         ("contextual-im", "contextual"),
-        ("gene", "generated"),
-        ("prom", "prompt"),
         ("thresh", "threshold"),
         ("entity", "entities"),
         ("Entity", "entities"),
-        ("enti", "entities"),
         ("mask_thresh", "mask_threshold"),
     ],
 )
@@ -116,7 +112,20 @@ def test_a_name_that_is_near_to_a_field_is_refused(name: str, field: str) -> Non
     "name",
     [
         *["seed", "model", "group", "split", "n", "lr", "url", "caption", "source", "prompt_id", "image", "style"],
-        *["category", "score", "con", "gen", "ent", "contexts_of", "entity_id", "masked", "text", "promoted"],
+        *[
+            "category",
+            "score",
+            "con",
+            "gen",
+            "ent",
+            "contexts_of",
+            "entity_id",
+            "masked",
+            "text",
+            "promoted",
+            "time",
+            "mask",
+        ],
     ],
 )
 def test_any_other_name_is_none_that_is_misspelt(name: str) -> None:
