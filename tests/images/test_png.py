@@ -133,6 +133,18 @@ def test_orientation_is_read_before_and_behind_the_pixels(behind: bool) -> None:
     assert decode(data, LIMITS)[:, 0, 0].tolist() == [16, 32]
 
 
+@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+def test_a_palettes_pixels_without_a_palette_before_them_are_refused(depth: int) -> None:
+    palette, row = (b"PLTE", bytes([10, 20, 30, 40, 50, 60])), (b"IDAT", zlib.compress(packed([0, 1], depth)))
+    whole = png(2, 1, palette, row, depth=depth, colour=3)
+    assert decode(whole, LIMITS)[0].tolist() == [[10, 20, 30], [40, 50, 60]]
+    for chunks in ([row], [row, palette], [(b"PLTE", b""), row]):
+        data = png(2, 1, *chunks, depth=depth, colour=3)
+        for read in (read_header, decode):
+            with pytest.raises(InvalidImage, match=r"^a broken PNG file: no palette before its pixels$"):
+                read(data, LIMITS)
+
+
 def test_damage_in_the_pictures_own_chunks_is_damage() -> None:
     data = png(1, 1, RED)
     with pytest.raises(InvalidImage, match=r"^a broken PNG file$"):

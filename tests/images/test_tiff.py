@@ -22,9 +22,9 @@ from serve_app.images.structure.bounds import MAX_SAMPLE_BYTES
 
 LIMITS = LimitsConfig()
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3
-GREY, RGB, CMYK = 1, 2, 5
+GREY, RGB, PALETTE, CMYK = 1, 2, 3, 5
 ASSOCIATED, UNASSOCIATED = 1, 2
-NONE, LZW, DEFLATE, PACKBITS = 1, 5, 8, 32773
+NONE, LZW, DEFLATE, PACKBITS, ZSTD = 1, 5, 8, 32773, 50000
 
 
 def tiff(
@@ -43,6 +43,8 @@ def tiff(
     rows: int = 0,
     tile_wh: tuple[int, int] = (0, 0),
     orientation: int = 0,
+    fill_order: int = 0,
+    colour_map: Sequence[int] = (),
 ) -> bytes:
     """Write a TIFF or a BigTIFF of some strips or tiles."""
     width, height = size_wh
@@ -53,8 +55,9 @@ def tiff(
         wanted += [(322, "I", [tile_wh[0]]), (323, "I", [tile_wh[1]]), (324, "I", lengths), (325, "I", lengths)]
     else:
         wanted += [(273, "I", lengths), (278, "I", [rows or height]), (279, "I", lengths)]
-    for tag, value in ((274, orientation), (284, planar), (317, predictor)):
+    for tag, value in ((266, fill_order), (274, orientation), (284, planar), (317, predictor)):
         wanted += [(tag, "H", [value])] if value else []
+    wanted += [(320, "H", list(colour_map))] if colour_map else []
     wanted += [(338, "H", list(extra))] if extra else []
     wanted += [(339, "H", [form] * len(bits))] if form else []
     head = 16 if big else 8
@@ -148,7 +151,11 @@ def test_what_is_no_number_is_black_and_infinity_is_white() -> None:
     assert pixels([(nan, 0, 1), (inf, -inf, 0.4)], "f4", RGB) == [[0, 0, 255], [255, 0, 102]]
 
 
-def test_signed_numbers_are_stretched() -> None:
+@pytest.mark.parametrize("mark", ["<", ">"])
+def test_signed_numbers_are_stretched(mark: str) -> None:
+    for kind, most in (("i1", 100), ("i2", 500), ("i4", 70_000)):
+        assert pixels([(-most,), (0,), (most,)], kind, GREY, mark=mark) == grey(0, 128, 255)
+    assert pixels([(-128,), (0,), (127,)], "i1", GREY, mark=mark) == grey(0, 128, 255)
     assert pixels([(-100, 0, 100)], "i1", RGB) == [[0, 128, 255]]
     assert pixels([(-500, 0, 500)], "i2", RGB) == [[0, 128, 255]]
 
@@ -174,9 +181,9 @@ def compressed(data: bytes, compression: int) -> bytes:
         return zlib.compress(data)
     if compression == PACKBITS:
         return b"".join(bytes([len(data[i : i + 128]) - 1]) + data[i : i + 128] for i in range(0, len(data), 128))
-    if compression == LZW:
-        buffer = io.BytesIO()
-        Image.frombytes("L", (len(data), 1), data).save(buffer, "TIFF", compression="tiff_lzw")
+    if compression in {LZW, ZSTD}:
+        buffer, name = io.BytesIO(), "tiff_lzw" if compression == LZW else "zstd"
+        Image.frombytes("L", (len(data), 1), data).save(buffer, "TIFF", compression=name)
         with Image.open(buffer) as image:
             tags: Any = image.tag_v2  # type: ignore[attr-defined]
             (start,), (length,) = tags[273], tags[279]
@@ -208,13 +215,16 @@ def differences(line: NDArray[Any], predictor: int, mark: Any) -> bytes:
     [
         ("u4", NONE, 1), ("u4", LZW, 2), ("u4", DEFLATE, 2), ("f4", DEFLATE, 3), ("f2", DEFLATE, 3), ("f8", LZW, 3),
         ("f2", LZW, 2),
-        ("f4", PACKBITS, 1), ("f4", LZW, 1),
+        ("f4", PACKBITS, 1), ("f4", LZW, 1), ("f4", ZSTD, 3),
+        ("u1", NONE, 1), ("u2", NONE, 1), ("u2", LZW, 2), ("u1", PACKBITS, 1),
     ],
 )  # fmt: skip
 def test_strips_tiles_and_planes_of_every_compression(
     kind: str, compression: int, predictor: int, layout: str, mark: str
 ) -> None:
-    picture = (RAMP * 8 / 65_536).astype(kind) if kind[0] == "f" else (RAMP * 500_000).astype(kind)
+    full = 1.0 if kind[0] == "f" else float(np.iinfo(kind).max)
+    picture = np.rint(RAMP * 8) / 65_536 if kind[0] == "f" else np.rint(RAMP / RAMP.max() * full)
+    picture = picture.astype(kind)
     planes = [picture[:, :, i : i + 1] for i in range(3)] if "planes" in layout else [picture]
     chunk_w, chunk_h = (32, 16) if "tiles" in layout else (50, 16)
     chunks = []
@@ -239,8 +249,127 @@ def test_strips_tiles_and_planes_of_every_compression(
         tile_wh=(chunk_w, chunk_h) if "tiles" in layout else (0, 0),
     )
     values = picture.astype(np.float64)
-    low, high = (0.0, 1.0) if kind[0] == "f" else (values.min(), values.max())
-    np.testing.assert_array_equal(decode(data, LIMITS), np.rint((values - low) / (high - low) * 255))
+    # Pillow keeps the higher byte of 16 bits, which may be one less than the nearest.
+    np.testing.assert_allclose(decode(data, LIMITS), np.rint(values / full * 255), atol=1 if kind == "u2" else 0)
+
+
+SEVERAL_SAMPLES = [
+    pytest.param(GREY, (0,), id="grey-extra"), pytest.param(GREY, (UNASSOCIATED,), id="grey-alpha"),
+    pytest.param(RGB, (), id="rgb"), pytest.param(RGB, (0,), id="rgb-extra"),
+    pytest.param(RGB, (ASSOCIATED,), id="rgb-multiplied"), pytest.param(RGB, (UNASSOCIATED,), id="rgb-alpha"),
+    pytest.param(RGB, (UNASSOCIATED, 0), id="rgb-alpha-extra"), pytest.param(RGB, None, id="rgb-unnamed"),
+    pytest.param(CMYK, (), id="cmyk"), pytest.param(CMYK, (0,), id="cmyk-extra"),
+]  # fmt: skip
+COLOURS = {GREY: 1, RGB: 3, CMYK: 4}
+REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+
+def packed_bits(samples: NDArray[Any], bits: int, mark: str) -> bytes:
+    """Write lines of (height, width, samples) numbers of any depth."""
+    if bits in {8, 16, 32}:
+        return samples.astype(f"{mark}{samples.dtype.kind}{bits // 8}").tobytes()
+    single = samples.astype(np.uint32)[..., None] >> np.arange(bits - 1, -1, -1) & 1
+    return np.packbits(single.reshape(len(samples), -1).astype(np.uint8), axis=1).tobytes()
+
+
+@pytest.mark.parametrize("mark", ["<", ">"])
+@pytest.mark.parametrize("compression", [NONE, LZW, DEFLATE, PACKBITS, ZSTD])
+@pytest.mark.parametrize(("photometric", "extra"), SEVERAL_SAMPLES)
+def test_planes_show_what_pixels_one_after_another_show(
+    photometric: int, extra: tuple[int, ...] | None, compression: int, mark: str
+) -> None:
+    count = COLOURS[photometric] + (1 if extra is None else len(extra))
+    options: dict[str, Any] = {"mark": mark, "extra": extra or (), "compression": compression}
+    for bits, form in (
+        (2, UNSIGNED),
+        (4, UNSIGNED),
+        (8, UNSIGNED),
+        (8, SIGNED),
+        (16, UNSIGNED),
+        (16, SIGNED),
+        (32, FLOAT),
+    ):
+        numbers = np.random.default_rng(bits).integers(0, 1 << bits - (form == SIGNED), (5, 21, count))
+        numbers = (numbers / 2**32).astype("f4") if form == FLOAT else numbers.astype("i8" if form == SIGNED else "u8")
+        shown = []
+        for planar, parts in ((1, [numbers]), (2, np.split(numbers, count, axis=2))):
+            chunks = [compressed(packed_bits(part, bits, mark), compression) for part in parts]
+            data = tiff(chunks, (21, 5), [bits] * count, photometric, form=form, planar=planar, **options)
+            shown.append(decode(data, LIMITS).astype(int))
+        np.testing.assert_allclose(*shown, atol=3, err_msg=f"{bits} bits of format {form}")
+
+
+@pytest.mark.parametrize("mark", ["<", ">"])
+@pytest.mark.parametrize("compression", [NONE, LZW, DEFLATE, PACKBITS, ZSTD])
+@pytest.mark.parametrize("planar", [1, 2])
+def test_one_sample_in_planes_or_not_is_the_same(planar: int, compression: int, mark: str) -> None:
+    for photometric, bits, form in itertools.product((0, GREY), (1, 2, 4, 8, 16, 32), (UNSIGNED, SIGNED, FLOAT)):
+        if (form == SIGNED and bits < 8) or (form == FLOAT and bits < 16):
+            continue
+        low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if form == SIGNED else (0, (1 << bits) - 1)
+        numbers = np.random.default_rng(bits).integers(low, high, (5, 21, 1), endpoint=True)
+        numbers[0, :2, 0] = low, high
+        values = (numbers - low) / (high - low)
+        stored = values.astype(f"f{bits // 8}") if form == FLOAT else numbers.astype("i8")
+        chunk = compressed(packed_bits(stored, bits, mark), compression)
+        options: dict[str, Any] = {"form": form, "compression": compression, "planar": planar, "mark": mark}
+        shown = decode(tiff([chunk], (21, 5), [bits], photometric, **options), LIMITS).astype(int)
+        expected = np.repeat(255 * (values if photometric == GREY else 1 - values), 3, axis=2)
+        # Rounded to the nearest; a float of 16 bits is itself rounded.
+        np.testing.assert_allclose(shown, expected, atol=0.6, err_msg=f"{photometric}, {bits} bits, format {form}")
+
+
+@pytest.mark.parametrize("mark", ["<", ">"])
+@pytest.mark.parametrize("compression", [NONE, LZW, DEFLATE, PACKBITS])
+@pytest.mark.parametrize("planar", [1, 2])
+@pytest.mark.parametrize("bits", [2, 8, 16])
+def test_bytes_may_have_their_lowest_bit_first(bits: int, planar: int, compression: int, mark: str) -> None:
+    full = (1 << bits) - 1
+    numbers = np.random.default_rng(bits).integers(0, full, (5, 21, 3), dtype=np.uint32, endpoint=True)
+    parts = np.split(numbers, 3, axis=2) if planar == 2 else [numbers]
+    chunks = [compressed(packed_bits(part, bits, mark), compression).translate(REVERSED) for part in parts]
+    options: dict[str, Any] = {"compression": compression, "planar": planar, "mark": mark, "fill_order": 2}
+    shown = decode(tiff(chunks, (21, 5), [bits] * 3, RGB, **options), LIMITS)
+    np.testing.assert_allclose(shown, 255.0 * numbers / full, atol=1)
+
+
+@pytest.mark.parametrize("compression", [NONE, PACKBITS])
+@pytest.mark.parametrize("predictor", [2, 3])
+def test_compressions_without_differences_ignore_the_predictor(predictor: int, compression: int) -> None:
+    data = compressed(np.array([0.0, 0.2, 0.4, 1.0], "<f2").tobytes(), compression)
+    file = tiff([data], (4, 1), [16], GREY, form=FLOAT, compression=compression, predictor=predictor)
+    assert decode(file, LIMITS)[0].tolist() == grey(0, 51, 102, 255)
+
+
+@pytest.mark.parametrize("mark", ["<", ">"])
+@pytest.mark.parametrize("planar", [1, 2])
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_a_colour_map_of_8_bits_is_as_bright_as_one_of_16(bits: int, planar: int, mark: str) -> None:
+    colours = np.random.default_rng(bits).integers(0, 256, (1 << bits, 3))
+    colours[1] = 200, 40, 255
+    numbers = np.arange(1 << bits).reshape(1, -1, 1)
+    for scale in (1, 257, 256):
+        stored = [int(value) * scale for value in colours.T.reshape(-1)]
+        data = tiff(
+            [packed_bits(numbers, bits, mark)],
+            (1 << bits, 1), [bits], PALETTE, mark=mark, planar=planar, colour_map=stored,
+        )  # fmt: skip
+        assert decode(data, LIMITS)[0].tolist() == colours.tolist()
+
+
+def test_a_colour_map_is_of_16_bits_where_one_value_is() -> None:
+    data = tiff([b"\0\x01"], (2, 1), [8], PALETTE, colour_map=[255, 256] + [0] * 766)
+    assert decode(data, LIMITS)[0].tolist() == [[0, 0, 0], [1, 0, 0]]
+
+
+@pytest.mark.parametrize("extra", [(), (0,), (UNASSOCIATED,)])
+def test_planes_that_pillow_misreads_and_nothing_else_reads_are_refused(extra: tuple[int, ...]) -> None:
+    photometric, colours = (8, 3) if not extra else (PALETTE, 1)  # Lab
+    count = colours + len(extra)
+    options: dict[str, Any] = {"extra": extra, "colour_map": [65_535] * 768 if photometric == PALETTE else ()}
+    data = tiff([bytes(4)] * count, (2, 2), [8] * count, photometric, planar=2, **options)
+    with pytest.raises(InvalidImage, match=rf"^a TIFF file of a variant .*interpretation {photometric}\)$"):
+        decode(data, LIMITS)
 
 
 def test_orientation_of_what_is_read_here_is_applied() -> None:

@@ -69,6 +69,9 @@ def png_parts(data: bytes) -> PngParts:
 
     Args:
         data: a file that `check_png` let through.
+
+    Raises:
+        InvalidImage: the pixels are numbers of a palette, and none comes before them.
     """
     depth, colour = (data[24], data[25]) if len(data) > 25 and data[12:16] == b"IHDR" else (8, _RGB)
     kept, palette_entries = [data[:_SIGNATURE_BYTES]], 0
@@ -78,6 +81,8 @@ def png_parts(data: bytes) -> PngParts:
     while position < len(data):
         length, kind = int.from_bytes(data[position : position + 4], "big"), data[position + 4 : position + 8]
         chunk = slice(position, position + length + 12)
+        if kind == b"IDAT" and colour == _PALETTE and not palette_entries:
+            raise InvalidImage("a broken PNG file: no palette before its pixels")
         if kind == b"PLTE" and colour == _PALETTE and b"IDAT" not in seen:
             palette_entries = length // 3
             kept.append(data[chunk])

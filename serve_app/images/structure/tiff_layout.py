@@ -12,7 +12,9 @@ from serve_app.errors import InvalidImage, TooLarge
 from serve_app.images.structure.bounds import MAX_SAMPLE_BYTES
 from serve_app.images.structure.tiff import tag_values
 
-_COMPRESSIONS = frozenset({1, 5, 8, 32773, 32946})  # none, LZW, deflate, PackBits, deflate
+_COMPRESSIONS = frozenset({1, 5, 8, 32773, 32946, 34925, 50000})  # none, LZW, deflate, PackBits, deflate, LZMA, Zstd
+_PREDICTED = _COMPRESSIONS - {1, 32773}
+"""Compressions that may store differences; with the others libtiff ignores the predictor."""
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _CMYK = 0, 1, 2, 5
 _COLOURS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _CMYK: 4}
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
@@ -37,6 +39,7 @@ class TiffLayout:
         planar: every sample has chunks of its own.
         predictor: 1 none, 2 differences of whole numbers, 3 of floats.
         compression: the tag's value.
+        fill_order: 1 where the first bit of a byte is its highest, 2 where it is its lowest.
         chunk_wh: size of a strip or of a tile in pixels.
         tiled: chunks are tiles.
         chunks: offset and length in bytes of each, one plane after another where planar.
@@ -54,6 +57,7 @@ class TiffLayout:
     planar: bool
     predictor: int
     compression: int
+    fill_order: int
     chunk_wh: tuple[int, int]
     tiled: bool
     chunks: tuple[tuple[int, int], ...]
@@ -94,13 +98,14 @@ def tiff_layout(data: bytes) -> TiffLayout:
     photometric, samples, bits = one(262, -1), one(277, 1), one(258, 1)
     form = {_UNSIGNED: "u", _SIGNED: "i", _FLOAT: "f"}.get(one(339, _UNSIGNED), "")
     extras, colours = tags.get(338, ()), _COLOURS.get(photometric, 0)
-    compression, predictor, fill_order = one(259, 1), one(317, 1), one(266, 1)
+    compression, fill_order = one(259, 1), one(266, 1)
+    predictor = one(317, 1) if compression in _PREDICTED else 1
     if photometric == _RGB and samples == 4 and not extras:
         extras = (_UNASSOCIATED,)
     for is_read, what in (
         (compression in _COMPRESSIONS, f"compression {compression}"),
         (colours > 0, f"photometric interpretation {photometric}" if 262 in tags else "no photometric interpretation"),
-        (fill_order == 1, f"fill order {fill_order}"),
+        (fill_order in {1, 2}, f"fill order {fill_order}"),
         (_is_read(form, bits), f"{bits} bits a sample of format {one(339, _UNSIGNED)}"),
         (len({*tags.get(258, (1,))}) == 1, "samples of several depths"),
         (len({*tags.get(339, (_UNSIGNED,))}) == 1, "samples of several formats"),
@@ -126,6 +131,7 @@ def tiff_layout(data: bytes) -> TiffLayout:
         planar=one(284, 1) == 2 and samples > 1,
         predictor=predictor,
         compression=compression,
+        fill_order=fill_order,
         chunk_wh=chunk_wh,
         tiled=tiled,
         chunks=tuple(zip(tags.get(324 if tiled else 273, ()), tags.get(325 if tiled else 279, ()), strict=False)),
@@ -167,7 +173,7 @@ def plane_as_bytes(data: bytes, layout: TiffLayout, plane: int) -> bytes:
     if count > 1:
         offsets, lengths = lists_at, lists_at + 4 * count
     tags = [(256, 4, 1, layout.across * layout.chunk_line_bytes), (257, 4, 1, layout.size_wh[1]), (258, 3, 1, 8)]
-    tags += [(259, 3, 1, layout.compression), (262, 3, 1, 1), (277, 3, 1, 1)]
+    tags += [(259, 3, 1, layout.compression), (262, 3, 1, 1), (266, 3, 1, layout.fill_order), (277, 3, 1, 1)]
     if layout.tiled:
         tags += [(322, 4, 1, layout.chunk_line_bytes), (323, 4, 1, layout.chunk_wh[1])]
         tags += [(324, 4, count, offsets), (325, 4, count, lengths)]
