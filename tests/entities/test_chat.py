@@ -127,6 +127,7 @@ def test_read_entities_reads(reply: str, entities: list[str]) -> None:
         pytest.param("null", id="null"),
         pytest.param("['dogs' bowl', 'cat']", id="ambiguous quotes"),
         pytest.param("['dog' 'cat']", id="missing comma"),
+        pytest.param("['狗'和'猫']", id="a word between strings of a script without apostrophes"),
         pytest.param('<think>["dog"]', id="unfinished thought"),
         pytest.param("[dog, cat]", id="no quotes"),
         pytest.param("[“dog”, “red so", id="curly quotes cut off"),
