@@ -45,10 +45,19 @@ MAX_BRACKETS = 256
 MAX_REPETITIONS = 8
 """An unfinished reply that holds its last item so often will not end: a longer one would not help."""
 
-MARKER = re.compile(r"<[|｜][^<>]{1,64}[|｜]>|<(?:start|end)_of_turn>|</?s>|\[/?INST\]|<</?SYS>>")
-"""Text with which chat templates open and close turns: a prompt must not do so.
+MARKER = re.compile(
+    r"<[|｜][^<>]{1,64}[|｜]>|<\|\w{1,32}>|<\w{1,32}\|>|<(?:start|end)_of_(?:turn|image|audio)>|</?s>|<</?SYS>>"
+    r"|<(?:bos|eos|pad|unk|mask|sep|cls)>|<extra_id_\d+>|<unused\d+>"
+    r"|<(?:image|video|audio|image_soft_token|audio_soft_token|IMG_CONTEXT)>|</?img>"
+    r"|</?(?:(?:seed:)?think|tool_call|tool_response|tools)>|◁/?think▷"
+    r"|\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_RESULTS|THINK)\]"
+    r"|\[(?:IMG|IMG_BREAK|IMG_END|TOOL_CALLS|TOOL_CONTENT|CALL_ID|ARGS)\]"
+)
+"""Text that language models read as one token of their own: what opens and closes turns and thoughts, calls tools, or
+stands for a picture. A prompt must not do so.
 
-Source: the templates of Qwen, Llama 2 and 3, Mistral, Gemma, Phi and DeepSeek."""
+Source: the templates and tokenizers of Qwen, Llama 2 and 3, Mistral, Gemma, Phi, DeepSeek, Kimi, Seed-OSS, InternVL and
+T5."""
 
 _DECODER = json.JSONDecoder()
 _OPENING = re.compile(f"[{re.escape(OPENINGS)}]")

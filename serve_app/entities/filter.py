@@ -53,6 +53,9 @@ from serve_app.entities.words import Forms, Words, all_forms, forms_of, split_wo
 EXCLUDED = "excluded by config"
 PROMPT_TAG = "prompt tag"
 NOT_COPIED = "not in the prompt"
+MAX_WORDS = 48
+"""A longer phrase is a text and no noun phrase: the rules say nothing about it. Bounds the recursion and the work."""
+
 _OPTICS = re.compile(r"(?:f/?\d+(?:\.\d+)?|f\.\d+|\d+mm|iso\d+|\d+k|\d+fps|\d{3,4}p)$")
 
 
@@ -145,8 +148,10 @@ def builtin_reason(words: Words) -> str | None:
         words: the phrase, in lower case, without hyphens and leading articles.
 
     Returns:
-        "lighting", "mood", "style", "camera", "quality" or "scene"; None for a thing.
+        "lighting", "mood", "style", "camera", "quality" or "scene"; None for a thing, and for more than MAX_WORDS.
     """
+    if len(words) > MAX_WORDS:
+        return None
     while len(words) > 1 and words[0] in terms.PREPOSITIONS:  # "in the style of", "with soft lighting"
         words = without_article(words[1:])
     if not words:

@@ -32,7 +32,9 @@ _CLOSERS = {**dict.fromkeys(_DOUBLE, _DOUBLE), **dict.fromkeys(_SINGLE, _SINGLE)
 """What may close a string, by its opening mark: models mix the marks of one family."""
 
 _PROPER = {'"': '"', "'": "'", "“": "”", "„": "“”", "＂": "＂", "＇": "＇", "`": "`", "〝": "〞"}
-"""Marks that always close a string. Another one of the family, or an apostrophe, does where the list can go on."""
+"""Marks that always close a string. Another one of the family, or an apostrophe, does where the list can go on.
+
+A single mark between two letters is an apostrophe: "['dog's bowl']". Scripts without upper case have none."""
 
 _WORDS = {"None": "null", "True": "true", "False": "false"}
 
@@ -102,9 +104,15 @@ def _read_string(text: str, position: int) -> tuple[str, int]:
         mark, end = found.group(), found.end()
         if mark[0] == "\\" or mark not in _CLOSERS[opening]:
             continue
+        if mark in _SINGLE and _has_case(text[found.start() - 1]) and _has_case(text[end : end + 1]):
+            continue
         if mark in _PROPER.get(opening, "") or end == len(text) or _CAN_GO_ON.match(text, end):
             return _json_string(text[position + 1 : found.start()]), end
     raise Unfinished("the text ends inside a string")
+
+
+def _has_case(character: str) -> bool:
+    return character.islower() or character.isupper()
 
 
 def _json_string(raw: str) -> str:

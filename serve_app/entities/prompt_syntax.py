@@ -27,9 +27,14 @@ MAX_PHRASES = 16
 """Phrases that one phrase with alternatives may become."""
 
 _OPEN, _CLOSE = r"(?<!\\)[(（\[{]", r"[)）\]}]"
-_INSIDE = r"(?:\\.|[^()（）\[\]{}\\])*?"
+_INSIDE = r"(?:\\.|[^()（）\[\]{}\\])*"
+"""Repeated lazily or possessively: never greedily, so that no failed match costs the square of its length."""
+
+_NO_PIPE, _NO_COLON = r"(?:\\.|[^()（）\[\]{}\\|])*+", r"(?:\\.|[^()（）\[\]{}\\:：])*+"
 _NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)"
-_WEIGHT = rf"\s*[:：]\s*{_NUMBER}\s*"
+_WEIGHT = rf"\s*+[:：]\s*+{_NUMBER}\s*+"
+_SMALL_WEIGHT = r"\s*+[:：]\s*+[-+]?(?:\d(?:\.\d*)?|\.\d+)\s*+"
+"""Without brackets around, a number from 10 up is no weight: "ISO:100"."""
 
 _PARAMETERS = (
     "ar|aspect|v|version|niji|style|stylize|s|chaos|c|quality|q|seed|sameseed|stop|tile|iw|cref|cw|sref|sw|"
@@ -42,24 +47,28 @@ _BREAK = re.compile(r"(?<!\w)BREAK(?!\w)")
 _TAG = re.compile(
     r"<[A-Za-z][\w-]*:[^<>]*>"  # <lora:name:0.8>, <lyco:name>, <hypernet:name:1>
     r"|(?<!\w)(?:embedding|ti):[\w./\\-]+(?::[\d.]+)?"
-    r"|__[\w*/-]+?__"
+    r"|(?<!\w)(?:__(?:(?!__)[\w*/-])+__)+(?!\w)"
     rf"|(?<!\S){_PARAMETER}(?:\s+{_PARAMETER})*\s*$"
     rf"|{_BREAK.pattern}",
     re.DOTALL,
 )
 _DOUBLED = re.compile(
-    rf"(?<![(（\[{{\\])(?:[(（\[{{]\s*){{2,}}+({_INSIDE})(?:{_WEIGHT})?{_CLOSE}(?:{_WEIGHT})?(?:\s*{_CLOSE})+"
+    rf"(?<![(（\[{{\\])(?:[(（\[{{]\s*){{2,}}+({_INSIDE}?)(?:{_WEIGHT})?{_CLOSE}(?:{_WEIGHT})?(?:\s*{_CLOSE})+"
 )
 _CHOICE = re.compile(
-    rf"(?<!\\)[\[{{](?:[\d.]+(?:::|\$\$))?({_INSIDE}\|{_INSIDE})[\]}}]"  # [cat|dog], {cat|dog}
-    rf"|(?<!\\)\[({_INSIDE})[:：]({_INSIDE})[:：]\s*{_NUMBER}\s*\]"  # [cat:dog:0.5]
+    rf"(?<!\\)[\[{{](?:[\d.]+(?:::|\$\$))?({_NO_PIPE}\|{_INSIDE}+)[\]}}]"  # [cat|dog], {cat|dog}
+    rf"|(?<!\\)\[({_NO_COLON})[:：]({_NO_COLON})[:：]\s*{_NUMBER}\s*\]"  # [cat:dog:0.5]
 )
-_WEIGHTED = re.compile(rf"{_OPEN}({_INSIDE})[:：]\s*({_NUMBER})\s*{_CLOSE}")
+_WEIGHTED = re.compile(rf"{_OPEN}({_INSIDE}?)[:：]\s*({_NUMBER})\s*{_CLOSE}")
 _BRACES = re.compile(r"(?<!\\)\{((?:\\.|[^()\[\]{}\\|])*)\}")
 _PARTED = re.compile(r"(?<=\S)::(?:\s*-?\d+(?:\.\d+)?)?(?=\s|$)")
-_JOINED = re.compile(r"\s+AND\s+")
+_JOINED = re.compile(r"(?<!\s)\s+AND\s+")
 _ESCAPED = re.compile(r"\\([()\[\]{}])")
-_WEIGHT_BEHIND = re.compile(rf"(?<=[^\W\d])(?:{_WEIGHT}|\+{{2,}}|-{{2,}})$|(?<=[)\]}}])(?:{_NUMBER}|\++|-+|{_WEIGHT})$")
+_WEIGHT_BEHIND = re.compile(
+    rf"(?<=[^\W\d])(?:{_SMALL_WEIGHT}|(?<!\b[A-Za-z])(?:\+{{2,}}|-{{2,}}))$"  # the marks of "C++" are its name
+    rf"|(?<=[)\]}}])(?:{_NUMBER}|\++|-+|{_WEIGHT})$"
+)
+_TOUCHES_BEFORE, _TOUCHES_AFTER = re.compile(r"[\w)\]}）]"), re.compile(r"[\w(\[{（]")
 _WEIGHT_BEFORE = re.compile(rf"^{_NUMBER}::")
 _PAIRS = {"(": ")", "（": "）", "[": "]", "{": "}"}
 
@@ -79,6 +88,15 @@ def tags_in(prompt: str) -> list[str]:
     return [*dict.fromkeys(tag for tag in found if not _BREAK.fullmatch(tag))]
 
 
+def has_only_tags(prompt: str) -> bool:
+    """Tell whether a prompt holds tags and nothing else, so that there is nothing to see.
+
+    >>> has_only_tags("--no text, a dog"), has_only_tags("a dog --no text"), has_only_tags(" ")
+    (True, False, False)
+    """
+    return _TAG.search(prompt) is not None and not _JOINED.sub(" ", _TAG.sub(" ", prompt)).strip(" ,()[]{}\t\r\n")
+
+
 def read_prompt(prompt: str) -> str:
     """Write a prompt as plain text: without tags, and without the marks of weights.
 
@@ -91,7 +109,7 @@ def read_prompt(prompt: str) -> str:
     text = _TAG.sub(" ", _BREAK.sub(",", prompt))
     for _ in range(MAX_ROUNDS):
         before = text
-        text = _CHOICE.sub(lambda found: " or ".join(_chosen(found)), _without_weights(text))
+        text = _CHOICE.sub(lambda found: _apart(found, " or ".join(_chosen(found))), _without_weights(text))
         if text == before:
             break
     text = _PARTED.sub(",", _ESCAPED.sub(r"\1", text))
@@ -123,6 +141,8 @@ def read_phrases(phrase: str) -> list[str]:
     text = text if phrase.isupper() else _JOINED.sub("\n", text)
     spread = [choice for line in text.split("\n") for choice in _spread(line)]
     pieces = [_ESCAPED.sub(r"\1", _bare(piece)) for line in spread for piece in line.split("|")]
+    if pieces != [phrase]:
+        pieces = [" ".join(piece.split()) for piece in pieces]  # two neighbours may both have put a space
     return [piece for piece in pieces if piece] + tags
 
 
@@ -134,10 +154,14 @@ def _spread(phrase: str) -> list[str]:
         phrases = []
         for text in map(_without_weights, before):
             found = _CHOICE.search(text)
-            parts = _chosen(found) if found else []
-            phrases += [text[: found.start()] + part + text[found.end() :] for part in parts] if found else [text]
+            if found is None:
+                phrases.append(text)
+            else:
+                phrases += [
+                    text[: found.start()] + _apart(found, part) + text[found.end() :] for part in _chosen(found)
+                ]
         if len(phrases) > MAX_PHRASES:  # the first alternative stands for the others
-            return [_CHOICE.sub(lambda found: "".join(_chosen(found)[:1]), text) for text in before]
+            return [_CHOICE.sub(lambda found: _apart(found, "".join(_chosen(found)[:1])), text) for text in before]
         if phrases == before:
             break
     return phrases
@@ -149,6 +173,14 @@ def _chosen(found: re.Match[str]) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
+def _apart(found: re.Match[str], content: str) -> str:
+    """Put content in a match's place, and a space where it would join a neighbour: "(cat:1.2)(dog:1.2)"."""
+    text, (start, end) = found.string, found.span()
+    before = " " if start and _TOUCHES_BEFORE.match(text, start - 1) else ""
+    after = " " if _TOUCHES_AFTER.match(text, end) else ""
+    return f"{before}{content}{after}"
+
+
 def _without_weights(text: str) -> str:
     """Take off brackets that weigh."""
 
@@ -156,11 +188,14 @@ def _without_weights(text: str) -> str:
         inside, weight = found.groups()
         is_ratio = inside[-1:].isdigit() and "." not in weight  # such as (16:9)
         is_switch = found.group()[0] == "[" and re.search("[:：]", inside)
-        return found.group() if is_ratio or is_switch else inside.strip()
+        return found.group() if is_ratio or is_switch else _apart(found, inside.strip())
+
+    def first(found: re.Match[str]) -> str:
+        return _apart(found, found.group(1))
 
     for _ in range(MAX_ROUNDS):
         before = text
-        text = _BRACES.sub(r"\1", _WEIGHTED.sub(content, _DOUBLED.sub(r"\1", text)))
+        text = _BRACES.sub(first, _WEIGHTED.sub(content, _DOUBLED.sub(first, text)))
         if text == before:
             break
     return text

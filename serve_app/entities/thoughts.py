@@ -5,9 +5,21 @@ from __future__ import annotations
 import re
 
 _NAMES = r"(?:seed:)?(?:think|thinking|thoughts?|reasoning|reflection)"
-_OPENING = re.compile(rf"<\s*{_NAMES}\s*>|\[THINK\]|◁think▷|<\|begin_of_thought\|>", re.IGNORECASE)
-_CLOSING = re.compile(rf"<\s*/\s*{_NAMES}\s*>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>", re.IGNORECASE)
-"""Source: the chat templates of Qwen3, DeepSeek-R1, Magistral, Kimi, Seed-OSS and OpenThinker."""
+_OPENING = re.compile(
+    rf"<\s*{_NAMES}\s*>|\[THINK\]|◁think▷|<\|begin_of_thought\|>|<\|START_THINKING\|>|<unused94>"
+    r"|<\|channel\|>\s*(?:analysis|commentary)\b|<\|channel>\s*thought\b|(?:^|\n)Thinking\.\.\.[ \t]*\n",
+    re.IGNORECASE,
+)
+_CLOSING = re.compile(
+    rf"<\s*/\s*{_NAMES}\s*>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>|<\|END_THINKING\|>|<unused95>|<channel\|>"
+    r"|<\|channel\|>\s*final\b[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>|\n?\.\.\.done thinking\.",
+    re.IGNORECASE,
+)
+"""Source: the chat templates of Qwen3, DeepSeek-R1, Magistral, Kimi, Seed-OSS, OpenThinker, Cohere, gpt-oss, MedGemma
+and Gemma 4, and what Ollama prints."""
+
+_PARTS = frozenset({"<|channel|>", "<|message|>", "<|constrain|>", "<|channel>"})
+"""Tokens of which gpt-oss and Gemma 4 make their marks, with words between."""
 
 
 def without_thoughts(reply: str) -> str:
@@ -32,8 +44,8 @@ def ends_in_thought(text: str) -> bool:
 
 
 def is_mark(token: str) -> bool:
-    """Tell whether a token is a mark that opens or closes a thought."""
-    return (_OPENING.fullmatch(token) or _CLOSING.fullmatch(token)) is not None
+    """Tell whether a token is a mark that opens or closes a thought, or part of one."""
+    return token in _PARTS or (_OPENING.fullmatch(token) or _CLOSING.fullmatch(token)) is not None
 
 
 def _end_of_last(mark: re.Pattern[str], text: str) -> int:

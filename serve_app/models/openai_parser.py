@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from datetime import UTC, datetime
 
 import httpx
@@ -73,7 +73,7 @@ class OpenAIParser:
         self._reply_tokens = model.max_new_tokens
         self._parameters = call_parameters(model)
         self._own = {*SUBSTITUTES} - {*model.openai.extra_body}  # what the operator says is not ours to change
-        self._refused: set[str] = set()
+        self._refused: frozenset[str] = frozenset()
         self._config = model.openai
         self._sleep = sleep
         self._client = httpx.AsyncClient(
@@ -138,37 +138,43 @@ class OpenAIParser:
         await self._client.aclose()
 
     async def _ask(self, prompt: str) -> httpx.Response:
-        """Call the server, without the parameters that it turns out not to take."""
+        """Call the server, without the parameters that it turns out not to take.
+
+        What one call learned holds for the others only once the server took that call: a refusal may repeat words of
+        the prompt, and those must not change what is sent for other callers.
+        """
         text = prompt_text(prompt)
+        parameters, refused = self._parameters, self._refused
         messages: list[JsonValue] = [{**message} for message in text_messages(text)]
         while True:
-            body: Body = {**self._parameters, "messages": messages}
+            body: Body = {**parameters, "messages": messages}
             response = await self._call("POST", "chat/completions", body)
             if response.is_success:
+                self._learn(parameters, refused)
                 return response
-            refusal = read_refusal(response.status_code, response.content)
+            refusal = read_refusal(response.status_code, response.content).without(self._key, text)
             if refusal.says_too_long(self._reply_tokens):
                 logger.warning("the prompt is too long for the text model: %s", refusal.reason(self._key, text))
                 raise TooLarge("prompt: longer than the text model reads", "prompt")
             name = refusal.does_not_take(body.keys() & SUBSTITUTES.keys() & self._own)
             if name is None:
                 raise self._refused_call(response, refusal, text)
-            self._do_without(name)
+            refused = refused | {name}
+            parameters = without_parameter(parameters, name, refused)
 
-    def _do_without(self, name: str) -> None:
-        """Leave a parameter out from now on, or say the same by another name that was not refused yet."""
-        if name not in self._parameters:
-            return  # another call was quicker
-        self._refused.add(name)
-        value, other = self._parameters[name], SUBSTITUTES[name]
-        self._parameters = {key: kept for key, kept in self._parameters.items() if key != name}
-        if other is not None and other not in self._refused:
-            self._parameters.setdefault(other, value)
-        logger.warning(
-            "the text model's server does not take %s; %s",
-            name,
-            f"sending {other} in its place" if other in self._parameters else "leaving it out",
-        )
+    def _learn(self, parameters: Body, refused: frozenset[str]) -> None:
+        """Send these parameters from now on, unless another call learned as much."""
+        news = refused - self._refused
+        if not news:
+            return
+        self._parameters, self._refused = parameters, refused
+        for name in sorted(news):
+            other = SUBSTITUTES[name]
+            logger.warning(
+                "the text model's server does not take %s; %s",
+                name,
+                f"sending {other} in its place" if other in parameters else "leaving it out",
+            )
 
     async def _call(self, method: str, path: str, body: Body | None) -> httpx.Response:
         """Call the server.
@@ -213,6 +219,13 @@ def call_parameters(model: TextParserModel) -> Body:
     if "max_completion_tokens" in extra:
         del body["max_tokens"]  # both together are an error
     return {key: value for key, value in {**body, **extra}.items() if value is not None}
+
+
+def without_parameter(parameters: Body, name: str, refused: Collection[str]) -> Body:
+    """Leave a parameter out, or say the same by another name that was not refused."""
+    other = SUBSTITUTES[name]
+    left = {key: value for key, value in parameters.items() if key != name}
+    return left if other is None or other in refused else {other: parameters[name], **left}
 
 
 def authorization(api_key: str | None) -> dict[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from serve_app.config.schema import AppConfig
 from serve_app.config.user_config import ParserSettings, UserConfig
 from serve_app.entities.chat import read_entities
 from serve_app.entities.filter import EntityFilter
+from serve_app.entities.prompt_syntax import has_only_tags
 from serve_app.errors import DeadlineExceeded, GensegError, InternalError
 from serve_app.models.interface import LocalParser, Parser, RemoteParser
 from serve_app.models.registry import load_parser
@@ -102,6 +103,16 @@ def entry_bytes(prompt: str, entities: tuple[str, ...]) -> int:
     return sum(map(sys.getsizeof, (prompt, entities, *entities)))
 
 
+def within_limits(
+    entities: Sequence[str], max_entities: int, max_chars: int
+) -> tuple[tuple[str, ...], list[tuple[str, str]]]:
+    """Sort entities of the parser into those within the limits and the others, those with the reason."""
+    short = [entity for entity in entities if len(entity) <= max_chars]
+    long = [(entity, f"longer than {max_chars} characters") for entity in entities if len(entity) > max_chars]
+    beyond = [(entity, f"over the limit of {max_entities} entities") for entity in short[max_entities:]]
+    return tuple(short[:max_entities]), [*long, *beyond]
+
+
 class ParserDeployment:
     """Serves the language model.
 
@@ -164,8 +175,8 @@ class ParserDeployment:
             async with asyncio.timeout(timeout_s):
                 entities = await self._parsed.get(prompt, lambda: self._parse(prompt))
             found = self._filter.apply(entities, prompt)
-            kept, beyond = tuple(found.kept[:max_entities]), found.kept[max_entities:]
-            dropped = (*found.dropped, *((entity, f"over the limit of {max_entities} entities") for entity in beyond))
+            kept, over = within_limits(found.kept, max_entities, self._config.limits.max_entity_chars)
+            dropped = (*found.dropped, *over)
             # The cache is this replica's own, so a cached reply is this model's too.
             return ParsedPrompt(kept, dropped, self._config.models.text_parser.model_name)
         except TimeoutError:
@@ -177,5 +188,7 @@ class ParserDeployment:
             return InternalError("the prompt could not be parsed")
 
     async def _parse(self, prompt: str) -> tuple[str, ...]:
+        if has_only_tags(prompt):
+            return ()  # a model would take the words of the tags for things to see; the filter names them as dropped
         with self._metrics.stage("parse"):
             return tuple(read_entities(await self._replies.reply(prompt)))

@@ -19,6 +19,7 @@ from serve_app.entities.chat import (
     text_messages,
 )
 from serve_app.entities.phrases import normalise_entities
+from serve_app.entities.thoughts import is_mark
 from serve_app.errors import InvalidModelReply, InvalidRequest
 from serve_app.serving.messages import ObjectOptions
 
@@ -80,6 +81,24 @@ from serve_app.serving.messages import ObjectOptions
         pytest.param('[THINK]["cat"][/THINK]["dog"]', ["dog"], id="thought in brackets"),
         pytest.param('<think>\n\n</think>\n\n["dog"]', ["dog"], id="empty thought"),
         pytest.param('<think>a</think> b <think>["cat"]</think> ["dog"]', ["dog"], id="two thoughts"),
+        pytest.param('<|START_THINKING|>["x"]<|END_THINKING|>["dog"]', ["dog"], id="thought of Cohere's"),
+        pytest.param(
+            '<|channel|>analysis<|message|>["x"]<|end|><|start|>assistant<|channel|>final<|message|>["dog"]',
+            ["dog"],
+            id="thought of gpt-oss",
+        ),
+        pytest.param(
+            '<|channel|>commentary<|message|>["x"]<|end|><|channel|>final <|constrain|>json<|message|>["dog"]',
+            ["dog"],
+            id="thought of gpt-oss before JSON",
+        ),
+        pytest.param('<unused94>thought\n["x"]<unused95>["dog"]', ["dog"], id="thought of MedGemma"),
+        pytest.param('<|channel>thought\n["x"]<channel|>["dog"]', ["dog"], id="thought of Gemma 4"),
+        pytest.param('Thinking...\n["x"]\n...done thinking.\n["dog"]', ["dog"], id="thought as Ollama prints it"),
+        pytest.param('Thinking... ["dog"]', ["dog"], id="a word that is no thought"),
+        pytest.param("['dog's bowl', 'cat']", ["dog's bowl", "cat"], id="apostrophe between single quotes"),
+        pytest.param("[`rock`n`roll sign`, 'man's hat']", ["rock`n`roll sign", "man's hat"], id="other apostrophes"),
+        pytest.param("{'name':'dog's bowl','items':['cat','log']}", ["cat", "log"], id="apostrophe in an object"),
         pytest.param('["CAFE\u0301", "caf\u00e9"]', ["CAFE\u0301"], id="repetitions by composition"),
         pytest.param('["(cat:1.2)", "((the red sofa))", "log"]', ["cat", "red sofa", "log"], id="weights"),
         pytest.param('["<lora:x:0.8>", "a dog BREAK"]', ["<lora:x:0.8>", "dog", "BREAK"], id="tags"),
@@ -106,8 +125,9 @@ def test_read_entities_reads(reply: str, entities: list[str]) -> None:
         pytest.param('{"entities": "dog"}', id="object with a string"),
         pytest.param('"dog"', id="string"),
         pytest.param("null", id="null"),
-        pytest.param("['man's hat', 'dog']", id="ambiguous quotes"),
+        pytest.param("['dogs' bowl', 'cat']", id="ambiguous quotes"),
         pytest.param("['dog' 'cat']", id="missing comma"),
+        pytest.param("['狗'和'猫']", id="a word between strings of a script without apostrophes"),
         pytest.param('<think>["dog"]', id="unfinished thought"),
         pytest.param("[dog, cat]", id="no quotes"),
         pytest.param("[“dog”, “red so", id="curly quotes cut off"),
@@ -120,6 +140,11 @@ def test_read_entities_reads(reply: str, entities: list[str]) -> None:
         pytest.param("[" * 9 + "“dog”" + "]" * 9, id="deep"),
         pytest.param('<think>Maybe ["cat"]', id="unfinished thought with an array"),
         pytest.param('</think> <think>["cat"]', id="thought that begins again"),
+        pytest.param('<|START_THINKING|>["cat"]', id="unfinished thought of Cohere's"),
+        pytest.param('<|channel|>analysis<|message|>["cat"]<|end|>', id="thought of gpt-oss without an answer"),
+        pytest.param('<unused94>thought\n["cat"]', id="unfinished thought of MedGemma"),
+        pytest.param('<|channel>thought\n["cat"]', id="unfinished thought of Gemma 4"),
+        pytest.param('Thinking...\n["cat"]', id="unfinished thought as Ollama prints it"),
     ],
 )
 def test_read_entities_refuses(reply: str) -> None:
@@ -264,17 +289,43 @@ def test_chat_messages_hold_the_instruction_and_the_text_unchanged() -> None:
     ["<|im_end|>", "<|im_start|>", "<|endoftext|>", "<|vision_start|>", "<|start_header_id|>", "<|eot_id|>", "<|a b|>",
      "<｜end▁of▁sentence｜>", "<start_of_turn>", "<end_of_turn>", "<s>", "</s>",
      "[INST]", "[/INST]", "<<SYS>>", "<</SYS>>",
-     "<(|im_end|:1.2)>", "<|im_{end}|>"],
+     "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "<bos>", "<eos>", "<pad>", "<unk>", "<mask>", "<extra_id_0>", "<unused94>",
+     "<image>", "<video>", "<start_of_image>", "<end_of_image>", "<image_soft_token>", "<img>", "</img>",
+     "<IMG_CONTEXT>", "<think>", "</think>", "<seed:think>", "◁think▷", "◁/think▷", "<tool_call>", "</tool_call>",
+     "<tool_response>",
+     "[IMG]", "[IMG_BREAK]", "[IMG_END]", "[TOOL_CALLS]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_RESULTS]",
+     "[/TOOL_RESULTS]", "[THINK]", "[/THINK]", "<|turn>", "<turn|>", "<|channel>", "<channel|>",
+     "<(|im_end|:1.2)>", "<|im_{end}|>", "<(think:1.2)>"],
 )  # fmt: skip
 def test_no_prompt_opens_or_closes_a_turn(marker: str) -> None:
     assert prompt_text(f"dog{marker}\nsystem").split() == ["dog", "system"]
 
 
 @pytest.mark.parametrize(
-    "prompt", ["a | b", "5 < 6 > 4", "<image1> and <image_2>", "x <| y", "sofa [red]", "(image 1)"]
+    "prompt",
+    [
+        "a | b",
+        "5 < 6 > 4",
+        "<image1> and <image_2>",
+        "x <| y",
+        "sofa [red]",
+        "(image 1)",
+        "[img of a dog]",
+        "to think <thought",
+        "an image> of a pad",
+        "[tool] calls",
+        "<dog|cat>",
+        "Thinking...\na man",
+    ],
 )
 def test_what_only_resembles_a_marker_stays(prompt: str) -> None:
     assert prompt_text(prompt) == prompt
+
+
+def test_marks_of_thoughts_in_several_tokens_stay_in_a_reply() -> None:
+    for token in ("<|channel|>", "<|message|>", "<|START_THINKING|>", "<unused95>", "<|channel>", "<channel|>"):
+        assert is_mark(token)
+    assert not is_mark("<|im_end|>")
 
 
 def test_markers_inside_markers_are_blanked_quickly() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from itertools import product
 
@@ -142,6 +143,20 @@ def test_apply_answers_nothing_with_nothing() -> None:
 
 def test_apply_without_builtin_terms_keeps_words_about_the_picture() -> None:
     assert EntityFilter(EntityFilterConfig(builtin_terms=False)).apply(["mood", "dog"]).kept == ["mood", "dog"]
+
+
+@pytest.mark.parametrize(
+    "entity", ["beam of " * 400 + "light", "shot " * 800, "soft " * 800 + "light", "light and " * 400 + "light"]
+)
+def test_reason_of_a_text_as_long_as_a_prompt_is_none_and_found_quickly(entity: str) -> None:
+    start = time.perf_counter()
+    assert EntityFilter(EntityFilterConfig(excluded_terms=["fog", "soft rain"])).reason(entity) is None
+    assert time.perf_counter() - start < 1
+
+
+@pytest.mark.parametrize("entity", ["beam of " * 23 + "light", "soft " * 47 + "light"])
+def test_reason_of_a_long_phrase_is_still_found(entity: str) -> None:
+    assert EntityFilter(EntityFilterConfig()).reason(entity) == "lighting"
 
 
 @pytest.mark.parametrize("entity", ["", " ", "...", "and", "of", "the", "of of of", "x" * 4000, "🛋️", "1 2 3"])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from serve_app.config.schema import EntityFilterConfig
 from serve_app.entities import lenient_json, prompt_syntax, thoughts
 from serve_app.entities.filter import EntityFilter
-from serve_app.entities.prompt_syntax import is_tag, read_phrases, read_prompt
+from serve_app.entities.prompt_syntax import has_only_tags, is_tag, read_phrases, read_prompt
 
 TAGS = [
     "<lora:add_detail:0.8>", "<lora:x>", "<lyco:x:1>", "<hypernet:x:0.5>", "<embedding:x>", "embedding:x",
@@ -44,6 +44,11 @@ TAGS = [
         ("__color__ cat", ["cat", "__color__"]), ("dog --ar 16:9", ["dog", "--ar 16:9"]),
         (r"ganyu \(genshin impact\)", ["ganyu (genshin impact)"]), (r"\(cat\)", ["(cat)"]),
         ("(((", []), ("))", []),
+        # groups that touch
+        ("(cat:1.2)(dog:1.3)", ["cat dog"]), ("((cat))((dog))", ["cat dog"]), ("{cat}{dog}", ["cat dog"]),
+        ("[cat|dog][sofa|chair]", ["cat sofa", "cat chair", "dog sofa", "dog chair"]),
+        ("[red:blue:0.5]car", ["red car", "blue car"]), ("(cat:1.2)'s toy", ["cat's toy"]),
+        ("{red|blue}(car:1.2)", ["red car", "blue car"]),
     ],
 )  # fmt: skip
 def test_read_phrases_takes_the_syntax_off(phrase: str, phrases: list[str]) -> None:
@@ -58,6 +63,7 @@ def test_read_phrases_takes_the_syntax_off(phrase: str, phrases: list[str]) -> N
         "cat: sleeping", "sign \"STOP: 2\" left", "狗", "BREAKFAST table", "embedding", "snake_case__word",
         "rock & roll sign",
         "cat --really-- cute", "sign with an A+",
+        "C++", "g++", "ISO:100", "room:101", "snake__case__name", "snake___case___name",
     ],
 )  # fmt: skip
 def test_read_phrases_leaves_plain_phrases_alone(phrase: str) -> None:
@@ -98,6 +104,17 @@ def test_words_about_the_picture_do_not_pass_the_filter_in_brackets(weighted: st
         ("a cat --ar=16:9 \n", "a cat"),
         (r"ganyu \(genshin impact\), {{hat}}", "ganyu (genshin impact), hat"),
         ("<lora:x:1>, BREAK", "<lora:x:1>, BREAK"),
+        ("(cat:1.2)(dog:1.3)", "cat dog"),
+        ("((cat))((dog)) and {hat}{bird}", "cat dog and hat bird"),
+        ("(masterpiece:1.2)(best quality:1.3)a cat", "masterpiece best quality a cat"),
+        ("a (red:1.2)car", "a red car"),
+        ("a cat(sitting:1.1)", "a cat sitting"),
+        ("a [red|blue]car", "a red or blue car"),
+        ("[cat|dog][sofa|chair]", "cat or dog sofa or chair"),
+        ("(red:1.1)(((big)))[old|new]{car}", "red big old or new car"),
+        ("（猫：1.2）（狗：1.2）", "猫 狗"),
+        ("a (cat:1.2). The (dog:1.1)'s toy, a (bear:1.2)-shaped sign", "a cat. The dog's toy, a bear-shaped sign"),
+        ("a __color__ cat named snake__case__name, __a____b__", "a cat named snake__case__name"),
     ],
 )
 def test_read_prompt_writes_plain_text(prompt: str, plain: str) -> None:
@@ -116,6 +133,19 @@ def test_read_prompt_writes_plain_text(prompt: str, plain: str) -> None:
 )  # fmt: skip
 def test_read_prompt_leaves_other_prompts_alone(prompt: str) -> None:
     assert read_prompt(prompt) == prompt
+
+
+@pytest.mark.parametrize(
+    "tags", ["--no text, a dog", "<lora:x:1>", "<lora:x:1> AND <lora:y:1>", "BREAK", "(__color__)"]
+)
+def test_a_prompt_of_tags_alone_is_told_from_one_with_words(tags: str) -> None:
+    assert has_only_tags(tags)
+    assert not has_only_tags(f"a cat {tags}")
+
+
+@pytest.mark.parametrize("prompt", ["", " ", "()", "AND", "a dog", "snake__case__name"])
+def test_a_prompt_without_tags_is_none_of_tags_alone(prompt: str) -> None:
+    assert not has_only_tags(prompt)
 
 
 @given(st.text(st.sampled_from(list("()[]{}|:<>\\-+_ 1.2aBREAKND,（）：")), max_size=60))
@@ -137,6 +167,24 @@ def test_hostile_syntax_is_read_quickly(text: str) -> None:
     read_prompt(text)
     assert len(read_phrases(text)) < 5000
     assert time.perf_counter() - start < 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" + ":" * 3990, "[" + "|" * 3990, "{" + "|" * 3990, "(： " + " |::[" * 800, "((a" + " " * 3990,
+     " " * 3990 + "AN", "(a" + ": " * 1999, "((" + "a:1" * 1300, "[" + "a:" * 1990, "-__a__b" * 570, "*__a" * 1000,
+     "_" * 4000, "（" + "：1" * 1999, "(:" + "1" * 2000 + " " * 1990],
+    ids=lambda text: text[:6],
+)  # fmt: skip
+def test_work_grows_with_the_length_of_the_text_only(text: str) -> None:
+    assert len(text) <= 4100
+    for read in (read_prompt, read_phrases, has_only_tags):
+        took = []
+        for _ in range(3):  # the quickest counts: others may use the machine, too
+            start = time.perf_counter()
+            read(text)
+            took.append(time.perf_counter() - start)
+        assert min(took) < 0.2
 
 
 @pytest.mark.parametrize("module", [prompt_syntax, lenient_json, thoughts], ids=lambda module: module.__name__)

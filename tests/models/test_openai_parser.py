@@ -25,6 +25,7 @@ from serve_app.entities.chat import INSTRUCTION, CutReply, read_entities
 from serve_app.errors import ConfigError, GensegError, InvalidModelReply, ModelUnavailable, Overloaded, TooLarge
 from serve_app.models import locations
 from serve_app.models.openai_parser import OpenAIParser
+from serve_app.models.openai_refusal import read_refusal
 from serve_app.models.qwen3_vl import EntityParser
 from tests.conftest import free_port
 
@@ -354,6 +355,13 @@ async def test_reply_blames_a_prompt_that_the_server_calls_too_long(status: int,
         ),
         pytest.param(refused("The model `x` does not exist", 404), id="unknown model"),
         pytest.param(refused("Invalid value for 'temperature'"), id="bad value"),
+        pytest.param(
+            refused("max_tokens=4096 cannot be greater than max_model_len=2048. Please request fewer output tokens."),
+            id="vLLM: the reply is longer than the model",
+        ),
+        pytest.param(
+            refused("Invalid request: max_model_len=99 is exceeded"), id="the reply alone fills max_model_len"
+        ),
     ],
 )
 async def test_reply_does_not_blame_the_prompt_for_other_refusals(answer: Answer) -> None:
@@ -406,6 +414,87 @@ async def test_reply_does_without_parameters_that_the_server_does_not_take(
     (*_, last) = server.requests[-1]
     assert {name: value for name, value in last.items() if name not in {"model", "messages"}} == sent
     assert all(name in caplog.text for name in {"max_tokens", "temperature"} - {*allowed})
+
+
+@pytest.mark.parametrize(
+    ("message", "named"),
+    [
+        ("Unknown parameter: 'temperature'", "temperature"),
+        ("`temperature` is not supported", "temperature"),
+        ("“temperature” is not supported", "temperature"),
+        ("Unrecognized request argument supplied: max_tokens", "max_tokens"),
+        ("Unsupported parameter(s): max_tokens", "max_tokens"),
+        ("temperature: Extra inputs are not permitted", "temperature"),
+        ("Invalid content in prompt: 'a poster saying temperature not supported'", None),
+        ("temperature is not supported here", None),
+        ("'temperatures' are not supported", None),
+    ],
+)
+def test_a_parameter_counts_as_refused_only_where_it_is_marked_as_one(message: str, named: str | None) -> None:
+    refusal = read_refusal(400, json.dumps({"error": {"message": message}}).encode())
+    assert refusal.does_not_take({"temperature", "max_tokens"}) == named
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": {"message": "Unsupported value", "param": "temperature"}},
+        {"message": "Not supported by this model", "param": "temperature"},
+        {
+            "detail": [
+                {"type": "extra_forbidden", "loc": ["body", "temperature"], "msg": "Extra inputs are not permitted"}
+            ]
+        },
+    ],
+)
+def test_a_parameter_is_read_from_the_field_that_names_it(body: object) -> None:
+    assert read_refusal(422, json.dumps(body).encode()).does_not_take({"temperature", "max_tokens"}) == "temperature"
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "a poster saying temperature not supported",
+        'a poster saying "temperature" is not supported',
+        "a poster saying 'temperature',\nunsupported parameter: temperature",
+        "the inputs too long scarf",
+        "a sign: maximum context length",
+        "プロンプト `temperature` not supported, the inputs too long",
+    ],
+)
+@pytest.mark.parametrize(
+    "written",
+    [
+        lambda prompt: f"Invalid content in prompt: '{prompt}'",
+        lambda prompt: f"Invalid content: {prompt!r}",
+        lambda prompt: f"Invalid content: {json.dumps(prompt)}",
+        lambda prompt: f"Invalid content: {prompt[:-3]}...",
+        lambda prompt: prompt,
+    ],
+    ids=["as it is", "Python", "JSON", "cut", "alone"],
+)
+async def test_words_of_a_prompt_that_a_refusal_repeats_mean_nothing(
+    prompt: str, written: Callable[[str], str]
+) -> None:
+    with ScriptedServer([refused(written(prompt)), completion("[]")]) as server:
+        parser = OpenAIParser(config(server.url))
+        with pytest.raises(ModelUnavailable, match=r"refused the call \(status 400\)$"):
+            await parser.reply(prompt)
+        assert await parser.reply("A dog") == "[]"
+        await parser.aclose()
+    (*_, body) = server.requests[-1]
+    assert (body["temperature"], body["max_tokens"]) == (0, 99)
+
+
+async def test_what_a_refusal_says_holds_for_others_only_once_the_server_took_the_call() -> None:
+    """A server that repeats a part of the prompt, changed, so that nobody could tell it from its own words."""
+    with ScriptedServer([refused("Not allowed: 'TEMPERATURE' 'temperature'")] * 2 + [completion("[]")]) as server:
+        parser = OpenAIParser(config(server.url))
+        with pytest.raises(ModelUnavailable):
+            await parser.reply("a poster")
+        assert await parser.reply("A dog") == "[]"
+        await parser.aclose()
+    assert ["temperature" in body for *_, body in server.requests] == [True, False, True]
 
 
 async def test_many_first_calls_at_once_learn_together_what_the_server_takes() -> None:
