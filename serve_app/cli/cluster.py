@@ -46,6 +46,11 @@ def job_graph(
     with ray_session.cluster(address, progress) as joined:
         from ray import serve
 
+        from serve_app.app import APP_NAME
+
+        if app_name != APP_NAME and not standalone and not (joined and _is_deployed(app_name)):
+            running = ", ".join(serve.status().applications) if joined else ""
+            raise CommandError(f"--app {app_name}: no such application runs here; running: {running or 'none'}")
         if not joined:
             find_checkpoints(loaded.app)
             with ray_session.private_ray(progress):

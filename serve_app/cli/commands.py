@@ -78,11 +78,32 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
         return super()._get_help_string(action)
 
 
+class _Once(argparse._StoreAction):
+    """Stores a value; a second one would silently take the place of the first, and is an error."""
+
+    _stored_in: argparse.Namespace | None = None
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: Any = None
+    ) -> None:
+        """Store the value.
+
+        Raises:
+            ArgumentError: the option is given twice.
+        """
+        if option_string is not None and self._stored_in is namespace:
+            raise argparse.ArgumentError(self, "given twice")
+        self._stored_in = namespace
+        super().__call__(parser, namespace, values, option_string)
+
+
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line; argparse prints the whole usage before it. Takes no shortened flags."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options, allow_abbrev=False, formatter_class=_Help)
+        for name in (None, "store"):
+            self.register("action", name, _Once)
 
     def error(self, message: str) -> NoReturn:
         """Print the fault and exit with 2."""

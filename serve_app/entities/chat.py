@@ -46,7 +46,9 @@ MAX_REPETITIONS = 8
 """An unfinished reply that holds its last item so often will not end: a longer one would not help."""
 
 MARKER = re.compile(
-    r"<[|｜][^<>]{1,64}[|｜]>|<\|\w{1,32}>|<\w{1,32}\|>|<(?:start|end)_of_(?:turn|image|audio)>|</?s>|<</?SYS>>"
+    r"(?:<\|im_start\|>|<start_of_turn>)[ \t]*(?:system|user|assistant|model|tool|developer)\b"
+    r"|<\|start_header_id\|>\s*\w+\s*<\|end_header_id\|>"
+    r"|<[|｜][^<>]{1,64}[|｜]>|<\|\w{1,32}>|<\w{1,32}\|>|<(?:start|end)_of_(?:turn|image|audio)>|</?s>|<</?SYS>>"
     r"|<(?:bos|eos|pad|unk|mask|sep|cls)>|<extra_id_\d+>|<unused\d+>"
     r"|<(?:image|video|audio|image_soft_token|audio_soft_token|IMG_CONTEXT)>|</?img>"
     r"|</?(?:(?:seed:)?think|tool_call|tool_response|tools)>|◁/?think▷"

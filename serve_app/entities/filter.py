@@ -47,7 +47,7 @@ from typing import NamedTuple
 from serve_app.config.models import EMBEDDED
 from serve_app.config.schema import AppConfig, EntityFilterConfig
 from serve_app.entities import terms
-from serve_app.entities.prompt_syntax import is_tag, tags_in
+from serve_app.entities.prompt_syntax import is_tag, read_prompt, tags_in
 from serve_app.entities.words import Forms, Words, all_forms, forms_of, split_words, without_article
 
 EXCLUDED = "excluded by config"
@@ -108,7 +108,9 @@ class EntityFilter:
             because the parser does not see them.
         """
         result = FilterResult([], [])
-        known = None if prompt is None or not self._only_from_prompt else _known_words(prompt)
+        known = (
+            None if prompt is None or not self._only_from_prompt else _known_words(f"{prompt} {read_prompt(prompt)}")
+        )
         for entity in entities:
             reason = self.reason(entity)
             if reason is None and known is not None and not all(forms & known for forms in _forms_in(entity)):

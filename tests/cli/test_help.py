@@ -78,3 +78,18 @@ def test_a_shortened_or_misspelt_flag_is_refused_with_the_nearest(
     assert line.startswith(f"genseg run: unrecognized arguments: {flag} 0.4")
     assert (hint or "(usage: genseg run --help)") in line
     assert ("did you mean" in line) is (hint is not None)
+
+
+@pytest.mark.parametrize(
+    "flags", [["-p", "a dog", "-p", "a cat"], ["-g", "a.png", "-g", "b.png"], ["-o", "a", "-o", "b"]]
+)
+def test_an_option_that_is_given_twice_is_refused(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["run", *flags])
+    assert exit_.value.code == 2
+    assert "given twice" in capsys.readouterr().err
+
+
+def test_contextual_images_may_be_given_in_several_flags() -> None:
+    args = parser_of("run").parse_args(["-c", "a.png", "-c", "b.png", "c.png"])
+    assert args.contextual == ["a.png", "b.png", "c.png"]

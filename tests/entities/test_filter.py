@@ -230,3 +230,8 @@ def test_the_decision_table_shows_every_list() -> None:
         name for name, value in vars(vocabulary).items() if isinstance(value, frozenset | Mapping) and name[0] != "_"
     }
     assert {name for _, names, _ in decision_table() for name in names} == lists | {"excluded_terms"}
+
+
+def test_words_that_a_choice_is_read_with_count_as_the_prompts() -> None:
+    on = EntityFilter(EntityFilterConfig(only_from_prompt=True))
+    assert on.apply(["red or blue car"], "[red|blue] car").kept == ["red or blue car"]

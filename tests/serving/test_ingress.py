@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,9 +10,9 @@ import pytest
 
 from serve_app.config.schema import AppConfig, FetchConfig, ServingConfig
 from serve_app.config.user_config import IngressSettings
-from serve_app.errors import TooManyRequests
+from serve_app.errors import GensegError, InternalError, InvalidImage, TooManyRequests
 from serve_app.serving.fetch import ImageFetcher
-from serve_app.serving.ingress import Ingress
+from serve_app.serving.ingress import Ingress, NoTracebackOfRefusals
 
 
 def ingress(config: AppConfig) -> Any:
@@ -41,3 +42,21 @@ def test_a_changed_fetch_section_retires_the_fetcher_that_it_replaces() -> None:
     assert running._fetcher is not first
     assert first._retired
     assert not running._fetcher._retired
+
+
+@pytest.mark.parametrize(
+    ("error", "kept"),
+    [(InvalidImage("generated_image: empty"), False), (InternalError("unexpected"), True), (ValueError("x"), True)],
+)
+def test_serve_logs_no_traceback_of_what_a_caller_did_wrong(error: Exception, kept: bool) -> None:
+    record = logging.LogRecord("ray.serve", logging.ERROR, "", 1, "Request failed.", (), (type(error), error, None))
+    assert NoTracebackOfRefusals().filter(record) is kept
+    assert NoTracebackOfRefusals().filter(logging.LogRecord("ray.serve", logging.INFO, "", 1, "line", (), None))
+
+
+async def test_a_request_of_a_handle_is_one_line_with_its_status(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "ray.serve"), pytest.raises(GensegError, match="thresold: unknown field"):
+        await ingress(AppConfig()).segment({"thresold": 1})
+    (line,) = caplog.messages
+    assert " HANDLE segment 400: " in line
+    assert "thresold" not in line

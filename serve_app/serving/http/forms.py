@@ -11,6 +11,7 @@ from starlette.datastructures import Headers
 from serve_app.config.schema import LimitsConfig
 from serve_app.errors import InvalidRequest, TooLarge
 from serve_app.schemas.field_schemas import field_schemas
+from serve_app.schemas.nearest import hint
 from serve_app.schemas.requests import RequestOptions
 from serve_app.serving.http import json_text
 from serve_app.serving.http.multipart import Part, split
@@ -115,7 +116,8 @@ class _Form:
             elif name in _TEXT_FIELDS | _JSON_FIELDS | {_CHARSET_FIELD}:
                 self._add_text(name, part)
             else:
-                raise InvalidRequest(f"{name[:80]}: unknown field", name[:80])
+                known = _FILE_FIELDS | _TEXT_FIELDS | _JSON_FIELDS
+                raise InvalidRequest(f"{name[:80]}: unknown field{hint(name[:80], known)}", name[:80])
         self._fields.pop(_CHARSET_FIELD, None)
         return {**self._fields, "contextual_images": [*self._contextual]}
 
@@ -148,9 +150,18 @@ class _Form:
             raise InvalidRequest(f"{name}: given twice", name)
 
 
+_SCALARS = {
+    **dict.fromkeys(("threshold", "mask_threshold", "timeout_s"), "a number"),
+    "overlays": "true or false",
+}
+"""What the fields of one value are; the others are lists and objects, written as JSON."""
+
+
 def _json_field(name: str, text: str) -> JsonValue:
     try:
         value: JsonValue = json_text.loads(text, name, name)
         return value
-    except InvalidRequest:
-        raise InvalidRequest(f"{name}: {text[:40]!r} is not JSON", name) from None
+    except InvalidRequest as error:
+        if "given twice" in error.message:
+            raise
+        raise InvalidRequest(f"{name}: {text[:40]!r} is not {_SCALARS.get(name, 'JSON')}", name) from None

@@ -255,3 +255,20 @@ async def test_a_part_of_a_media_type_is_a_file_without_a_name(kind: str) -> Non
 async def test_text_in_the_place_of_a_file_is_refused(head: bytes) -> None:
     with pytest.raises(InvalidRequest, match=r"^generated: must be a file \(curl: -F generated=@image.jpg\)$"):
         await read(raw_part(b'Content-Disposition: form-data; name="generated"' + head, b"a.jpg") + END)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("threshold", "abc", "threshold: 'abc' is not a number"),
+        ("timeout_s", "5s", "timeout_s: '5s' is not a number"),
+        ("overlays", "on", "overlays: 'on' is not true or false"),
+        ("entities", "dog", "entities: 'dog' is not JSON"),
+        ("treshold", "1", "treshold: unknown field; did you mean 'threshold'?"),
+        ("contextual_images", "x", "contextual_images: unknown field; did you mean 'contextual'?"),
+    ],
+)
+async def test_a_wrong_field_is_named_in_words_that_help(name: str, value: str, message: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        await read(part(name, value.encode()) + END)
+    assert caught.value.message == message
