@@ -1,6 +1,7 @@
 # make demo   the whole job on the models that ship inside: results/demo/
 # make test   ruff, mypy and every test
-# Both make .venv first; each step is skipped when nothing changed.
+# make bench  measures against the plain loop; BENCH=--quick only tries whether it runs, BENCH=batch one part
+# Each makes .venv first; each step is skipped when nothing changed.
 
 PYTHON ?= python3
 VENV   := .venv
@@ -29,7 +30,7 @@ check: install
 	$(BIN)/mypy
 
 bench: install
-	$(BIN)/python -m tests.benchmarks
+	$(BIN)/python -m tests.benchmarks $(BENCH)
 
 chaos overload soak: install
 	$(BIN)/python -m tests.stress.$@

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import ray
 from ray import serve
 from ray.serve import Application
 
 from serve_app.config.auth import auth_findings
+from serve_app.config.devices import GPU_SHARE, PARSER, SEGMENTER, devices_of
 from serve_app.config.files import app_config_from
 from serve_app.config.findings import place_of
 from serve_app.config.schema import AppConfig
@@ -66,12 +68,13 @@ def bind(
     admitted = config.serving.max_concurrent_requests
     # A stop waits for the requests under way, also in the deployments that work for them.
     grace_s = config.serving.timeout_s + 10
+    resources = default_actor_options(config, _cluster_gpus())
     parser = deployment(ParserDeployment).options(
         graceful_shutdown_timeout_s=grace_s,
         max_ongoing_requests=64,
         max_queued_requests=4 * admitted,
         max_constructor_retry_count=MAX_STARTS,
-        ray_actor_options=_resources(config.models.text_parser.device_map),
+        ray_actor_options=resources[PARSER],
     )
     segmenter = deployment(SegmenterDeployment).options(
         graceful_shutdown_timeout_s=grace_s,
@@ -80,7 +83,7 @@ def bind(
         max_ongoing_requests=128,
         max_queued_requests=admitted * config.limits.max_images,
         max_constructor_retry_count=MAX_STARTS,
-        ray_actor_options=_resources(config.models.segmentation.device),
+        ray_actor_options=resources[SEGMENTER],
     )
     ingress = deployment(serve.ingress()(Ingress)).options(
         request_router_config={"request_router_class": "serve_app.serving.routing.IngressRouter"},
@@ -89,7 +92,7 @@ def bind(
         graceful_shutdown_timeout_s=grace_s,
         max_queued_requests=64,
         backpressure_config={"retry_after_s": config.serving.retry_after_s},
-        ray_actor_options={"num_cpus": 0.25},
+        ray_actor_options=resources["Ingress"],
     )
     given = options or {}
     parser, segmenter, ingress = (each.options(**given.get(each.name, {})) for each in (parser, segmenter, ingress))
@@ -99,6 +102,25 @@ def bind(
     return application
 
 
-def _resources(device: str) -> dict[str, float]:
-    """What a deployment asks Ray for where the Serve config says nothing: half a GPU each, so that both share one."""
-    return {"num_cpus": 0.5, "num_gpus": 0.5 if device.startswith("cuda") else 0.0}
+def default_actor_options(config: AppConfig, cluster_gpus: float) -> dict[str, dict[str, float]]:
+    """What each deployment asks Ray for where the Serve config says nothing.
+
+    A model whose device is `auto` takes a GPU where there is one, so it asks for its share where the cluster has any.
+    Ray hides no GPU from a process that asked for none, and would lend the same one to others.
+
+    Args:
+        config: everything.
+        cluster_gpus: how many GPUs Ray knows of.
+    """
+    devices = devices_of(config)
+
+    def model(deployment: str) -> dict[str, float]:
+        _, device = devices.get(deployment, ((), "cpu"))
+        on_gpu = device.startswith("cuda") or (device == "auto" and cluster_gpus > 0)
+        return {"num_cpus": 0.5, "num_gpus": GPU_SHARE if on_gpu else 0.0}
+
+    return {"Ingress": {"num_cpus": 0.25}, PARSER: model(PARSER), SEGMENTER: model(SEGMENTER)}
+
+
+def _cluster_gpus() -> float:
+    return float(ray.cluster_resources().get("GPU", 0)) if ray.is_initialized() else 0.0

@@ -10,6 +10,7 @@
     ├── Overloaded              503 overloaded        (carries retry_after_s)
     │   └── TooManyRequests     429 overloaded
     ├── InvalidModelReply       502 invalid_model_reply
+    ├── ModelUnavailable        502 model_unavailable (may carry retry_after_s)
     ├── DeadlineExceeded        504 timeout
     ├── InternalError           500 internal
     │   ├── DeviceOutOfMemory
@@ -70,7 +71,7 @@ class Unauthorized(GensegError):
 
 
 class TooLarge(GensegError):
-    """Bytes, pixels, images or entities over their limit."""
+    """Bytes, pixels, images or entities over their limit, or a prompt longer than the parser reads."""
 
     code = "too_large"
     status = 413
@@ -112,10 +113,21 @@ class TooManyRequests(Overloaded):
 
 
 class InvalidModelReply(GensegError):
-    """The parser's reply is not a list of entities."""
+    """The parser's reply is not a list of entities, or was cut off."""
 
     code = "invalid_model_reply"
     status = 502
+
+
+class ModelUnavailable(GensegError):
+    """The parser's own server (engine `openai`) refuses the call, fails, or does not answer.
+
+    `retry_after_s` is None where the same request would be refused again.
+    """
+
+    code = "model_unavailable"
+    status = 502
+    retry_after_s: float | None = None
 
 
 class DeadlineExceeded(GensegError):

@@ -26,8 +26,9 @@ ORDER = (
 """The packages; each imports only what stands to its right. The last is `serve_app` itself; `verdict` is to come."""
 
 SERVING_ORDER = (
-    "ingress", "http", "pipeline", "segmenter", "parser", "fetch", "documents", "remote", "routing", "checked_request",
-    "connections", "addresses", "messages", "replica", "ray_errors", "",
+    "ingress", "http", "pipeline", "one_model", "stages", "segmenter", "objects", "parser", "fetch", "documents",
+    "remote", "routing", "image_files", "checked_request", "stamp", "connections", "addresses", "messages", "replica",
+    "ray_errors", "",
 )  # fmt: skip
 """The same inside `serving`."""
 
@@ -40,7 +41,7 @@ MAY_TOO = ("batch.service", "serving.ray_errors")
 LIBRARIES = {
     "ray": (
         "app", "batch.service", "cli", "config.serve_config", "serving.ingress", "serving.ray_errors",
-        "serving.remote", "serving.replica.metrics", "serving.routing", "serving.segmenter",
+        "serving.remote", "serving.replica.metrics", "serving.routing", "serving.segmenter", "serving.stamp",
     ),
     "torch": ("models", "embedded"),
     "transformers": ("models", "embedded"),

@@ -19,7 +19,9 @@ import ray
 import yaml
 from jsonschema import Draft7Validator
 
-from serve_app.cli.main import COMMANDS, main
+from serve_app.cli import ray_session, serve
+from serve_app.cli.commands import COMMANDS
+from serve_app.cli.main import main
 from serve_app.config.files import load_file
 
 ROOT = Path(__file__).parent.parent
@@ -380,6 +382,15 @@ def shell(script: str, stubs: Path, home: Path) -> subprocess.CompletedProcess[s
 def test_every_node_of_the_launcher_may_read_the_secret() -> None:
     for node in yaml.safe_load(LAUNCHER.read_text())["available_node_types"].values():
         assert "IamInstanceProfile" in node["node_config"]
+
+
+def test_the_image_and_the_virtual_machines_set_what_genseg_serve_sets() -> None:
+    wanted = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": serve.GUARD, **ray_session.FEW_HEAPS}
+    image = (CLUSTER / "Dockerfile").read_text().splitlines()
+    by_hand = (CLUSTER / "README.md").read_text().splitlines()
+    for name, value in wanted.items():
+        assert f"ENV {name}={value}" in image
+        assert f"    export {name}={value}" in by_hand
 
 
 def test_the_image_has_what_the_launcher_runs_in_it() -> None:

@@ -11,7 +11,8 @@ from ray.serve.schema import ServeDeploySchema
 
 from serve_app.app import ANSWERED, SPARE_SLOTS
 from serve_app.config.files import LoadedConfig, check_file, load_file
-from serve_app.config.serve_config import IMPORT_PATH, SETTINGS
+from serve_app.config.serve_config import IMPORT_PATH
+from serve_app.config.user_config import SETTINGS
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 pytestmark = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -45,6 +45,7 @@ def test_at_keeps_what_else_the_error_carries() -> None:
         (errors.TooManyRequests, 429, "overloaded"),
         (errors.Overloaded, 503, "overloaded"),
         (errors.InvalidModelReply, 502, "invalid_model_reply"),
+        (errors.ModelUnavailable, 502, "model_unavailable"),
         (errors.DeadlineExceeded, 504, "timeout"),
         (errors.InternalError, 500, "internal"),
         (errors.DeviceOutOfMemory, 500, "internal"),

@@ -23,7 +23,9 @@ DATA = {
     "embedded/checkpoints/parser/generation_config.json",
     *(f"embedded/images/{name}" for name in ("contextual_0.jpg", "contextual_1.jpg", "generated.jpg", "result.jpg")),
     "embedded/images/demo.json",
+    "embedded/images/manifest.jsonl",
     "embedded/parser/words.txt",
+    "embedded/parser/templates.txt",
 }  # fmt: skip
 """Files besides the code, below the package."""
 

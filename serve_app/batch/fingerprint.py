@@ -69,15 +69,24 @@ class Fingerprint:
         return cls(job["settings"], rows, job["models"])
 
 
-def settings_difference(before: Mapping[str, Setting], now: Mapping[str, Setting]) -> str | None:
-    """Say what differs among the settings that both know; None if nothing does.
+def settings_difference(before: Fingerprint, now: Mapping[str, Setting], defaults: Mapping[str, Setting]) -> str | None:
+    """Say which settings differ; None if none does.
 
     Args:
-        before: of the folder's last job; empty where there was none.
-        now: of this job.
+        before: of the folder's last job; without settings where there was none.
+        now: of this job. Settings that it does not know, because a running service has them, are not compared.
+        defaults: counts for what the folder does not record; a flag that is in none of the three was not given.
     """
-    # Both know every flag: one that is not recorded was not given.
-    flags = [name for name in {**before, **now} if name.startswith("--")] if before else []
-    both = [*flags, *(name for name in now if name in before and name not in flags)]
-    differing = [name for name in both if before.get(name) != now.get(name)]
-    return ", ".join(f"{name} was {before.get(name)} and is {now.get(name)}" for name in differing) or None
+    if not before.settings:
+        return None
+    # Names of models stand in the results themselves, also where a running service had the settings.
+    models = {f"models.{part}.model_name": name for part, name in before.models.items()}
+    recorded: dict[str, Setting] = {**models, **before.settings}
+    flags = [name for name in {**before.settings, **now} if name.startswith("--")]
+    parts = []
+    for name in dict.fromkeys([*flags, *now]):
+        was, unrecorded = recorded.get(name, defaults.get(name)), name not in recorded and name in defaults
+        if was != now.get(name):
+            note = " (the default, as the folder does not record it)" if unrecorded else ""
+            parts.append(f"{name} was {was}{note} and is {now.get(name)}")
+    return ", ".join(parts) or None

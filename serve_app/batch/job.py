@@ -13,14 +13,15 @@ from contextlib import contextmanager
 from typing import Any
 
 from serve_app.batch.budget import ByteBudget
-from serve_app.batch.manifest import Row
 from serve_app.batch.output import OutputError, OutputFolder
 from serve_app.batch.patience import Segment, ServiceLost
 from serve_app.batch.plan import Plan
 from serve_app.batch.progress import Meter, Reporter
+from serve_app.batch.row import Row
 from serve_app.batch.sources import SourceReader
 from serve_app.errors import GensegError, InternalError
 from serve_app.schemas.dicts import ErrorDict, ResultDict, error_body, images_of
+from serve_app.schemas.phrase_key import phrase_key
 from serve_app.schemas.requests import OptionArguments, SegmentRequest
 
 LONGEST_TIMEOUT_S = 86400.0
@@ -112,7 +113,13 @@ class Job:
                 known(_image_bytes(request))
                 named = {name for name, value in request.given().items() if value is not None}
                 missing = {name: value for name, value in self._defaults.items() if name not in named}
-                return await self._segment(request.model_copy(update=missing))
+                unused = unused_thresholds(request)
+                if unused:
+                    missing["thresholds"] = {n: value for n, value in request.thresholds.items() if n not in unused}
+                document = await self._segment(request.model_copy(update=missing))
+                if unused:  # the service, which did not get them, lists none
+                    document["meta"]["unused_thresholds"] = unused
+                return document
             except GensegError:
                 raise
             except Exception as error:
@@ -167,6 +174,18 @@ def _on_signals(stop: Any) -> Iterator[None]:
             loop.remove_signal_handler(number)
             if handler is not None:  # else it was not set from Python, and cannot be set again
                 signal.signal(number, handler)
+
+
+def unused_thresholds(request: SegmentRequest) -> list[str]:
+    """Name the thresholds of a row for what is not among its own entities.
+
+    A request with such a threshold is refused, as a slip. A manifest may have one set of thresholds for rows of
+    different entities, so that here they are listed in the row's result.
+    """
+    if request.entities is None:
+        return []
+    entities = {phrase_key(entity) for entity in request.entities}
+    return [name for name in request.thresholds if phrase_key(name) not in entities]
 
 
 def _image_bytes(request: SegmentRequest) -> int:

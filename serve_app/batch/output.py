@@ -1,8 +1,9 @@
 """The output folder: results and errors as shards, and what is done already. One process at a time.
 
-    DIR/part-00000.jsonl …          result documents, each with its row's id
-    DIR/errors/part-00000.jsonl …   rows that failed: id, code, message, field
+    DIR/part-00000.jsonl …          result documents, each with its row's id and other columns
+    DIR/errors/part-00000.jsonl …   rows that failed: id, other columns, code, message, field
     DIR/summary.json                the figures of the last run
+    DIR/wrong-rows.txt              what is wrong in the manifest, where that is more than a screen
     DIR/.genseg-batch/              the lock and the fingerprint
 
 What is done is read off the shards themselves, so there is no second record that could disagree with them.
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import BinaryIO, TypedDict
 
 from serve_app.batch.fingerprint import Fingerprint
-from serve_app.batch.manifest import Row
+from serve_app.batch.row import Row
 from serve_app.batch.shards import Line, ResultLine, ShardWriter, keep_lines, lines_of, shards
 from serve_app.batch.whole_file import write_whole
 from serve_app.errors import GensegError
@@ -51,6 +52,7 @@ class OutputFolder:
     """Where a job's results go; see `open_output`.
 
     Attributes:
+        wrong_rows: the file that names the wrong rows of a manifest.
         done: ids of rows with a result, as text.
         failed: error code by id, of rows whose latest try failed.
         images: images in all results.
@@ -60,6 +62,7 @@ class OutputFolder:
 
     def __init__(self, folder: Path, rows_per_shard: int) -> None:
         self.folder = folder
+        self.wrong_rows = folder / "wrong-rows.txt"
         self.done: set[str] = set()
         self.failed: dict[str, str] = {}
         self.images = 0
@@ -89,7 +92,7 @@ class OutputFolder:
         """
         self._check_models(document["meta"]["models"])
         with _explained(self.folder):
-            self._results.append(row.id, document)
+            self._results.append(row.id, document, row.columns)
         self._count(document)
         self.done.add(row.key)
         self.failed.pop(row.key, None)
@@ -101,7 +104,7 @@ class OutputFolder:
             OutputError: it cannot be written.
         """
         with _explained(self.folder):
-            self._errors.append(row.id, error)
+            self._errors.append(row.id, error, row.columns)
         self._error_lines += 1
         self.failed[row.key] = error["code"]
 
@@ -117,19 +120,19 @@ class OutputFolder:
             if self._error_lines != len(self.failed):
                 self._drop_old_errors()
 
-    def documents(self, keys: Iterable[str]) -> Iterator[ResultLine]:
-        """Yield the results of rows in an order of their own, whatever order they were written in.
+    def results(self, rows: Iterable[Row]) -> Iterator[tuple[Row, ResultLine]]:
+        """Yield rows with their results in the rows' order, whatever order they were written in.
 
         Args:
-            keys: ids as text; those without a result are passed over. To be asked after `finish`.
+            rows: those without a result are passed over. To be asked after `finish`.
         """
         offsets = {line.key: (line.path, line.offset) for line in self._lines()}
-        for key in keys:
-            if key in offsets:
-                path, offset = offsets[key]
+        for row in rows:
+            if row.key in offsets:
+                path, offset = offsets[row.key]
                 with path.open("rb") as file:
                     file.seek(offset)
-                    yield Line(path, offset, file.readline()).result()
+                    yield row, Line(path, offset, file.readline()).result()
 
     def _lines(self) -> Iterator[Line]:
         for path in shards(self.folder):
@@ -199,9 +202,11 @@ def open_output(folder: Path, rows_per_shard: int) -> Iterator[OutputFolder]:
     Raises:
         OutputError: another job writes there now, it holds something else, or it cannot be written.
     """
-    with _explained(folder):
+    try:
         (folder / _STATE).mkdir(parents=True, exist_ok=True)
         lock = (folder / _STATE / "lock").open("ab")
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written: {error.strerror or error}") from None
     with lock:
         _take(lock, folder)
         output = OutputFolder(folder, rows_per_shard)

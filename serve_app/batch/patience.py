@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from serve_app.errors import GensegError, InternalError, Overloaded
+from serve_app.errors import GensegError, InternalError, ModelUnavailable, Overloaded
 from serve_app.schemas.dicts import ResultDict
 from serve_app.schemas.requests import SegmentRequest
 
@@ -39,7 +39,8 @@ class Patient:
     Args:
         segment: does the job.
         full_for_s: how long one row waits for a service that is full; then it fails as `overloaded`.
-        away_for_s: how long one row waits for a service that is away; then the whole job ends.
+        away_for_s: how long one row waits for a service that is away; then the whole job ends. As long it waits for a
+            parser's server that does not answer; then the row fails as `model_unavailable`.
         sleep: waits; tests bring one that does not.
         clock: seconds, never going back.
     """
@@ -76,6 +77,10 @@ class Patient:
                 if self._clock() - started > self._full_for_s:
                     raise
                 pause_s = error.retry_after_s * 1.5 ** (tries - 1)
+            except ModelUnavailable as error:
+                if error.retry_after_s is None or self._clock() - started > self._away_for_s:
+                    raise
+                pause_s = max(error.retry_after_s, 0.5) * 1.5 ** (tries - 1)
             except ServiceAway as error:
                 if self._clock() - started > self._away_for_s:
                     raise ServiceLost(f"the service does not come back: {error.message}") from None

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from serve_app.batch.fingerprint import Fingerprint, Setting, settings_difference
-from serve_app.batch.manifest import MAX_SHOWN, ManifestError, PlacedRow, Row, check_rows, digest, read_rows
+from serve_app.batch.manifest import MAX_SHOWN, PlacedRow, check_rows, read_rows
 from serve_app.batch.output import OutputError, OutputFolder
-from serve_app.batch.sources import check_schemes, scheme_of
+from serve_app.batch.row import ManifestError, Row, digest
+from serve_app.batch.source_names import scheme_of
+from serve_app.batch.sources import check_schemes
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,7 @@ class Plan:
 
     Attributes:
         manifest: the file.
+        name: of the file in messages.
         rows: rows in it.
         left: rows that this run does.
         redo: failed rows, by id, among those.
@@ -25,6 +29,7 @@ class Plan:
     """
 
     manifest: Path
+    name: str
     rows: int
     left: int
     redo: frozenset[str]
@@ -39,7 +44,7 @@ class Plan:
         Raises:
             ManifestError: the file changed since it was checked.
         """
-        for placed in read_rows(self.manifest):
+        for placed in read_rows(self.manifest, self.name):
             key = placed.row.key
             if key not in output.done and (key not in output.failed or key in self.redo):
                 yield placed.row
@@ -57,7 +62,15 @@ class _Seen:
     left: int = 0
 
 
-def make_plan(manifest: Path, output: OutputFolder, settings: Mapping[str, Setting], retry_errors: bool) -> Plan:
+def make_plan(
+    manifest: Path,
+    output: OutputFolder,
+    settings: Mapping[str, Setting],
+    retry_errors: bool,
+    *,
+    defaults: Mapping[str, Setting] = MappingProxyType({}),
+    name: str | None = None,
+) -> Plan:
     """Check a manifest and find what is left to do; records in the folder whose results it will hold.
 
     Rows may have been added since the folder's last job, and rows without a result may have changed; failed ones
@@ -68,33 +81,36 @@ def make_plan(manifest: Path, output: OutputFolder, settings: Mapping[str, Setti
         output: the open folder.
         settings: what decides about results besides the rows.
         retry_errors: do failed rows again.
+        defaults: what the settings are where nobody gives them; a folder that does not record one was made with it.
+        name: of the file in messages; None for its path.
 
     Raises:
         ManifestError: rows are wrong, or their images cannot be read for want of a package.
         OutputError: the folder holds results of other rows or other settings.
     """
     before = output.fingerprint or Fingerprint()
-    difference = settings_difference(before.settings, settings)
+    difference = settings_difference(before, settings, defaults)
     if difference:
         raise OutputError(f"{output.folder}: holds results of other settings: {difference}; choose another folder")
-    seen = _read(manifest, output, before, retry_errors)
-    _check_same_rows(manifest, output, seen)
+    shown = name or str(manifest)
+    seen = _read(manifest, shown, output, before, retry_errors)
+    _check_same_rows(shown, output, seen)
     check_schemes(seen.schemes)
     for key in [key for key in output.failed if digest(key) not in seen.rows]:
         del output.failed[key]  # the row is gone, and nobody waits for it any more
     output.begin(Fingerprint({**before.settings, **settings}, seen.rows, before.models))
-    return Plan(manifest, len(seen.rows), seen.left, frozenset(seen.redo), frozenset(seen.mask_formats))
+    return Plan(manifest, shown, len(seen.rows), seen.left, frozenset(seen.redo), frozenset(seen.mask_formats))
 
 
-def _read(manifest: Path, output: OutputFolder, before: Fingerprint, retry_errors: bool) -> _Seen:
+def _read(manifest: Path, name: str, output: OutputFolder, before: Fingerprint, retry_errors: bool) -> _Seen:
     seen = _Seen()
-    for placed in check_rows(manifest):
+    for placed in check_rows(manifest, name, output.wrong_rows):
         row = placed.row
-        name, content = digest(row.key), row.digest()
-        seen.rows[name] = content
+        identity, content = digest(row.key), row.digest()
+        seen.rows[identity] = content
         seen.schemes.update(map(scheme_of, row.sources))
         seen.mask_formats.add(row.mask_format)
-        same = before.rows.get(name, content) == content
+        same = before.rows.get(identity, content) == content
         if row.key in output.done:
             if not same:
                 seen.changed.append(placed)
@@ -107,7 +123,7 @@ def _read(manifest: Path, output: OutputFolder, before: Fingerprint, retry_error
     return seen
 
 
-def _check_same_rows(manifest: Path, output: OutputFolder, seen: _Seen) -> None:
+def _check_same_rows(manifest: str, output: OutputFolder, seen: _Seen) -> None:
     advice = "choose another folder, or give these rows new ids"
     if seen.changed:
         named = ", ".join(f"line {placed.line} (id {placed.row.key!r})" for placed in seen.changed[:MAX_SHOWN])

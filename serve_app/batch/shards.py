@@ -2,7 +2,7 @@
 
 The shard being written is a hidden file, `.part-00000.jsonl.partial`: lines are appended and flushed one by one, so a
 killed process loses at most the line it was writing, and the next one goes on in the same file. Renamed, it is a
-shard. Lines are JSON objects whose first key is `id`.
+shard. Lines are JSON objects whose first key is `id`; the second is `columns` where the row has other columns.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, NotRequired, cast
+
+from pydantic import JsonValue
 
 from serve_app.batch.whole_file import UNFINISHED, whole_file
 from serve_app.schemas.dicts import ErrorDict, ResultDict
@@ -21,20 +23,23 @@ from serve_app.schemas.dicts import ErrorDict, ResultDict
 _SHARD = re.compile(r"part-(\d{5,})\.jsonl")
 _PARTIAL = re.compile(r"\.part-(\d{5,})\.jsonl\.partial")
 _ID_START = b'{"id": '
+_COLUMNS_START = ', "columns": '
 _DECODER = json.JSONDecoder()
-_LONGEST_ID = 8192  # bytes: 1024 characters, each written as \uXXXX at worst
+_LONGEST_ID = 8192  # bytes, the key after it included: 1024 characters, each written as \uXXXX at worst
 
 
 class ResultLine(ResultDict):
-    """A row's result document, with the row's id."""
+    """A row's result document, with the row's id and its other columns."""
 
     id: str | int
+    columns: NotRequired[dict[str, JsonValue]]
 
 
 class ErrorLine(ErrorDict):
-    """Why a row failed, with the row's id."""
+    """Why a row failed, with the row's id and its other columns."""
 
     id: str | int
+    columns: NotRequired[dict[str, JsonValue]]
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,17 @@ class Line:
         """The line's id as text, read without decoding the rest."""
         text = self.raw[len(_ID_START) : len(_ID_START) + _LONGEST_ID].decode("utf-8", "ignore")
         return str(_DECODER.raw_decode(text)[0])
+
+    @property
+    def columns(self) -> dict[str, JsonValue]:
+        """The row's other columns, read without decoding the rest."""
+        start = self.raw[:_LONGEST_ID].decode("utf-8", "ignore")
+        _, end = _DECODER.raw_decode(start, len(_ID_START))
+        if not start.startswith(_COLUMNS_START, end):
+            return {}
+        text = self.raw.decode("utf-8", "replace")
+        columns: dict[str, JsonValue] = _DECODER.raw_decode(text, end + len(_COLUMNS_START))[0]
+        return columns
 
     def result(self) -> ResultLine:
         """Decode a line of the results."""
@@ -102,17 +118,24 @@ class ShardWriter:
         if self._rows >= self._rows_per_shard:
             self.seal()
 
-    def append(self, identifier: str | int, document: ResultDict | ErrorDict) -> None:
+    def append(
+        self,
+        identifier: str | int,
+        document: ResultDict | ErrorDict,
+        columns: Mapping[str, JsonValue] | None = None,
+    ) -> None:
         """Write one line, so that it outlives this process.
 
         Args:
             identifier: of the row; the line's first key.
-            document: the rest; may not have an `id` of its own.
+            document: the rest; may not have an `id` or `columns` of its own.
+            columns: the row's other columns; the line has no such key where there are none.
 
         Raises:
             OSError: the disk is full, or the folder gone.
         """
-        line = json.dumps({"id": identifier, **document}, ensure_ascii=False, allow_nan=False)
+        own = {"id": identifier, **({"columns": {**columns}} if columns else {})}
+        line = json.dumps({**own, **document}, ensure_ascii=False, allow_nan=False)
         if self._file is None:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._file = self._partial.open("ab")

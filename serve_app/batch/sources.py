@@ -1,28 +1,27 @@
 """Images by path or URI, read where the job runs: local files, http(s), and what fsspec has a package for (s3, gs, …).
 
 The manifest is the user's own, so unlike the service's fetcher this reads private addresses and any local path too.
-Knows no image formats.
+Knows no image formats; what names mean, and what may be shown of them, knows `source_names`.
 """
 
 from __future__ import annotations
 
 import importlib
-import re
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import httpx
 
-from serve_app.batch.manifest import ManifestError, Row
+from serve_app.batch.row import ManifestError, Row
+from serve_app.batch.source_names import ARCHIVES, WEB, fault_of, scheme_of, shown, without_secrets
 from serve_app.errors import FetchFailed, GensegError, TooLarge
+from serve_app.schemas.file_uri import local_path
 from serve_app.schemas.requests import ImageInput, SegmentRequest
 
 HTTP_TIMEOUT_S = 30.0
 _PASSING_STATUSES = frozenset({429, 500, 502, 503, 504})
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # two letters at least: `C:` is a drive
 _OWN_SCHEMES = frozenset({"file", "http", "https"})
 
 
@@ -49,7 +48,7 @@ class SourceReader:
         """Read a row's images and make its request.
 
         Args:
-            row: `path` in the result echoes its paths and URIs as they stand.
+            row: `path` in the result echoes its paths and URIs; see `shown`.
 
         Raises:
             FetchFailed: an image cannot be read.
@@ -70,24 +69,29 @@ class SourceReader:
             TooLarge: it is over the limit.
         """
         scheme = scheme_of(source)
+        name = shown(source)
         try:
-            if scheme in {"http", "https"}:
+            if (fault := fault_of(source)) is not None:
+                raise FetchFailed(fault)
+            if scheme in WEB:
                 return self._read_http(source)
             if scheme in {None, "file"}:
-                path = self._folder / source if scheme is None else Path(unquote(urlsplit(source).path))
-                with path.open("rb") as file:
+                with (self._folder / local_path(source)).open("rb") as file:
                     return self._read_file(file)
-            with _fsspec().open(source, "rb") as file:
+            with _open_stored(source, scheme or "") as file:
                 return self._read_file(file)
         except GensegError as error:
             kind = TooLarge if isinstance(error, TooLarge) else FetchFailed
-            raise kind(f"{source}: {error.message}") from None
+            raise kind(f"{name}: {error.message}") from None
         except OSError as error:
-            raise FetchFailed(f"{source}: {error.strerror or _first_line(error)}") from None
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise FetchFailed(f"{source}: {_first_line(error)}") from None
+            reason = error.strerror or _first_line(error)
+        except httpx.HTTPError as error:
+            reason = _first_line(error)
+        except httpx.InvalidURL:
+            reason = "not a valid http:// or https:// address"
         except Exception as error:  # each store's package has classes of its own
-            raise FetchFailed(f"{source}: {type(error).__name__}: {_first_line(error)}") from None
+            reason = f"{type(error).__name__}: {_first_line(error)}"
+        raise FetchFailed(f"{name}: {without_secrets(reason, source)}")
 
     def close(self) -> None:
         """Close the connections."""
@@ -95,7 +99,7 @@ class SourceReader:
 
     def _image(self, source: str, field: str) -> ImageInput:
         try:
-            return ImageInput(data=self.read(source), name=source)
+            return ImageInput(data=self.read(source), name=shown(source))
         except GensegError as error:
             raise error.at(field) from None
 
@@ -128,12 +132,6 @@ class SourceReader:
             raise TooLarge(f"the file is over the limit of {self._max_bytes} bytes")
 
 
-def scheme_of(source: str) -> str | None:
-    """Tell a URI's scheme, in lower case; None for a path."""
-    match = _SCHEME.match(source)
-    return match.group(1).lower() if match else None
-
-
 def check_schemes(schemes: Iterable[str | None]) -> None:
     """Find out before the work whether every scheme can be read here.
 
@@ -147,6 +145,27 @@ def check_schemes(schemes: Iterable[str | None]) -> None:
             raise ManifestError(f"{scheme}:// images cannot be read: {_first_line(error)}") from None
         except ValueError:
             raise ManifestError(f"{scheme}:// images cannot be read: nothing here knows that scheme") from None
+
+
+def _open_stored(source: str, scheme: str) -> Any:
+    """Open a file of a store, by exactly the name that the URI gives it.
+
+    Raises:
+        FetchFailed: the store's package would read another name.
+    """
+    if scheme in ARCHIVES:
+        return _fsspec().open(source, "rb")
+    kind = _fsspec().get_filesystem_class(scheme)
+    path = kind._strip_protocol(source)
+    if not path.endswith(source.rstrip("/").rpartition("/")[2]):
+        raise FetchFailed(f"the package for {scheme}:// would read {path!r} instead")
+    store = kind(**kind._get_kwargs_from_urls(source))
+    try:
+        return store.open(path, "rb")
+    except FileNotFoundError:
+        if "::" not in path or path.startswith("/"):
+            raise
+        return store.open(f"/{path}", "rb")  # fsspec's memory leaves the slash away before such a name only
 
 
 def _fsspec() -> Any:

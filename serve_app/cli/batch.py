@@ -2,6 +2,7 @@
 
 genseg batch rows.jsonl --output results                     a running service of a cluster, else models of its own
 genseg batch rows.jsonl --output results --standalone        models of its own, for the job's life
+make_rows | genseg batch - --output results                  rows from another program
 ray job submit --address http://HEAD:8265 -- genseg batch /data/rows.jsonl --output /data/results
 """
 
@@ -23,8 +24,9 @@ from serve_app.batch.output import OutputFolder, Summary, open_output
 from serve_app.batch.patience import Patient, Segment
 from serve_app.batch.plan import Plan, make_plan
 from serve_app.batch.progress import Meter
-from serve_app.batch.sources import SourceReader, scheme_of
+from serve_app.batch.sources import SourceReader
 from serve_app.cli import request_flags
+from serve_app.cli.batch_paths import ManifestFile, check_paths, opened_manifest
 from serve_app.cli.console import Progress
 from serve_app.cli.job_progress import JobProgress
 from serve_app.cli.options import CommandError, at_least_one
@@ -48,19 +50,39 @@ Connect = Callable[[argparse.Namespace, LoadedConfig, Progress], AbstractContext
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    parser.add_argument("manifest", metavar="MANIFEST", help="JSONL, .csv or .parquet: one job a row")
+    parser.add_argument("manifest", metavar="MANIFEST", help="one job a row: JSONL, JSON, CSV or Parquet; - is stdin")
     parser.add_argument("--output", "-o", required=True, metavar="DIR", help="where results, errors and summary go")
     parser.add_argument("--config", metavar="FILE", help="configuration of models of its own, and the image limits")
     parser.add_argument("--standalone", action="store_true", help="models of its own, even where a service runs")
     parser.add_argument("--address", metavar="RAY", help="Ray cluster (default: RAY_ADDRESS, or one found here)")
-    parser.add_argument("--app", default="segmentation", metavar="NAME", help="name of the running Serve application")
-    parser.add_argument("--concurrency", type=at_least_one, default=DEFAULT_CONCURRENCY, metavar="N")
-    parser.add_argument("--format", choices=["jsonl", "parquet"], default="jsonl", help="parquet: besides the JSONL")
+    parser.add_argument(
+        "--app", default="segmentation", metavar="NAME", help="the running Serve application (default: segmentation)"
+    )
+    parser.add_argument(
+        "--concurrency",
+        type=at_least_one,
+        default=DEFAULT_CONCURRENCY,
+        metavar="N",
+        help=f"rows at work (default: {DEFAULT_CONCURRENCY})",
+    )
+    parser.add_argument(
+        "--format", choices=["jsonl", "parquet"], default="jsonl", help="parquet: besides the JSONL (default: jsonl)"
+    )
     parser.add_argument("--coco", metavar="FILE", help="also write all results as one COCO instances file")
     parser.add_argument("--retry-errors", action="store_true", help="do the rows again that failed")
-    parser.add_argument("--rows-per-shard", type=at_least_one, default=DEFAULT_ROWS_PER_SHARD, metavar="N")
+    parser.add_argument(
+        "--rows-per-shard",
+        type=at_least_one,
+        default=DEFAULT_ROWS_PER_SHARD,
+        metavar="N",
+        help=f"results in a file (default: {DEFAULT_ROWS_PER_SHARD})",
+    )
     parser.add_argument("--quiet", action="store_true", help="only errors on stderr")
-    request_flags.add_flags(parser, "options of the requests, for rows that name none", ROW_ONLY)
+    request_flags.add_flags(
+        parser,
+        "options of the requests, for rows that name none; without --timeout a row waits as long as the service allows",
+        ROW_ONLY,
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -80,25 +102,37 @@ def run_with(args: argparse.Namespace, connect: Connect) -> int:
         connect: finds or starts it.
     """
     loaded = load_file(args.config) if args.config else LoadedConfig(AppConfig(), None)
-    manifest, folder = Path(args.manifest), Path(args.output)
-    _check_paths(args)
+    check_paths(args.manifest, args.output, args.coco)
+    if args.coco and args.mask_format not in {None, "rle"}:
+        raise CommandError(f"--coco {args.coco}: needs masks as RLE, not --mask-format {args.mask_format}", usage=True)
+    with opened_manifest(args.manifest) as manifest:
+        if args.format == "parquet":
+            parquet.load_pyarrow()
+        return _run_rows(args, loaded, manifest, connect)
+
+
+def _run_rows(args: argparse.Namespace, loaded: LoadedConfig, manifest: ManifestFile, connect: Connect) -> int:
     progress = Progress(args.quiet)
-    with open_output(folder, args.rows_per_shard) as output:
-        plan = make_plan(manifest, output, settings_of(args, loaded.app), args.retry_errors)
+    settings, defaults = settings_of(args, loaded.app), config_settings(AppConfig())
+    with open_output(Path(args.output), args.rows_per_shard) as output:
+        plan = make_plan(manifest.path, output, settings, args.retry_errors, defaults=defaults, name=manifest.name)
         if args.coco and plan.mask_formats - {"rle"}:
-            raise CommandError(f"--coco {args.coco}: needs masks as RLE, but rows of {manifest} ask for another format")
+            raise CommandError(
+                f"--coco {args.coco}: needs masks as RLE, but rows of {plan.name} ask for another format"
+            )
         meter = Meter(plan.left, plan.rows - plan.left)
         finished = True
         if plan.left:
             progress.say(f"{plan.rows - plan.left} of {plan.rows} rows are done; {plan.left} to do")
             with connect(args, loaded, progress) as segment:
                 meter = Meter(plan.left, plan.rows - plan.left)  # the start of the models does not count
-                finished = _work(args, loaded.app, plan, output, segment, meter, progress)
+                reader = SourceReader(manifest.folder, loaded.app.limits.max_image_bytes)
+                finished = _work(args, reader, plan, output, segment, meter, progress)
         else:
             meter.stop()
         output.finish()
         if finished:
-            _write_further(args, plan, output, progress)
+            _write_further(args, plan, manifest.folder, output, progress)
         return _conclude(plan, output, meter, progress)
 
 
@@ -112,6 +146,12 @@ def settings_of(args: argparse.Namespace, config: AppConfig) -> dict[str, Settin
     }
     if not args.standalone and not args.config:
         return settings
+    return {**settings, **config_settings(config)}
+
+
+def config_settings(config: AppConfig) -> dict[str, Setting]:
+    """Collect what decides about results in a configuration."""
+    settings: dict[str, Setting] = {}
     models = config.models.model_dump(
         include={"text_parser": {"engine", "model_name"}, "segmentation": {"engine", "model_name"}}
     )
@@ -141,23 +181,9 @@ def graph(args: argparse.Namespace, loaded: LoadedConfig, progress: Progress) ->
             signal.signal(number, handler)
 
 
-def _check_paths(args: argparse.Namespace) -> None:
-    for flag, value in (("MANIFEST", args.manifest), ("--output", args.output), ("--coco", args.coco)):
-        if value and scheme_of(value):
-            raise CommandError(f"{flag} {value}: must be a path; mount the store, only images may be URIs", usage=True)
-    if not Path(args.manifest).is_file():
-        raise CommandError(f"{args.manifest}: there is no such file")
-    if args.coco and not Path(args.coco).resolve().parent.is_dir():
-        raise CommandError(f"--coco {args.coco}: there is no folder {Path(args.coco).resolve().parent}")
-    if args.coco and args.mask_format not in {None, "rle"}:
-        raise CommandError(f"--coco {args.coco}: needs masks as RLE, not --mask-format {args.mask_format}", usage=True)
-    if args.format == "parquet":
-        parquet.load_pyarrow()
-
-
 def _work(
     args: argparse.Namespace,
-    config: AppConfig,
+    reader: SourceReader,
     plan: Plan,
     output: OutputFolder,
     segment: Segment,
@@ -165,7 +191,6 @@ def _work(
     progress: Progress,
 ) -> bool:
     defaults = request_flags.given(args)
-    reader = SourceReader(plan.manifest.resolve().parent, config.limits.max_image_bytes)
     try:
         job = Job(output, reader, Patient(segment), defaults, meter, JobProgress(progress))
         return run_job(job, plan, args.concurrency)
@@ -173,12 +198,16 @@ def _work(
         reader.close()
 
 
-def _write_further(args: argparse.Namespace, plan: Plan, output: OutputFolder, progress: Progress) -> None:
+def _write_further(
+    args: argparse.Namespace, plan: Plan, folder: Path, output: OutputFolder, progress: Progress
+) -> None:
     if args.format == "parquet":
         progress.say(f"wrote {parquet.write_missing(output.folder)} Parquet files")
     if args.coco:
-        keys = (placed.row.key for placed in read_rows(plan.manifest))
-        counts = coco.write_coco(Path(args.coco), output.documents(keys))
+        rows = (placed.row for placed in read_rows(plan.manifest, plan.name))
+        path = Path(args.coco)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        counts = coco.write_coco(path, output.results(rows), folder)
         progress.say(f"wrote {args.coco}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
 
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from serve_app.cli import ray_session
 from serve_app.cli.console import Progress
-from serve_app.cli.deploy import run_application, wait_until_running
+from serve_app.cli.deploy import find_checkpoints, lacking_room, run_application, wait_until_running
 from serve_app.cli.local_graph import patient
+from serve_app.cli.options import CommandError
 from serve_app.cli.signals import finish_undisturbed
 from serve_app.config.files import LoadedConfig
 
@@ -45,8 +46,16 @@ def job_graph(
     with ray_session.cluster(address, progress) as joined:
         from ray import serve
 
+        from serve_app.app import APP_NAME
+
+        if app_name != APP_NAME and not standalone and not (joined and _is_deployed(app_name)):
+            running = ", ".join(serve.status().applications) if joined else ""
+            raise CommandError(f"--app {app_name}: no such application runs here; running: {running or 'none'}")
         if not joined:
+            find_checkpoints(loaded.app)
             with ray_session.private_ray(progress):
+                if lacking := lacking_room(loaded.app, loaded.serve, ray_session.resources_of_nodes()):
+                    raise CommandError(lacking)
                 _deploy(loaded, progress, app_name, grows=False)
                 yield serve.get_app_handle(app_name)
         elif not standalone and _is_deployed(app_name):

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TextIO
 
 _ERASE = "\r\x1b[K"  # back to the start of the line, and clear it
@@ -44,7 +44,8 @@ class Progress:
 
     def _write(self, text: str) -> None:
         if not self._quiet:
-            print(f"{_ERASE if self.on_terminal else ''}{text}", end="", file=self._out, flush=True)
+            with suppress(OSError):  # a full disk under a log file, or a reader that is gone: the work goes on
+                print(f"{_ERASE if self.on_terminal else ''}{text}", end="", file=self._out, flush=True)
 
     @contextmanager
     def step(self, text: str) -> Iterator[None]:

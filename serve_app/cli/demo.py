@@ -4,45 +4,50 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import serve_app.embedded
 from serve_app.cli import pictures
 from serve_app.cli.console import Progress
+from serve_app.cli.ending import print_out
 from serve_app.cli.options import CommandError
+from serve_app.cli.outputs import STANDARD_OUTPUT, check_file, check_folder
 from serve_app.cli.report import as_json, summary, write_json
 from serve_app.cli.run import segment_locally
 from serve_app.config.schema import AppConfig
 from serve_app.schemas.requests import ImageInput, SegmentRequest
 
+DEFAULT_FOLDER = "results/demo"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    parser.add_argument("-o", "--output", default="results/demo", metavar="DIR", help="where the files go")
-    parser.add_argument("--quiet", action="store_true", help="print only the JSON, on stdout")
+    parser.add_argument("-o", "--output", default=DEFAULT_FOLDER, metavar="DIR", help="where the files go")
+    parser.add_argument("--quiet", action="store_true", help="print only the JSON, on standard output")
 
 
 def run(args: argparse.Namespace) -> int:
     """Do the demo."""
     progress = Progress(args.quiet)
     folder = Path(args.output)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CommandError(f"-o {folder}: {error.strerror or error}") from None
+    target = folder / "segmentation.json"
+    if args.output == STANDARD_OUTPUT:
+        raise CommandError("-o -: must be a folder; with --quiet the JSON goes to standard output too", usage=True)
+    check_folder("-o", folder)
+    if folder.is_dir():
+        check_file("-o", target)
     request = bundled_request()
     config = AppConfig()
     progress.say(f"prompt: {request.prompt}")
     document = segment_locally(request, config, progress)
-    target = folder / "segmentation.json"
+    with suppress(OSError):  # writing says it better
+        folder.mkdir(parents=True, exist_ok=True)
     write_json(target, document)
-    written = pictures.write_pictures(document, request, pictures.take_overlays(document), config, folder, compare=True)
-    if args.quiet:
-        print(as_json(document))
-        return 0
+    written = pictures.write_pictures(document, request, config, folder, compare=True)
     for path in (target, *written):
         progress.say(f"wrote {path}")
-    print(summary(document))
+    print_out(as_json(document) if args.quiet else summary(document))
     return 0
 
 

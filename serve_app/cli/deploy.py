@@ -5,28 +5,36 @@ from __future__ import annotations
 import json
 import re
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from serve_app.config.schema import AppConfig
 from serve_app.errors import CheckpointError, GensegError, InternalError
 
 if TYPE_CHECKING:
     from ray.serve import Application
+    from ray.serve.schema import ApplicationStatusOverview, LoggingConfig
 
+POLL_S = 0.2
 _SLOW = re.compile(r"Deployment '(\w+)'.* to be scheduled\..*each replica: (\{.*?\}).*available: (\{.*?\})")
 
 
 def find_checkpoints(config: AppConfig) -> None:
-    """Look for checkpoints that are local folders before anything is started for them.
+    """Look for the checkpoints before anything is started for them.
 
     Raises:
-        CheckpointError: one is not there.
+        CheckpointError: a folder is not there, or a hub name cannot be loaded.
     """
-    from serve_app.models import locations
+    from serve_app.models import hub, locations
 
+    names: list[tuple[str, locations.Kind]] = [(config.models.segmentation.model_name, "segmenter")]
     if config.models.text_parser.engine == "transformers":
-        locations.resolve(config.models.text_parser.model_name, "parser")
-    locations.resolve(config.models.segmentation.model_name, "segmenter")
+        names.insert(0, (config.models.text_parser.model_name, "parser"))
+    places = [(name, locations.resolve(name, kind)) for name, kind in names]
+    for name, place in places:
+        if place == name and not Path(place).is_dir():
+            hub.check_name(name)
 
 
 def run_application(application: Application, name: str, route_prefix: str | None, *, grows: bool = False) -> None:
@@ -35,11 +43,31 @@ def run_application(application: Application, name: str, route_prefix: str | Non
     Raises:
         GensegError: it cannot start; the message is the model loader's own where that is the reason.
     """
+    hand_over(application, name, route_prefix)
+    wait_until_running(name, grows=grows)
+
+
+def hand_over(application: Application, name: str, route_prefix: str | None) -> None:
+    """Hand an application to Serve, which starts its replicas; does not wait for them."""
     from ray import serve
 
-    target = serve.RunTarget(application, name=name, route_prefix=route_prefix)
+    target = serve.RunTarget(application, name=name, route_prefix=route_prefix, logging_config=without_access_log(None))
     serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
-    wait_until_running(name, grows=grows)
+
+
+def without_access_log(given: LoggingConfig | None) -> LoggingConfig:
+    """Turn Serve's own lines for each request off, unless they are asked for: our ingress writes one line a request.
+
+    Args:
+        given: what a Serve config says; None where it says nothing.
+    """
+    from ray.serve.schema import LoggingConfig
+
+    if given is None:
+        return LoggingConfig(enable_access_log=False)
+    if "enable_access_log" in given.model_fields_set:
+        return given
+    return given.model_copy(update={"enable_access_log": False})
 
 
 def wait_until_running(name: str, *, grows: bool) -> None:
@@ -56,14 +84,40 @@ def wait_until_running(name: str, *, grows: bool) -> None:
 
     while True:
         status = serve.status().applications.get(name)
+        report = "" if status is None else _report(status)
         if status is not None and status.status == "RUNNING":
             return
         if status is not None and status.status in {"DEPLOY_FAILED", "UNHEALTHY"}:
-            raise start_failure(_status_text(name))
-        lacking = None if grows else unplaced(_status_text(name))
+            raise start_failure(report)
+        lacking = None if grows else unplaced(report)
         if lacking is not None:
             raise InternalError(lacking)
-        time.sleep(0.2)
+        time.sleep(POLL_S)
+
+
+def lacking_room(
+    config: AppConfig, document: Mapping[str, Any] | None, nodes: Sequence[Mapping[str, float]]
+) -> str | None:
+    """Find, before anything is deployed, that the nodes cannot hold the replicas.
+
+    Args:
+        config: of the graph.
+        document: the Serve config, checked; None for a file of our own schema.
+        nodes: resources of each node, by Ray's names.
+
+    Returns:
+        A line for the user, or None where there is room.
+    """
+    from serve_app.app import default_actor_options
+    from serve_app.config.placement import needs_of, unplaceable
+    from serve_app.config.serve_config import IMPORT_PATH
+
+    applications = (document or {}).get("applications", [])
+    ours = next((each for each in applications if each.get("import_path") == IMPORT_PATH), None)
+    if document is not None and ours is None:
+        return None
+    options = default_actor_options(config, sum(node.get("GPU", 0) for node in nodes))
+    return unplaceable(needs_of(ours, options), nodes)
 
 
 def unplaced(report: str) -> str | None:
@@ -91,10 +145,5 @@ def start_failure(report: str) -> GensegError:
     return InternalError(f"the graph could not be started: {lines[-1][:300] if lines else 'no reason given'}")
 
 
-def _status_text(name: str) -> str:
-    from ray import serve
-
-    status = serve.status().applications.get(name)
-    if status is None:
-        return ""
+def _report(status: ApplicationStatusOverview) -> str:
     return "\n".join([status.message, *(deployment.message for deployment in status.deployments.values())])

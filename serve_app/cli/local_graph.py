@@ -7,9 +7,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from serve_app.cli.console import Progress
-from serve_app.cli.deploy import find_checkpoints, run_application
-from serve_app.cli.ray_session import private_ray
+from serve_app.cli.deploy import find_checkpoints, lacking_room, run_application
+from serve_app.cli.ray_session import private_ray, resources_of_nodes
+from serve_app.config.devices import device_findings
+from serve_app.config.findings import place_of
 from serve_app.config.schema import AppConfig, AuthConfig
+from serve_app.errors import ConfigError, InternalError
 
 if TYPE_CHECKING:
     from ray.serve.handle import DeploymentHandle
@@ -30,14 +33,18 @@ def local_graph(config: AppConfig, progress: Progress) -> Iterator[DeploymentHan
         The application's handle.
 
     Raises:
-        GensegError: a model could not be loaded; the message is the loader's own.
+        GensegError: there is no room for the replicas, or a model could not be loaded.
     """
     find_checkpoints(config)
+    for finding in device_findings(config, {}):
+        raise ConfigError(f"{place_of(finding.path)}: {finding.message}")
     with private_ray(progress):
         from ray import serve
 
         from serve_app.app import APP_NAME, bind
 
+        if lacking := lacking_room(config, None, resources_of_nodes()):
+            raise InternalError(lacking)
         with progress.step(f"loading models ({_names(config)})"):
             run_application(bind(patient(config)), APP_NAME, route_prefix=None)
         yield serve.get_app_handle(APP_NAME)

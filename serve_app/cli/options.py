@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+MAX_PORT = 65535
+
 
 class CommandError(Exception):
     """A command cannot be carried out.
@@ -27,3 +29,10 @@ def at_least_one(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is less than 1")
     return value
+
+
+def port_number(text: str) -> int:
+    """Read a TCP port."""
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_PORT and len(text) < 9):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port, a whole number from 1 to {MAX_PORT}")
+    return int(text)

@@ -1,10 +1,8 @@
-"""Annotated pictures of a result, one per image, and the comparison sheet.
-
-They are drawn on the request's bytes; of an image that only the service has read, its overlay is taken.
-"""
+"""Annotated pictures of a result, one per image, and the comparison sheet, drawn on the request's bytes."""
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,32 +13,29 @@ from PIL import Image
 from serve_app.cli.options import CommandError
 from serve_app.config.schema import AppConfig
 from serve_app.images import decoding, overlay
-from serve_app.images.base64 import decode_base64
 from serve_app.images.palette import Rgb, entity_colours
 from serve_app.images.sheet import Panel, compare_sheet
 from serve_app.schemas.dicts import ImageDict, ObjectDict, ResultDict, images_of
 from serve_app.schemas.requests import ImageInput, SegmentRequest
 
 
-def need_overlays(request: SegmentRequest) -> bool:
-    """Whether an image is a URL, so that its picture can be drawn by the service alone."""
-    return any(source.url for source in (*request.contextual_images, request.generated_image) if source)
+def with_masks(request: SegmentRequest) -> SegmentRequest:
+    """Ask for masks, which pictures need, where the request asks for none."""
+    return request.model_copy(update={"mask_format": "rle"}) if request.mask_format == "none" else request
 
 
-def take_overlays(document: ResultDict, *, keep: bool = False) -> list[str | None]:
-    """List the overlays of a document: data URIs, contextual images first; None where there is none.
-
-    Args:
-        document: the result; without `keep` its overlays are removed.
-        keep: leave them there.
-    """
-    return [image.get("overlay") if keep else image.pop("overlay", None) for image in images_of(document)]
+def without_masks(document: ResultDict) -> ResultDict:
+    """Return the document that the request would have got without `with_masks`."""
+    bare = copy.deepcopy(document)
+    for image in images_of(bare):
+        for each in image["objects"] or ():
+            each.pop("mask_rle", None)
+    return bare
 
 
 def write_pictures(
     document: ResultDict,
     request: SegmentRequest,
-    overlays: list[str | None],
     config: AppConfig,
     folder: Path,
     *,
@@ -50,8 +45,7 @@ def write_pictures(
 
     Args:
         document: the result.
-        request: its images.
-        overlays: of `take_overlays`, for images given as URL; one that has none is left out.
+        request: its images, as bytes.
         config: limits of decoding.
         folder: made if missing.
         compare: also write `comparison.jpg`.
@@ -63,7 +57,7 @@ def write_pictures(
         CommandError: the folder cannot be written.
     """
     colours = entity_colours(document["entities"])
-    drawn = [*_draw(document, request, overlays, config, colours)]
+    drawn = [*_draw(document, request, config, colours)]
     written = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -97,20 +91,14 @@ class _Drawn:
 def _draw(
     document: ResultDict,
     request: SegmentRequest,
-    overlays: list[str | None],
     config: AppConfig,
     colours: Mapping[str, Rgb],
 ) -> Iterator[_Drawn]:
-    for (role, source, image), sent in zip(_pairs(document, request), overlays, strict=True):
+    for role, source, image in _pairs(document, request):
         if image["objects"] is None:
             continue
-        if isinstance(source.data, bytes):
-            picture = overlay.draw_objects(decoding.decode(source.data, config.limits), image["objects"], colours)
-        elif sent:
-            data = decode_base64(sent, config.limits.max_image_bytes)
-            picture = Image.fromarray(decoding.decode(data, config.limits))
-        else:
-            continue
+        assert isinstance(source.data, bytes)  # commands read their images themselves
+        picture = overlay.draw_objects(decoding.decode(source.data, config.limits), image["objects"], colours)
         yield _Drawn(role, Path(image["path"]).name, picture, counts(image["objects"], document["entities"]))
 
 

@@ -10,8 +10,9 @@ from serve_app.batch.whole_file import write_whole
 from serve_app.cli.console import Progress
 from serve_app.cli.options import CommandError
 from serve_app.schemas.dicts import ErrorDict, ImageDict, ResultDict, images_of
-from serve_app.schemas.events import EventDict
+from serve_app.schemas.events import EventDict, Role
 from serve_app.schemas.requests import SegmentRequest
+from serve_app.schemas.shown_url import shown_url
 
 
 def follow(events: Iterator[EventDict], request: SegmentRequest, progress: Progress) -> ResultDict:
@@ -23,13 +24,13 @@ def follow(events: Iterator[EventDict], request: SegmentRequest, progress: Progr
     Raises:
         CommandError: the request failed.
     """
-    done = 0
+    done: set[tuple[Role, int]] = set()
     for event in events:
         if event["event"] == "entities":
             progress.say(f"entities: {', '.join(event['entities']) or 'none'}")
         elif event["event"] == "image":
-            done += 1
-            progress.say(image_line(done, request, event["image"]))
+            done.add((event["role"], event["index"]))  # an image may come again, see schemas.events
+            progress.say(image_line(len(done), request, event["image"]))
         elif event["event"] == "error":
             raise CommandError(named(event["error"], request))
         else:
@@ -44,7 +45,8 @@ def named(error: ErrorDict, request: SegmentRequest) -> str:
     if request.generated_image is not None:
         sources["generated_image"] = request.generated_image
     source = sources.get(field)
-    return message.replace(field, source.name or source.url or field, 1) if source else message
+    name = source and (source.name or (source.url and shown_url(source.url)))
+    return message.replace(field, name, 1) if name else message
 
 
 def image_line(done: int, request: SegmentRequest, image: ImageDict) -> str:
@@ -73,7 +75,7 @@ def write_json(path: Path, document: ResultDict) -> None:
     try:
         write_whole(path, as_json(document).encode() + b"\n")
     except OSError as error:
-        raise CommandError(f"{path}: {error.strerror or error}") from None
+        raise CommandError(f"-o {path}: {error.strerror or error}") from None
 
 
 def as_json(document: ResultDict) -> str:

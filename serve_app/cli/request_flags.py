@@ -3,26 +3,50 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
+from types import MappingProxyType
 from typing import cast
 
+from serve_app.client.exchange import MAX_TIMEOUT_S
 from serve_app.schemas.field_schemas import FieldSchema, field_schemas
 from serve_app.schemas.requests import OptionArguments, RequestOptions
 
+NO_DEFAULTS: Mapping[str, str] = MappingProxyType({})
 
-def add_flags(parser: argparse.ArgumentParser, title: str, without: Set[str] = frozenset()) -> None:
+
+def add_flags(
+    parser: argparse.ArgumentParser,
+    title: str,
+    without: Set[str] = frozenset(),
+    defaults: Mapping[str, str] = NO_DEFAULTS,
+) -> None:
     """Declare a flag for each option of a request; one that is not given leaves its default to the service.
 
     Args:
         parser: of the command.
         title: of the group of flags, in the help.
         without: names of options that the command does not take.
+        defaults: sentences about defaults that only this command has, by the option's name.
     """
     group = parser.add_argument_group(title)
     for name, schema in field_schemas(RequestOptions).items():
         if name not in without:
-            description = schema.get("description", "").replace("%", "%%")  # argparse formats it
-            _add_flag(group, name, schema, description)
+            _add_flag(group, name, schema, describe(schema, defaults.get(name)).replace("%", "%%"))
+
+
+def describe(schema: FieldSchema, default: str | None = None) -> str:
+    """Describe an option with its default.
+
+    Args:
+        schema: the option's; `default` in it is named where the description does not.
+        default: a sentence in the place of what the description says of the default.
+    """
+    text = schema.get("description", "")
+    if default is not None:
+        return f"{text.partition(' Default:')[0]} {default}"
+    if schema.get("default") and "default" not in text.lower():
+        return f"{text} Default: {schema['default']}."
+    return text
 
 
 def _add_flag(group: argparse._ArgumentGroup, name: str, schema: FieldSchema, description: str) -> None:
@@ -40,7 +64,8 @@ def _add_flag(group: argparse._ArgumentGroup, name: str, schema: FieldSchema, de
             )
         case "number" | "integer":
             metavar = "N" if schema["type"] == "integer" else "S" if name.endswith("_s") else "T"
-            group.add_argument(flag, dest=name, type=number_of(schema), metavar=metavar, help=description)
+            bounded: FieldSchema = {"maximum": MAX_TIMEOUT_S, **schema} if name.endswith("_s") else schema
+            group.add_argument(flag, dest=name, type=number_of(bounded), metavar=metavar, help=description)
         case _:
             group.add_argument(flag, dest=name, choices=schema.get("enum"), help=description)
 
@@ -68,6 +93,8 @@ def number_of(schema: FieldSchema) -> Callable[[str], float]:
     wanted = f"between {low:g} and {high:g}"
     if high == float("inf"):
         wanted = "a positive number" if above == 0 else f"at least {low:g}"
+    elif above > low:
+        wanted = f"above {above:g} and at most {high:g}"
 
     def read(text: str) -> float:
         try:

@@ -1,34 +1,32 @@
-"""Ctrl-C and SIGTERM: both end a command the same way, at whatever moment they come."""
+"""Ctrl-C and SIGTERM: both end a command the same way, at whatever moment they come.
+
+Imports next to nothing: until this module is there, a signal finds Python's own handler, which prints a traceback.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
-from typing import TypeVar
+
+TYPE_CHECKING = False  # type checkers take it as true; importing `typing` takes longer than this module
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+    from typing import TypeVar
+
+    Value = TypeVar("Value")
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-Value = TypeVar("Value")
 
 
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Let a signal end the process at once until `stop_on_signals` is called; put the earlier handlers back at the end.
+def end_at_once_on_signals() -> None:
+    """Let a signal end the process at once, until `stop_on_signals` is called.
 
-    At once, because the block begins with importing modules, when nothing has to be finished yet. A KeyboardInterrupt
+    At once, because a command begins with importing modules, when nothing has to be finished yet. A KeyboardInterrupt
     may meet a callback of Python's import system: it is then printed with its traceback, and the command goes on.
     """
-    previous = {number: signal.getsignal(number) for number in SIGNALS}
     for number in SIGNALS:
         signal.signal(number, _leave)
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            if handler is not None:  # else it was not set from Python, and cannot be set again
-                signal.signal(number, handler)
 
 
 def stop_on_signals() -> None:

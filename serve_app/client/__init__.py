@@ -14,6 +14,7 @@
     requests.py    prompts, images and options -> bodies
     answers.py     bodies -> documents and events
     results.py     documents -> results with masks
+    saved.py       files and lines of JSON -> documents
     failures.py    error answers -> the error tree
 
 Knows the wire (`schemas`), the error tree (`errors`) and, to decode a mask, `masks`;

@@ -6,7 +6,7 @@ import ssl
 
 import httpx
 
-from serve_app.client.exchange import Call
+from serve_app.client.exchange import MAX_TIMEOUT_S, Call
 from serve_app.errors import ConfigError
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -24,8 +24,10 @@ class BaseClient:
         self._url, userinfo = read_base_url(base_url)
         if token is not None and not (token and token.isascii() and token.isprintable()):
             raise ConfigError("token: printable ASCII characters only")  # messages never carry the token itself
-        if not 0 < timeout_s < float("inf"):
-            raise ConfigError(f"timeout_s: {timeout_s} is no number of seconds above 0")
+        if not 0 < timeout_s <= MAX_TIMEOUT_S:
+            raise ConfigError(
+                f"timeout_s: {timeout_s} is not a number of seconds above 0 and at most {MAX_TIMEOUT_S:g}"
+            )
         self._auth = userinfo if token is None else None
         self._headers = {} if token is None else {"authorization": f"Bearer {token}"}
         self._timeout_s = timeout_s

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from serve_app.client.failures import ConnectionFailed, InvalidAnswer, error_of, excerpt
 from serve_app.client.results import ImageResult, Result
 from serve_app.schemas.base import field_path
+from serve_app.schemas.documents import DroppedEntity
 from serve_app.schemas.events import (
     EntitiesEventDocument,
     ErrorEventDocument,
@@ -29,14 +30,15 @@ Document = TypeVar("Document", bound=BaseModel)
 
 @dataclass(frozen=True)
 class EntitiesEvent:
-    """The prompt is read: these things will be looked for."""
+    """The prompt is read: these things will be looked for, and those that were dropped will not."""
 
     entities: tuple[str, ...]
+    dropped: tuple[DroppedEntity, ...] = ()
 
 
 @dataclass(frozen=True)
 class ImageEvent:
-    """One image is done; `index` counts within its role."""
+    """One image is done; `index` counts within its role. A later event of the same image takes this one's place."""
 
     role: Role
     index: int
@@ -132,7 +134,8 @@ class EventReader:
 
     def _event(self, kind: str, body: object) -> Event | None:
         if kind == "entities":
-            return EntitiesEvent(tuple(_read(EntitiesEventDocument, body).entities))
+            read = _read(EntitiesEventDocument, body)
+            return EntitiesEvent(tuple(read.entities), tuple(read.dropped))
         if kind == "image":
             line = _read(ImageEventDocument, body)
             return ImageEvent(line.role, line.index, ImageResult(line.image))

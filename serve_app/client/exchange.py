@@ -24,6 +24,8 @@ from serve_app.client.failures import ConnectionFailed, read_error
 
 CONNECT_TIMEOUT_S = 5.0
 GRACE_S = 1.0  # longer than the server's own deadline, so that its 504 arrives and says more than a cut would
+MAX_TIMEOUT_S = 86400.0
+"""A day; a call that waits longer is a slip, and the clocks of operating systems count only so far."""
 BACKOFF_S = 0.25  # before the first retry; doubles with each
 
 

@@ -32,6 +32,7 @@ BY_CODE: Mapping[str, type[errors.GensegError]] = {
         errors.FetchFailed,
         errors.Overloaded,
         errors.InvalidModelReply,
+        errors.ModelUnavailable,
         errors.DeadlineExceeded,
         errors.InternalError,
     )

@@ -7,10 +7,11 @@ same error, before anything is sent.
 from __future__ import annotations
 
 import base64
+import difflib
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from os import PathLike
 from typing import TYPE_CHECKING, cast
@@ -18,9 +19,9 @@ from typing import TYPE_CHECKING, cast
 from pydantic import ValidationError
 
 from serve_app import errors
-from serve_app.client.exchange import Call, HttpBody
+from serve_app.client.exchange import MAX_TIMEOUT_S, Call, HttpBody
 from serve_app.schemas.base import invalid_request
-from serve_app.schemas.requests import EntitiesRequest, ImageInput, OptionArguments, SegmentRequest
+from serve_app.schemas.requests import EntitiesRequest, ImageInput, OptionArguments, RequestOptions, SegmentRequest
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -62,6 +63,7 @@ def segment_call(
     """
     if isinstance(contextual, bytes | str | PathLike | ImageInput):
         raise errors.InvalidRequest("contextual_images: a list of images, not one", "contextual_images")
+    _refuse_unknown(options)
     fields = cast(OptionArguments, {name: value for name, value in options.items() if name != "request_id"})
     if fields.get("timeout_s") is None:
         fields["timeout_s"] = timeout_s
@@ -76,10 +78,21 @@ def segment_call(
             **fields,
         )
     except ValidationError as error:
-        raise invalid_request(error) from None
-    body = multipart_body(request) or json_body(request)
+        raise invalid_request(error, (*RequestOptions.model_fields, "request_id")) from None
     assert request.timeout_s is not None
+    if request.timeout_s > MAX_TIMEOUT_S:
+        raise errors.InvalidRequest(f"timeout_s: {request.timeout_s:g} is over {MAX_TIMEOUT_S:g} s, a day", "timeout_s")
+    body = multipart_body(request) or json_body(request)
     return Call("POST", url, request.timeout_s, headers, body, stream)
+
+
+def _refuse_unknown(options: Mapping[str, object]) -> None:
+    known = [*RequestOptions.model_fields, "request_id"]
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(known)}"
+            raise errors.InvalidRequest(f"{name}: unknown option; {hint}", name)
 
 
 def entities_call(url: str, prompt: str, *, timeout_s: float, request_id: str | None = None) -> Call:
@@ -112,12 +125,12 @@ def read_image(source: ImageInput | bytes | str | PathLike[str] | Image, field: 
     """Read one image where the caller is.
 
     Args:
-        source: a path, an http(s) URL (the server fetches it), the bytes of an image file, an ImageInput, or a Pillow
-            image, which travels as PNG: its pixels as they are, no orientation tag.
+        source: a path, a `file:` URI, an http(s) URL (the server fetches it), the bytes of an image file, an
+            ImageInput, or a Pillow image, which travels as PNG: its pixels as they are, no orientation tag.
         field: of the request, for messages.
 
     Raises:
-        InvalidRequest: it is none of these.
+        InvalidRequest: it is none of these, or a `file:` URI names another machine.
         OSError: the file cannot be read.
     """
     # Whoever holds a Pillow image has imported Pillow; everybody else need not.
@@ -132,6 +145,8 @@ def read_image(source: ImageInput | bytes | str | PathLike[str] | Image, field: 
         if found.field is None:
             raise found.at(field) from None
         raise errors.InvalidRequest(f"{field}.{found.message}", f"{field}.{found.field}") from None
+    except errors.InvalidRequest as error:
+        raise error.at(field) from None
     raise errors.InvalidRequest(f"{field}: a path, URL, bytes or image, not {type(source).__name__}", field)
 
 

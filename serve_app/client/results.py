@@ -7,15 +7,18 @@ Pillow are imported when the first mask is decoded.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from os import PathLike
 from typing import TYPE_CHECKING, cast
 
 from serve_app import errors
 from serve_app.client.failures import InvalidAnswer, error_of
+from serve_app.client.saved import load_document
 from serve_app.schemas.dicts import ResultDict
 from serve_app.schemas.documents import ImageDocument, ObjectDocument, ResultDocument
+from serve_app.schemas.events import Role
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,11 +68,14 @@ class ObjectResult:
             ValueError: the request asked for no masks (`mask_format="none"`).
             InvalidAnswer: the mask cannot be decoded, or is not of the image's size.
         """
-        from serve_app.masks.formats import read_mask
+        from serve_app.masks.formats import png_pixels, read_mask
         from serve_app.masks.rle import decode_rle
 
         try:
-            rle = read_mask(self.document.model_dump(), self.size_hw)
+            item = self.document.model_dump()
+            if (pixels := png_pixels(item, self.size_hw)) is not None:
+                return pixels
+            rle = read_mask(item, self.size_hw)
             if rle is not None and (rle["size"][0], rle["size"][1]) == self.size_hw:
                 return decode_rle(rle)
         except ValueError as error:
@@ -131,6 +137,18 @@ class ImageResult:
             raise InvalidAnswer(f"{self.path}: neither objects nor an error")
         return tuple(ObjectResult(found, self.size_hw) for found in self.document.objects)
 
+    def count(self, entity: str) -> int:
+        """Count the instances of one entity in this image.
+
+        Raises:
+            ValueError: it is none of the entities that were looked for, so that a slip of the pen is not a 0.
+            GensegError: this image failed, so the number is not known.
+        """
+        found = sum(each.label == entity for each in self.objects)
+        if self.presence and entity not in self.presence:  # it has every entity of the document
+            raise unknown_entity(entity, self.presence)
+        return found
+
 
 @dataclass(frozen=True)
 class Result:
@@ -141,6 +159,22 @@ class Result:
     """
 
     document: ResultDocument
+
+    @classmethod
+    def load(cls, source: str | bytes | PathLike[str] | Mapping[str, object]) -> Result:
+        """Read a result that was saved: by `genseg run`, by `to_dict`, or as a line of a dataset job's shard.
+
+        Args:
+            source: the path of a file that holds one document, the JSON text itself, or the decoded document. What a
+                document holds besides (`id`, `columns`, or fields of a newer version) is left out.
+
+        Raises:
+            OSError: the file cannot be read.
+            InvalidAnswer: it is neither a result document nor an error; names the first field that is wrong.
+            GensegError: it is an error's line of a dataset job, or the body of an HTTP answer that is an error; the
+                error that it tells of.
+        """
+        return cls(load_document(source))
 
     @property
     def prompt(self) -> str:
@@ -173,17 +207,42 @@ class Result:
         """All images: the contextual ones in order, then the generated one if there is one."""
         return self.contextual if self.generated is None else (*self.contextual, self.generated)
 
-    def count(self, label: str) -> int:
-        """Count the instances of one entity over all images.
+    def count(self, entity: str, *, image: int | str | None = None, role: Role | None = None) -> int:
+        """Count the instances of one entity: over all images, in those of one role, or in one image.
+
+        Args:
+            entity: one of `entities`.
+            image: the image's index among those of `role`, or of `images` without one; or its path.
+            role: "generated" or "contextual".
 
         Raises:
-            ValueError: the label is none of the entities, so that a slip of the pen is not a 0.
-            GensegError: an image failed, so the number is not known.
+            ValueError: it is none of the entities, so that a slip of the pen is not a 0; or there is no such image.
+            GensegError: an image that counts failed, so the number is not known.
         """
-        if label not in self.document.entities:
-            raise ValueError(f"{label!r} is none of the entities: {', '.join(self.entities) or 'there are none'}")
-        return sum(found.label == label for image in self.images for found in image.objects)
+        if entity not in self.document.entities:
+            raise unknown_entity(entity, self.entities)
+        return sum(found.label == entity for each in self._chosen(image, role) for found in each.objects)
+
+    def _chosen(self, image: int | str | None, role: Role | None) -> Sequence[ImageResult]:
+        if role not in {None, "contextual", "generated"}:
+            raise ValueError(f"role: must be 'contextual' or 'generated', not {role!r}")
+        generated = () if self.generated is None else (self.generated,)
+        images = {None: self.images, "contextual": self.contextual, "generated": generated}[role]
+        if image is None:
+            return images
+        chosen = [
+            each for index, each in enumerate(images) if image == (each.path if isinstance(image, str) else index)
+        ]
+        if not chosen:
+            what = f"{role} image" if role else "image"
+            raise ValueError(f"there is no {what} {image!r} among {', '.join(each.path for each in images) or 'none'}")
+        return chosen
 
     def to_dict(self) -> ResultDict:
         """Return the document as JSON values, with the keys that the server sent and no others."""
         return cast(ResultDict, self.document.model_dump(mode="json", exclude_unset=True))
+
+
+def unknown_entity(entity: str, entities: Iterable[str]) -> ValueError:
+    """Say that something was not looked for, and what was."""
+    return ValueError(f"{entity!r} is none of the entities: {', '.join(entities) or 'there are none'}")

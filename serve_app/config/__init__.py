@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from serve_app.config.models import ModelsConfig, OpenAIConfig, SegmentationModel, TextParserModel
 from serve_app.config.schema import (
     AppConfig,
     AuthConfig,
@@ -11,18 +12,11 @@ from serve_app.config.schema import (
     EntityFilterConfig,
     FetchConfig,
     LimitsConfig,
-    ModelsConfig,
-    OpenAIConfig,
     OutputConfig,
-    Section,
     SegmentationConfig,
-    SegmentationModel,
     ServingConfig,
-    TextParserModel,
-    bearer_token,
-    http_address,
-    known_device,
 )
+from serve_app.config.values import Section, bearer_token, http_address, known_device
 
 __all__ = [
     "AppConfig", "AuthConfig", "BatchingConfig", "CacheConfig", "DeviceConfig", "EntityFilterConfig", "FetchConfig",

@@ -10,7 +10,9 @@ import os
 from collections.abc import Iterator, Mapping
 
 from serve_app.config.findings import Finding, Path, children
-from serve_app.config.schema import AuthConfig, OpenAIConfig, bearer_token
+from serve_app.config.models import OpenAIConfig
+from serve_app.config.schema import AuthConfig
+from serve_app.config.values import bearer_token
 from serve_app.errors import ConfigError
 
 TOKENS_IN_ARGS = (

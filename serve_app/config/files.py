@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from serve_app.config.auth import auth_findings, unset_variables
+from serve_app.config.devices import device_findings
 from serve_app.config.findings import Finding, Path, place_of, validated
 from serve_app.config.schema import AppConfig
 from serve_app.config.serve_config import is_serve_config, serve_findings
@@ -134,6 +135,7 @@ def _examine(path: str | PathLike[str]) -> tuple[LoadedConfig | None, list[Probl
     findings += found
     if not is_serve:
         findings += [finding.under(("auth",)) for finding in auth_findings(document.get("auth"))]
+        findings += device_findings(config, {}) if config is not None else ()
     problems = [Problem(_line_of(root, item), place_of(item.path), item.message) for item in findings]
     if config is None or problems:
         return None, sorted(dict.fromkeys(problems), key=lambda problem: problem.line or 0)

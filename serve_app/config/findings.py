@@ -15,6 +15,9 @@ from typing import TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from serve_app.schemas.nearest import hint as hint
+from serve_app.schemas.nearest import nearest_of as nearest_of
+
 Path = tuple[object, ...]
 Model = TypeVar("Model", bound=BaseModel)
 SHOWN_CHARS = 40
@@ -137,19 +140,6 @@ def far_hint(word: str, known: Iterable[str]) -> str:
 
     nearest = max(known, key=likeness, default=None)
     return f"; the nearest known key is '{nearest}'" if nearest and likeness(nearest) else ""
-
-
-def hint(word: str, known: Iterable[str]) -> str:
-    """Return "; did you mean '…'?" for the nearest known word, or "" where none is near."""
-    nearest = nearest_of(word, known)
-    return f"; did you mean '{nearest}'?" if nearest else ""
-
-
-def nearest_of(word: str, known: Iterable[str]) -> str | None:
-    """Return the known word nearest to one that is not, whatever its case and hyphens; None where none is near."""
-    by_folded = {candidate.lower().replace("-", "_"): candidate for candidate in known}
-    near = difflib.get_close_matches(word.lower().replace("-", "_"), by_folded, n=1, cutoff=0.6)
-    return by_folded[near[0]] if near else None
 
 
 def model_at(model: type[BaseModel], path: Sequence[object]) -> type[BaseModel] | None:

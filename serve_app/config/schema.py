@@ -5,113 +5,12 @@ Knows neither YAML nor Ray nor any model; `config.files` reads files and says on
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from serve_app.config.engines import PARSERS, SEGMENTERS
-from serve_app.config.findings import hint, shown
-
-Dtype = Literal["auto", "float32", "bfloat16", "float16"]
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-MIB = 1024 * 1024
-
-
-def known_device(text: str) -> str:
-    """Check the name of a device.
-
-    Raises:
-        ValueError: the text is not such a name.
-    """
-    if not re.fullmatch(r"auto|cpu|mps|(cuda|xpu)(:\d+)?", text):
-        raise ValueError(f"{text!r} is not a known device: use auto, cpu, cuda or cuda:N")
-    return text
-
-
-Device = Annotated[str, AfterValidator(known_device)]
-
-
-def http_address(text: str) -> str:
-    """Check an http(s) address.
-
-    Raises:
-        ValueError: the text is not such an address.
-    """
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError(f"{text!r} is not a valid http:// or https:// address")
-    return text
-
-
-HttpAddress = Annotated[str, AfterValidator(http_address)]
-
-
-def one_of(engines: Mapping[str, str]) -> BeforeValidator:
-    """Make a check that a value is the name of an engine."""
-
-    def check(name: object) -> object:
-        if not isinstance(name, str) or name not in engines:
-            near = hint(name, engines) if isinstance(name, str) else ""
-            raise ValueError(f"must be {' or '.join(map(repr, engines))}, got {shown(name)}{near}")
-        return name
-
-    return BeforeValidator(check)
-
-
-class Section(BaseModel):
-    """Base of every part: immutable, and an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class OpenAIConfig(Section):
-    """An OpenAI-compatible server that reads prompts in place of a local checkpoint (`engine: openai`)."""
-
-    base_url: HttpAddress = Field("http://127.0.0.1:8001/v1", description="The server's /v1 root.")
-    api_key_env: str | None = Field(None, description="Name of the environment variable that holds the key.")
-    timeout_s: float = Field(30.0, gt=0, le=600, description="Limit of one call, in seconds.")
-    max_retries: int = Field(2, ge=0, le=10, description="Further tries after a connection error, 429 or 5xx.")
-
-
-class TextParserModel(Section):
-    """The language model that lists the entities of a prompt."""
-
-    model_name: str = Field("embedded", min_length=1, description="Hub name, local folder, or `embedded`.")
-    dtype: Dtype = Field("auto", description="`auto`: bfloat16 on a GPU, float32 on a CPU.")
-    device_map: Device = Field(
-        "auto", description="`auto`, `cpu`, `cuda` or `cuda:N`; `auto` takes a GPU if one is there."
-    )
-    engine: Annotated[str, one_of(PARSERS)] = Field("transformers", description="What runs the model.")
-    openai: OpenAIConfig = OpenAIConfig()
-    max_new_tokens: int = Field(256, ge=8, le=4096, description="Longest reply, in tokens.")
-    constrained_decoding: bool = Field(False, description="Allow only a JSON array of strings (needs xgrammar).")
-    gpu_memory_fraction: float | None = Field(None, gt=0, le=1, description="Hard cap of this process on its GPU.")
-
-
-class SegmentationModel(Section):
-    """The segmentation model."""
-
-    model_name: str = Field("embedded", min_length=1, description="Hub name, local folder, or `embedded`.")
-    dtype: Dtype = Field(
-        "auto",
-        description="Of the vision encoder; the head stays float32. `auto`: bfloat16 on a GPU, float32 on a CPU. "
-        "A CPU without bfloat16 arithmetic takes float32 in its place.",
-    )
-    device: Device = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
-    engine: Annotated[str, one_of(SEGMENTERS)] = Field("transformers", description="What runs the model.")
-    tf32: bool = Field(False, description="Let a GPU multiply the head's float32 in TF32: faster, less exact.")
-    compile: bool = Field(False, description="Run the model's modules through torch.compile, warmed up at start.")
-    gpu_memory_fraction: float | None = Field(None, gt=0, le=1, description="Hard cap of this process on its GPU.")
-
-
-class ModelsConfig(Section):
-    """Both models."""
-
-    text_parser: TextParserModel = TextParserModel()
-    segmentation: SegmentationModel = SegmentationModel()
+from serve_app.config.models import ModelsConfig
+from serve_app.config.values import MIB, Fraction, Section, bearer_token
 
 
 class SegmentationConfig(Section):
@@ -126,15 +25,20 @@ class EntityFilterConfig(Section):
 
     excluded_terms: tuple[str, ...] = Field((), description="Further terms that are not entities.")
     builtin_terms: bool = Field(True, description="Drop lighting, mood, style, camera and quality words.")
+    only_from_prompt: bool | None = Field(
+        None,
+        description="Drop an entity with a word that the prompt lacks. Null: only if the text parser is `embedded`, "
+        "which copies words and at times garbles them. Other models may translate.",
+    )
 
 
 class OutputConfig(Section):
     """What `genseg run` writes beside the JSON."""
 
-    box_format: Literal["xyxy"] = "xyxy"
-    coordinate_unit: Literal["pixels"] = "pixels"
-    save_visualizations: bool = False
-    visualization_dir: str = "outputs/visualizations"
+    box_format: Literal["xyxy"] = Field("xyxy", description="Boxes are [x1, y1, x2, y2]; nothing else can be set.")
+    coordinate_unit: Literal["pixels"] = Field("pixels", description="Nothing else can be set.")
+    save_visualizations: bool = Field(False, description="Draw each image with its masks, as `--save-viz` does.")
+    visualization_dir: str = Field("outputs/visualizations", description="Folder of the drawn images.")
 
 
 class DeviceConfig(Section):
@@ -144,22 +48,36 @@ class DeviceConfig(Section):
     use_flash_attention: bool = Field(False, description="FlashAttention 2 for the text parser, where installed.")
 
 
-class LimitsConfig(Section):
-    """Limits of a request, all checked before any work on it."""
+class ImageLimits(Section):
+    """Limits of one image file, held where it comes in and where it is decoded."""
 
-    max_body_bytes: int = Field(64 * MIB, gt=0)
-    max_image_bytes: int = Field(32 * MIB, gt=0)
-    max_megapixels: float = Field(50.0, gt=0, le=500)
+    max_image_bytes: int = Field(32 * MIB, gt=0, description="Bytes of one image file.")
+    max_megapixels: float = Field(50.0, gt=0, le=500, description="Millions of pixels of one image.")
     max_side: int = Field(65_535, ge=1, le=2**24, description="Pixels of a picture's longer side.")
-    max_images: int = Field(16, ge=1, le=1024)
-    max_entities: int = Field(32, ge=1, le=1024)
-    max_entity_chars: int = Field(256, ge=1, description="SAM3 reads 32 tokens; a longer text is not a noun phrase.")
-    max_prompt_chars: int = Field(4000, ge=1)
+
+
+class SegmenterLimits(ImageLimits):
+    """The limits that the segmenter holds."""
+
     max_mask_bytes: int = Field(
         32 * MIB,
         gt=0,
         description="Masks of one image in the answer, written as text; a point of a polygon counts as 64 bytes.",
     )
+
+
+class IngressLimits(ImageLimits):
+    """The limits that the ingress holds."""
+
+    max_body_bytes: int = Field(64 * MIB, gt=0, description="Bytes of a request's body.")
+    max_images: int = Field(16, ge=1, le=1024, description="Images of a request.")
+    max_entities: int = Field(32, ge=1, le=1024, description="Entities of a request.")
+    max_entity_chars: int = Field(256, ge=1, description="Characters of one entity. SAM3 reads 32 tokens.")
+    max_prompt_chars: int = Field(4000, ge=1, description="Characters of a prompt.")
+
+
+class LimitsConfig(IngressLimits, SegmenterLimits):
+    """Limits of a request, all checked before any work on it."""
 
 
 class FetchConfig(Section):
@@ -171,18 +89,7 @@ class FetchConfig(Section):
         description="Hosts or `host:port` (a private image store) that may be fetched though their address is private.",
     )
     timeout_s: float = Field(10.0, gt=0, le=300, description="Limit of one fetch, redirects included.")
-    max_redirects: int = Field(3, ge=0, le=10)
-
-
-def bearer_token(text: str) -> str:
-    """Check a bearer token.
-
-    Raises:
-        ValueError: the token cannot stand in a header. The message does not quote it.
-    """
-    if not re.fullmatch(r"[\x21-\x7e]+", text):
-        raise ValueError("a token must consist of printable ASCII characters, without spaces, and must not be empty")
-    return text
+    max_redirects: int = Field(3, ge=0, le=10, description="Redirects that one fetch follows.")
 
 
 class AuthConfig(Section):
@@ -199,12 +106,21 @@ class AuthConfig(Section):
     )
 
 
-class BatchingConfig(Section):
-    """What one forward may hold; the rest waits for the next."""
+class SegmenterBatching(Section):
+    """How much one forward pass of the segmenter takes; further work waits for the next pass."""
 
     max_pixels: int = Field(8 * 1008 * 1008, gt=0, description="Vision pass: model-input pixels, summed over images.")
     max_pairs: int = Field(32, ge=1, description="Detector pass: (image, phrase) pairs.")
+
+
+class ParserBatching(Section):
+    """How much one forward pass of the parser takes; further work waits for the next pass."""
+
     max_prompts: int = Field(8, ge=1, description="Parser: prompts in one generate.")
+
+
+class BatchingConfig(SegmenterBatching, ParserBatching):
+    """How much one forward pass takes; further work waits for the next pass."""
 
 
 class CacheConfig(Section):

@@ -10,26 +10,24 @@ from collections.abc import Iterator, Mapping
 from typing import TypeGuard
 
 from serve_app.config.auth import auth_findings
+from serve_app.config.devices import device_findings
 from serve_app.config.findings import (
     Finding,
     Path,
     children,
     hint,
+    model_at,
     nearest_of,
     non_finite,
+    place_of,
     shown,
     validated,
 )
 from serve_app.config.schema import AppConfig
 from serve_app.config.strict_schema import strict_findings, value_at
-from serve_app.config.user_config import IngressSettings, ParserSettings, SegmenterSettings, Settings, settings_from
+from serve_app.config.user_config import SETTINGS, Settings, settings_from
 
 IMPORT_PATH = "serve_app.app:build"
-SETTINGS: dict[str, type[Settings]] = {
-    "Ingress": IngressSettings,
-    "SegmenterDeployment": SegmenterSettings,
-    "ParserDeployment": ParserSettings,
-}
 DEFAULT_TARGET_ONGOING = 2.0  # Source: ray.serve.config.AutoscalingConfig.target_ongoing_requests
 MAX_REPLICAS_PER_NODE = 100  # Source: ray.serve.schema.DeploymentSchema.max_replicas_per_node
 MAX_PORT = 65535
@@ -176,19 +174,42 @@ def our_findings(application: object) -> tuple[AppConfig | None, list[Finding]]:
             taken, found = validated(SETTINGS[meant], user_config)
             settings.append(taken)
             findings += [misplaced(meant, finding).under((*at, "user_config")) for finding in found]
+    if config is not None:
+        findings += [finding.under(("args",)) for finding in device_findings(config, gpus_of(application))]
     if config is None or findings:
         return None, findings
     return settings_from(config, *(each for each in settings if each)), []
 
 
+def gpus_of(application: object) -> dict[str, float]:
+    """Return how many GPUs a replica asks for, of each deployment whose `ray_actor_options` the file sets."""
+    found = {}
+    for _, deployment in items_at(application, "deployments"):
+        name, options = value_at(deployment, ("name",)), value_at(deployment, ("ray_actor_options",))
+        if isinstance(name, str) and isinstance(options, Mapping):
+            gpus = options.get("num_gpus", 0.0)
+            found[name] = gpus if is_number(gpus) else 0.0
+    return found
+
+
 def misplaced(deployment: str, finding: Finding) -> Finding:
-    """Say where a section belongs that this deployment's user_config does not take."""
-    section = finding.path[0] if len(finding.path) == 1 and finding.on_key else None
-    if section not in AppConfig.model_fields:
+    """Say where a section, or a key of one, belongs that this deployment's user_config does not take."""
+    if not finding.on_key or not finding.path or finding.path[0] not in AppConfig.model_fields:
         return finding
-    takers = [name for name, settings in SETTINGS.items() if section in settings.model_fields]
+    section, keys = str(finding.path[0]), finding.path[1:]
+    whole = model_at(AppConfig, (section,))
+    if keys and (whole is None or keys[0] not in whole.model_fields):
+        return finding
+    takers = [name for name, settings in SETTINGS.items() if takes(settings, section, *map(str, keys))]
     home = f"the user_config of {' and '.join(takers)}" if takers else "args (a change restarts the replicas)"
-    return Finding(finding.path, f"'{section}' is no setting of {deployment}; it belongs in {home}", on_key=True)
+    setting = place_of(finding.path)
+    return Finding(finding.path, f"'{setting}' is no setting of {deployment}; it belongs in {home}", on_key=True)
+
+
+def takes(settings: type[Settings], section: str, *keys: str) -> bool:
+    """Tell whether a user_config takes a section, or a key of it."""
+    inner = model_at(settings, (section,))
+    return inner is not None and all(key in inner.model_fields for key in keys)
 
 
 def items_at(document: object, key: str) -> Iterator[tuple[Path, object]]:

@@ -12,25 +12,27 @@ from typing import Generic, TypeVar
 from pydantic import model_validator
 
 from serve_app.config.auth import auth_findings
-from serve_app.config.findings import place_of, validated
+from serve_app.config.findings import place_of, submodel, validated
 from serve_app.config.schema import (
     AppConfig,
     AuthConfig,
-    BatchingConfig,
     EntityFilterConfig,
     FetchConfig,
-    LimitsConfig,
-    Section,
+    IngressLimits,
+    ParserBatching,
     SegmentationConfig,
+    SegmenterBatching,
+    SegmenterLimits,
     ServingConfig,
 )
+from serve_app.config.values import Section
 from serve_app.errors import ConfigError
 
 logger = logging.getLogger("ray.serve")
 
 
 class Settings(Section):
-    """Base of a deployment's `user_config`: sections of AppConfig, each optional."""
+    """Base of a deployment's `user_config`: sections of AppConfig, each optional, with the keys that it reads."""
 
     @model_validator(mode="before")
     @classmethod
@@ -51,19 +53,24 @@ class Settings(Section):
             config: what `args:` says.
 
         Returns:
-            A configuration in which every section given here is replaced as a whole (a key left out of it has its
-            default, not its value in `config`) and every other section is that of `config`; `config` itself, equal,
-            where no section is given.
+            A configuration in which of every section given here all keys that this deployment takes are replaced (a key
+            left out has its default, not its value in `config`), and everything else is that of `config`; `config`
+            itself, equal, where no section is given.
         """
-        given = {name: getattr(self, name) for name in type(self).model_fields}
-        return config.model_copy(update={name: section for name, section in given.items() if section is not None})
+        sections = {}
+        for name, field in type(self).model_fields.items():
+            given, kind = getattr(self, name), submodel(field.annotation)
+            if given is not None and kind is not None:
+                keys = {key: getattr(given, key) for key in kind.model_fields}
+                sections[name] = getattr(config, name).model_copy(update=keys)
+        return config.model_copy(update=sections)
 
 
 class IngressSettings(Settings):
     """`user_config` of the Ingress."""
 
     segmentation: SegmentationConfig | None = None
-    limits: LimitsConfig | None = None
+    limits: IngressLimits | None = None
     serving: ServingConfig | None = None
     fetch: FetchConfig | None = None
     auth: AuthConfig | None = None
@@ -72,16 +79,23 @@ class IngressSettings(Settings):
 class SegmenterSettings(Settings):
     """`user_config` of the SegmenterDeployment."""
 
-    batching: BatchingConfig | None = None
-    limits: LimitsConfig | None = None
+    batching: SegmenterBatching | None = None
+    limits: SegmenterLimits | None = None
 
 
 class ParserSettings(Settings):
     """`user_config` of the ParserDeployment, which also filters what it has read."""
 
-    batching: BatchingConfig | None = None
+    batching: ParserBatching | None = None
     entity_filter: EntityFilterConfig | None = None
 
+
+SETTINGS: Mapping[str, type[Settings]] = {
+    "Ingress": IngressSettings,
+    "ParserDeployment": ParserSettings,
+    "SegmenterDeployment": SegmenterSettings,
+}
+"""What each deployment takes as its `user_config`, by the deployment's name."""
 
 Kind = TypeVar("Kind", bound=Settings)
 
@@ -134,16 +148,9 @@ def settings_from(config: AppConfig, *given: Settings) -> AppConfig:
         given: the `user_config` of each deployment that has one.
 
     Returns:
-        `config` with the ingress's sections, the segmenter's `max_pixels` and `max_pairs`, and the parser's
-        `max_prompts` and filter. The segmenter's `limits` are its own guard and leave the ingress's untouched.
+        `config` with what each takes. The segmenter's `limits` are its own guard and leave the ingress's untouched.
     """
-    batching = config.batching
     for settings in given:
-        if isinstance(settings, SegmenterSettings):
-            theirs = settings.batching or batching
-            batching = batching.model_copy(update={"max_pixels": theirs.max_pixels, "max_pairs": theirs.max_pairs})
-        else:
-            config = settings.apply_to(config)
-        if isinstance(settings, ParserSettings) and settings.batching is not None:
-            batching = batching.model_copy(update={"max_prompts": settings.batching.max_prompts})
-    return config.model_copy(update={"batching": batching})
+        own = settings.model_copy(update={"limits": None}) if isinstance(settings, SegmenterSettings) else settings
+        config = own.apply_to(config)
+    return config

@@ -4,13 +4,20 @@ Pure text in, lists of strings out. Knows no model, no Ray and no wire format; w
 the business of `filter`.
 """
 
+# ruff: noqa: RUF001 - the characters that look like others are what this is about
+
 from __future__ import annotations
 
 import json
 import re
 
-from serve_app.entities.phrases import distinct, spaced_once
+from serve_app.entities import lenient_json
+from serve_app.entities.lenient_json import OPENINGS, QUOTES
+from serve_app.entities.phrases import distinct
+from serve_app.entities.prompt_syntax import read_phrases, read_prompt
+from serve_app.entities.thoughts import ends_in_thought, without_thoughts
 from serve_app.errors import InvalidModelReply
+from serve_app.schemas.phrase_key import spaced_once
 
 INSTRUCTION = (
     "List every distinct physical thing in the image prompt that could be outlined in a picture: "
@@ -20,7 +27,10 @@ INSTRUCTION = (
     "Leave out lighting, mood, style, quality, camera and photography words and abstract ideas. "
     "Answer with a JSON array of strings, in the order of the prompt, and nothing else."
 )
-"""The system message of the parser's chat; the user message is the prompt as the caller gave it."""
+"""The system message of the parser's chat; the user message is the prompt as the caller gave it.
+
+A checkpoint that was trained with an instruction of its own, as the embedded one was, writes that in its chat template.
+"""
 
 ARTICLES = frozenset({"a", "an", "the"})
 LIST_KEYS = ("entities", "objects", "items", "things", "result", "answer")
@@ -32,25 +42,70 @@ NAME_KEYS = ("entity", "name", "label", "object")
 MAX_BRACKETS = 256
 """Opening brackets tried before a reply counts as having no array: bounds the work on a hostile reply."""
 
+MAX_REPETITIONS = 8
+"""An unfinished reply that holds its last item so often will not end: a longer one would not help."""
+
+MARKER = re.compile(
+    r"(?:<\|im_start\|>|<start_of_turn>)[ \t]*(?:system|user|assistant|model|tool|developer)\b"
+    r"|<\|start_header_id\|>\s*\w+\s*<\|end_header_id\|>"
+    r"|<[|｜][^<>]{1,64}[|｜]>|<\|\w{1,32}>|<\w{1,32}\|>|<(?:start|end)_of_(?:turn|image|audio)>|</?s>|<</?SYS>>"
+    r"|<(?:bos|eos|pad|unk|mask|sep|cls)>|<extra_id_\d+>|<unused\d+>"
+    r"|<(?:image|video|audio|image_soft_token|audio_soft_token|IMG_CONTEXT)>|</?img>"
+    r"|</?(?:(?:seed:)?think|tool_call|tool_response|tools)>|◁/?think▷"
+    r"|\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_RESULTS|THINK)\]"
+    r"|\[(?:IMG|IMG_BREAK|IMG_END|TOOL_CALLS|TOOL_CONTENT|CALL_ID|ARGS)\]"
+)
+"""Text that language models read as one token of their own: what opens and closes turns and thoughts, calls tools, or
+stands for a picture. A prompt must not do so.
+
+Source: the templates and tokenizers of Qwen, Llama 2 and 3, Mistral, Gemma, Phi, DeepSeek, Kimi, Seed-OSS, InternVL and
+T5."""
+
 _DECODER = json.JSONDecoder()
-_OPENING = re.compile(r"[\[{]")
-_JSON_START = re.compile(r"""[\[{]\s*["'\[{]""")
-_QUOTED = re.compile(r"""'([^'\\]*)'|"([^"\\]*)\"""")
-_QUOTED_LIST = re.compile(rf"\[\s*(?:{_QUOTED.pattern})(?:\s*,\s*(?:{_QUOTED.pattern}))*\s*,?\s*\]")
+_OPENING = re.compile(f"[{re.escape(OPENINGS)}]")
+_JSON_START = re.compile(rf"[{re.escape(OPENINGS)}]\s*[{re.escape(QUOTES + OPENINGS)}]")
+_QUOTED = re.compile(r'"([^"\n]{1,80})"')
+_BEFORE_ANSWER = re.compile(r"\s*(?:```\w*\s*)?")
 
 
-def chat_messages(prompt: str) -> list[dict[str, object]]:
-    """Build the parser's chat for one prompt, in the content-parts form that both processors and servers take.
+class CutReply(str):
+    """A reply that ended because it had reached its limit, not because the model was done."""
+
+
+def prompt_text(prompt: str, special: re.Pattern[str] | None = None) -> str:
+    """Write a prompt as a language model reads it: without weights and tags, and without the markers of a chat.
+
+    Every engine hands this on, and never the prompt itself.
 
     Args:
         prompt: the image-generation prompt, as the caller gave it.
+        special: finds further text that must not reach the model, such as a tokenizer's own special tokens.
+    """
+    # The markers come last, and again and again: taking something out could put one together.
+    before, plain = "", read_prompt(prompt)
+    while before != plain:
+        before, plain = plain, MARKER.sub(" ", plain)
+        plain = special.sub(" ", plain) if special else plain
+    return plain
+
+
+def text_messages(text: str) -> list[dict[str, str]]:
+    """Build the parser's chat for one prompt, with strings as content: every server takes that.
+
+    Args:
+        text: of the prompt, as `prompt_text` writes it.
 
     Returns:
-        A system message with `INSTRUCTION` and a user message with the prompt.
+        A system message with `INSTRUCTION` and a user message with the text.
     """
+    return [{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": text}]
+
+
+def chat_messages(text: str) -> list[dict[str, object]]:
+    """Build the same chat in the content-parts form that the processors of vision-language models take."""
     return [
-        {"role": "system", "content": [{"type": "text", "text": INSTRUCTION}]},
-        {"role": "user", "content": [{"type": "text", "text": prompt}]},
+        {"role": message["role"], "content": [{"type": "text", "text": message["content"]}]}
+        for message in text_messages(text)
     ]
 
 
@@ -58,21 +113,36 @@ def read_entities(reply: str) -> list[str]:
     """Read the parser's reply.
 
     Args:
-        reply: text that holds a JSON array of strings, alone, in a code fence, among other words, after a
-            `<think>` block, or as the one list of an object such as `{"entities": [...]}`. Single quotes are read
-            where they can mean one thing only. The first array counts.
+        reply: text that holds a JSON array of strings, alone, in a code fence, among other words, after a thought, or
+            as the one list of an object such as `{"entities": [...]}`. Quotes, commas and brackets of other scripts
+            are read where they can mean one thing only. The first array counts. A CutReply counts only where its answer
+            begins with the whole array: what it was cut in may be a thought that names entities.
 
     Returns:
-        The strings in order: outer and repeated white space, a leading article and closing punctuation removed;
-        blank ones and repetitions (also by case) left out. Empty for an explicit empty array.
+        The strings in order: weights of the prompt, outer and repeated white space, a leading article and closing
+        punctuation removed; blank ones and repetitions left out. Prompt tags stay, for the filter to name. Empty for an
+        explicit empty array.
 
     Raises:
-        InvalidModelReply: the reply holds no such array.
+        InvalidModelReply: the reply holds no such array, or was cut off before its end.
     """
-    found = _find_array(_without_thoughts(reply))
-    if found is None:
-        raise InvalidModelReply("the text model's reply holds no JSON array of strings")
-    return distinct(_clean(text) for text in found)
+    answer = without_thoughts(reply)
+    found, unfinished = _find_array(answer)
+    if found is None or (isinstance(reply, CutReply) and not _begins_with_array(answer)):
+        raise InvalidModelReply(_what_is_wrong(reply, unfinished or ends_in_thought(reply)))
+    return distinct(_clean(phrase) for text in found for phrase in read_phrases(spaced_once(text)))
+
+
+def _what_is_wrong(reply: str, ends_inside: bool) -> str:
+    """Say why a reply is no list of entities; `ends_inside`: it ends inside an array, an object or a thought."""
+    if not isinstance(reply, CutReply) and not ends_inside:
+        return "the text model's reply holds no JSON array of strings"
+    at_limit = " at its limit (models.text_parser.max_new_tokens)" if isinstance(reply, CutReply) else ""
+    cut_off = f"the text model's reply was cut off{at_limit} and holds no JSON array of strings"
+    items = _QUOTED.findall(reply)
+    if items and items.count(items[-1]) >= MAX_REPETITIONS:
+        return f"{cut_off}: it repeats {items[-1]!r} over and over; shorten the prompt, or use a larger model"
+    return f"{cut_off}; raise the limit, or shorten the prompt" if at_limit else cut_off
 
 
 def is_complete(reply: str) -> bool:
@@ -81,44 +151,47 @@ def is_complete(reply: str) -> bool:
     Args:
         reply: the beginning of a reply.
     """
-    return _find_array(_without_thoughts(reply)) is not None
+    return _find_array(without_thoughts(reply))[0] is not None
 
 
-def _without_thoughts(reply: str) -> str:
-    """Cut what a reasoning model thinks before it answers; an unfinished thought is no answer."""
-    # Some chat templates open the block inside the prompt, so that the reply holds its end only.
-    answer = reply.rpartition("</think>")[2]
-    return answer.partition("<think>")[0]
+def _begins_with_array(reply: str) -> bool:
+    start = _BEFORE_ANSWER.match(reply)
+    text = reply[start.end() :] if start else reply
+    return text[:1] != "" and text[0] in OPENINGS and _strings_in(_decode(text, 0)[0]) is not None
 
 
-def _find_array(text: str) -> list[str] | None:
-    """Find the first array of strings that is not part of something broken or unfinished."""
+def _find_array(text: str) -> tuple[list[str] | None, bool]:
+    """Find the first array of strings that is not part of something broken or unfinished.
+
+    Returns:
+        The array, or None; and whether the text ends inside an array or object.
+    """
     position = 0
     for _ in range(MAX_BRACKETS):
         opening = _OPENING.search(text, position)
         if opening is None:
             break
         start = opening.start()
-        value, end = _decode(text, start)
+        value, end, unfinished = _decode(text, start)
         found = _strings_in(value) if end > start else None
         if found is not None:
-            return found
+            return found, False
         if end == start and _JSON_START.match(text, start):
-            break  # an unfinished array or object: one of its inner arrays is not the answer
+            return None, unfinished  # one of the inner arrays of what is broken is not the answer
         position = max(end, start + 1)
-    return None
+    return None, False
 
 
-def _decode(text: str, start: int) -> tuple[object, int]:
-    """Decode the JSON value, or the quoted list, at `start`; its end is `start` where there is none."""
+def _decode(text: str, start: int) -> tuple[object, int, bool]:
+    """Return the value at `start`, its end (`start` where there is none), and whether the text ends inside it."""
     try:
-        value, end = _DECODER.raw_decode(text, start)
+        return *_DECODER.raw_decode(text, start), False
     except (ValueError, RecursionError):
-        quoted = _QUOTED_LIST.match(text, start)
-        if quoted is None:
-            return None, start
-        return [single or double for single, double in _QUOTED.findall(quoted.group())], quoted.end()
-    return value, end
+        pass
+    try:
+        return *lenient_json.decode(text, start), False
+    except ValueError as error:
+        return None, start, isinstance(error, lenient_json.Unfinished)
 
 
 def _strings_in(value: object) -> list[str] | None:
@@ -143,8 +216,7 @@ def _name_of(item: object) -> str | None:
 
 
 def _clean(text: str) -> str:
-    # A JSON escape can name half a character or a control character, which no answer could carry on.
-    words = spaced_once(text).split()
+    words = text.split()
     if words and words[0].casefold() in ARTICLES:
         words = words[1:]
-    return " ".join(words).rstrip(" .,;:")
+    return " ".join(words).rstrip(" .,;:。．，、；：")

@@ -6,62 +6,56 @@ preposition ("soft shadows | on the wall"). Pure; knows the configuration's part
 The rules are tried from the top, and the first that applies decides. A "but" row shows where the rule above it does
 not apply, an "or" row what else it covers. The lists are in `terms`; `excluded_terms` is the configuration's.
 
-    phrase                 | rule                                         | lists                            | result
-    -----------------------+----------------------------------------------+----------------------------------+---------
-    fog over the lake      | begins with an excluded term (here: fog)     | excluded_terms                   | excluded
-    fog machine            | but a thing follows the term                 | excluded_terms                   | kept
-    with soft lighting     | a leading preposition is left out            | PREPOSITIONS                     | lighting
-    black and white cat    | "black and white" is one adjective           |                                  | kept
-    light and shadow       | all parts of an and/or are about the picture |                                  | lighting
-    woman and shadow       | but one part is a thing                      |                                  | kept
-    string lights          | a thing is in the head                       | THINGS                           | kept
-    shallow depth of field | a term with a preposition begins in the head | ALWAYS                           | camera
-    beam of light          | what stands after "of" decides               | OF_WHAT                          | lighting
-    pool of water          | so this is kept as water is                  | OF_WHAT                          | kept
-    neon glow              | a term ends the head                         | ALWAYS                           | lighting
-    photo on the desk      | a picture that has a place ends the head     | PICTURES, PLACING                | kept
-    photo of a desk        | but other prepositions name no place         | PICTURES                         | camera
-    shot of whiskey        | the head is "shot", and "of" follows         |                                  | kept
-    soft golden light      | a term ends the head, after adjectives       | BESIDE_ADJECTIVES, ADJECTIVES    | lighting
-    window light           | or after a source of light                   | BESIDE_ADJECTIVES, LIGHT_SOURCES | lighting
-    winter landscape       | or after a time                              | BESIDE_ADJECTIVES, TIMES         | scene
-    ink illustration       | or after a material                          | BESIDE_ADJECTIVES, MEDIA         | style
-    drone shot             | or after what takes pictures                 | BESIDE_ADJECTIVES, SHOOTING      | camera
-    white light            | or after words that decide nothing           | BESIDE_ADJECTIVES, FILLERS       | lighting
-    low angle shot         | or after words about the picture             | BESIDE_ADJECTIVES, ALWAYS        | camera
-    desert landscape       | but not after other words                    | BESIDE_ADJECTIVES                | kept
-    oil painting           | a thing ends the head, after a telling word  | ONLY_WITH_ADJECTIVES, SPECIFIC   | style
-    abstract painting      | but not after other adjectives               | ONLY_WITH_ADJECTIVES, ADJECTIVES | kept
-    highly detailed        | nothing but adjectives                       | ADJECTIVES                       | quality
-    light brown cabinet    | no rule above applies                        |                                  | kept
+  phrase                 | rule                                         | lists                            | result
+  -----------------------+----------------------------------------------+----------------------------------+---------
+  <lora:add_detail:0.8>  | a tag of the prompt (see `prompt_syntax`)    |                                  | prompt tag
+  fog over the lake      | begins with an excluded term (here: fog)     | excluded_terms                   | excluded
+  fog machine            | but a thing follows the term                 | excluded_terms                   | kept
+  with soft lighting     | a leading preposition is left out            | PREPOSITIONS                     | lighting
+  black and white cat    | "black and white" is one adjective           |                                  | kept
+  light and shadow       | all parts of an and/or are about the picture |                                  | lighting
+  woman and shadow       | but one part is a thing                      |                                  | kept
+  string lights          | a thing is in the head                       | THINGS                           | kept
+  shallow depth of field | a term with a preposition begins in the head | ALWAYS                           | camera
+  beam of light          | what stands after "of" decides               | OF_WHAT                          | lighting
+  pool of water          | so this is kept as water is                  | OF_WHAT                          | kept
+  neon glow              | a term ends the head                         | ALWAYS                           | lighting
+  photo on the desk      | a picture that has a place ends the head     | PICTURES, PLACING                | kept
+  photo of a desk        | but other prepositions name no place         | PICTURES                         | camera
+  shot of whiskey        | the head is "shot", and "of" follows         |                                  | kept
+  soft golden light      | a term ends the head, after adjectives       | BESIDE_ADJECTIVES, ADJECTIVES    | lighting
+  window light           | or after a source of light                   | BESIDE_ADJECTIVES, LIGHT_SOURCES | lighting
+  winter landscape       | or after a time                              | BESIDE_ADJECTIVES, TIMES         | scene
+  ink illustration       | or after a material                          | BESIDE_ADJECTIVES, MEDIA         | style
+  drone shot             | or after what takes pictures                 | BESIDE_ADJECTIVES, SHOOTING      | camera
+  white light            | or after words that decide nothing           | BESIDE_ADJECTIVES, FILLERS       | lighting
+  low angle shot         | or after words about the picture             | BESIDE_ADJECTIVES, ALWAYS        | camera
+  desert landscape       | but not after other words                    | BESIDE_ADJECTIVES                | kept
+  oil painting           | a thing ends the head, after a telling word  | ONLY_WITH_ADJECTIVES, SPECIFIC   | style
+  abstract painting      | but not after other adjectives               | ONLY_WITH_ADJECTIVES, ADJECTIVES | kept
+  highly detailed        | nothing but adjectives                       | ADJECTIVES                       | quality
+  light brown cabinet    | no rule above applies                        |                                  | kept
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from serve_app.config.schema import EntityFilterConfig
+from serve_app.config.models import EMBEDDED
+from serve_app.config.schema import AppConfig, EntityFilterConfig
 from serve_app.entities import terms
+from serve_app.entities.prompt_syntax import is_tag, read_prompt, tags_in
+from serve_app.entities.words import Forms, Words, all_forms, forms_of, split_words, without_article
 
 EXCLUDED = "excluded by config"
-Words = tuple[str, ...]
-Forms = tuple[frozenset[str], ...]
+PROMPT_TAG = "prompt tag"
+NOT_COPIED = "not in the prompt"
+MAX_WORDS = 48
+"""A longer phrase is a text and no noun phrase: the rules say nothing about it. Bounds the recursion and the work."""
 
-IRREGULAR = {
-    "people": "person",
-    "men": "man",
-    "women": "woman",
-    "children": "child",
-    "feet": "foot",
-    "teeth": "tooth",
-    "geese": "goose",
-    "mice": "mouse",
-}
-
-_WORD = re.compile(r"[^\W_]+(?:[./][^\W_]+)*")
 _OPTICS = re.compile(r"(?:f/?\d+(?:\.\d+)?|f\.\d+|\d+mm|iso\d+|\d+k|\d+fps|\d{3,4}p)$")
 
 
@@ -83,40 +77,70 @@ class FilterResult:
 class EntityFilter:
     """Drops lighting, mood, style, camera, quality and scene words, and the terms that a configuration excludes.
 
+    Tags of the prompt, such as `<lora:x:0.8>`, are always dropped.
+
     Args:
-        config: further terms, and whether the built-in ones apply. A term also stands for its plural or singular,
-            in any case.
+        config: further terms, and which rules apply. A term also stands for its plural or singular, in any case.
+        copies: whether the parser copies words of the prompt, and no others; for `only_from_prompt: null`.
     """
 
-    def __init__(self, config: EntityFilterConfig) -> None:
+    def __init__(self, config: EntityFilterConfig, *, copies: bool = False) -> None:
         self._builtin = config.builtin_terms
+        self._only_from_prompt = copies if config.only_from_prompt is None else config.only_from_prompt
         split = (split_words(term) for term in config.excluded_terms)
         self._excluded = [all_forms(words) for words in split if words]
 
-    def apply(self, entities: Iterable[str]) -> FilterResult:
+    @classmethod
+    def of(cls, config: AppConfig) -> EntityFilter:
+        """Make the filter that a configuration means. The embedded parser copies; others may translate."""
+        parser = config.models.text_parser
+        return cls(config.entity_filter, copies=(parser.engine, parser.model_name) == ("transformers", EMBEDDED))
+
+    def apply(self, entities: Iterable[str], prompt: str | None = None) -> FilterResult:
         """Sort entities into those to segment and those to drop.
 
         Args:
             entities: phrases as the parser read them.
+            prompt: what they were read from; None skips the rule that compares them with it.
 
         Returns:
-            Both lists, each in the order given; phrases are not changed.
+            Both lists, each in the order given; phrases are not changed. The tags of the prompt are dropped besides,
+            because the parser does not see them.
         """
         result = FilterResult([], [])
+        known = (
+            None if prompt is None or not self._only_from_prompt else _known_words(f"{prompt} {read_prompt(prompt)}")
+        )
         for entity in entities:
             reason = self.reason(entity)
+            if reason is None and known is not None and not all(forms & known for forms in _forms_in(entity)):
+                reason = NOT_COPIED
             if reason is None:
                 result.kept.append(entity)
             else:
                 result.dropped.append(Dropped(entity, reason))
+        seen = {entity for entity, _ in result.dropped}
+        result.dropped.extend(Dropped(tag, PROMPT_TAG) for tag in tags_in(prompt or "") if tag not in seen)
         return result
 
     def reason(self, entity: str) -> str | None:
-        """Say why an entity would be dropped, or None where it is kept."""
+        """Say why an entity would be dropped, whatever the prompt, or None where it is kept."""
+        if is_tag(entity):
+            return PROMPT_TAG
         words = split_words(entity)
         if any(_leads(term, words) for term in self._excluded):
             return EXCLUDED
         return builtin_reason(words) if self._builtin else None
+
+
+def _forms_in(text: str) -> Forms:
+    return all_forms(split_words(text))
+
+
+def _known_words(prompt: str) -> frozenset[str]:
+    """Return the words of a prompt, their singulars, and what follows a number that is joined to them ("1girl")."""
+    forms = frozenset[str]().union(*_forms_in(prompt))
+    return forms | {word.lstrip("0123456789") for word in forms}
 
 
 def builtin_reason(words: Words) -> str | None:
@@ -126,10 +150,12 @@ def builtin_reason(words: Words) -> str | None:
         words: the phrase, in lower case, without hyphens and leading articles.
 
     Returns:
-        "lighting", "mood", "style", "camera", "quality" or "scene"; None for a thing.
+        "lighting", "mood", "style", "camera", "quality" or "scene"; None for a thing, and for more than MAX_WORDS.
     """
+    if len(words) > MAX_WORDS:
+        return None
     while len(words) > 1 and words[0] in terms.PREPOSITIONS:  # "in the style of", "with soft lighting"
-        words = _without_article(words[1:])
+        words = without_article(words[1:])
     if not words:
         return None
     if words[:3] == ("black", "and", "white"):  # one adjective, not two things
@@ -150,8 +176,8 @@ def _phrase_reason(words: Words) -> str | None:
         spanning = _category(words[start:], terms.ALWAYS)
         if spanning is not None:
             return spanning
-    if tail and tail[0] == "of" and _forms(head[-1]) & terms.OF_WHAT:
-        return _quantity_reason(head, _without_article(tail[1:]))
+    if tail and tail[0] == "of" and forms_of(head[-1]) & terms.OF_WHAT:
+        return _quantity_reason(head, without_article(tail[1:]))
     return _head_reason(head, tail) or (None if tail else _adjectives_reason(head))
 
 
@@ -166,7 +192,7 @@ def _head_reason(head: Words, tail: Words) -> str | None:
     always = _split_category(head, terms.ALWAYS)
     if always is not None:
         return always[0]
-    if tail and tail[0] in terms.PLACING and _forms(head[-1]) & terms.PICTURES:
+    if tail and tail[0] in terms.PLACING and forms_of(head[-1]) & terms.PICTURES:
         return None
     if head == ("shot",) and tail[:1] == ("of",):  # of whiskey
         return None
@@ -183,7 +209,7 @@ def _head_reason(head: Words, tail: Words) -> str | None:
 
 def _all_describe(modifiers: Words, head: str) -> bool:
     """Tell whether the words before a head describe the picture, so that the head does, too."""
-    if head != "light" and "light" in _forms(head):  # counted lights are lamps, unless an adjective says otherwise
+    if head != "light" and "light" in forms_of(head):  # counted lights are lamps, unless an adjective says otherwise
         return all(_adjective_category(word) is not None for word in modifiers)
     nouns = terms.LIGHT_SOURCES if head == "light" else terms.TIMES | terms.MEDIA | terms.SHOOTING
     if all(_adjective_category(word) is not None or word in nouns or _is_filler(word) for word in modifiers):
@@ -236,7 +262,7 @@ def _is_thing(head: Words) -> bool:
 
 
 def _singulars(words: Words) -> list[Words]:
-    return [(*words[:-1], form) for form in sorted(_forms(words[-1]))]
+    return [(*words[:-1], form) for form in sorted(forms_of(words[-1]))]
 
 
 def _conjuncts(words: Words) -> list[Words]:
@@ -253,36 +279,6 @@ def _conjuncts(words: Words) -> list[Words]:
 def _leads(term: Forms, words: Words) -> bool:
     """Tell whether a phrase is a term, or begins with it and goes on with a preposition or a word about the picture."""
     rest = words[len(term) :]
-    if len(words) < len(term) or not all(forms & _forms(word) for forms, word in zip(term, words, strict=False)):
+    if len(words) < len(term) or not all(forms & forms_of(word) for forms, word in zip(term, words, strict=False)):
         return False
     return not rest or rest[0] in terms.PREPOSITIONS or rest[0] in {"and", "or"} or builtin_reason(rest) is not None
-
-
-def split_words(text: str) -> Words:
-    """Split a phrase into words, in lower case; hyphens and possessive endings vanish, so does a leading article."""
-    plain = re.sub(r"['\u2019]s?\b", "", text.casefold())
-    return _without_article(tuple(_WORD.findall(plain)))
-
-
-def _without_article(words: Words) -> Words:
-    return words[1:] if len(words) > 1 and words[0] in {"a", "an", "the"} else words
-
-
-def all_forms(words: Sequence[str]) -> Forms:
-    """Return, for each word, itself and what its singular may be."""
-    return tuple(_forms(word) for word in words)
-
-
-def _forms(word: str) -> frozenset[str]:
-    forms = {word}
-    if word in IRREGULAR:
-        forms.add(IRREGULAR[word])
-    elif word.endswith("s") and not word.endswith(("ss", "us", "is")) and len(word) > 2:
-        forms.add(word[:-1])
-        if word.endswith("ies"):
-            forms.add(word[:-3] + "y")
-        elif word.endswith("ves"):
-            forms |= {word[:-3] + "f", word[:-3] + "fe"}
-        elif word.endswith(("ses", "xes", "zes", "ches", "shes", "oes")):
-            forms.add(word[:-2])
-    return frozenset(forms)

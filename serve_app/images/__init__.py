@@ -1,4 +1,4 @@
-"""Image files: their bytes to RGB, and pictures of results. Pure; opens no file."""
+"""Image files: their bytes to RGB, and pictures of results. Opens no file but the system's fonts."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ may call it.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,11 +22,16 @@ from serve_app.errors import GensegError, InvalidImage, TooLarge
 from serve_app.images.base64 import check_bytes
 from serve_app.images.files import FORMATS, ImageFormat, refuse_slow_decoder, webp_orientation
 from serve_app.images.modes import RgbArray, rgb_converter
+from serve_app.images.plugins import Gif
 from serve_app.images.structure import containers, jpeg
 
 _BAND_PIXELS = 1 << 20
 """Pixels converted at a time: what a conversion needs besides the decoder's picture and the answer."""
 _READ_FORMATS = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF and binary PPM are read"
+
+
+_NOT_READ = re.compile(r"unsupported|not (yet )?supported|unknown|cannot handle", re.IGNORECASE)
+"""What Pillow and its codecs say of whole files that they do not read; other words are about damage."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +93,9 @@ def read_header(data: bytes, limits: LimitsConfig) -> ImageHeader:
 def decode(data: bytes, limits: LimitsConfig) -> RgbArray:
     """Decode an image file to the picture that a viewer shows.
 
-    Greys of 16 bits and 32-bit floats in [0, 1] are scaled to [0, 255]; 32-bit integers and other floats have no range
-    of their own and are stretched from their minimum to their maximum.
+    Samples of up to 16 bits and floats in [0, 1] are scaled to [0, 255]; 32-bit integers, signed ones and other floats
+    have no range of their own and are stretched from their minimum to their maximum. What a GIF's or an animated WebP's
+    first frame leaves uncovered is white.
 
     Bound: besides the file and one copy of it, Pillow's picture (4 bytes a pixel), the answer (3), and what the codec
     holds; time in proportion to the pixels, one pass, JPEGs one a scan. Measured at the limit of 50 megapixels, peak
@@ -99,6 +106,7 @@ def decode(data: bytes, limits: LimitsConfig) -> RgbArray:
         TIFF, 16-bit RGBA   590 MB  1.5 s      BMP, run-length     210 MB  0.8 s
         TIFF, 65,000 strips 210 MB  1.8 s      AVIF                530 MB  1.0 s
         WebP                800 MB  1.8 s      PPM, 16-bit (33 MB) 170 MB  0.4 s
+        TIFF, 3 floats      860 MB  2.8 s      PNG, 16-bit, key    410 MB  1.9 s
 
     Of these, Pillow copies the canvas of a WebP while it holds Python's lock: 0.1 s, or 0.7 s on a busy machine.
 
@@ -166,6 +174,8 @@ def _pillow_errors(name: str) -> Iterator[None]:
     except MemoryError:
         raise TooLarge(f"the {name} file needs more memory than there is") from None
     except Exception as error:
+        if _NOT_READ.search(str(error)):
+            raise InvalidImage(f"a {name} file of a variant that is not read") from None
         truncated = isinstance(error, EOFError) or "truncated" in str(error).lower()
         raise InvalidImage("truncated" if truncated else f"a broken {name} file") from None
 
@@ -182,6 +192,10 @@ def _assemble(picture: ImageFile.ImageFile, orientation: int) -> RgbArray:
     for box in boxes:
         # A crop is a copy, which a picture of one band does not need.
         stored[box[1] : box[3]] = to_rgb(picture.crop(box) if len(boxes) > 1 else picture)
+    if isinstance(picture, Gif):
+        left, top, right, bottom = picture.covered
+        stored[:top] = stored[bottom:] = 255
+        stored[:, :left] = stored[:, right:] = 255
     return pixels
 
 

@@ -3,39 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ImageDraw, ImageFont
+from PIL import ImageDraw
 
+from serve_app.images.fonts import Font, readable
 from serve_app.images.palette import Rgb, text_colour
 
 Box = tuple[int, int, int, int]  # x1, y1, x2, y2 in pixels, ends excluded
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 _ELLIPSIS = "..."
 _MOST_ROWS = 64  # of positions inside a box
 
 
-@lru_cache(maxsize=32)
 def font_of(size: int) -> Font:
-    """Pillow's own scalable font; letters it lacks are drawn as boxes.
-
-    Args:
-        size: height in pixels, at least 1.
-    """
-    return ImageFont.load_default(size)
+    """Choose a font by its height in pixels, at least 1."""
+    return Font(size)
 
 
 def width_of(text: str, font: Font) -> int:
     """Width of one line, in pixels, rounded up."""
-    return int(-(-font.getlength(text) // 1))
+    return int(-(-font.width(text) // 1))
 
 
 def printable(text: str) -> str:
     """Put a text on one line: line breaks, tabs and control characters become spaces."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def label_of(text: str, number: int) -> str:
+    """Write a label on one line, or, where the fonts lack its letters, its number in the document: "#3"."""
+    return readable(printable(text)) or (f"#{number}" if printable(text) else "")
 
 
 def shorten(text: str, font: Font, max_width: int) -> str:
@@ -62,7 +61,15 @@ def draw_tag(draw: ImageDraw.ImageDraw, box: Box, text: str, font_size: int, col
     """Draw a text on a filled, rounded box of `tag_size`."""
     draw.rounded_rectangle((box[0], box[1], box[2] - 1, box[3] - 1), radius=max(1, font_size // 6), fill=colour)
     middle = (box[0] + _padding(font_size), (box[1] + box[3]) / 2)
-    draw.text(middle, text, font=font_of(font_size), fill=text_colour(colour), anchor="lm")
+    draw_text(draw, middle, text, font_of(font_size), text_colour(colour))
+
+
+def draw_text(draw: ImageDraw.ImageDraw, left_middle: tuple[float, float], text: str, font: Font, colour: Rgb) -> None:
+    """Draw one line of text, from the middle of its left side."""
+    x, y = left_middle
+    for part, face in font.runs(text):
+        draw.text((x, y), part, font=face, fill=colour, anchor="lm")
+        x += face.getlength(part)
 
 
 def _padding(font_size: int) -> int:

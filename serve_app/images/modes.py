@@ -6,6 +6,7 @@ Which values mean black and white, what lies behind transparency, how Lab become
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +15,12 @@ from PIL import Image, ImageCms, ImageFile
 RgbArray = npt.NDArray[np.uint8]
 Box = tuple[int, int, int, int]
 Converter = Callable[[Image.Image], RgbArray]
+Reader = Callable[[Image.Image], npt.NDArray[Any]]
 
 _TIFF_BITS_PER_SAMPLE = 258
 _TIFF_PHOTOMETRIC = 262
+_TIFF_SAMPLE_FORMAT = 339
+_UNSIGNED = 1
 
 
 def rgb_converter(picture: ImageFile.ImageFile, bands: Sequence[Box]) -> Converter:
@@ -33,12 +37,13 @@ def rgb_converter(picture: ImageFile.ImageFile, bands: Sequence[Box]) -> Convert
     """
     mode = picture.mode
     if mode.startswith("I;16"):
-        tags = getattr(picture, "tag_v2", {})
-        bits = tags.get(_TIFF_BITS_PER_SAMPLE, (16,))[0]
+        bits = (_tag(picture, _TIFF_BITS_PER_SAMPLE) or (16,))[0]
         ends = (0.0, float(2**bits - 1))
-        return _stretched(*(ends[::-1] if tags.get(_TIFF_PHOTOMETRIC) == 0 else ends))
+        return _stretched(*(ends[::-1] if _tag(picture, _TIFF_PHOTOMETRIC) == 0 else ends))
     if mode in {"I", "F"}:
-        return _stretched(*_value_range(picture, bands))
+        read = _as_unsigned if _is_unsigned(picture) else np.asarray
+        ends = _value_range(picture, bands, read)
+        return _stretched(*(ends[::-1] if _tag(picture, _TIFF_PHOTOMETRIC) == 0 else ends), read)
     if mode == "LAB":
         return _lab_to_rgb
     if "transparency" in picture.info or mode in {"RGBA", "LA", "PA", "La", "RGBa"}:
@@ -48,12 +53,23 @@ def rgb_converter(picture: ImageFile.ImageFile, bands: Sequence[Box]) -> Convert
     return lambda band: np.asarray(band.convert("RGB"))
 
 
-def _value_range(picture: ImageFile.ImageFile, bands: Sequence[Box]) -> tuple[float, float]:
-    if picture.format == "PPM" and picture.mode == "I":  # Pillow scales it to 16 bits
-        return 0.0, 65535.0
+def _tag(picture: ImageFile.ImageFile, number: int) -> Any:
+    return getattr(picture, "tag_v2", {}).get(number)
+
+
+def _is_unsigned(picture: ImageFile.ImageFile) -> bool:
+    return picture.mode == "I" and _tag(picture, _TIFF_SAMPLE_FORMAT) in {None, (_UNSIGNED,)}
+
+
+def _as_unsigned(band: Image.Image) -> npt.NDArray[Any]:
+    """Read numbers of 32 bits that Pillow keeps as signed ones."""
+    return np.asarray(band).view(np.uint32)
+
+
+def _value_range(picture: ImageFile.ImageFile, bands: Sequence[Box], read: Reader) -> tuple[float, float]:
     low, high = np.inf, -np.inf
     for box in bands:
-        values = np.asarray(picture.crop(box))
+        values = read(picture.crop(box))
         values = values[np.isfinite(values)]
         if values.size:
             low, high = min(low, float(values.min())), max(high, float(values.max()))
@@ -62,9 +78,9 @@ def _value_range(picture: ImageFile.ImageFile, bands: Sequence[Box]) -> tuple[fl
     return (low, high) if low < high else (0.0, max(high, 1.0) if np.isfinite(high) else 1.0)
 
 
-def _stretched(black: float, white: float) -> Converter:
+def _stretched(black: float, white: float, read: Reader = np.asarray) -> Converter:
     def convert(band: Image.Image) -> RgbArray:
-        values = np.asarray(band).astype(np.float64)
+        values = read(band).astype(np.float64)
         values = np.nan_to_num((values - black) * (255.0 / (white - black)), nan=0.0, posinf=255.0, neginf=0.0)
         grey = np.clip(np.rint(values), 0.0, 255.0).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)

@@ -17,8 +17,8 @@ from serve_app.images.lettering import (
     covered_pixels,
     draw_tag,
     font_of,
+    label_of,
     place_tag,
-    printable,
     shorten,
     tag_size,
     width_of,
@@ -184,9 +184,11 @@ def _draw_tags(
 ) -> None:
     """Draw the labels last, so that nothing lies on them; the surest objects choose their positions first."""
     taken: list[Box] = []
+    numbers = {label: index + 1 for index, label in enumerate(dict.fromkeys([*colours, *(i["label"] for i in items)]))}
     for item in sorted(items, key=lambda item: -float(item.get("score") or 0.0))[:MAX_LABELS]:
         box = _clipped(item["bbox"], size_wh)
-        texts = _tag_texts(item, strokes.font, size_wh[0])
+        label = label_of(str(item["label"]), numbers[item["label"]])
+        texts = _tag_texts(label, item.get("score"), strokes.font, size_wh[0])
         positions = [place_tag(tag_size(text, strokes.font), box, (0, 0, *size_wh), taken) for text in texts]
         if texts:
             best = int(covered_pixels(np.array(positions), taken).argmin())  # the score goes where only the label fits
@@ -194,13 +196,12 @@ def _draw_tags(
             taken.append(positions[best])
 
 
-def _tag_texts(item: ObjectDict, font_size: int, image_width: int) -> list[str]:
+def _tag_texts(label: str, score: float | None, font_size: int, image_width: int) -> list[str]:
     """What the tag may say, the best first: label and score, or the label alone; no wider than the image."""
     font = font_of(font_size)
     room = image_width - tag_size("", font_size)[0]
-    label = printable(str(item["label"]))
     texts = [shorten(label, font, room)]
-    if item.get("score") is not None:
-        full = f"{label} {float(item['score']):.2f}"
+    if score is not None:
+        full = f"{label} {float(score):.2f}"
         texts = [full, *texts] if width_of(full, font) <= room else texts
     return [text for text in texts if text]

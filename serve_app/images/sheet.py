@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from PIL import Image, ImageDraw
 
-from serve_app.images.lettering import font_of, printable, shorten, width_of
+from serve_app.images.fonts import without_boxes
+from serve_app.images.lettering import draw_text, font_of, label_of, printable, shorten, width_of
 from serve_app.images.palette import Rgb
 
 _PANEL_WH = (640, 480)  # room for one image
@@ -74,8 +75,8 @@ def _panel_height(panel: Panel) -> int:
 def _draw_panel(sheet: Image.Image, panel: Panel, corner: tuple[int, int], colours: Mapping[str, Rgb]) -> None:
     draw = ImageDraw.Draw(sheet)
     left, top = corner
-    title = shorten(printable(panel.title), font_of(_TITLE_SIZE), _PANEL_WH[0])
-    draw.text((left, top + _TITLE_SIZE / 2), title, font=font_of(_TITLE_SIZE), fill=_INK, anchor="lm")
+    title = shorten(without_boxes(printable(panel.title)), font_of(_TITLE_SIZE), _PANEL_WH[0])
+    draw_text(draw, (left, top + _TITLE_SIZE / 2), title, font_of(_TITLE_SIZE), _INK)
 
     top += _TITLE_SIZE + _GAP // 2
     small = panel.image.convert("RGB")
@@ -101,8 +102,7 @@ def _draw_entry(draw: ImageDraw.ImageDraw, middle: tuple[int, int], text: str, c
     half = _LEGEND_SIZE // 3
     swatch = (x, y - half, x + 2 * half, y + half)
     draw.rounded_rectangle(swatch, radius=3, fill=colour if count else None, outline=colour, width=2)
-    font = font_of(_LEGEND_SIZE)
-    draw.text((x + 2 * half + 6, y), text, font=font, fill=_INK if count else _FAINT, anchor="lm")
+    draw_text(draw, (x + 2 * half + 6, y), text, font_of(_LEGEND_SIZE), _INK if count else _FAINT)
 
 
 def _legend_lines(counts: Mapping[str, int] | None) -> list[list[tuple[int, str, str, int]]]:
@@ -113,10 +113,10 @@ def _legend_lines(counts: Mapping[str, int] | None) -> list[list[tuple[int, str,
     swatch = 2 * (_LEGEND_SIZE // 3) + 6
     lines: list[list[tuple[int, str, str, int]]] = [[]]
     x = 0
-    for entity, count in counts.items():
+    for place, (entity, count) in enumerate(counts.items(), start=1):
         number = f"  {count}"
         room = _PANEL_WH[0] - swatch - width_of(number, font)
-        text = shorten(printable(entity), font, room) + number
+        text = shorten(label_of(entity, place), font, room) + number
         width = swatch + width_of(text, font)
         if x and x + width > _PANEL_WH[0]:
             lines.append([])

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from serve_app.masks.polygons import outline_of, rle_from_polygons
@@ -77,11 +78,15 @@ def _write_png(rle: RleDict, take: Take) -> str:
 
 
 def _read_png(text: str, size_hw: tuple[int, int]) -> RleDict:
+    return encode_rle(_png_pixels(text, size_hw))
+
+
+def _png_pixels(text: str, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
     try:
         with Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=["PNG"]) as image:
             if (image.height, image.width) != size_hw:  # before it is decoded, whatever size it names
                 raise ValueError(f"a mask of {image.width}x{image.height} pixels")
-            return encode_rle(np.asarray(image.convert("1"), dtype=np.bool_))
+            return np.array(image.convert("1"), dtype=np.bool_)
     except (binascii.Error, Image.DecompressionBombError, OSError, SyntaxError) as error:
         raise ValueError(f"not a PNG in base64: {error}") from None
 
@@ -116,3 +121,20 @@ def read_mask(
         if (value := item.get(encoding.key)) is not None:
             return encoding.read(value, size_hw)
     return None
+
+
+def png_pixels(item: Mapping[str, object], size_hw: tuple[int, int]) -> NDArray[np.bool_] | None:
+    """Read the pixels of a mask that was sent as a PNG; an RLE between takes ten times as long for noise.
+
+    Args:
+        item: an object of an image document.
+        size_hw: the image's height and width in pixels.
+
+    Returns:
+        (H, W) bool, a new array; None if the object has no PNG.
+
+    Raises:
+        ValueError: the PNG is malformed, or not of the image's size.
+    """
+    text = item.get(ENCODINGS["png"].key)
+    return _png_pixels(text, size_hw) if isinstance(text, str) else None

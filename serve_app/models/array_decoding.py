@@ -8,13 +8,49 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from pydantic import JsonValue
 from torch import Tensor
 from transformers import LogitsProcessor, PreTrainedTokenizerBase, StoppingCriteria
 
+from serve_app.config.schema import LimitsConfig
 from serve_app.entities.chat import is_complete
+from serve_app.entities.thoughts import is_mark
 from serve_app.errors import ConfigError
 
-ARRAY_SCHEMA = {"type": "array", "items": {"type": "string"}}
+JsonSchema = dict[str, JsonValue]
+
+
+def array_schema(limits: LimitsConfig) -> JsonSchema:
+    """Return the JSON schema of a list of entities within the limits, so that no reply can go on for ever."""
+    item: JsonSchema = {"type": "string", "minLength": 1, "maxLength": limits.max_entity_chars}
+    return {"type": "array", "items": item, "maxItems": limits.max_entities}
+
+
+ARRAY_SCHEMA = array_schema(LimitsConfig())
+"""The schema within the default limits."""
+
+
+class ReplyText:
+    """Turns a reply's tokens into text: without special tokens, but with the marks of a thought.
+
+    Args:
+        tokenizer: the model's own. Some tokenizers count the marks of a thought among their special tokens.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer = tokenizer
+        special = zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True)
+        self._hidden = frozenset(index for index, token in special if not is_mark(token))
+
+    def __call__(self, tokens: Tensor) -> str:
+        """Return the text of one reply.
+
+        Args:
+            tokens: ids, shape (length,).
+        """
+        shown = [token for token in tokens.tolist() if token not in self._hidden]
+        text: str = self._tokenizer.decode(shown)
+        return text
 
 
 def closing_tokens(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
@@ -33,10 +69,14 @@ class ArrayEnd(StoppingCriteria):  # type: ignore[misc]  # the library is untype
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, closing: frozenset[int], prompt_length: int) -> None:
-        self._tokenizer = tokenizer
+        self._text = ReplyText(tokenizer)
         self._closing = closing
         self._prompt_length = prompt_length
         self._ended: list[bool] = []
+
+    def has_ended(self, row: int) -> bool:
+        """Tell whether a row was stopped at its array's end."""
+        return bool(self._ended) and self._ended[row]
 
     def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: Any) -> Tensor:
         """Tell which rows are complete, shape (rows,), bool, on the device of `input_ids`."""
@@ -44,8 +84,7 @@ class ArrayEnd(StoppingCriteria):  # type: ignore[misc]  # the library is untype
         self._ended = self._ended or [False] * len(last)
         for row, token in enumerate(last):
             if not self._ended[row] and token in self._closing:
-                reply = self._tokenizer.decode(input_ids[row, self._prompt_length :], skip_special_tokens=True)
-                self._ended[row] = is_complete(reply)
+                self._ended[row] = is_complete(self._text(input_ids[row, self._prompt_length :]))
         return torch.tensor(self._ended, device=input_ids.device)
 
 
@@ -56,12 +95,19 @@ class ArrayGrammar:
         tokenizer: the model's own.
         vocab_size: columns of the model's logits; may exceed the tokenizer's vocabulary.
         stop_tokens: ids that end a reply; only they may follow the array.
+        schema: what the array may hold.
 
     Raises:
         ConfigError: xgrammar is not installed.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, vocab_size: int, stop_tokens: list[int]) -> None:
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        vocab_size: int,
+        stop_tokens: list[int],
+        schema: JsonSchema = ARRAY_SCHEMA,
+    ) -> None:
         try:
             import xgrammar
             from xgrammar.contrib.hf import LogitsProcessor as GrammarProcessor
@@ -72,7 +118,7 @@ class ArrayGrammar:
         info = xgrammar.TokenizerInfo.from_huggingface(tokenizer, vocab_size=vocab_size, stop_token_ids=stop_tokens)
         # Free white space would allow an endless reply of blanks.
         self._grammar = xgrammar.GrammarCompiler(info).compile_json_schema(
-            ARRAY_SCHEMA, any_whitespace=False, separators=(", ", ": ")
+            schema, any_whitespace=False, separators=(", ", ": ")
         )
         self._processor = GrammarProcessor
 

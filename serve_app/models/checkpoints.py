@@ -5,12 +5,45 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pickle import UnpicklingError
 
 import torch
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RemoteEntryNotFoundError,
+    RepositoryNotFoundError,
+)
+from safetensors import SafetensorError
 
-from serve_app.errors import CheckpointError
+from serve_app.errors import CheckpointError, GensegError
+from serve_app.models.memory import is_out_of_memory
 
 logger = logging.getLogger(__name__)
+
+
+_GATED = (
+    "access was refused: the weights are gated. Accept the licence on the model's hub page, then set HF_TOKEN "
+    "to a token of that account, or give a local folder as model_name"
+)
+_NOT_ENOUGH_MEMORY = (
+    "the device has not enough memory; use a smaller model, dtype bfloat16, another device, or a larger "
+    "gpu_memory_fraction where one is set"
+)
+
+_REASONS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
+    (GatedRepoError, _GATED),
+    (
+        RepositoryNotFoundError,
+        "the hub knows no such model; check the name, set HF_TOKEN if it is private, or give a local folder",
+    ),
+    (HFValidationError, "this is neither a folder nor a name of the hub, which looks like owner/name"),
+    (RemoteEntryNotFoundError, "the checkpoint is incomplete: the hub lacks a file of it"),
+)
+"""What an error of the hub's own library means; the first that fits counts."""
 
 
 @contextmanager
@@ -18,45 +51,59 @@ def explain(model_name: str) -> Iterator[None]:
     """Turn whatever loading a checkpoint raises into one line: which model, why, what to do.
 
     Raises:
-        CheckpointError: for every failure inside the block.
+        GensegError: what the block raises of this kind.
+        CheckpointError: for every other failure inside the block.
     """
     try:
         yield
-    except CheckpointError:
+    except GensegError:
         raise
     except Exception as error:
         logger.debug("loading %s failed", model_name, exc_info=True)
-        raise CheckpointError(f"model {model_name}: {_reason(error)}") from error
+        raise CheckpointError(f"model {model_name}: {_reason(error, model_name)}") from error
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: BaseException, model_name: str) -> str:
+    """Say why, by the types of the errors: their texts quote paths and addresses, which may say anything."""
     chain = list(_causes(error))
-    names = {type(link).__name__ for link in chain}
-    text = " ".join(str(link) for link in chain)
-    lowered = text.lower()
-    if "GatedRepoError" in names or "gated repo" in lowered or "401 client error" in lowered or "403" in lowered:
-        return (
-            "access was refused: the weights are gated. Accept the licence on the model's hub page, then set HF_TOKEN "
-            "to a token of that account, or give a local folder as model_name"
-        )
-    if "RepositoryNotFoundError" in names or "is not a valid model identifier" in lowered:
-        return "the hub knows no such model; check the name, set HF_TOKEN if it is private, or give a local folder"
-    if isinstance(error, torch.OutOfMemoryError) or "out of memory" in lowered:
-        return "the device has not enough memory; use a smaller model, dtype bfloat16, or another device"
-    if "SafetensorError" in names or "unpicklingerror" in lowered or ("header" in lowered and "safetensors" in lowered):
-        return "a weights file is damaged or half-downloaded; delete it and download it again"
-    if "LocalEntryNotFoundError" in names or "couldn't connect" in lowered or "offline mode" in lowered:
+    for kinds, reason in _REASONS:
+        if any(isinstance(link, kinds) for link in chain):
+            return reason
+    refusal = next((link for link in chain if isinstance(link, HfHubHTTPError)), None)
+    if refusal is not None and refusal.response.status_code < 500:
+        return _hub_refusal(refusal.response.status_code)
+    if any(isinstance(link, LocalEntryNotFoundError | OfflineModeIsEnabled | HfHubHTTPError) for link in chain):
         return "the hub cannot be reached and the model is not in the local cache; give a local folder as model_name"
-    if "no file named" in lowered or "does not appear to have a file" in lowered:
-        return f"the checkpoint is incomplete: {_first_line(text)}"
-    return _first_line(f"{type(chain[-1]).__name__}: {chain[-1]}")
+    if any(is_out_of_memory(link) for link in chain):
+        return _NOT_ENOUGH_MEMORY
+    if any(isinstance(link, SafetensorError | UnpicklingError) for link in chain):
+        return "a weights file is damaged or half-downloaded; delete it and download it again"
+    last = chain[-1]
+    # transformers says this with a plain OSError. The name is taken out, because it may hold the same words.
+    said = str(last).replace(model_name, "")
+    if isinstance(last, OSError) and ("no file named" in said or "does not appear to have" in said):
+        return f"the checkpoint is incomplete: {_first_line(str(last))}"
+    return _first_line(f"{type(last).__name__}: {last}")
+
+
+def _hub_refusal(status: int) -> str:
+    if status == 401:
+        return "the hub refuses the token in HF_TOKEN: it is wrong or has expired; set a valid one, or unset it"
+    if status == 403:
+        return (
+            "the hub refuses access with this HF_TOKEN (status 403): the token may lack the permission to read gated "
+            "repositories; see its settings on the hub, or give a local folder as model_name"
+        )
+    if status == 429:
+        return "the hub refuses further downloads for now (status 429); wait, or set HF_TOKEN"
+    return f"the hub refuses the download (status {status}); give a local folder as model_name"
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
     link: BaseException | None = error
     while link is not None:
         yield link
-        link = link.__cause__ or link.__context__
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
 
 
 def _first_line(text: str) -> str:
@@ -106,9 +153,12 @@ def resolve_device(device: str, cuda_device: int) -> torch.device:
         wanted = torch.device("cuda", cuda_device if wanted.index is None else wanted.index)
         seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if wanted.index >= seen:
-            raise CheckpointError(
-                f"device {wanted}: this process sees {seen} GPUs; set device to cpu, or give the deployment num_gpus"
+            way_out = (
+                f"Ray lends this replica {seen}, numbered from 0: write `cuda`"
+                if seen
+                else "set device to cpu, or give the deployment num_gpus"
             )
+            raise CheckpointError(f"device {wanted}: this process sees {seen} GPUs; {way_out}")
     return wanted
 
 

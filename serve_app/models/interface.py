@@ -16,7 +16,7 @@ from typing import Generic, Protocol, TypeVar, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from serve_app.errors import GensegError
+from serve_app.errors import GensegError, InvalidRequest
 
 
 class Features(Protocol):
@@ -88,7 +88,8 @@ class Segmenter(Protocol[Prepared, Encoded, Embedded]):
             phrases: noun phrases, at least one.
 
         Returns:
-            Features of each phrase, in order; InvalidRequest for one that the model cannot read.
+            Features of each phrase, in order; for one that the model cannot read, InvalidRequest with the reason, which
+            names neither the phrase nor a field.
         """
 
     def detect(self, pairs: Sequence[Pair[Encoded, Embedded]]) -> Sequence[Detections | GensegError]:
@@ -103,6 +104,24 @@ class Segmenter(Protocol[Prepared, Encoded, Embedded]):
 
 
 @runtime_checkable
+class PhraseChecker(Protocol):
+    """What a Segmenter may offer besides: tell at once whether it can read phrases, without its device.
+
+    Without it the service learns the same from `embed`, which waits for the device.
+    """
+
+    def check_phrases(self, phrases: Sequence[str]) -> Sequence[InvalidRequest | None]:
+        """Tell what `embed` would refuse. Any thread may call it, at any time.
+
+        Args:
+            phrases: noun phrases, at least one.
+
+        Returns:
+            For each phrase, in order, None or the error that `embed` gives.
+        """
+
+
+@runtime_checkable
 class LocalParser(Protocol):
     """A language model in this process: prompts are read in batches of at most `batching.max_prompts`."""
 
@@ -113,7 +132,8 @@ class LocalParser(Protocol):
             prompts: at least one, none empty.
 
         Returns:
-            The raw reply to each prompt, or its error, in order. InvalidRequest for a prompt that is too long.
+            The raw reply to each prompt, or its error, in order. A CutReply where the reply ended at its limit;
+            TooLarge for a prompt that is too long.
         """
 
 
@@ -128,10 +148,10 @@ class RemoteParser(Protocol):
             prompt: not empty.
 
         Returns:
-            The raw reply.
+            The raw reply; a CutReply where it ended at its limit.
 
         Raises:
-            GensegError: the server cannot be reached, is busy, or its answer is not a reply.
+            GensegError: the server cannot be reached, is busy, refuses the call, or its answer is not a reply.
         """
 
     async def check(self) -> None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from serve_app.config.models import EMBEDDED
 from serve_app.errors import CheckpointError
 
 Kind = Literal["parser", "segmenter"]
-EMBEDDED = "embedded"
 
 
 def resolve(model_name: str, kind: Kind) -> str:

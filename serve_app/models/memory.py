@@ -6,6 +6,7 @@ Knows no model; the device work comes in as a function.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -18,6 +19,20 @@ logger = logging.getLogger(__name__)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+_SAID_BY_LIBRARIES = re.compile(
+    r"CUDA error: out of memory|CU(?:BLAS|DNN|SOLVER|SPARSE)_STATUS_ALLOC_FAILED|MPS backend out of memory"
+    r"|DefaultCPUAllocator: (?:can't|not enough)|Cannot allocate memory"
+)
+"""What is no torch.OutOfMemoryError. Source: the messages of PyTorch, cuBLAS, cuDNN, cuSOLVER and cuSPARSE."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error says that a device, or the machine, has no memory left."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    # Libraries below PyTorch raise plain RuntimeErrors; no other type is read, because its text may quote a path.
+    return isinstance(error, RuntimeError) and _SAID_BY_LIBRARIES.search(str(error)) is not None
+
 
 def halve_when_full(
     run: Callable[[Sequence[Item]], list[Result]], items: Sequence[Item], what: str
@@ -25,7 +40,7 @@ def halve_when_full(
     """Run a batch; if the device's memory does not hold it, run its halves one after the other.
 
     Args:
-        run: the device work, one result per item in order; raises torch.OutOfMemoryError when it does not fit.
+        run: the device work, one result per item in order; raises what `is_out_of_memory` knows when it does not fit.
         items: the batch; may be empty.
         what: the item's name in the message, such as "image".
 
@@ -37,8 +52,10 @@ def halve_when_full(
         return []
     try:
         return [*run(items)]
-    except torch.OutOfMemoryError:
-        pass  # handled outside the block: the traceback would keep the failed forward's tensors alive
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        # Handled outside the block: the traceback would keep the failed forward's tensors alive.
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     if len(items) == 1:

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from datetime import UTC, datetime
-from typing import TypedDict
 
 import httpx
+from pydantic import JsonValue
 
 from serve_app.config.auth import api_key
-from serve_app.config.schema import AppConfig, TextParserModel
-from serve_app.entities.chat import chat_messages
-from serve_app.errors import ConfigError, DeadlineExceeded, InternalError, InvalidModelReply, Overloaded
+from serve_app.config.models import TextParserModel
+from serve_app.config.schema import AppConfig
+from serve_app.entities.chat import CutReply, prompt_text, text_messages
+from serve_app.errors import ConfigError, InvalidModelReply, ModelUnavailable, Overloaded, TooLarge
 from serve_app.models.interface import RemoteParser
+from serve_app.models.openai_refusal import Refusal, read_refusal
 from serve_app.schemas.retry_after import read_retry_after
 
 logger = logging.getLogger(__name__)
@@ -27,18 +29,16 @@ FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 8.0
 """Pauses between tries double from the first to the longest; a `Retry-After` beyond the longest ends the tries."""
 
-BUSY = frozenset({429, 500, 502, 503, 504, 529})
+BUSY = frozenset({429, 503, 529})
+
+CUT = frozenset({"length", "max_tokens", "max_output_tokens", "model_length"})
+"""Finish reasons of a reply that was cut off. Source: OpenAI, Anthropic, Gemini, Mistral."""
+
+SUBSTITUTES = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens", "temperature": None}
+"""Parameters that the call can do without, and what says the same. Source: OpenAI's API reference."""
 
 Sleep = Callable[[float], Awaitable[None]]
-
-
-class ChatRequest(TypedDict):
-    """The body of a call. Source: OpenAI's API reference, "Create chat completion"."""
-
-    model: str
-    messages: list[dict[str, object]]
-    temperature: float
-    max_tokens: int
+Body = dict[str, JsonValue]
 
 
 def load(config: AppConfig) -> RemoteParser:
@@ -69,8 +69,11 @@ class OpenAIParser:
         transport: httpx.AsyncBaseTransport | None = None,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        self._model_name = model.model_name
-        self._max_tokens = model.max_new_tokens
+        self._key = (api_key or "").strip()
+        self._reply_tokens = model.max_new_tokens
+        self._parameters = call_parameters(model)
+        self._own = {*SUBSTITUTES} - {*model.openai.extra_body}  # what the operator says is not ours to change
+        self._refused: frozenset[str] = frozenset()
         self._config = model.openai
         self._sleep = sleep
         self._client = httpx.AsyncClient(
@@ -91,30 +94,29 @@ class OpenAIParser:
             prompt: an image-generation prompt.
 
         Returns:
-            The raw reply.
+            The raw reply; a CutReply where it ended at its limit.
 
         Raises:
-            Overloaded: the server cannot be reached, or is busy or failing, after all tries.
-            DeadlineExceeded: one call took longer than the configured limit.
+            Overloaded: the server is busy, after all tries.
+            ModelUnavailable: the server cannot be reached or fails, after all tries; it does not answer within the
+                configured limit; or it refuses the call (a 4xx status).
+            TooLarge: the prompt is longer than the model reads.
             InvalidModelReply: the answer is not a chat completion with text.
-            InternalError: the server refuses the call (a 4xx status): a matter of configuration.
         """
-        body: ChatRequest = {
-            "model": self._model_name,
-            "messages": chat_messages(prompt),
-            "temperature": 0,
-            "max_tokens": self._max_tokens,
-        }
         for further_tries in range(self._config.max_retries, -1, -1):
             pause_s = FIRST_PAUSE_S * 2 ** (self._config.max_retries - further_tries)
             try:
-                return reply_text(await self._call("POST", "chat/completions", body))
-            except Overloaded as error:
-                asked_s = vars(error).get("retry_after_s", 0.0)  # only what the server asked, not the class's default
-                if not further_tries or asked_s > LONGEST_PAUSE_S:
+                return reply_text(await self._ask(prompt))
+            except (Overloaded, ModelUnavailable) as error:
+                # Only what the server asked, not a class's default.
+                asked_s = vars(error).get("retry_after_s", 0.0)
+                helps = isinstance(error, Overloaded) or error.retry_after_s is not None
+                if not (helps and further_tries) or asked_s > LONGEST_PAUSE_S:
                     raise
                 pause_s = min(max(pause_s, asked_s), LONGEST_PAUSE_S)
                 logger.warning("%s; trying again in %.2f s", error.message, pause_s)
+            except TimeoutError:
+                raise self._late() from None
             await self._sleep(pause_s)
         raise AssertionError("unreachable: the last try returns or raises")
 
@@ -122,27 +124,108 @@ class OpenAIParser:
         """Tell whether the server answers, without a retry.
 
         Raises:
-            Overloaded, DeadlineExceeded, InternalError: as `reply`.
+            Overloaded, ModelUnavailable: as `reply`.
         """
-        await self._call("GET", "models", None)
+        try:
+            response = await self._call("GET", "models", None)
+        except TimeoutError:
+            raise self._late() from None
+        if not response.is_success:
+            raise self._refused_call(response, read_refusal(response.status_code, response.content), "")
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._client.aclose()
 
-    async def _call(self, method: str, path: str, body: ChatRequest | None) -> httpx.Response:
+    async def _ask(self, prompt: str) -> httpx.Response:
+        """Call the server, without the parameters that it turns out not to take.
+
+        What one call learned holds for the others only once the server took that call: a refusal may repeat words of
+        the prompt, and those must not change what is sent for other callers.
+        """
+        text = prompt_text(prompt)
+        parameters, refused = self._parameters, self._refused
+        messages: list[JsonValue] = [{**message} for message in text_messages(text)]
+        while True:
+            body: Body = {**parameters, "messages": messages}
+            response = await self._call("POST", "chat/completions", body)
+            if response.is_success:
+                self._learn(parameters, refused)
+                return response
+            refusal = read_refusal(response.status_code, response.content).without(self._key, text)
+            if refusal.says_too_long(self._reply_tokens):
+                logger.warning("the prompt is too long for the text model: %s", refusal.reason(self._key, text))
+                raise TooLarge("prompt: longer than the text model reads", "prompt")
+            name = refusal.does_not_take(body.keys() & SUBSTITUTES.keys() & self._own)
+            if name is None:
+                raise self._refused_call(response, refusal, text)
+            refused = refused | {name}
+            parameters = without_parameter(parameters, name, refused)
+
+    def _learn(self, parameters: Body, refused: frozenset[str]) -> None:
+        """Send these parameters from now on, unless another call learned as much."""
+        news = refused - self._refused
+        if not news:
+            return
+        self._parameters, self._refused = parameters, refused
+        for name in sorted(news):
+            other = SUBSTITUTES[name]
+            logger.warning(
+                "the text model's server does not take %s; %s",
+                name,
+                f"sending {other} in its place" if other in parameters else "leaving it out",
+            )
+
+    async def _call(self, method: str, path: str, body: Body | None) -> httpx.Response:
+        """Call the server.
+
+        Raises:
+            TimeoutError: it did not answer within the limit of one call.
+            ModelUnavailable: it cannot be reached.
+        """
         try:
             # httpx limits each read; a server that drips its answer is stopped here.
             async with asyncio.timeout(self._config.timeout_s):
-                response = await self._client.request(method, path, json=body)
-        except (TimeoutError, httpx.TimeoutException):
-            raise DeadlineExceeded(
-                f"the text model's server did not answer within {self._config.timeout_s:g} s"
-            ) from None
+                return await self._client.request(method, path, json=body)
+        except httpx.TimeoutException:
+            raise TimeoutError from None
         except httpx.HTTPError as error:
             # Only the kind of the error: its text may quote the headers, and so the key.
-            raise busy(f"the text model's server cannot be reached ({type(error).__name__})", None) from None
-        return accepted(response)
+            raise failing(f"the text model's server cannot be reached ({type(error).__name__})", None) from None
+
+    def _late(self) -> ModelUnavailable:
+        return failing(f"the text model's server did not answer within {self._config.timeout_s:g} s", None)
+
+    def _refused_call(self, response: httpx.Response, refusal: Refusal, text: str) -> Overloaded | ModelUnavailable:
+        """Build the error for an answer that is not a success, and log the server's reason.
+
+        The reason is not part of the message: it may name the server's own paths, or repeat the prompt.
+        """
+        status, asked = refusal.status, response.headers.get("Retry-After")
+        logger.warning("the text model's server answered %d: %s", status, refusal.reason(self._key, text))
+        if status in BUSY:
+            return busy(f"the text model's server is busy (status {status})", asked)
+        if status >= 500:
+            return failing(f"the text model's server is failing (status {status})", asked)
+        named = refusal.parameter(self._parameters.keys() - {"model", "messages"})
+        about = f" because of the parameter {named}" if named and status in {400, 422} else ""
+        return ModelUnavailable(f"the text model's server refused the call{about} (status {status}){refusal.hint}")
+
+
+def call_parameters(model: TextParserModel) -> Body:
+    """Return the body of a call without its messages: greedy, limited, and what `extra_body` adds or takes away."""
+    extra = model.openai.extra_body
+    body: Body = {"model": model.model_name, "temperature": 0, "max_tokens": model.max_new_tokens}
+    if "max_completion_tokens" in extra:
+        del body["max_tokens"]  # both together are an error
+    return {key: value for key, value in {**body, **extra}.items() if value is not None}
+
+
+def without_parameter(parameters: Body, name: str, refused: Collection[str]) -> Body:
+    """Leave a parameter out, or say the same by another name that was not refused."""
+    other = SUBSTITUTES[name]
+    left = {key: value for key, value in parameters.items() if key != name}
+    return left if other is None or other in refused else {other: parameters[name], **left}
 
 
 def authorization(api_key: str | None) -> dict[str, str]:
@@ -157,22 +240,6 @@ def authorization(api_key: str | None) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
-def accepted(response: httpx.Response) -> httpx.Response:
-    """Return a 2xx response as it is.
-
-    Raises:
-        Overloaded: 429 or 5xx; carries the response's `Retry-After`.
-        InternalError: anything else. The body is not quoted: it may repeat the key or the prompt.
-    """
-    status = response.status_code
-    if response.is_success:
-        return response
-    if status in BUSY or status > 500:
-        raise busy(f"the text model's server is busy or failing (status {status})", response.headers.get("Retry-After"))
-    hint = {401: "; check the API key", 403: "; check the API key", 404: "; check the base URL and the model name"}
-    raise InternalError(f"the text model's server refused the call (status {status}){hint.get(status, '')}")
-
-
 def busy(message: str, retry_after: str | None) -> Overloaded:
     """Build an Overloaded with the seconds of a `Retry-After` header, where there is a readable one."""
     error = Overloaded(message)
@@ -182,16 +249,36 @@ def busy(message: str, retry_after: str | None) -> Overloaded:
     return error
 
 
+def failing(message: str, retry_after: str | None) -> ModelUnavailable:
+    """Build a ModelUnavailable after which trying again may help."""
+    error = ModelUnavailable(message)
+    error.retry_after_s = read_retry_after(retry_after, datetime.now(UTC)) or 0.0
+    return error
+
+
 def reply_text(response: httpx.Response) -> str:
     """Take the reply out of a chat completion.
+
+    Returns:
+        The text; a CutReply, maybe empty, where the server says that it ended at a limit.
 
     Raises:
         InvalidModelReply: the body is not JSON of that shape, or has no text.
     """
     try:
-        text = response.json()["choices"][0]["message"]["content"]
-    except (ValueError, KeyError, IndexError, TypeError):
+        choice = response.json()["choices"][0]
+        message, reason = choice["message"], choice.get("finish_reason")
+        text = message["content"]
+        thought = message.get("reasoning_content") or message.get("reasoning")
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
         raise InvalidModelReply("the text model's server answered without a chat completion") from None
+    if isinstance(reason, str) and reason.lower() in CUT:
+        return CutReply(text if isinstance(text, str) else "")
+    if thought and not text:
+        raise InvalidModelReply(
+            "the text model answered with a thought and without text; "
+            "switch thinking off with models.text_parser.openai.extra_body"
+        )
     if not isinstance(text, str):
         raise InvalidModelReply("the text model's server answered without text")
     return text

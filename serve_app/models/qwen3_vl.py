@@ -29,11 +29,14 @@ from transformers import (
 )
 from transformers.utils import is_flash_attn_2_available
 
-from serve_app.config.schema import AppConfig, DeviceConfig, TextParserModel
-from serve_app.entities.chat import INSTRUCTION, chat_messages
-from serve_app.errors import CheckpointError, DeviceOutOfMemory, InvalidRequest
+from serve_app.config.models import TextParserModel
+from serve_app.config.schema import AppConfig, DeviceConfig, LimitsConfig
+from serve_app.entities.chat import CutReply, chat_messages, prompt_text
+from serve_app.errors import DeviceOutOfMemory, TooLarge
 from serve_app.models import checkpoints, locations
-from serve_app.models.array_decoding import ArrayEnd, ArrayGrammar, closing_tokens
+from serve_app.models.array_decoding import ArrayEnd, ArrayGrammar, JsonSchema, ReplyText, array_schema, closing_tokens
+from serve_app.models.chat_template import check_text
+from serve_app.models.checkpoint_files import check_before_loading
 from serve_app.models.interface import LocalParser
 from serve_app.models.memory import halve_when_full
 
@@ -47,7 +50,7 @@ Decode = Callable[[Sequence[list[int]]], list[str]]
 
 def load(config: AppConfig) -> LocalParser:
     """Load the configured checkpoint; see config.engines."""
-    return EntityParser.load(config.models.text_parser, config.device)
+    return EntityParser.load(config.models.text_parser, config.device, config.limits)
 
 
 class EntityParser:
@@ -57,7 +60,7 @@ class EntityParser:
         model: in eval mode, on its device. Its vision tower is dropped and its generation settings made greedy.
         processor: the checkpoint's own, with its chat template.
         max_new_tokens: longest reply.
-        constrained: allow nothing but a JSON array of strings (needs xgrammar).
+        constrained: the schema of the only replies that are allowed (needs xgrammar); None allows any.
         decode: the device work, chats as token ids in and one reply per chat out; None means this model's.
 
     Raises:
@@ -70,7 +73,7 @@ class EntityParser:
         processor: Qwen3VLProcessor,
         *,
         max_new_tokens: int = 256,
-        constrained: bool = False,
+        constrained: JsonSchema | None = None,
         decode: Decode | None = None,
     ) -> None:
         model.model.visual = None  # text only: 1.15 GB less on the 8B model
@@ -82,21 +85,23 @@ class EntityParser:
         self._greedy = model.generation_config = greedy_config(model.generation_config, self._tokenizer, max_new_tokens)
         self._closing = closing_tokens(self._tokenizer)
         self._special = re.compile("|".join(map(re.escape, self._tokenizer.get_added_vocab())) or r"(?!)")
-        self._grammar = self._build_grammar() if constrained else None
+        self._grammar = self._build_grammar(constrained) if constrained else None
+        self._text = ReplyText(self._tokenizer)
         self._decode = decode or self._decode_on_device
         self._prefix = self._common_tokens()
         self._prefix_cache: DynamicCache | None = None if decode else self._encode_prefix()
 
     @classmethod
-    def load(cls, config: TextParserModel, device: DeviceConfig) -> EntityParser:
+    def load(cls, config: TextParserModel, device: DeviceConfig, limits: LimitsConfig | None = None) -> EntityParser:
         """Load the configured checkpoint onto its device.
 
         Args:
             config: which checkpoint, in which dtype, on which device, and the longest reply.
             device: which GPU `auto` and `cuda` mean, and whether FlashAttention 2 is wanted.
+            limits: how many entities, and how long ones, constrained decoding allows; None means the default.
 
         Raises:
-            CheckpointError: missing, gated, incomplete, damaged, or the device is not there.
+            CheckpointError: missing, gated, incomplete, damaged, of another model, or the device is not there.
             ConfigError: constrained decoding without xgrammar.
         """
         with checkpoints.explain(config.model_name):
@@ -104,6 +109,9 @@ class EntityParser:
             target = checkpoints.resolve_device(config.device_map, device.cuda_device)
             checkpoints.cap_memory(target, config.gpu_memory_fraction)
             dtype = checkpoints.resolve_dtype(config.dtype, target)
+            check_before_loading(config.model_name, path, "text parser", ("qwen3_vl",))
+            processor = AutoProcessor.from_pretrained(path)
+            check_text(config.model_name, processor)
             model, report = Qwen3VLForConditionalGeneration.from_pretrained(
                 path,
                 dtype=dtype,
@@ -112,24 +120,23 @@ class EntityParser:
                 output_loading_info=True,
             )
             checkpoints.check_complete(config.model_name, report["missing_keys"], report["mismatched_keys"])
-            processor = AutoProcessor.from_pretrained(path)
-            check_text(config.model_name, processor)
-        return cls(
-            model.eval(),
-            processor,
-            max_new_tokens=config.max_new_tokens,
-            constrained=config.constrained_decoding,
-        )
+            return cls(
+                model.eval(),
+                processor,
+                max_new_tokens=config.max_new_tokens,
+                constrained=array_schema(limits or LimitsConfig()) if config.constrained_decoding else None,
+            )
 
-    def generate_each(self, prompts: Sequence[str]) -> list[str | InvalidRequest | DeviceOutOfMemory]:
+    def generate_each(self, prompts: Sequence[str]) -> list[str | TooLarge | DeviceOutOfMemory]:
         """Let the model answer each prompt.
 
         Args:
             prompts: image-generation prompts, at most as many as one batch shall hold; may be empty.
 
         Returns:
-            For each prompt, in order, the raw reply without special tokens; or InvalidRequest where it has more tokens
-            than the model reads; or DeviceOutOfMemory where it does not fit into the device's memory even alone.
+            For each prompt, in order, the raw reply without special tokens, a CutReply where it ended at its limit; or
+            TooLarge where the prompt has more tokens than the model reads; or DeviceOutOfMemory where it does not fit
+            into the device's memory even alone.
         """
         chats = [self._tokens_or_error(prompt) for prompt in prompts]
         rows = [chat for chat in chats if isinstance(chat, list)]
@@ -142,18 +149,20 @@ class EntityParser:
 
         Text that spells one of the tokenizer's special tokens is blanked: a prompt cannot open or close a turn.
         """
-        plain = self._special.sub(" ", prompt)
         encoded = self._processor.apply_chat_template(
-            [chat_messages(plain)], add_generation_prompt=True, tokenize=True, return_dict=True
+            [chat_messages(prompt_text(prompt, self._special))],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
         )
         tokens: list[int] = list(encoded["input_ids"][0])
         return tokens
 
-    def _tokens_or_error(self, prompt: str) -> list[int] | InvalidRequest:
+    def _tokens_or_error(self, prompt: str) -> list[int] | TooLarge:
         tokens = self.encode(prompt)
         longest = self._positions - self._max_new_tokens
         if len(tokens) > longest:
-            return InvalidRequest(
+            return TooLarge(
                 f"prompt: {len(tokens)} tokens with the instruction, but the text model reads at most {longest}",
                 "prompt",
             )
@@ -169,18 +178,25 @@ class EntityParser:
         width = input_ids.shape[1]
         # 3. Greedy decoding. The model remembers the position offsets of its last call: forget them.
         self._model.model.rope_deltas = None
-        stop = [] if self._grammar else [ArrayEnd(self._tokenizer, self._closing, width)]
+        stop = None if self._grammar else ArrayEnd(self._tokenizer, self._closing, width)
         output = self._model.generate(
             input_ids=input_ids.to(self._model.device),
             attention_mask=mask.to(self._model.device),
             past_key_values=self._cache_for(len(chats), shared),
             generation_config=self._greedy,
-            stopping_criteria=StoppingCriteriaList(stop),
+            stopping_criteria=StoppingCriteriaList([stop] if stop else []),
             # After the array the grammar itself allows only the end, so it needs no other stop.
             logits_processor=LogitsProcessorList([self._grammar.processor()] if self._grammar else []),
         )
-        replies: list[str] = self._tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)
-        return replies
+        replies = [self._text(row) for row in output[:, width:]]
+        if output.shape[1] - width < self._max_new_tokens:
+            return replies
+        # A row that ended before the last column has a stop token or padding there.
+        ends = {self._greedy.pad_token_id, *self._stop_tokens()}
+        ended = [
+            token in ends or bool(stop and stop.has_ended(row)) for row, token in enumerate(output[:, -1].tolist())
+        ]
+        return [reply if is_whole else CutReply(reply) for reply, is_whole in zip(replies, ended, strict=True)]
 
     def _common_tokens(self) -> list[int]:
         """Return the tokens that every chat begins with: template and instruction up to the prompt."""
@@ -205,25 +221,13 @@ class EntityParser:
         cache.batch_repeat_interleave(rows)
         return cache
 
-    def _build_grammar(self) -> ArrayGrammar:
+    def _stop_tokens(self) -> list[int]:
         end = self._greedy.eos_token_id
-        stop_tokens = end if isinstance(end, list) else [end]
-        return ArrayGrammar(self._tokenizer, int(self._model.config.text_config.vocab_size), stop_tokens)
+        return [*end] if isinstance(end, list) else [end]
 
-
-def check_text(model_name: str, processor: Qwen3VLProcessor) -> None:
-    """Refuse a checkpoint whose tokenizer or template loses text: where one is missing the library makes an empty one.
-
-    Raises:
-        CheckpointError: the chat does not hold the instruction and the prompt, or its tokens do not spell it.
-    """
-    chat = processor.apply_chat_template([chat_messages("A dog")], add_generation_prompt=True, tokenize=False)[0]
-    spelled = processor.tokenizer.decode(processor.tokenizer.encode(chat))
-    # A tokenizer may fold case and white space; it may not lose words.
-    if INSTRUCTION not in chat or "A dog" not in chat or spelled.casefold().split() != chat.casefold().split():
-        raise CheckpointError(
-            f"model {model_name}: its tokenizer or chat template is missing or damaged; is the download complete?"
-        )
+    def _build_grammar(self, schema: JsonSchema) -> ArrayGrammar:
+        vocab_size = int(self._model.config.text_config.vocab_size)
+        return ArrayGrammar(self._tokenizer, vocab_size, self._stop_tokens(), schema)
 
 
 def greedy_config(
@@ -250,8 +254,8 @@ def choose_attention(flash: bool, device: torch.device, dtype: torch.dtype) -> s
     return "sdpa"
 
 
-def shared_length(left: Sequence[int], right: Sequence[int]) -> int:
-    """Count the leading tokens that two chats share."""
+def shared_length(left: Sequence[object], right: Sequence[object]) -> int:
+    """Count the leading tokens, or characters, that two chats share."""
     pairs = zip(left, right, strict=False)
     return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(left), len(right)))
 

@@ -2,14 +2,15 @@
 
 Three steps, so that the caller can cache and batch between them: `encode` (the vision pass, once per image), `embed`
 (the text pass, once per phrase), `detect` (the head, once per pair). Keeps no state of a request: thresholds are
-arguments. Knows no Ray, no wire format and no cache. Not thread-safe: one thread calls it; `prepare` alone may be
-called from any thread.
+arguments. Knows no Ray, no wire format and no cache. Not thread-safe: one thread calls it; `prepare` and
+`check_phrases` alone may be called from any thread.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -19,9 +20,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import Sam3Model, Sam3Processor
 
-from serve_app.config.schema import AppConfig, DeviceConfig, SegmentationModel
+from serve_app.config.models import SegmentationModel
+from serve_app.config.schema import AppConfig, DeviceConfig
 from serve_app.errors import DeviceOutOfMemory, GensegError, InternalError, InvalidRequest
 from serve_app.models import checkpoints, interface, locations
+from serve_app.models.checkpoint_files import check_before_loading
 from serve_app.models.image_input import ImagePreparer
 from serve_app.models.interface import Detections
 from serve_app.models.memory import halve_when_full
@@ -37,7 +40,8 @@ Item = TypeVar("Item")
 def load(config: AppConfig) -> interface.Segmenter[Tensor, ImageFeatures, PhraseFeatures]:
     """Load the configured checkpoint and warm it up; see config.engines."""
     segmenter = Sam3Segmenter.load(config.models.segmentation, config.device)
-    segmenter.warm_up(config.batching.max_pixels, config.batching.max_pairs)
+    with checkpoints.explain(config.models.segmentation.model_name):
+        segmenter.warm_up(config.batching.max_pixels, config.batching.max_pairs)
     return segmenter
 
 
@@ -59,6 +63,7 @@ class Sam3Segmenter:
         compile_backend: str | None = None,
     ) -> None:
         self._processor = processor
+        self._tokenizing = threading.Lock()  # a tokenizer of Rust that two threads use fails with "Already borrowed"
         self._vision_dtype = vision_dtype
         vision = model.config.vision_config
         backbone = vision.backbone_config
@@ -89,25 +94,27 @@ class Sam3Segmenter:
         Also takes the video model's layout, as facebook/sam3 is published: its detector is loaded, its tracker is not.
 
         Raises:
-            CheckpointError: missing, gated, incomplete, damaged, or the device is not there.
+            CheckpointError: missing, gated, incomplete, damaged, of another model, or the device is not there.
         """
         place = checkpoints.resolve_device(config.device, device.cuda_device)
         checkpoints.cap_memory(place, config.gpu_memory_fraction)
         torch.set_float32_matmul_precision("high" if config.tf32 else "highest")
         source = locations.resolve(config.model_name, "segmenter")
         with checkpoints.explain(config.model_name):
+            check_before_loading(config.model_name, source, "segmenter", ("sam3", "sam3_video"))
             # SDPA throughout: FlashAttention ignores the text's padding in SAM3's cross-attention.
             model, report = Sam3Model.from_pretrained(
                 source, dtype=torch.float32, attn_implementation="sdpa", output_loading_info=True
             )
             checkpoints.check_complete(config.model_name, report["missing_keys"], report["mismatched_keys"])
             processor = Sam3Processor.from_pretrained(source)
-            model = model.to(place).eval()
-        dtype = checkpoints.resolve_dtype(config.dtype, place)
-        if dtype is torch.bfloat16 and place.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-            logger.warning("this CPU has no bfloat16 arithmetic, and emulates it slowly: vision computes in float32")
-            dtype = torch.float32
-        return cls(model, processor, dtype, "inductor" if config.compile else None)
+            dtype = checkpoints.resolve_dtype(config.dtype, place)
+            if dtype is torch.bfloat16 and place.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+                logger.warning(
+                    "this CPU has no bfloat16 arithmetic, and emulates it slowly: vision computes in float32"
+                )
+                dtype = torch.float32
+            return cls(model.to(place).eval(), processor, dtype, "inductor" if config.compile else None)
 
     @property
     def device(self) -> torch.device:
@@ -191,11 +198,8 @@ class Sam3Segmenter:
         """
         if not phrases:
             return []
-        tokens = self._processor.tokenizer(
-            [*phrases], padding="max_length", max_length=self._positions, truncation=False, return_attention_mask=True
-        )
-        fits = [sum(mask) <= self._positions for mask in tokens["attention_mask"]]
-        good = [index for index, fit in enumerate(fits) if fit]
+        tokens = self._tokens(phrases)
+        good = [index for index, mask in enumerate(tokens["attention_mask"]) if self._fits(mask)]
         found: dict[int, PhraseFeatures] = {}
         if good:
             ids = torch.tensor([tokens["input_ids"][index] for index in good], device=self.device)
@@ -203,13 +207,28 @@ class Sam3Segmenter:
             states = self._model.get_text_features(input_ids=ids, attention_mask=mask).pooler_output
             for row, index in enumerate(good):
                 found[index] = PhraseFeatures(phrases[index], states[row].clone(), mask[row].bool())
-        return [found.get(index) or self._too_long(phrase) for index, phrase in enumerate(phrases)]
+        return [found.get(index) or self._too_long() for index in range(len(phrases))]
 
-    def _too_long(self, phrase: str) -> InvalidRequest:
-        shown = phrase if len(phrase) <= 60 else f"{phrase[:57]}..."
-        return InvalidRequest(
-            f"entity {shown!r} is longer than the {self._positions} tokens that the segmenter reads", "entities"
-        )
+    def check_phrases(self, phrases: Sequence[str]) -> list[InvalidRequest | None]:
+        """Tell which phrases `embed` would refuse; see interface.PhraseChecker. Any thread may call it."""
+        return [None if self._fits(mask) else self._too_long() for mask in self._tokens(phrases)["attention_mask"]]
+
+    def _tokens(self, phrases: Sequence[str]) -> Mapping[str, list[list[int]]]:
+        with self._tokenizing:
+            tokens: Mapping[str, list[list[int]]] = self._processor.tokenizer(
+                [*phrases],
+                padding="max_length",
+                max_length=self._positions,
+                truncation=False,
+                return_attention_mask=True,
+            )
+        return tokens
+
+    def _fits(self, mask: Sequence[int]) -> bool:
+        return sum(mask) <= self._positions
+
+    def _too_long(self) -> InvalidRequest:
+        return InvalidRequest(f"longer than the {self._positions} tokens that the segmenter reads")
 
     def detect(self, pairs: Sequence[Pair]) -> list[Detections | GensegError]:
         """Find every instance for each pair.

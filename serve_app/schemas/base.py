@@ -5,13 +5,14 @@ Knows shapes and ranges only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from serve_app.errors import InvalidRequest, TooLarge
+from serve_app.schemas.nearest import hint
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -22,6 +23,8 @@ def _encodable(text: str) -> str:
         text.encode()
     except UnicodeEncodeError:
         raise ValueError("has half of a surrogate pair, which is no character") from None
+    if "\0" in text:  # text in UTF-16 that was read as UTF-8, or binary data
+        raise ValueError("has a NUL character, which is no text")
     return text
 
 
@@ -59,7 +62,7 @@ class Incoming(Wire):
     def _few_keys(cls, value: object) -> object:
         if isinstance(value, Mapping) and len(value) > len(cls.model_fields):
             unknown = next(str(key) for key in value if key not in cls.model_fields)
-            raise PydanticCustomError("unknown_key", "unknown field '{key}'", {"key": _shortened(unknown)})
+            raise PydanticCustomError("unknown_key", "unknown field '{key}'", {"key": shown_key(unknown)})
         return value
 
 
@@ -72,13 +75,20 @@ _PLAIN_WORDS = {
 }
 
 
-def invalid_request(error: ValidationError) -> InvalidRequest | TooLarge:
-    """Turn pydantic's report into one line about its first entry, and say how many more there are."""
+def invalid_request(error: ValidationError, known: Iterable[str] = ()) -> InvalidRequest | TooLarge:
+    """Turn pydantic's report into one line about its first entry, and say how many more there are.
+
+    Args:
+        error: the report.
+        known: names at the top of what was checked; the nearest one is named beside an unknown one.
+    """
     first, *others = error.errors(include_url=False, include_context=False, include_input=False)
     field = field_path(first["loc"])
     if first["type"] == _TOO_MANY:
         return TooLarge(f"{field}: {first['msg']}", field)
     text = _PLAIN_WORDS.get(first["type"], first["msg"])
+    if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
+        text += hint(field, known)
     text = text.removeprefix("Value error, ").replace("items after validation", "characters")
     more = f" (and {len(others)} more)" if others else ""
     return InvalidRequest(f"{field}: {text}{more}" if field else f"{text}{more}", field or None)
@@ -90,11 +100,15 @@ def field_path(location: Sequence[str | int]) -> str:
     for part in location:
         if isinstance(part, int):
             path += f"[{part}]"
-        elif part not in {"str", "bytes"}:  # the branch of a union, not a field
-            part = _shortened(part)
+        elif part not in {"str", "bytes", "[key]"}:  # the branch of a union, or the key itself: no field
+            part = shown_key(part)
             path += f".{part}" if path else part
     return path
 
 
-def _shortened(key: str) -> str:
-    return key if len(key) <= _LONGEST_KEY else key[:_LONGEST_KEY] + "…"
+def shown_key(key: str) -> str:
+    """Write a key that a caller made up so that a message can hold it: shortened, printable, '' for an empty one."""
+    shown = key if len(key) <= _LONGEST_KEY else key[:_LONGEST_KEY] + "…"
+    if not key:
+        return "''"
+    return shown if shown.isprintable() else repr(shown)[1:-1]

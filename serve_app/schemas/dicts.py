@@ -76,20 +76,42 @@ class ModelsDict(TypedDict):
 
 
 class TimingsDict(TypedDict):
-    """Wall-clock milliseconds: the parse, the slowest image, the whole request."""
+    """How long the stages took, in milliseconds; they overlap.
+
+    `parse`: from the call of the parser until the entities are there; 0 where the caller named the entities.
+    `segment`: from the first call of the segmenter until the last image is done; this includes the wait for the
+    entities. `total`: the whole request.
+    """
 
     parse: float
     segment: float
     total: float
 
 
+class DroppedDict(TypedDict):
+    """What the parser named and the service did not look for, and why.
+
+    A term of the entity filter, a phrase that the segmenter cannot read, or one beyond the limit of entities.
+    """
+
+    entity: str
+    reason: str
+
+
 class MetaDict(TypedDict):
-    """How the document came about."""
+    """How the document came about.
+
+    `models` names the models that did the work. `thresholds` are the entities' own thresholds that were in force, and
+    `unused_thresholds` the names in the request's `thresholds` that are no entity of the document.
+    """
 
     request_id: str
     models: ModelsDict
     threshold: float
     mask_threshold: float
+    thresholds: dict[str, float]
+    unused_thresholds: list[str]
+    dropped: list[DroppedDict]
     timings_ms: TimingsDict
 
 
@@ -103,13 +125,6 @@ class ResultDict(TypedDict):
     box_format: Literal["xyxy"]
     coordinate_unit: Literal["pixels"]
     meta: MetaDict
-
-
-class DroppedDict(TypedDict):
-    """A term of the parser's reply that the entity filter removed, and why."""
-
-    entity: str
-    reason: str
 
 
 class EntitiesDict(TypedDict):

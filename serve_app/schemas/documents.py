@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
+from pydantic.json_schema import JsonSchemaValue
 
 from serve_app.schemas.base import Fraction, Wire
 
 
 class DroppedEntity(Wire):
-    """A term of the parser's reply that the entity filter removed, and why."""
+    """What the parser named and the service did not look for, and why.
+
+    A term of the entity filter, a phrase that the segmenter cannot read, or one beyond the limit of entities.
+    """
 
     entity: str
     reason: str
@@ -70,27 +74,48 @@ class ImageDocument(Wire):
 
 
 class Models(Wire):
-    """The models' names."""
+    """Names of the models that did the work, as configured; the parser's also where the caller named the entities."""
 
     text_parser: str
     segmentation: str
 
 
 class Timings(Wire):
-    """Wall-clock milliseconds: the parse, the slowest image, the whole request."""
+    """How long the stages took, in milliseconds; they overlap.
+
+    `parse`: from the call of the parser until the entities are there; 0 where the caller named the entities.
+    `segment`: from the first call of the segmenter until the last image is done; this includes the wait for the
+    entities. `total`: the whole request.
+    """
 
     parse: float
     segment: float
     total: float
 
 
+def _all_required(schema: JsonSchemaValue) -> None:
+    """Promise every key in the API's description; a default is for reading documents of an older service only."""
+    schema["required"] = [*schema["properties"]]
+
+
 class Meta(Wire):
-    """How the document came about."""
+    """How the document came about. Documents of an older service lack the keys that have defaults here."""
+
+    model_config = ConfigDict(json_schema_extra=_all_required)
 
     request_id: str
     models: Models
     threshold: Fraction
     mask_threshold: Fraction
+    thresholds: dict[str, Fraction] = Field(
+        default_factory=dict, description="The entities' own thresholds that were in force, by the entity."
+    )
+    unused_thresholds: list[str] = Field(
+        default_factory=list, description="Names in the request's `thresholds` that are no entity of the document."
+    )
+    dropped: list[DroppedEntity] = Field(
+        default_factory=list, description="What the parser named and the service did not look for."
+    )
     timings_ms: Timings
 
 

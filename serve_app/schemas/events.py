@@ -1,6 +1,8 @@
 """The events of a stream: one JSON line each, in the order in which they happen.
 
-First `entities`, then an `image` as each finishes, and last `result`, or `error` at any time.
+First `entities`, then an `image` as each finishes, and last `result`, or `error` at any time. While the segmentation
+model is being changed, an image that an older replica answered is segmented once more: then a second `image` event of
+the same role and index takes the place of the first. What the `result` says counts.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ class EntitiesEventDocument(Wire):
 
 
 class ImageEventDocument(Wire):
-    """One image is done; `index` counts within its role."""
+    """One image is done; `index` counts within its role. A later event of the same image takes this one's place."""
 
     event: Literal["image"]
     role: Role

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Annotated, TypedDict, TypeVar, Unpack, cast
-from urllib.parse import unquote
 
 from pydantic import Field, ValidationError, model_validator
 
 from serve_app.errors import InvalidRequest
 from serve_app.schemas.base import Fraction, Incoming, MaskFormat, Text, at_most, invalid_request
+from serve_app.schemas.file_uri import local_path
 
 MAX_IMAGES = 1024
 MAX_ENTITIES = 1024
@@ -49,12 +49,13 @@ class ImageInput(Incoming):
         """Read an image where the caller is.
 
         Args:
-            source: a path, an http(s) URL (passed on, the server fetches it), the bytes of an image file, or an
-                ImageInput, which is returned as it is.
+            source: a path, a `file:` URI, an http(s) URL (passed on, the server fetches it), the bytes of an image
+                file, or an ImageInput, which is returned as it is.
             max_bytes: of a file, no more than one byte over it is read: enough to see that it is too large.
 
         Raises:
             OSError: the file cannot be read.
+            InvalidRequest: a `file:` URI names another machine.
         """
         if isinstance(source, ImageInput):
             return source
@@ -63,8 +64,7 @@ class ImageInput(Incoming):
         text = fspath(source)
         if text.lower().startswith(("http://", "https://")):
             return cls(url=text)
-        path = unquote(text.removeprefix("file://")) if text.startswith("file://") else text
-        with Path(path).open("rb") as file:
+        with Path(local_path(text)).open("rb") as file:
             return cls(data=file.read() if max_bytes is None else file.read(max_bytes + 1), name=text)
 
 
@@ -160,14 +160,18 @@ class SegmentRequest(RequestOptions, _Inputs):
 
         Raises:
             OSError: a file cannot be read.
-            pydantic.ValidationError: an option is unknown or out of range.
+            InvalidRequest: an option is unknown, of a wrong type or out of range; an unknown one with the nearest name.
+            TooLarge: a list is longer than any configuration allows.
         """
-        return cls(
-            prompt=prompt,
-            contextual_images=[ImageInput.from_file(source) for source in contextual],
-            generated_image=None if generated is None else ImageInput.from_file(generated),
-            **options,
-        )
+        try:
+            return cls(
+                prompt=prompt,
+                contextual_images=[_image(source, f"contextual[{i}]") for i, source in enumerate(contextual)],
+                generated_image=None if generated is None else _image(generated, "generated"),
+                **options,
+            )
+        except ValidationError as error:
+            raise invalid_request(error, ("prompt", "contextual", "generated", *RequestOptions.model_fields)) from None
 
     @classmethod
     def of_checked(
@@ -191,6 +195,15 @@ class SegmentRequest(RequestOptions, _Inputs):
             generated_image=generated_image,
             **options.given(),
         )
+
+
+def _image(source: ImageInput | bytes | str | PathLike[str], argument: str) -> ImageInput:
+    try:
+        return ImageInput.from_file(source)
+    except ValidationError as error:
+        raise InvalidRequest(f"{argument}: {invalid_request(error).message}", argument) from None
+    except InvalidRequest as error:
+        raise error.at(argument) from None
 
 
 class EntitiesRequest(Incoming):
@@ -233,4 +246,4 @@ def _checked(model: type[Body], body: object) -> Body:
     try:
         return model.model_validate(dict(body))
     except ValidationError as error:
-        raise invalid_request(error) from None
+        raise invalid_request(error, model.model_fields) from None

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
+from serve_app.config.findings import hint
 from serve_app.config.schema import AppConfig, LimitsConfig
 from serve_app.entities.phrases import normalise_entities
 from serve_app.errors import InvalidRequest, TooLarge
+from serve_app.schemas.base import shown_key
 from serve_app.schemas.events import Role
+from serve_app.schemas.phrase_key import phrase_key
 from serve_app.schemas.requests import ImageInput, SegmentRequest
+from serve_app.schemas.shown_url import shown_url
 from serve_app.serving.messages import ObjectOptions
 
 
@@ -35,8 +40,9 @@ class RequestImage:
 
     @property
     def path(self) -> str:
-        """What the caller called the image."""
-        return self.source.name or self.source.url or f"image_{self.ordinal}"
+        """What the caller called the image; of a URL no more than may be shown."""
+        url = self.source.url
+        return self.source.name or (shown_url(url) if url else f"image_{self.ordinal}")
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,7 @@ class CheckedRequest:
     Attributes:
         prompt: as given; may be empty where `entities` are given.
         entities: the caller's own, normalised; None where the prompt is to be read.
+        entity_fields: where in the request each of these entities stands, as errors write it.
         images: at least one, in the order of the document.
         options: how objects are chosen and written.
         timeout_s: seconds from the start to the deadline.
@@ -56,6 +63,20 @@ class CheckedRequest:
     images: tuple[RequestImage, ...]
     options: ObjectOptions
     timeout_s: float
+    entity_fields: Mapping[str, str] = field(default_factory=dict)
+
+    def refuse_entities(self, unreadable: Mapping[str, str]) -> None:
+        """Refuse the request where the caller named what the segmenter cannot read.
+
+        Args:
+            unreadable: such phrases, each with the reason; those of a prompt are none of the caller's.
+
+        Raises:
+            InvalidRequest: placed at the first of them.
+        """
+        for entity, place in self.entity_fields.items():
+            if entity in unreadable:
+                raise InvalidRequest(f"{place}: {unreadable[entity]}", place)
 
 
 def check(request: SegmentRequest, config: AppConfig) -> CheckedRequest:
@@ -66,7 +87,7 @@ def check(request: SegmentRequest, config: AppConfig) -> CheckedRequest:
         config: limits, and what a request leaves open.
 
     Raises:
-        InvalidRequest: no image, or neither prompt nor entities.
+        InvalidRequest: no image, or neither prompt nor entities, or a threshold for what is not among the entities.
         TooLarge: too many images, entities or thresholds, or a prompt or an entity that is too long.
     """
     limits, serving = config.limits, config.serving
@@ -76,15 +97,16 @@ def check(request: SegmentRequest, config: AppConfig) -> CheckedRequest:
     if len(images) > limits.max_images:
         raise TooLarge(f"{len(images)} images are over the limit of {limits.max_images}")
     _check_length(request.prompt, limits)
-    if len(request.thresholds) > 2 * limits.max_entities:
-        raise TooLarge(
-            f"thresholds: {len(request.thresholds)} are over the limit of {2 * limits.max_entities}", "thresholds"
-        )
-    entities = None if request.entities is None else _entities(request.entities, limits)
+    _check_threshold_names(request.thresholds, limits)
+    fields = {} if request.entities is None else _entity_fields(request.entities, limits)
+    entities = None if request.entities is None else tuple(fields)
     if entities is None and not request.prompt.strip():
         raise InvalidRequest("prompt: empty, and no entities are given", "prompt")
+    options = _options(request, config)
+    if entities is not None:
+        _check_thresholds(options, entities)
     timeout_s = min(request.timeout_s or serving.timeout_s, serving.max_timeout_s)
-    return CheckedRequest(request.prompt, entities, images, _options(request, config), timeout_s)
+    return CheckedRequest(request.prompt, entities, images, options, timeout_s, fields)
 
 
 def check_prompt(prompt: str, limits: LimitsConfig) -> None:
@@ -104,16 +126,40 @@ def _check_length(prompt: str, limits: LimitsConfig) -> None:
         raise TooLarge(f"prompt: {len(prompt)} characters are over the limit of {limits.max_prompt_chars}", "prompt")
 
 
-def _entities(entities: list[str], limits: LimitsConfig) -> tuple[str, ...]:
-    if len(entities) > limits.max_entities:
-        raise TooLarge(f"entities: {len(entities)} entities are over the limit of {limits.max_entities}", "entities")
+def _entity_fields(entities: list[str], limits: LimitsConfig) -> dict[str, str]:
+    """Return the distinct entities in order, each with the place of its first mention."""
     for index, entity in enumerate(entities):
         if len(entity) > limits.max_entity_chars:
             raise TooLarge(
                 f"entities[{index}]: {len(entity)} characters are over the limit of {limits.max_entity_chars}",
                 f"entities[{index}]",
             )
-    return tuple(normalise_entities(entities))
+    distinct = normalise_entities(entities)
+    if len(distinct) > limits.max_entities:
+        raise TooLarge(f"entities: {len(distinct)} entities are over the limit of {limits.max_entities}", "entities")
+    place_of: dict[str, str] = {}
+    for index, entity in enumerate(entities):
+        place_of.setdefault(phrase_key(entity), f"entities[{index}]")
+    return {entity: place_of[phrase_key(entity)] for entity in distinct}
+
+
+def _check_threshold_names(names: Collection[str], limits: LimitsConfig) -> None:
+    if len(names) > 2 * limits.max_entities:
+        raise TooLarge(f"thresholds: {len(names)} are over the limit of {2 * limits.max_entities}", "thresholds")
+    longest = max(names, key=len, default="")
+    if len(longest) > limits.max_entity_chars:
+        raise TooLarge(
+            f"thresholds: a name of {len(longest)} characters is over the limit of {limits.max_entity_chars}",
+            "thresholds",
+        )
+
+
+def _check_thresholds(options: ObjectOptions, entities: Sequence[str]) -> None:
+    for name in options.unused_thresholds(entities):
+        place = f"thresholds.{shown_key(name)}"
+        twice = any(phrase_key(name) == phrase_key(entity) for entity in entities)
+        fault = "another threshold names the same entity" if twice else f"not among the entities{hint(name, entities)}"
+        raise InvalidRequest(f"{place}: {fault}", place)
 
 
 def _images(request: SegmentRequest) -> tuple[RequestImage, ...]:

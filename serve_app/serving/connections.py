@@ -29,6 +29,10 @@ class NotPublic(Exception):
     """A host has an address that is not public, or none."""
 
 
+class NotResolved(Exception):
+    """A host's name leads to no address: there is no such name, or no name server answers."""
+
+
 class HostResolver:
     """Looks names up as the operating system does, in threads of its own: a slow name server holds up no other work."""
 
@@ -51,6 +55,10 @@ class HostResolver:
         look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
         found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
         return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+    def close(self) -> None:
+        """End the threads, each when its look-up is done; no further name can be looked up."""
+        self._threads.shutdown(wait=False)
 
 
 class CheckedBackend(httpcore.AsyncNetworkBackend):
@@ -79,6 +87,7 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
 
         Raises:
             NotPublic: the host has no address, or one that is neither public nor allowed.
+            NotResolved: its name cannot be looked up.
             httpcore.ConnectError: no address accepts.
             httpcore.ConnectTimeout: the last address did not accept in time.
         """
@@ -107,12 +116,13 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
 
     async def _checked_addresses(self, host: str, port: int) -> list[str]:
         addresses = [host]
+        name = _comparable(host)
         if not _is_address(host):
             try:
                 addresses = await self._resolve(host, port)
             except (OSError, UnicodeError):
-                raise NotPublic from None
-        name = _comparable(host)
+                # Such a name is this machine, whether or not the system knows it. Source: RFC 6761, section 6.3.
+                raise (NotPublic if f".{name}".endswith(".localhost") else NotResolved) from None
         allowed = bool(self._allowed & {(name, None), (name, port)})
         if not addresses or not all(_is_address(each) and (allowed or is_public(each)) for each in addresses):
             raise NotPublic

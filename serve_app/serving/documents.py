@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serve_app.errors import GensegError, InternalError, TooLarge
+from serve_app.masks.boxes import pixel_boxes
 from serve_app.masks.formats import ENCODINGS, MaskEncoding
 from serve_app.masks.from_logits import rles_from_logits
 from serve_app.masks.steps import Steps
@@ -106,10 +107,7 @@ def _boxes(detections: Sequence[Detections], size_wh: tuple[int, int]) -> list[l
     found = [each.boxes for each in detections if len(each.scores)]
     if not found:
         return []
-    # Python floats first: float32 products round, and a box of the whole image must end at its last pixel.
-    scaled = np.concatenate(found).astype(np.float64) * (*size_wh, *size_wh)
-    boxes: list[list[int]] = np.clip(np.rint(scaled), 0, (*size_wh, *size_wh)).astype(int).tolist()
-    return boxes
+    return pixel_boxes(np.concatenate(found), size_wh)
 
 
 def _rles(

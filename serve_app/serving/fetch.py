@@ -6,15 +6,22 @@ Every connection, also that of a redirect, is made by `connections`, which check
 from __future__ import annotations
 
 import asyncio
+import logging
+import re
 import ssl
+import traceback
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import httpcore
 import httpx
 
 from serve_app.config.schema import FetchConfig
-from serve_app.errors import FetchFailed, TooLarge
-from serve_app.serving.connections import CheckedBackend, HostResolver, NotPublic, Resolve
+from serve_app.errors import FetchFailed, GensegError, InternalError, TooLarge
+from serve_app.serving.connections import CheckedBackend, HostResolver, NotPublic, NotResolved, Resolve
+
+logger = logging.getLogger("ray.serve")
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _HEADERS = (
@@ -47,6 +54,11 @@ class ImageFetcher:
     ) -> None:
         self._config = config
         self._max_bytes = max_bytes
+        self._resolver = resolve or HostResolver()
+        self._under_way = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._retired = False
         # No client on top: cookies, proxies and credentials from the environment, and redirects that nobody checked
         # are what one would have to switch off again.
         self._pool = httpcore.AsyncConnectionPool(
@@ -55,7 +67,7 @@ class ImageFetcher:
             max_connections=_MAX_CONNECTIONS,
             max_keepalive_connections=_KEEPALIVE_CONNECTIONS,
             keepalive_expiry=_KEEPALIVE_S,
-            network_backend=CheckedBackend(config, resolve or HostResolver()),
+            network_backend=CheckedBackend(config, self._resolver),
         )
 
     async def fetch(self, url: str) -> bytes:
@@ -73,45 +85,65 @@ class ImageFetcher:
 
         Raises:
             FetchFailed: the URL is not allowed, or nothing usable came back in time. The message names the host of
-                `url` only, and is the same for every address that is not public and for names that do not exist.
+                `url` only, and is the same for every address that is not public.
             TooLarge: the body is over the limit.
+            InternalError: nobody foresaw what happened; the log has its kind and place, and nothing of the URL.
         """
         if not self._config.enabled:
             raise FetchFailed("URLs are not fetched here: send the image itself")
         host = _parse(url).raw_host.decode("ascii")
-        try:
+        with self._counted(), _explained(host, self._config.timeout_s):
             async with asyncio.timeout(self._config.timeout_s):
                 return await self._follow(url)
-        except (TimeoutError, httpcore.TimeoutException):
-            raise FetchFailed(f"{host} did not send the image within {self._config.timeout_s:g} s") from None
-        except NotPublic:
-            raise FetchFailed(f"{host} has, or redirects to, no public address") from None
-        except httpcore.ConnectError as error:
-            why = "has no valid certificate" if _is_certificate_error(error) else "cannot be connected to"
-            raise FetchFailed(f"{host} {why}") from None
-        except _BadAnswer as error:
-            raise FetchFailed(f"{host} {error}") from None
-        except (httpcore.ProtocolError, httpcore.NetworkError, OSError):  # OSError: TLS that breaks in mid-body
-            raise FetchFailed(f"{host} broke off, or does not speak HTTP") from None
 
     async def aclose(self) -> None:
-        """Close every connection."""
+        """Close every connection, and end the threads."""
+        if isinstance(self._resolver, HostResolver):
+            self._resolver.close()
         await self._pool.aclose()
+
+    def retire(self) -> None:
+        """Close as soon as no fetch is under way any more: another fetcher takes this one's place."""
+        self._retired = True
+        if self._loop is None:  # it never fetched
+            if isinstance(self._resolver, HostResolver):
+                self._resolver.close()
+        else:
+            self._loop.call_soon_threadsafe(self._close_where_idle)
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        self._loop = asyncio.get_running_loop()
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            self._close_where_idle()
+
+    def _close_where_idle(self) -> None:
+        if self._retired and not self._under_way and self._closing is None:
+            self._closing = asyncio.ensure_future(self.aclose())
 
     async def _follow(self, url: str) -> bytes:
         target = _parse(url)
-        for _ in range(self._config.max_redirects + 1):
-            answer = await self._get(target)
+        for hop in range(self._config.max_redirects + 1):
+            try:
+                answer = await self._get(target)
+            except NotResolved:
+                raise _BadAnswer(
+                    f"{'redirects to a host that ' if hop else ''}does not resolve to an address"
+                ) from None
             if isinstance(answer, bytes):
                 return answer
             try:
-                target = _parse(str(target.join(answer)))
+                target = _parse(str(target.join(_ascii_location(answer))))
             except (FetchFailed, httpx.InvalidURL, ValueError):
                 raise _BadAnswer("redirects to an address that is not allowed") from None
         raise _BadAnswer(f"redirects more than {self._config.max_redirects} times")
 
     async def _get(self, url: httpx.URL) -> bytes | str:
-        """Make one request: the body, or where it redirects to."""
+        """Make one request: the body, or where it redirects to, its bytes as Latin-1."""
         target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
         async with self._pool.stream("GET", target, headers=[(b"Host", url.netloc), *_HEADERS]) as response:
             headers = {name.lower(): value.decode("latin-1").strip() for name, value in response.headers}
@@ -164,6 +196,44 @@ class _Body:
         if not self._data:
             raise _BadAnswer("answered with an empty body")
         return bytes(self._data)
+
+
+@contextmanager
+def _explained(host: str, timeout_s: float) -> Iterator[None]:
+    """Turn whatever ends a fetch into one line about `host`. No text of a library goes further: it may quote a URL."""
+    try:
+        yield
+    except (TimeoutError, httpcore.TimeoutException):
+        raise FetchFailed(f"{host} did not send the image within {timeout_s:g} s") from None
+    except NotPublic:
+        raise FetchFailed(f"{host} has, or redirects to, no public address") from None
+    except httpcore.ConnectError as error:
+        why = "has no valid certificate" if _is_certificate_error(error) else "cannot be connected to"
+        raise FetchFailed(f"{host} {why}") from None
+    except _BadAnswer as error:
+        raise FetchFailed(f"{host} {error}") from None
+    except (httpcore.ProtocolError, httpcore.NetworkError, OSError):  # OSError: TLS that breaks in mid-body
+        raise FetchFailed(f"{host} broke off, or does not speak HTTP") from None
+    except GensegError:
+        raise
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        logger.error("a fetch failed: %s at %s:%s", type(error).__name__, place.filename, place.lineno)
+        raise InternalError("the image could not be fetched") from None
+
+
+def _ascii_location(text: str) -> str:
+    """Write a Location's bytes that are not ASCII as percent codes, as browsers ask for them; a host as its name.
+
+    Args:
+        text: the header's bytes as Latin-1.
+    """
+    host = re.match(r"(?:[a-zA-Z][a-zA-Z0-9+.-]*:)?//[^/?#]*", text)
+    end = host.end() if host else 0
+    # A host that is not UTF-8 is a UnicodeDecodeError, and so a ValueError: it is no address.
+    return text[:end].encode("latin-1").decode() + re.sub(
+        r"[^\x00-\x7f]", lambda each: f"%{ord(each[0]):02X}", text[end:]
+    )
 
 
 def _parse(text: str) -> httpx.URL:

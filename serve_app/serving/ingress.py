@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 import uuid
-from collections.abc import AsyncGenerator, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager, suppress
 from typing import Any
@@ -25,16 +26,17 @@ from serve_app.serving.documents import result_of
 from serve_app.serving.fetch import ImageFetcher
 from serve_app.serving.http.middleware import told_of_leaving
 from serve_app.serving.http.routes import make_app
-from serve_app.serving.pipeline import Pipeline, Stages
+from serve_app.serving.pipeline import Pipeline
 from serve_app.serving.ray_errors import RAY_ERRORS
 from serve_app.serving.remote import ParserCalls, SegmenterCalls, stored
-from serve_app.serving.replica.heap import give_back_large_buffers
+from serve_app.serving.replica.heap import give_back_free_memory, give_back_large_buffers
 from serve_app.serving.replica.metrics import Metrics
-
-logger = logging.getLogger("ray.serve")
+from serve_app.serving.stages import Stages
 
 READY_TIMEOUT_S = 5.0
 PYTHON_THREADS = 2
+
+logger = logging.getLogger("ray.serve")
 
 
 class Ingress:
@@ -48,6 +50,8 @@ class Ingress:
 
     def __init__(self, config: AppConfig, parser: DeploymentHandle[Any], segmenter: DeploymentHandle[Any]) -> None:
         give_back_large_buffers()
+        give_back_free_memory()
+        logger.addFilter(NoTracebackOfRefusals())
         # For `asyncio.to_thread`: JSON and base64 hold Python's lock while they run. More threads get no more done, and
         # keep the event loop waiting. Measured with 4 bodies of 60 MB at once: /healthz after 1.2 s instead of 2.4 s.
         with suppress(RuntimeError):  # there is no loop
@@ -89,6 +93,7 @@ class Ingress:
             self.config.limits.max_image_bytes,
         )
         if changed:  # it keeps connections
+            self._fetcher.retire()
             self._fetcher = ImageFetcher(config.fetch, config.limits.max_image_bytes)
         self.config = config
         self._set_callers(config)
@@ -110,8 +115,8 @@ class Ingress:
         Raises:
             GensegError: as over HTTP.
         """
-        with self.admitted():
-            return await result_of(self.stream(parse_request(request), uuid.uuid4().hex))
+        with _one_line() as request_id, self.admitted():
+            return await result_of(self.stream(parse_request(request), request_id))
 
     async def segment_stream(self, request: SegmentRequest | SegmentBody) -> AsyncGenerator[EventDict, None]:
         """Do the job for a caller that holds a handle (`handle.options(stream=True)`) and tell of each part.
@@ -120,8 +125,8 @@ class Ingress:
             The events of the NDJSON stream, an `error` event among them.
         """
         try:
-            with self.admitted():
-                async with aclosing(self.stream(parse_request(request), uuid.uuid4().hex)) as events:
+            with _one_line() as request_id, self.admitted():
+                async with aclosing(self.stream(parse_request(request), request_id)) as events:
                     async for event in events:
                         yield event
         except GensegError as error:
@@ -142,7 +147,8 @@ class Ingress:
 
     @contextmanager
     def admitted(self) -> Iterator[None]:
-        """Admit a request and count it for as long as the block runs: over its body, its job and its answer's writing.
+        """Admit a request and count it for as long as the block runs: over its body, its job, and the sending of a
+        stream.
 
         Raises:
             TooManyRequests: as many are under way as are admitted.
@@ -152,7 +158,8 @@ class Ingress:
             raise Overloaded("the service is stopping")
         limit = self.config.serving.max_concurrent_requests
         if self._running >= limit:
-            refusal = TooManyRequests(f"{limit} requests are under way; try again later")
+            are = "request is" if limit == 1 else "requests are"
+            refusal = TooManyRequests(f"{limit} {are} under way; try again later")
             refusal.retry_after_s = self.config.serving.retry_after_s
             raise refusal
         self._running += 1
@@ -172,11 +179,18 @@ class Ingress:
         call = self._parser.start(prompt, limits.max_entities, request_id, timeout_s)
         try:
             async with asyncio.timeout(timeout_s):
-                return (await call.result()).document()
+                parsed = await call.result()
+                return parsed.without(await self._unreadable(parsed.entities, request_id)).document()
         except TimeoutError:
             raise DeadlineExceeded(f"the prompt was not read within {timeout_s:g} s") from None
         finally:
             call.cancel()
+
+    async def _unreadable(self, entities: Sequence[str], request_id: str) -> Mapping[str, str]:
+        try:
+            return await self._segmenter.unreadable(entities, request_id, self.config.serving.timeout_s)
+        except GensegError:
+            return {}  # a prompt is read also while the segmenter is away
 
     async def missing(self) -> list[str]:
         """What does not answer; empty when both models do and requests are taken."""
@@ -209,11 +223,30 @@ class Ingress:
         self._metrics.retries.inc(tags={"stage": stage})
 
     async def _fetch(self, url: str) -> bytes:
-        try:
-            with self._metrics.stage("fetch"):
-                return await self._fetcher.fetch(url)
-        except GensegError:
-            raise
-        except Exception:
-            logger.exception("a fetch failed")
-            raise
+        with self._metrics.stage("fetch"):
+            return await self._fetcher.fetch(url)
+
+
+@contextmanager
+def _one_line() -> Iterator[str]:
+    """Log a request that comes through a handle, as the middleware logs those of HTTP. Yields the request's id."""
+    request_id, status, started = uuid.uuid4().hex, 200, time.monotonic()
+    try:
+        yield request_id
+    except GensegError as error:
+        status = error.status
+        raise
+    except BaseException:
+        status = 500
+        raise
+    finally:
+        logger.info("request %s HANDLE segment %d: %.0f ms", request_id, status, 1000 * (time.monotonic() - started))
+
+
+class NoTracebackOfRefusals(logging.Filter):
+    """Leaves out Serve's traceback of a request that failed by its caller's fault: it has a line of its own."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keep everything else."""
+        error = record.exc_info[1] if record.exc_info else None
+        return not (isinstance(error, GensegError) and error.status != GensegError.status)

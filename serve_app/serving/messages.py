@@ -2,27 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-from serve_app.entities.phrases import tidy
 from serve_app.errors import GensegError
 from serve_app.schemas.base import MaskFormat
 from serve_app.schemas.dicts import DroppedDict, EntitiesDict, SegmentedDict
+from serve_app.schemas.phrase_key import phrase_key
 
 
 @dataclass(frozen=True)
 class ParsedPrompt:
-    """A prompt's entities in order, and the terms that the filter dropped, each with its reason."""
+    """A prompt's entities in order.
+
+    Attributes:
+        entities: what is looked for.
+        dropped: what the model named besides, each with the reason why it is not looked for.
+        model: name of the model whose reply was used, as configured; empty where no model read the prompt.
+    """
 
     entities: tuple[str, ...]
     dropped: tuple[tuple[str, str], ...] = ()
+    model: str = ""
+
+    def without(self, unreadable: Mapping[str, str]) -> ParsedPrompt:
+        """Drop the entities that the segmenter cannot read.
+
+        Args:
+            unreadable: the reason of each; entities that are not in it stay.
+        """
+        kept = tuple(entity for entity in self.entities if entity not in unreadable)
+        more = tuple((entity, unreadable[entity]) for entity in self.entities if entity in unreadable)
+        return ParsedPrompt(kept, self.dropped + more, self.model)
+
+    def dropped_document(self) -> list[DroppedDict]:
+        """Write what is not looked for as documents and events show it."""
+        return [{"entity": entity, "reason": reason} for entity, reason in self.dropped]
 
     def document(self) -> EntitiesDict:
         """Write it as `POST /v1/entities` answers."""
-        dropped: list[DroppedDict] = [{"entity": entity, "reason": reason} for entity, reason in self.dropped]
-        return {"entities": [*self.entities], "dropped": dropped}
+        return {"entities": [*self.entities], "dropped": self.dropped_document()}
 
 
 @dataclass(frozen=True)
@@ -36,12 +57,46 @@ class ObjectOptions:
     overlays: bool = False
 
     def threshold_of(self, entity: str) -> float:
-        """The threshold of this very name; else of a name typed otherwise; else the common one."""
-        if entity in self.thresholds:
-            return self.thresholds[entity]
-        wanted = tidy(entity).casefold()
-        others = (threshold for name, threshold in self.thresholds.items() if tidy(name).casefold() == wanted)
-        return next(others, self.threshold)
+        """The threshold of this very name; else of the same entity written otherwise; else the common one."""
+        name = self._name_of(entity)
+        return self.threshold if name is None else self.thresholds[name]
+
+    def thresholds_in_force(self, entities: Sequence[str]) -> dict[str, float]:
+        """Return the own thresholds of those entities that have one, by the entity."""
+        named = ((entity, self._name_of(entity)) for entity in entities)
+        return {entity: self.thresholds[name] for entity, name in named if name is not None}
+
+    def unused_thresholds(self, entities: Sequence[str]) -> list[str]:
+        """Return the names in `thresholds` that are no entity's, in their order."""
+        used = {self._name_of(entity) for entity in entities}
+        return [name for name in self.thresholds if name not in used]
+
+    def _name_of(self, entity: str) -> str | None:
+        if not self.thresholds:
+            return None
+        return entity if entity in self.thresholds else self._names.get(phrase_key(entity))
+
+    @cached_property
+    def _names(self) -> dict[str, str]:
+        """The first name of each entity in `thresholds`, by the entity's key; it travels along."""
+        return {phrase_key(name): name for name in reversed([*self.thresholds])}
+
+
+@dataclass(frozen=True)
+class ModelStamp:
+    """Which model did some work, and where.
+
+    Attributes:
+        name: as configured, for `meta.models`.
+        version: equal for replicas whose answers may stand in one document.
+        since: when the replica started, in seconds since 1970: of two versions the later one is the newer one.
+        replica: the replica's id.
+    """
+
+    name: str
+    version: str
+    since: float
+    replica: str
 
 
 @dataclass(frozen=True)
@@ -55,6 +110,8 @@ class ImageTask:
         options: how objects are chosen and written.
         request_id: whose work it is, for fairness and logs.
         timeout_s: seconds left until nobody waits for the answer any more.
+        version: the only version of the model that may do the work; None where any may.
+        replicas: ids of replicas that have that version; they are asked first.
     """
 
     key: str
@@ -63,6 +120,30 @@ class ImageTask:
     options: ObjectOptions
     request_id: str
     timeout_s: float
+    version: str | None = None
+    replicas: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class SegmentedImage:
+    """One image's objects, and who found them.
+
+    Attributes:
+        document: the image's document without its path.
+        stamp: of the model that did the work.
+        unreadable: entities that this model cannot read, each with the reason; nothing in `document` is theirs.
+    """
+
+    document: SegmentedDict
+    stamp: ModelStamp
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class OtherModel:
+    """The segmenter's answer where the task is for another version of the model; no work was done."""
+
+    stamp: ModelStamp
 
 
 @dataclass(frozen=True)
@@ -70,8 +151,8 @@ class InputsLost:
     """The segmenter's answer where a reference in its task leads nowhere: to the image, or to the parser's answer."""
 
 
-ImageOutcome = SegmentedDict | GensegError | InputsLost
-"""The segmenter's answer: an image document without its path, or what went wrong.
+ImageOutcome = SegmentedImage | OtherModel | GensegError | InputsLost
+"""The segmenter's answer.
 
 Errors are values here, not raised: Ray would log each with a remote traceback and wrap it in a class of its own.
 """

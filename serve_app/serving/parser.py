@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
@@ -17,13 +17,15 @@ from serve_app.config.schema import AppConfig
 from serve_app.config.user_config import ParserSettings, UserConfig
 from serve_app.entities.chat import read_entities
 from serve_app.entities.filter import EntityFilter
-from serve_app.errors import DeadlineExceeded, GensegError, InternalError, TooLarge
+from serve_app.entities.prompt_syntax import has_only_tags
+from serve_app.errors import DeadlineExceeded, GensegError, InternalError
 from serve_app.models.interface import LocalParser, Parser, RemoteParser
 from serve_app.models.registry import load_parser
 from serve_app.serving.messages import ParsedPrompt
 from serve_app.serving.replica.batching import Device, PullBatcher
 from serve_app.serving.replica.cache import ByteLru, CachedWork
 from serve_app.serving.replica.health import ModelHealth
+from serve_app.serving.replica.heap import give_back_free_memory
 from serve_app.serving.replica.metrics import Metrics
 
 logger = logging.getLogger("ray.serve")
@@ -101,6 +103,16 @@ def entry_bytes(prompt: str, entities: tuple[str, ...]) -> int:
     return sum(map(sys.getsizeof, (prompt, entities, *entities)))
 
 
+def within_limits(
+    entities: Sequence[str], max_entities: int, max_chars: int
+) -> tuple[tuple[str, ...], list[tuple[str, str]]]:
+    """Sort entities of the parser into those within the limits and the others, those with the reason."""
+    short = [entity for entity in entities if len(entity) <= max_chars]
+    long = [(entity, f"longer than {max_chars} characters") for entity in entities if len(entity) > max_chars]
+    beyond = [(entity, f"over the limit of {max_entities} entities") for entity in short[max_entities:]]
+    return tuple(short[:max_entities]), [*long, *beyond]
+
+
 class ParserDeployment:
     """Serves the language model.
 
@@ -110,12 +122,13 @@ class ParserDeployment:
     """
 
     def __init__(self, config: AppConfig, load: Callable[[AppConfig], Parser] = load_parser) -> None:
+        give_back_free_memory()
         self._args = config
         self._config = config
         self._user_config = UserConfig("ParserDeployment", ParserSettings)
         self._metrics = Metrics()
         self._replies = replies_of(load(config), config.batching.max_prompts, self._metrics)
-        self._filter = EntityFilter(config.entity_filter)
+        self._filter = EntityFilter.of(config)
         self._parsed: CachedWork[tuple[str, ...]] = CachedWork(
             ByteLru(config.cache.prompt_bytes, entry_bytes),
             lambda hit: self._metrics.cache_lookup("prompt", hit),
@@ -128,7 +141,7 @@ class ParserDeployment:
 
     def _apply(self, settings: ParserSettings) -> None:
         self._config = settings.apply_to(self._args)
-        self._filter = EntityFilter(self._config.entity_filter)
+        self._filter = EntityFilter.of(self._config)
         self._replies.limit_batches(self._config.batching.max_prompts)
 
     def check_health(self) -> None:
@@ -151,20 +164,21 @@ class ParserDeployment:
 
         Args:
             prompt: not empty.
-            max_entities: more are an error, not cut off in silence.
+            max_entities: those beyond are dropped, with the reason.
             request_id: for the logs.
             timeout_s: seconds left until nobody waits for the answer any more.
 
         Returns:
-            The entities, filtered; or the error, as a value.
+            The entities, filtered, and the name of this replica's model; or the error, as a value.
         """
         try:
             async with asyncio.timeout(timeout_s):
                 entities = await self._parsed.get(prompt, lambda: self._parse(prompt))
-            found = self._filter.apply(entities)
-            if len(found.kept) > max_entities:
-                raise TooLarge(f"the prompt names {len(found.kept)} entities; the limit is {max_entities}", "prompt")
-            return ParsedPrompt(tuple(found.kept), tuple(found.dropped))
+            found = self._filter.apply(entities, prompt)
+            kept, over = within_limits(found.kept, max_entities, self._config.limits.max_entity_chars)
+            dropped = (*found.dropped, *over)
+            # The cache is this replica's own, so a cached reply is this model's too.
+            return ParsedPrompt(kept, dropped, self._config.models.text_parser.model_name)
         except TimeoutError:
             return DeadlineExceeded("the deadline passed before the prompt was read")
         except GensegError as error:
@@ -174,5 +188,7 @@ class ParserDeployment:
             return InternalError("the prompt could not be parsed")
 
     async def _parse(self, prompt: str) -> tuple[str, ...]:
+        if has_only_tags(prompt):
+            return ()  # a model would take the words of the tags for things to see; the filter names them as dropped
         with self._metrics.stage("parse"):
             return tuple(read_entities(await self._replies.reply(prompt)))

@@ -7,86 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from serve_app.config.schema import AppConfig, LimitsConfig
 from serve_app.errors import DeadlineExceeded, GensegError, InternalError
-from serve_app.images import decoding
-from serve_app.images.base64 import decode_base64
-from serve_app.images.files import is_jpeg
-from serve_app.schemas.dicts import ImageDict, ModelsDict, ResultDict, SegmentedDict, TimingsDict
+from serve_app.schemas.dicts import ImageDict, MetaDict, ModelsDict, ResultDict, TimingsDict
 from serve_app.schemas.events import EventDict
 from serve_app.schemas.requests import SegmentRequest
 from serve_app.serving import documents
 from serve_app.serving.checked_request import CheckedRequest, RequestImage, check
-from serve_app.serving.messages import ImageTask, ParsedPrompt
-
-SMALL_BYTES = 256 * 1024
-"""JPEGs up to this size are looked at on the event loop: a tenth of a millisecond, less than a thread costs. Headers of
-other formats may hold much to inflate."""
-
-
-class ParseHandle(Protocol):
-    """A parse under way (see remote.ParseCall)."""
-
-    async def entities(self) -> Any:
-        """Entities, or a reference that the segmenter can wait for."""
-
-    async def result(self) -> ParsedPrompt:
-        """The entities; raises GensegError."""
-
-    def cancel(self) -> None:
-        """Nobody waits for it any more."""
-
-
-class ParserStage(Protocol):
-    """Reads prompts (see remote.ParserCalls)."""
-
-    def start(self, prompt: str, max_entities: int, request_id: str, timeout_s: float) -> ParseHandle:
-        """Start reading a prompt."""
-
-
-class SegmenterStage(Protocol):
-    """Segments images (see remote.SegmenterCalls)."""
-
-    async def segment(
-        self, task: ImageTask, again: Callable[[], Coroutine[Any, Any, tuple[str, ...]]]
-    ) -> SegmentedDict:
-        """Segment one image; raises GensegError."""
-
-
-@dataclass(frozen=True)
-class Stages:
-    """What the pipeline calls.
-
-    Attributes:
-        parser: reads prompts.
-        segmenter: segments images.
-        fetch: URL to bytes; raises FetchFailed or TooLarge.
-        store: bytes to what an ImageTask carries.
-    """
-
-    parser: ParserStage
-    segmenter: SegmenterStage
-    fetch: Callable[[str], Awaitable[bytes]]
-    store: Callable[[bytes], Awaitable[Any]]
-
-
-@dataclass(frozen=True)
-class LoadedImage:
-    """An image file as it came.
-
-    Attributes:
-        data: the file's bytes.
-        header: what the file says of itself; within the limits.
-        key: content hash.
-    """
-
-    data: bytes
-    header: decoding.ImageHeader
-    key: str
+from serve_app.serving.image_files import LoadedImage, load
+from serve_app.serving.messages import ImageTask, OtherModel, ParsedPrompt, SegmentedImage
+from serve_app.serving.one_model import Again, ImagePart, from_one_model
+from serve_app.serving.stages import ParseHandle, Stages
 
 
 @dataclass
@@ -98,6 +32,7 @@ class Run:
     request_id: str
     started: float
     emit: Callable[[EventDict], None]
+    segmenting: float = 0.0
     timings_ms: TimingsDict = field(default_factory=lambda: TimingsDict(parse=0.0, segment=0.0, total=0.0))
 
     @property
@@ -105,17 +40,13 @@ class Run:
         """Seconds until the deadline; never below a millisecond, so that whoever gets it can say no itself."""
         return max(0.001, self.started + self.request.timeout_s - time.monotonic())
 
-    def elapsed_ms(self) -> float:
-        """Milliseconds since the request came."""
-        return round((time.monotonic() - self.started) * 1000, 3)
-
 
 class Pipeline:
     """Runs requests through the stages.
 
     Args:
         stages: what it calls.
-        models: the models' names, for `meta`.
+        models: the configured names; that of the parser stands in `meta` where no prompt was read.
     """
 
     def __init__(self, stages: Stages, models: ModelsDict) -> None:
@@ -170,51 +101,54 @@ class Pipeline:
         parse: ParseHandle | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
-                loads = [tasks.create_task(self._load(image, run.limits)) for image in request.images]
+                loads = [tasks.create_task(load(image, run.limits, self._stages.fetch)) for image in request.images]
+                if request.entities is not None:
+                    request.refuse_entities(await self._unreadable(run, request.entities))
                 # Images that came with the request are checked before the parser works; only those of URLs, which
                 # take longer, load beside it.
-                for image, load in zip(request.images, loads, strict=True):
+                for image, loading in zip(request.images, loads, strict=True):
                     if image.source.url is None:
-                        await load
+                        await loading
                 if request.entities is None:
                     parse = self._stages.parser.start(
                         request.prompt, run.limits.max_entities, run.request_id, run.left_s
                     )
                 entities = tasks.create_task(self._entities(run, parse, loads))
                 # Every image is checked before any is segmented: a bad one costs no model time.
-                files = [await load for load in loads]
-                parts = [
+                files = [await loading for loading in loads]
+                run.segmenting = time.monotonic()
+                asked = [
                     tasks.create_task(self._segment(run, image, file, parse, entities))
                     for image, file in zip(request.images, files, strict=True)
                 ]
-                found = [await part for part in parts]
-                run.emit({"event": "result", "result": self._merge(run, await entities, found)})
+                parsed = await entities
+                parts = await from_one_model([await part for part in asked], self._again(run, files, entities))
+                run.emit({"event": "result", "result": self._merge(run, parsed, parts)})
         finally:
             if parse is not None:
                 parse.cancel()
 
     async def _entities(
         self, run: Run, parse: ParseHandle | None, loads: Sequence[asyncio.Task[LoadedImage]]
-    ) -> tuple[str, ...]:
-        parsed = ParsedPrompt(run.request.entities or ()) if parse is None else await parse.result()
-        if parse is not None:
-            run.timings_ms["parse"] = run.elapsed_ms()
+    ) -> ParsedPrompt:
+        """Emit the `entities` event; return all entities that the segmenter was given, also those it cannot read."""
+        if parse is None:
+            parsed = shown = ParsedPrompt(run.request.entities or ())
+        else:
+            started = time.monotonic()
+            parsed = await parse.result()
+            run.timings_ms["parse"] = since_ms(started)
+            shown = parsed.without(await self._unreadable(run, parsed.entities))
         # Once the first event is out, the status of a stream is 200: a bad image has to be known by then.
         await asyncio.gather(*loads)
-        run.emit({"event": "entities", **parsed.document()})
-        return parsed.entities
+        run.emit({"event": "entities", **shown.document()})
+        return parsed
 
-    async def _load(self, image: RequestImage, limits: LimitsConfig) -> LoadedImage:
-        source = image.source
+    async def _unreadable(self, run: Run, entities: Sequence[str]) -> Mapping[str, str]:
         try:
-            if isinstance(source.data, str):
-                return await asyncio.to_thread(_read_text, source.data, limits)
-            data = await self._stages.fetch(source.url or "") if source.data is None else source.data
-            if len(data) <= SMALL_BYTES and is_jpeg(data):
-                return _read(data, limits)
-            return await asyncio.to_thread(_read, data, limits)
-        except GensegError as error:
-            raise error.at(image.field) from None
+            return await self._stages.segmenter.unreadable(entities, run.request_id, run.left_s)
+        except GensegError:
+            return {}  # nobody could tell: the answers about the images will, or will say what is wrong
 
     async def _segment(
         self,
@@ -222,66 +156,100 @@ class Pipeline:
         image: RequestImage,
         file: LoadedImage,
         parse: ParseHandle | None,
-        entities: asyncio.Task[tuple[str, ...]],
-    ) -> ImageDict:
-        options = run.request.options
+        entities: asyncio.Task[ParsedPrompt],
+    ) -> ImagePart:
         task = ImageTask(
             key=file.key,
             data=await self._stages.store(file.data),
             entities=run.request.entities if parse is None else await parse.entities(),
-            options=options,
+            options=run.request.options,
             request_id=run.request_id,
             timeout_s=run.left_s,
         )
+        part = await self._ask(run, image, file, task, entities)
+        assert isinstance(part, ImagePart), "a task for any version is refused by none"
+        return part
 
-        async def again() -> tuple[str, ...]:
-            return await asyncio.shield(entities)
+    def _again(self, run: Run, files: Sequence[LoadedImage], entities: asyncio.Task[ParsedPrompt]) -> Again:
+        """Make what segments an image for another version; its `image` event takes the place of the one before."""
 
+        async def again(index: int, task: ImageTask) -> ImagePart | OtherModel:
+            known = replace(task, entities=entities.result().entities, timeout_s=run.left_s)
+            return await self._ask(run, run.request.images[index], files[index], known, entities)
+
+        return again
+
+    async def _ask(
+        self,
+        run: Run,
+        image: RequestImage,
+        file: LoadedImage,
+        task: ImageTask,
+        entities: asyncio.Task[ParsedPrompt],
+    ) -> ImagePart | OtherModel:
+        """Have one image segmented, and emit its event after that of the entities."""
+
+        async def known() -> tuple[str, ...]:
+            return (await asyncio.shield(entities)).entities
+
+        answer: SegmentedImage | None = None
         try:
-            found = await self._stages.segmenter.segment(task, again)
+            outcome = await self._stages.segmenter.segment(task, known)
+            if isinstance(outcome, OtherModel):
+                return outcome
+            answer = outcome
+            found = outcome.document
         except InternalError as error:
             # The other images' results are not lost; if there are none, the request fails as a whole.
             if len(run.request.images) == 1:
                 raise error.at(image.field) from None
             found = documents.failed_image_document((file.header.width, file.header.height), error.at(image.field))
-            if options.overlays:
+            if run.request.options.overlays:
                 found["overlay"] = None
         except GensegError as error:
             raise error.at(image.field) from None
-        run.timings_ms["segment"] = max(run.timings_ms["segment"], run.elapsed_ms())
+        run.timings_ms["segment"] = since_ms(run.segmenting)
         document: ImageDict = {"path": image.path, **found}
         await asyncio.shield(entities)  # the entities event comes first
         run.emit({"event": "image", "role": image.role, "index": image.index, "image": document})
-        return document
+        return ImagePart(document, task, answer)
 
-    def _merge(self, run: Run, entities: Sequence[str], found: Sequence[ImageDict]) -> ResultDict:
-        failures = [image["error"] for image in found]
-        if failures[0] is not None and None not in failures:
-            raise InternalError(failures[0]["message"], failures[0]["field"])
-        run.timings_ms["total"] = run.elapsed_ms()
+    def _merge(self, run: Run, parsed: ParsedPrompt, parts: Sequence[ImagePart]) -> ResultDict:
         request = run.request
-        with_roles = [*zip(request.images, found, strict=True)]
+        answers = [part.answer for part in parts if part.answer is not None]
+        failure = parts[0].document["error"]
+        if not answers and failure is not None:
+            raise InternalError(failure["message"], failure["field"])
+        # All answers come from one model, so what one cannot read none can.
+        request.refuse_entities(answers[0].unreadable)
+        shown = parsed.without(answers[0].unreadable)
+        run.timings_ms["total"] = since_ms(run.started)
+        with_roles = [*zip(request.images, (part.document for part in parts), strict=True)]
         return documents.result_document(
             prompt=request.prompt,
-            entities=entities,
+            entities=shown.entities,
             contextual_images=[document for image, document in with_roles if image.role == "contextual"],
             generated_image=next((document for image, document in with_roles if image.role == "generated"), None),
-            meta={
-                "request_id": run.request_id,
-                "models": {**self._models},
-                "threshold": request.options.threshold,
-                "mask_threshold": request.options.mask_threshold,
-                "timings_ms": {**run.timings_ms},
-            },
+            meta=self._meta(run, shown, answers[0].stamp.name),
         )
 
+    def _meta(self, run: Run, shown: ParsedPrompt, segmenter: str) -> MetaDict:
+        options = run.request.options
+        return {
+            "request_id": run.request_id,
+            "models": {"text_parser": shown.model or self._models["text_parser"], "segmentation": segmenter},
+            "threshold": options.threshold,
+            "mask_threshold": options.mask_threshold,
+            "thresholds": options.thresholds_in_force(shown.entities),
+            "unused_thresholds": options.unused_thresholds(shown.entities),
+            "dropped": shown.dropped_document(),
+            "timings_ms": {**run.timings_ms},
+        }
 
-def _read_text(text: str, limits: LimitsConfig) -> LoadedImage:
-    return _read(decode_base64(text, limits.max_image_bytes), limits)
 
-
-def _read(data: bytes, limits: LimitsConfig) -> LoadedImage:
-    return LoadedImage(data, decoding.read_header(data, limits), decoding.content_key(data))
+def since_ms(moment: float) -> float:
+    """Return the milliseconds since a moment of time.monotonic's clock."""
+    return round((time.monotonic() - moment) * 1000, 3)
 
 
 def _end_of(work: asyncio.Task[None]) -> BaseException:

@@ -7,22 +7,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+import sys
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
 
 import ray
 from ray.serve.handle import DeploymentHandle
 
-from serve_app.errors import GensegError, InternalError, Overloaded, ReplicaDied
-from serve_app.schemas.dicts import SegmentedDict
-from serve_app.serving.messages import ImageOutcome, ImageTask, InputsLost, ParsedPrompt
+from serve_app.errors import DeadlineExceeded, GensegError, InternalError, Overloaded, ReplicaDied
+from serve_app.serving.messages import ImageOutcome, ImageTask, InputsLost, OtherModel, ParsedPrompt, SegmentedImage
 from serve_app.serving.ray_errors import RAY_ERRORS, CallEnd, call_end
+from serve_app.serving.replica.cache import ByteLru
 
 logger = logging.getLogger("ray.serve")
 
 INLINE_BYTES = 96 * 1024
 """Smaller files travel inside the call; for larger ones one copy in the object store is cheaper."""
+READABLE_BYTES = 1024 * 1024
+"""Of phrases that the segmenter is known to read: some ten thousand, so that few requests ask about theirs."""
+CHECK_TIMEOUT_S = 5.0
+"""Longest wait for an answer about phrases: it takes a millisecond, unless the segmenter is busy or gone."""
 
 
 class Caller:
@@ -160,10 +165,44 @@ class SegmenterCalls:
 
     def __init__(self, handle: DeploymentHandle[Any], max_retries: int, on_retry: Callable[[str], None]) -> None:
         self.caller = Caller(handle, "segmenter", max_retries, on_retry)
+        # What one version of the model can read another may not. Then the answer about the image says so.
+        self._readable: ByteLru[bool] = ByteLru(READABLE_BYTES, lambda phrase, _: 200 + sys.getsizeof(phrase))
+
+    async def unreadable(self, phrases: Sequence[str], request_id: str, timeout_s: float) -> dict[str, str]:
+        """Find the phrases that the segmenter cannot read.
+
+        Args:
+            phrases: distinct entities.
+            request_id: whose question it is.
+            timeout_s: seconds left until the request's deadline.
+
+        Returns:
+            The reason of each that cannot be read. Phrases that it has read before are not asked about.
+
+        Raises:
+            GensegError: nobody could tell, within CHECK_TIMEOUT_S at most.
+        """
+        unknown = [phrase for phrase in phrases if not self._readable.get(phrase)]
+        if not unknown:
+            return {}
+        patience_s = min(timeout_s, CHECK_TIMEOUT_S)
+        try:
+            async with asyncio.timeout(patience_s):
+                answer = await self.caller.call(
+                    lambda handle: handle.check_phrases.remote(unknown, request_id, patience_s)
+                )
+        except TimeoutError:
+            raise DeadlineExceeded(f"the segmenter did not say within {patience_s:g} s what it can read") from None
+        if isinstance(answer, GensegError):
+            raise answer
+        for phrase in unknown:
+            if phrase not in answer:
+                self._readable.put(phrase, True)
+        return dict(answer)
 
     async def segment(
         self, task: ImageTask, again: Callable[[], Coroutine[Any, Any, tuple[str, ...]]]
-    ) -> SegmentedDict:
+    ) -> SegmentedImage | OtherModel:
         """Segment one image.
 
         Args:

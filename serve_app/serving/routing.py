@@ -49,6 +49,9 @@ class ImageAffinityRouter(FIFOMixin, RequestRouter):
         task = pending_request.args[0] if pending_request and pending_request.args else None
         if not isinstance(task, ImageTask):
             return [others]
+        if task.version is not None:
+            # Only a replica of this version does the work. The home may have another one, so any is tried.
+            return [[each for each in candidate_replicas if each.replica_id.unique_id in task.replicas], others]
         home = home_of(task.key, candidate_replicas)
         if self._queue_length(home) > min(map(self._queue_length, candidate_replicas)) + SLACK:
             return [others]

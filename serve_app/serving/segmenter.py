@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -32,32 +32,42 @@ from serve_app.images import decoding, overlay
 from serve_app.images.modes import RgbArray
 from serve_app.images.palette import entity_colours
 from serve_app.masks.steps import Steps
-from serve_app.models.interface import Detections, Features, Pair, Segmenter
+from serve_app.models.interface import Detections, Features, Pair, PhraseChecker, Segmenter
 from serve_app.models.registry import load_segmenter
-from serve_app.schemas.dicts import ObjectDict, SegmentedDict
+from serve_app.schemas.dicts import ObjectDict
 from serve_app.serving import documents
-from serve_app.serving.messages import ImageOutcome, ImageTask, InputsLost, ObjectOptions, ParsedPrompt
+from serve_app.serving.messages import (
+    ImageOutcome,
+    ImageTask,
+    InputsLost,
+    OtherModel,
+    ParsedPrompt,
+    SegmentedImage,
+)
+from serve_app.serving.objects import ObjectFinder
 from serve_app.serving.ray_errors import RAY_ERRORS
 from serve_app.serving.replica.batching import Device, PullBatcher
 from serve_app.serving.replica.cache import ByteLru, CachedWork
 from serve_app.serving.replica.health import ModelHealth
+from serve_app.serving.replica.heap import give_back_free_memory
 from serve_app.serving.replica.kept_pixels import KeptPixels, PixelBudget
 from serve_app.serving.replica.metrics import Metrics
+from serve_app.serving.replica.phrases import PhraseReading
 from serve_app.serving.replica.turns import FairSlots, FairThreads
+from serve_app.serving.stamp import stamp_now
 
 logger = logging.getLogger("ray.serve")
 
+Item = TypeVar("Item")
 Value = TypeVar("Value")
 
-KEEPS_MOST = 0.05
-"""Below this threshold a model keeps most of its queries: two hundred masks an entity in place of a few. So one
-entity goes first, and the others in groups of HELD_BYTES by its measure."""
+PHRASES = 256
+"""Phrases of one text pass."""
+
 ENTRY_BYTES = 1024
 """What a cache's entry takes besides its features: key, objects, places in dicts."""
 KEPT_PIXELS_BYTES = 256 * 1024 * 1024
 """Pixels that are kept for overlays, of all images under way; an image beyond that is decoded again."""
-HELD_BYTES = 32 * 1024 * 1024
-"""Mask logits of one image that are held at once: 170 entities of the embedded model, or one of 288 x 288 by 200."""
 
 
 @dataclass(frozen=True)
@@ -86,10 +96,12 @@ class SegmenterDeployment:
         read: Callable[[bytes, LimitsConfig], RgbArray] = decoding.decode,
         kept_pixels_bytes: int = KEPT_PIXELS_BYTES,
     ) -> None:
+        give_back_free_memory()
         self._args = config
         self._config = config
         self._user_config = UserConfig("SegmenterDeployment", SegmenterSettings)
         self._metrics = Metrics()
+        self._stamp = stamp_now(config)
         self._segmenter = load(config)
         self._device = Device(ThreadPoolExecutor(1, "segmenter-model"))
         threads = min(8, (os.cpu_count() or 2) + 1)
@@ -99,27 +111,12 @@ class SegmenterDeployment:
         self._pixel_budget = PixelBudget(kept_pixels_bytes)
         self._health = ModelHealth()
         pixels = self._segmenter.resolution_hw[0] * self._segmenter.resolution_hw[1]
-        self._encoder: PullBatcher[Any, Features] = PullBatcher(
-            self._device,
-            self._segmenter.encode,
-            budget=config.batching.max_pixels,
-            cost=lambda _: pixels,
-            observe=self._batch_observer("images"),
-            note=self._health.note,
+        self._encoder: PullBatcher[Any, Features] = self._batcher(
+            "images", self._segmenter.encode, config.batching.max_pixels, lambda _: pixels
         )
-        self._embedder: PullBatcher[str, Features] = PullBatcher(
-            self._device,
-            self._segmenter.embed,
-            budget=256,
-            observe=self._batch_observer("phrases"),
-            note=self._health.note,
-        )
-        self._detector: PullBatcher[Pair[Any, Any], Detections] = PullBatcher(
-            self._device,
-            self._segmenter.detect,
-            budget=config.batching.max_pairs,
-            observe=self._batch_observer("pairs"),
-            note=self._health.note,
+        self._embedder: PullBatcher[str, Features] = self._batcher("phrases", self._segmenter.embed, PHRASES)
+        self._detector: PullBatcher[Pair[Any, Any], Detections] = self._batcher(
+            "pairs", self._segmenter.detect, config.batching.max_pairs
         )
         self._images: CachedWork[EncodedImage] = CachedWork(
             ByteLru(config.cache.vision_bytes, lambda _, encoded: ENTRY_BYTES + encoded.features.nbytes),
@@ -129,13 +126,30 @@ class SegmenterDeployment:
             ByteLru(config.cache.phrase_bytes, lambda _, phrase: ENTRY_BYTES + phrase.nbytes),
             lambda hit: self._metrics.cache_lookup("phrase", hit),
         )
+        checker = self._segmenter if isinstance(self._segmenter, PhraseChecker) else None
+        self._objects = ObjectFinder(self._detector, self._threads, self._metrics)
+        self._reading = PhraseReading(self._embedder, self._phrases, checker)
         self._metrics.watch_cache("vision", lambda: self._images.cache.nbytes)
         self._metrics.watch_cache("phrase", lambda: self._phrases.cache.nbytes)
-        for axis, batcher in (("images", self._encoder), ("phrases", self._embedder), ("pairs", self._detector)):
-            self._metrics.watch_queue(axis, partial(getattr, batcher, "queued"))
 
-    def _batch_observer(self, axis: str) -> Callable[[int], None]:
-        return lambda size: self._metrics.batch_size.observe(size, tags={"axis": axis})
+    def _batcher(
+        self,
+        axis: str,
+        run: Callable[[Sequence[Item]], Sequence[Value | GensegError]],
+        budget: int,
+        cost: Callable[[Item], int] = lambda _: 1,
+    ) -> PullBatcher[Item, Value]:
+        """Batch one of the model's steps; its sizes and its queue are shown as those of `axis`."""
+        batcher = PullBatcher(
+            self._device,
+            run,
+            budget=budget,
+            cost=cost,
+            observe=lambda size: self._metrics.batch_size.observe(size, tags={"axis": axis}),
+            note=self._health.note,
+        )
+        self._metrics.watch_queue(axis, lambda: batcher.queued)
+        return batcher
 
     def reconfigure(self, user_config: object) -> None:
         """Take new batch budgets and limits without a restart; see UserConfig for what happens to wrong ones."""
@@ -154,6 +168,22 @@ class SegmenterDeployment:
         """Name of the model, as configured; that it answers at all says that the model is loaded."""
         return self._config.models.segmentation.model_name
 
+    async def check_phrases(
+        self, phrases: Sequence[str], request_id: str, timeout_s: float
+    ) -> dict[str, str] | GensegError:
+        """Find the phrases that the model cannot read.
+
+        Args:
+            phrases: distinct entities.
+            request_id: whose question it is.
+            timeout_s: seconds left until nobody waits for the answer any more.
+
+        Returns:
+            The reason of each that cannot be read; or the error, as a value.
+        """
+        outcome = await self._in_time(self._reading.unreadable(phrases, request_id), timeout_s, request_id)
+        return InternalError("the entities could not be checked") if isinstance(outcome, InputsLost) else outcome
+
     async def segment(self, task: ImageTask) -> ImageOutcome:
         """Find every instance of every entity in one image.
 
@@ -161,20 +191,29 @@ class SegmenterDeployment:
             task: the image and what to look for.
 
         Returns:
-            An image document without `path`; or the error, as a value; or InputsLost.
+            An image document without `path`, and the model that found its objects; or the error, as a value; or
+            InputsLost; or OtherModel, where the task is for another version of the model than this replica's.
         """
+        if task.version not in (None, self._stamp.version):
+            return OtherModel(self._stamp)
+        return await self._in_time(self._segment(task), task.timeout_s, task.request_id)
+
+    async def _in_time(
+        self, work: Coroutine[Any, Any, Value], timeout_s: float, request_id: str
+    ) -> Value | GensegError | InputsLost:
+        """Run work of a request within its deadline; what it raises is a value here, see ImageOutcome."""
         try:
-            async with asyncio.timeout(task.timeout_s):
-                return await self._segment(task)
+            async with asyncio.timeout(timeout_s):
+                return await work
         except TimeoutError:
             return DeadlineExceeded("the deadline passed before the image was segmented")
         except GensegError as error:
             return error
         except RAY_ERRORS as error:
-            logger.warning("request %s: its image or entities are lost: %s", task.request_id, type(error).__name__)
+            logger.warning("request %s: its image or entities are lost: %s", request_id, type(error).__name__)
             return InputsLost()
         except Exception:
-            logger.exception("request %s: an image failed", task.request_id)
+            logger.exception("request %s: an image failed", request_id)
             return InternalError("the segmentation of an image failed")
 
     async def _segment(self, task: ImageTask) -> ImageOutcome:
@@ -187,36 +226,20 @@ class SegmenterDeployment:
 
     async def _find(
         self, task: ImageTask, encoded: EncodedImage, entities: Sequence[str], kept: KeptPixels
-    ) -> SegmentedDict:
-        objects: list[ObjectDict] = []
-        document = documents.empty_image_document(encoded.size_wh, objects)
-        limit = self._config.limits.max_mask_bytes
-        mask_bytes = documents.MaskBytes(limit)
-        wanted = task.options.overlays or task.options.mask_format != "none"
-        together = _detected_together(entities, task.options)
-        left = [*entities]
-        while True:
-            group, left = left[:together], left[together:]
-            detections = await self._detect(encoded, group, task)
-            with self._metrics.stage("masks"):
-                await self._in_thread(
-                    documents.add_objects(
-                        document, detections, task.options.mask_threshold if wanted else None, mask_bytes
-                    ),
-                    task,
-                )
-            if not left:
-                break
-            together = max(1, HELD_BYTES // max(1, *(found.mask_logits.nbytes for found in detections.values())))
-        if task.options.overlays:
-            document["overlay"] = await self._overlay(task, objects, entities, kept)
-        if task.options.mask_format != "rle":
-            document["objects"] = await self._in_thread(
-                documents.to_mask_format(objects, task.options.mask_format, documents.MaskBytes(limit)),
-                task,
-            )
+    ) -> SegmentedImage:
+        phrases, unreadable = await self._reading.read(entities, task.request_id)
+        options, limit = task.options, self._config.limits.max_mask_bytes
+        document = await self._objects.find(
+            encoded.features, encoded.size_wh, phrases, task, documents.MaskBytes(limit)
+        )
+        objects = document["objects"] or []
+        if options.overlays:
+            document["overlay"] = await self._overlay(task, objects, [*phrases], kept)
+        if options.mask_format != "rle":
+            steps = documents.to_mask_format(objects, options.mask_format, documents.MaskBytes(limit))
+            document["objects"] = await self._in_thread(steps, task)
         self._metrics.segmented(len(objects))
-        return document
+        return SegmentedImage(document, self._stamp, unreadable)
 
     async def _encode(self, task: ImageTask, kept: KeptPixels) -> EncodedImage:
         data = await _resolved(task.data)
@@ -226,28 +249,13 @@ class SegmenterDeployment:
         kept.offer(image)
         with self._metrics.stage("encode"):
             (features,) = await self._encoder.submit([prepared], task.request_id)
-        return EncodedImage(_value(features), (image.shape[1], image.shape[0]))
+        if isinstance(features, BaseException):
+            raise features
+        return EncodedImage(features, (image.shape[1], image.shape[0]))
 
     def _decode(self, data: bytes) -> tuple[RgbArray, Any]:
         image = self._read(data, self._config.limits)
         return image, self._segmenter.prepare(image)
-
-    async def _detect(self, encoded: EncodedImage, entities: Sequence[str], task: ImageTask) -> dict[str, Detections]:
-        phrases = await asyncio.gather(*(self._embed(entity, task.request_id) for entity in entities))
-        pairs = [
-            Pair(encoded.features, phrase, task.options.threshold_of(entity))
-            for entity, phrase in zip(entities, phrases, strict=True)
-        ]
-        with self._metrics.stage("detect"):
-            found = await self._detector.submit(pairs, task.request_id)
-        return {entity: _value(outcome) for entity, outcome in zip(entities, found, strict=True)}
-
-    async def _embed(self, entity: str, request_id: str) -> Features:
-        async def make() -> Features:
-            (features,) = await self._embedder.submit([entity], request_id)
-            return _value(features)
-
-        return await self._phrases.get(entity, make)
 
     async def _overlay(
         self, task: ImageTask, objects: Sequence[ObjectDict], entities: Sequence[str], kept: KeptPixels
@@ -270,11 +278,6 @@ def _drawn(read: Callable[[], RgbArray], objects: Sequence[ObjectDict], entities
     return overlay.overlay_data_uri(picture)
 
 
-def _detected_together(entities: Sequence[str], options: ObjectOptions) -> int:
-    """How many entities to begin with, since their mask logits are held at once: all, or one where most are kept."""
-    return len(entities) if all(options.threshold_of(entity) >= KEEPS_MOST for entity in entities) else 1
-
-
 async def _resolved(value: Any) -> Any:
     """Wait for a reference into the object store; anything else is itself."""
     return await value if isinstance(value, ObjectRef) else value
@@ -286,9 +289,3 @@ async def _entities(value: Any) -> Sequence[str] | InputsLost:
     if isinstance(answer, ParsedPrompt):
         return answer.entities
     return InputsLost() if isinstance(answer, GensegError) else answer
-
-
-def _value(outcome: Value | BaseException) -> Value:
-    if isinstance(outcome, BaseException):
-        raise outcome
-    return outcome

@@ -6,10 +6,15 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +125,58 @@ def test_run_keeps_errors_apart(dataset: Dataset, capfd: pytest.CaptureFixture[s
     assert dataset.errors["row-7"]["message"] == "contextual_images[1]: images/c7.png: No such file or directory"
     assert dataset.summary["failed_by_code"] == {"invalid_image": 1, "fetch_failed": 1}
     assert f"2 rows failed (1 fetch_failed, 1 invalid_image): see {dataset.out}/errors" in capfd.readouterr().err
+
+
+def test_run_keeps_other_columns_with_results_and_errors(dataset: Dataset) -> None:
+    rows = [{**row_of(number), "seed": number, "group": "sdxl" if number else None} for number in range(4)]
+    dataset.rewrite(*rows)
+    assert dataset.run(failing(2)) == 1
+    assert {key: line.get("columns") for key, line in dataset.results.items()} == {
+        "row-0": {"seed": 0}, "row-1": {"seed": 1, "group": "sdxl"}, "row-3": {"seed": 3, "group": "sdxl"},
+    }  # fmt: skip
+    assert list(dataset.results["row-1"])[:3] == ["id", "columns", "prompt"]
+    assert dataset.errors["row-2"]["columns"] == {"seed": 2, "group": "sdxl"}
+
+
+def test_run_goes_on_where_only_other_columns_changed(dataset: Dataset) -> None:
+    dataset.run()
+    dataset.rewrite(*[{**row_of(number), "seed": number} for number in range(10)])
+    segment = FakeSegment()
+    assert dataset.run(segment) == 0
+    assert segment.requests == []
+    assert "columns" not in dataset.results["row-0"]
+
+
+def test_run_shows_no_query_of_a_signed_address(
+    dataset: Dataset, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Neither in results nor in errors, the COCO file, Parquet, the summary or on stderr."""
+    signed = "http://me:SeCrEt@127.0.0.1:{port}/{name}?X-Amz-Signature=SeCrEt#SeCrEt"
+    (tmp_path / "a.png").write_bytes(b"a")
+    handler = partial(Silent, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        port = server.server_port
+        rows = [
+            {"id": name, "entities": ["dog"], "generated": signed.format(port=port, name=name), "contextual": ["a.png"]}
+            for name in ("a.png", "none.png")
+        ]
+        dataset.rewrite(*rows)
+        assert dataset.run(None, "--coco", dataset.out / "coco.json", "--format", "parquet") == 1
+        server.shutdown()
+    assert dataset.results["a.png"]["generated_image"]["path"] == f"http://127.0.0.1:{port}/a.png"
+    assert dataset.errors["none.png"]["message"].endswith(
+        f"http://127.0.0.1:{port}/none.png: the server answered with 404"
+    )
+    files = [path for path in dataset.out.rglob("*") if path.is_file()]
+    assert len(files) >= 6
+    assert [path for path in files if b"SeCrEt" in path.read_bytes()] == []
+    assert "SeCrEt" not in capfd.readouterr().err
+
+
+class Silent(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
 
 
 def test_run_leaves_failed_rows_until_it_is_told_to_retry(dataset: Dataset) -> None:
@@ -251,6 +308,16 @@ def test_run_passes_thresholds_on_to_rows_that_name_none(dataset: Dataset) -> No
     assert sorted(request.threshold or 0.0 for request in segment.requests) == [0.0, 0.4]
 
 
+def test_run_lists_thresholds_that_a_row_has_no_use_for(dataset: Dataset) -> None:
+    dataset.rewrite(
+        {"id": "a", "entities": ["Dog"], "generated": "images/g0.png", "thresholds": {"dog": 0.3, "cat": 0.4}}
+    )
+    segment = FakeSegment()
+    assert dataset.run(segment) == 0
+    assert [request.thresholds for request in segment.requests] == [{"dog": 0.3}]
+    assert dataset.results["a"]["meta"]["unused_thresholds"] == ["cat"]
+
+
 def test_run_passes_options_on_to_rows_that_name_none(dataset: Dataset) -> None:
     own = {"mask_format": "rle", "overlays": False, "timeout_s": 5, "mask_threshold": 0.0}
     dataset.rewrite(row_of(0), {**row_of(1), **own})
@@ -291,6 +358,34 @@ def test_run_takes_the_default_that_is_named_for_the_default(
     assert dataset.run(None, *now) == 0
 
 
+def test_run_counts_a_setting_that_the_folder_does_not_record_as_its_default(dataset: Dataset, tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("entity_filter: {excluded_terms: [fog]}\n")
+    dataset.run(None, "--standalone")
+    path = dataset.out / ".genseg-batch" / "job.json"
+    job = json.loads(path.read_text())
+    del job["settings"]["entity_filter.excluded_terms"]
+    path.write_text(json.dumps(job))
+    message = (
+        r"entity_filter\.excluded_terms was \[.*\] \(the default, as the folder does not record it\) and is \['fog'\]"
+    )
+    with pytest.raises(OutputError, match=message):
+        dataset.run(None, "--config", config)
+    assert dataset.run(None, "--standalone") == 0
+    assert json.loads(path.read_text())["settings"].keys() > job["settings"].keys()
+
+
+def test_run_knows_the_models_of_results_of_a_running_service(dataset: Dataset, tmp_path: Path) -> None:
+    """Which did not say its configuration."""
+    config = tmp_path / "config.yaml"
+    config.write_text("models: {text_parser: {model_name: fake-parser}, segmentation: {model_name: fake-segmenter}}\n")
+    dataset.run()
+    assert dataset.run(None, "--config", config) == 0
+    config.write_text("models: {text_parser: {model_name: fake-parser}, segmentation: {model_name: other}}\n")
+    with pytest.raises(OutputError, match=r"models\.segmentation\.model_name was fake-segmenter and is other"):
+        dataset.run(None, "--config", config)
+
+
 def test_run_goes_on_in_a_folder_of_an_earlier_version(dataset: Dataset) -> None:
     """Which knew two flags; another timeout changes no result."""
     dataset.run(failing(3))
@@ -325,8 +420,18 @@ def test_run_checks_the_manifest_before_anything_starts(dataset: Dataset) -> Non
     ("arguments", "message"),
     [
         (["none.jsonl", "--output", "{out}"], "none.jsonl: there is no such file"),
+        (["{folder}", "--output", "{out}"], "{folder}: a folder; MANIFEST is one file: JSONL, JSON, CSV or Parquet"),
+        (["https://x/rows?sig=1", "--output", "{out}"], "MANIFEST https://x/rows: must be a path"),
         (["{manifest}", "--output", "s3://bucket/out"], "--output s3://bucket/out: must be a path"),
         (["{manifest}", "--output", "{out}", "--coco", "none/coco.json"], "--coco none/coco.json: there is no folder"),
+        (["{manifest}", "--output", "{out}", "--coco", "{folder}"], "--coco {folder}: is a folder"),
+        (["{manifest}", "--output", "{out}", "--coco", "{manifest}/c"], "--coco {manifest}/c: there is no folder"),
+        (["{manifest}", "--output", "{out}", "--coco", "{manifest}"], "is the manifest; it would be overwritten"),
+        (["{manifest}", "--output", "{out}", "--coco", "{out}/summary.json"], "the results have a file of that name"),
+        (
+            ["{manifest}", "--output", "{out}", "--coco", "{out}/part-00000.jsonl"],
+            "the results have a file of that name",
+        ),
         (
             ["{manifest}", "--output", "{out}", "--coco", "coco.json", "--mask-format", "none"],
             "--coco coco.json: needs masks as RLE, not --mask-format none",
@@ -334,10 +439,65 @@ def test_run_checks_the_manifest_before_anything_starts(dataset: Dataset) -> Non
     ],
 )
 def test_run_refuses_paths_that_cannot_be(dataset: Dataset, arguments: list[str], message: str) -> None:
-    named = [text.format(manifest=dataset.manifest, out=dataset.out) for text in arguments]
-    with pytest.raises(CommandError, match=message):
-        batch.run_with(parsed(*named), lambda *_: pytest.fail("started"))
+    names = {"manifest": dataset.manifest, "out": dataset.out, "folder": dataset.manifest.parent}
+    with pytest.raises(CommandError, match=re.escape(message.format(**names))):
+        batch.run_with(parsed(*(text.format(**names) for text in arguments)), lambda *_: pytest.fail("started"))
     assert not dataset.out.exists()
+
+
+@pytest.mark.parametrize(
+    ("below", "message"), [("", "is a file, not a folder"), ("/deeper/down", "{file} is a file, not a folder")]
+)
+def test_run_names_the_file_that_stands_where_the_output_should(
+    dataset: Dataset, tmp_path: Path, below: str, message: str
+) -> None:
+    file = tmp_path / "afile"
+    file.write_text("")
+    args = parsed(dataset.manifest, "--output", f"{file}{below}")
+    with pytest.raises(CommandError, match=f"^--output {file}{below}: {message.format(file=file)}$"):
+        batch.run_with(args, lambda *_: pytest.fail("started"))
+
+
+@pytest.mark.parametrize("place", ["coco.json", "for/training/coco.json"])
+def test_run_writes_the_coco_file_into_an_output_folder_that_is_not_there_yet(dataset: Dataset, place: str) -> None:
+    assert dataset.run(None, "--coco", dataset.out / place) == 0
+    assert len(json.loads((dataset.out / place).read_text())["images"]) == 21
+    assert dataset.run(None, "--coco", dataset.out / place) == 0
+
+
+def test_run_names_more_wrong_rows_than_a_screen_holds_in_a_file(dataset: Dataset) -> None:
+    good = [row_of(number) for number in range(3)]
+    dataset.rewrite(*good, *({"id": number} for number in range(30)))
+    with pytest.raises(ManifestError, match=rf"10 more rows are wrong; {dataset.out}/wrong-rows\.txt names all 30$"):
+        dataset.run()
+    assert len((dataset.out / "wrong-rows.txt").read_text().splitlines()) == 30
+    dataset.rewrite(*good)
+    assert dataset.run() == 0
+    assert not (dataset.out / "wrong-rows.txt").exists()
+
+
+@pytest.mark.parametrize("given", ["-", "/dev/stdin", "pipe"])
+def test_run_reads_a_manifest_through_a_pipe(tmp_path: Path, given: str) -> None:
+    """Which can be read once only; relative paths start from the current folder."""
+    manifest = write_dataset(tmp_path, 3)
+    if given == "pipe":
+        given = str(tmp_path / "pipe")
+        os.mkfifo(given)
+        threading.Thread(target=lambda: Path(given).write_bytes(manifest.read_bytes()), daemon=True).start()
+    command = [sys.executable, "-m", "tests.batch.command", "0", given, "--output", "out", "--coco", "out/coco.json"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+
+    def run(text: bytes) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(command, cwd=tmp_path, env=environment, input=text, capture_output=True, timeout=60)
+
+    done = run(manifest.read_bytes())
+    assert done.returncode == 0, done.stderr.decode()
+    assert len(by_id(read_lines(tmp_path / "out"))) == 3
+    assert (tmp_path / "out" / "coco.json").is_file()
+    if given == "-":
+        assert b"3 of 3 rows done" in run(manifest.read_bytes()).stderr
+        assert b"standard input:1: not a JSON object" in run(b"{\n").stderr
+        assert b"standard input: the manifest has no rows" in run(b"").stderr
 
 
 @contextlib.contextmanager

@@ -81,6 +81,9 @@ def test_read_rows_refuses_what_only_claims_to_be_parquet(tmp_path: Path) -> Non
     ("row", "message"),
     [
         ("{", "not a JSON object"),
+        ('{"id": 1, "prompt": "a", "generated": "g.png", "x": ' + "[" * 900 + "]" * 900 + "}", "x: nested too deep"),
+        ('{"id": 1, "prompt": "a", "generated": "g.png", "x": ' + '{"a": ' * 300 + "1" + "}" * 301, "x: nested too"),
+        ('{"id": 1, "x": ' + "[" * 100_000 + "]" * 100_000 + "}", "nested too deep"),
         ("[1]", "not a JSON object"),
         ({**GOOD, "id": None}, "id"),
         ({**GOOD, "id": ""}, "id"),
@@ -119,6 +122,26 @@ def test_check_rows_names_the_line_of_a_csv(tmp_path: Path, text: str, message: 
         [*check_rows(path)]
 
 
+@pytest.mark.parametrize("before", ["\n", "\n\r\n \n", ",,\n,,\n", "\nsep=,\n", "sep=,\n\n"])
+@pytest.mark.parametrize("ending", ["csv", "txt"])
+def test_a_table_may_have_empty_lines_before_its_names(tmp_path: Path, before: str, ending: str) -> None:
+    path = tmp_path / f"rows.{ending}"
+    path.write_bytes(f"{before}id,prompt,generated\na,a dog,g.png\n\nb,a cat,h.png,more\n".encode())
+    rows = read_rows(path)
+    line = before.count("\n") + 2
+    first = next(rows)
+    assert (first.line, first.row.id, first.row.generated) == (line, "a", "g.png")
+    with pytest.raises(ManifestError, match=rf":{line + 2}: more cells than the first line has names"):
+        next(rows)
+
+
+def test_the_line_of_the_names_is_told_after_empty_lines(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("\n\nid,prompt,prompt\n")
+    with pytest.raises(ManifestError, match=r"rows\.csv:3: the column 'prompt' is named twice"):
+        [*read_rows(path)]
+
+
 def test_check_rows_names_an_unknown_field_of_a_row_with_every_field(tmp_path: Path) -> None:
     every = Row.model_validate(GOOD).model_dump(exclude_none=True)
     path = jsonl(tmp_path, {**every, **dict.fromkeys(["contextal", *"abcdefgh"], "x")})
@@ -144,13 +167,26 @@ def test_check_rows_refuses_an_id_that_comes_twice_with_both_lines(tmp_path: Pat
         [*check_rows(path)]
 
 
-def test_check_rows_shows_the_first_faults_and_counts_the_rest(tmp_path: Path) -> None:
-    path = jsonl(tmp_path, *["{"] * 12)
+@pytest.mark.parametrize("wrong", [12, 20, 27])
+def test_check_rows_names_twenty_wrong_rows_and_says_where_all_are(tmp_path: Path, wrong: int) -> None:
+    path, everything = jsonl(tmp_path, *["{"] * wrong), tmp_path / "wrong-rows.txt"
+    everything.write_text("of an earlier run")
     with pytest.raises(ManifestError) as caught:
-        [*check_rows(path)]
+        [*check_rows(path, all_wrong=everything)]
     lines = caught.value.message.splitlines()
-    assert [line.split(": ")[0].rsplit(":", 1)[1] for line in lines[:5]] == ["1", "2", "3", "4", "5"]
-    assert lines[5:] == [f"{path}: 7 more rows are wrong"]
+    every = [f"{path}:{line}: not a JSON object" for line in range(1, wrong + 1)]
+    assert lines[:20] == every[:20]
+    if wrong <= 20:
+        assert lines[20:] == []
+        assert not everything.exists()
+    else:
+        assert lines[20:] == [f"{path}: {wrong - 20} more rows are wrong; {everything} names all {wrong}"]
+        assert everything.read_text().splitlines() == every
+
+
+def test_check_rows_calls_the_file_what_it_is_told_to(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=r"^standard input:1: not a JSON object$"):
+        [*check_rows(jsonl(tmp_path, "{"), "standard input")]
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n"], ids=["empty", "blank lines"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from serve_app.batch.patience import Patient, ServiceAway, ServiceLost
-from serve_app.errors import GensegError, InvalidImage, Overloaded, TooManyRequests
+from serve_app.errors import GensegError, InvalidImage, ModelUnavailable, Overloaded, TooManyRequests
 from serve_app.schemas.requests import SegmentRequest
 
 
@@ -54,6 +54,30 @@ async def test_patient_asks_a_full_service_again_after_its_pause() -> None:
     assert service.calls == 3
     assert 2.0 <= clock.sleeps[0] <= 4.0
     assert 3.0 <= clock.sleeps[1] <= 6.0
+
+
+def unanswered() -> ModelUnavailable:
+    error = ModelUnavailable("the text model's server cannot be reached")
+    error.retry_after_s = 0.0
+    return error
+
+
+async def test_patient_waits_for_a_parser_s_server_that_does_not_answer() -> None:
+    clock, service = Clock(), Refusing(unanswered(), unanswered(), None)
+    assert await Patient(service, sleep=clock.sleep, clock=clock)(REQUEST) == {"prompt": "dog"}
+    assert all(pause >= 0.25 for pause in clock.sleeps)
+
+    clock, service = Clock(), Refusing(unanswered())
+    with pytest.raises(ModelUnavailable):
+        await Patient(service, away_for_s=60, sleep=clock.sleep, clock=clock)(REQUEST)
+    assert 60 < clock.now < 80
+
+
+async def test_patient_does_not_ask_a_parser_s_server_again_that_refuses() -> None:
+    clock, service = Clock(), Refusing(ModelUnavailable("refused the call"))
+    with pytest.raises(ModelUnavailable):
+        await Patient(service, sleep=clock.sleep, clock=clock)(REQUEST)
+    assert service.calls == 1
 
 
 async def test_patient_gives_a_row_up_after_its_time() -> None:

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from serve_app.batch.job import Job, run_job
-from serve_app.batch.manifest import Row as ManifestRow
 from serve_app.batch.manifest import read_rows
 from serve_app.batch.output import OutputFolder, open_output
 from serve_app.batch.patience import Patient
 from serve_app.batch.plan import make_plan
 from serve_app.batch.progress import Meter
+from serve_app.batch.row import Row as ManifestRow
 from serve_app.batch.service import HandleSegment
 from serve_app.batch.sources import SourceReader
 from serve_app.cli.console import Progress
@@ -37,7 +37,7 @@ from tests.benchmarks import pictures
 from tests.benchmarks.rows import Row, compared, limited
 from tests.image_document import image_document
 
-ROWS = 1000
+ROWS, QUICK_ROWS = 1000, 100
 ROWS_PER_PROMPT = 20
 CONCURRENCY = 32
 CACHE_BYTES = 64 * 1024 * 1024
@@ -78,7 +78,7 @@ class BareModels:
         self._config = config
         self._parser = EntityParser.load(config.models.text_parser, config.device)
         self._segmenter = Sam3Segmenter.load(config.models.segmentation, config.device)
-        self._filter = EntityFilter(config.entity_filter)
+        self._filter = EntityFilter.of(config)
         self._entities: dict[str, list[str]] = {}
         self._phrases: dict[str, Any] = {}
 
@@ -109,7 +109,7 @@ class BareModels:
         new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._entities]
         for batch in _batches(new, self._config.batching.max_prompts):
             for prompt, reply in zip(batch, self._parser.generate_each(batch), strict=True):
-                self._entities[prompt] = [*self._filter.apply(tuple(read_entities(reply))).kept]
+                self._entities[prompt] = [*self._filter.apply(read_entities(reply), prompt).kept]
         phrases = [entity for prompt in new for entity in self._entities[prompt] if entity not in self._phrases]
         for batch in _batches([*dict.fromkeys(phrases)], 256):
             self._phrases.update(zip(batch, self._segmenter.embed(batch), strict=True))
@@ -185,12 +185,16 @@ def _batches(items: Sequence[Value], size: int) -> list[Sequence[Value]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
-def run(rows: int = ROWS) -> list[Row]:
+def run(quick: bool = False) -> list[Row]:
     """Measure.
+
+    Args:
+        quick: a tenth of the rows.
 
     Returns:
         The seconds of both sides, and how far our memory grows.
     """
+    rows = QUICK_ROWS if quick else ROWS
     config = AppConfig(cache=CacheConfig(vision_bytes=CACHE_BYTES))
     with tempfile.TemporaryDirectory() as name:
         manifest = write_dataset(Path(name), rows)

@@ -244,8 +244,11 @@ def print_profile(title: str, seconds: float, stages: Stages) -> None:
     print(f"  {title}: {seconds:.1f} s ({parts})", flush=True)
 
 
-def run() -> list[Row]:
+def run(quick: bool = False) -> list[Row]:
     """Measure float32, then bfloat16 vision.
+
+    Args:
+        quick: float32 only.
 
     Returns:
         A row each, with the stages of both sides, the FLOP floor, and how far the objects differ.
@@ -257,7 +260,8 @@ def run() -> list[Row]:
     what = f"full-size SAM3, 1 image, {len(PHRASES)} phrases, half absent"
     rows: list[Row] = []
     reference_s, reference_stages = 0.0, Stages()
-    for dtype, target in (("float32", TARGET_FP32), ("bfloat16", TARGET_BF16 if machine.has_bf16() else None)):
+    both = (("float32", TARGET_FP32), ("bfloat16", TARGET_BF16 if machine.has_bf16() else None))
+    for dtype, target in both[:1] if quick else both:
         segmenter = Sam3Segmenter(model, processor, getattr(torch, dtype))
         thresholds = choose_thresholds(model, segmenter, segmenter.prepare(np.array(image)))
         more: dict[str, Any] = {}

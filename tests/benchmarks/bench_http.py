@@ -22,6 +22,7 @@ from tests.benchmarks.serving import Job, Load, free_port, percentile, real_serv
 
 CONCURRENCY = 8
 ROUNDS, REQUESTS = 2, 24
+QUICK_ROUNDS, QUICK_REQUESTS = 1, 8
 WARM_UP = 2
 OTHER_PROMPTS = 1_000_000
 """Added to a request's seed for a new prompt on the same pictures."""
@@ -93,8 +94,8 @@ def content(load: Load) -> dict[str, float]:
     return {"entities_per_request": entities, "objects_per_image": sum(image.total() for image in images) / len(images)}
 
 
-def measure(ours_url: str, plain_url: str) -> tuple[Load, Load, Load, Load]:
-    """Run all rounds.
+def measure(ours_url: str, plain_url: str, rounds: int, requests: int) -> tuple[Load, Load, Load, Load]:
+    """Run all rounds of so many requests.
 
     Returns:
         The plain server, ours, ours with the same pictures and other prompts, ours with the same requests again.
@@ -103,8 +104,8 @@ def measure(ours_url: str, plain_url: str) -> tuple[Load, Load, Load, Load]:
     for url in (plain_url, ours_url):
         send(url, warm_up, 1)
     plain, first, other_prompts, again = [], [], [], []
-    for start in range(0, ROUNDS * REQUESTS, REQUESTS):
-        seeds = range(start, start + REQUESTS)
+    for start in range(0, rounds * requests, requests):
+        seeds = range(start, start + requests)
         fresh = jobs(seeds)
         plain.append(send(plain_url, fresh, CONCURRENCY))
         first.append(send(ours_url, fresh, CONCURRENCY))
@@ -113,8 +114,11 @@ def measure(ours_url: str, plain_url: str) -> tuple[Load, Load, Load, Load]:
     return joined(plain), joined(first), joined(other_prompts), joined(again)
 
 
-def run() -> list[Row]:
+def run(quick: bool = False) -> list[Row]:
     """Measure everything.
+
+    Args:
+        quick: one round of few requests.
 
     Returns:
         Requests a second and the latency percentiles against the plain server, then against our own first time.
@@ -123,7 +127,8 @@ def run() -> list[Row]:
         SystemExit: the two servers answer differently.
     """
     with plain_server(machine.cores()) as plain_url, our_server() as ours_url:
-        plain, first, other_prompts, again = measure(ours_url, plain_url)
+        size = (QUICK_ROUNDS, QUICK_REQUESTS) if quick else (ROUNDS, REQUESTS)
+        plain, first, other_prompts, again = measure(ours_url, plain_url, *size)
     same = same_answers(first, plain)
     if same < LEAST_SAME:
         raise SystemExit(f"only {same:.0%} of the requests were answered alike: nothing is compared")

@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 IMAGES = 3
 CONCURRENCY, REQUESTS = 8, 150
 SINGLE_REQUESTS, WARM_UP = 40, 20
+QUICK_PART = 5
+"""A quick run sends one request of so many."""
+
 ENTITIES = ("red sofa", "dog", "blue car", "tree")
 GRID = 288
 HALF = {"num_cpus": 0.5}
@@ -250,32 +253,37 @@ class Measured:
         return 1000 * percentile(self.single.latencies_s, 50)
 
 
-def measure(url: str) -> Measured:
-    """Send requests at the concurrency, then one by one."""
+def measure(url: str, part: int) -> Measured:
+    """Send requests at the concurrency, then one by one; of each, one of `part`."""
+    requests = REQUESTS // part
     wait_until_ready(url)
     send(url, jobs(range(WARM_UP)), CONCURRENCY)
-    loaded = jobs(range(1000, 1000 + REQUESTS))
+    loaded = jobs(range(1000, 1000 + requests))
     before = machine.busy_s()
     load = send(url, loaded, CONCURRENCY)
-    cpu_ms = 1000 * (machine.busy_s() - before) / REQUESTS
-    return Measured(load, send(url, jobs(range(2000, 2000 + SINGLE_REQUESTS)), 1), cpu_ms)
+    cpu_ms = 1000 * (machine.busy_s() - before) / requests
+    return Measured(load, send(url, jobs(range(2000, 2000 + SINGLE_REQUESTS // part)), 1), cpu_ms)
 
 
-def run() -> list[Row]:
+def run(quick: bool = False) -> list[Row]:
     """Measure the bare deployments, then the graph, then the same work without either.
+
+    Args:
+        quick: a part of the requests.
 
     Returns:
         The graph against bare Serve, by its rate, by single requests and by processor time. The last row says how much
         of the graph's processor time is that of bare Serve and of the work itself.
     """
+    part = QUICK_PART if quick else 1
     with real_serve() as url:
         serve.run(bare_graph(), name="bare")
-        bare = measure(url)
+        bare = measure(url, part)
         serve.delete("bare")
         serve.run(graph(AppConfig()), name="orchestration")
-        ours = measure(url)
+        ours = measure(url, part)
     check([*ours.load.documents, *ours.single.documents])
-    work_cpu_ms = busy_work_ms(range(2000, 2000 + SINGLE_REQUESTS))
+    work_cpu_ms = busy_work_ms(range(2000, 2000 + SINGLE_REQUESTS // part))
     what = f"orchestration, models that answer at once, {machine.cores()} cores"
     return [
         compared(

@@ -38,11 +38,11 @@ PROMPTS = (
 )
 
 
-def best_of(works: Sequence[Callable[[], list[str]]]) -> list[tuple[float, list[str]]]:
+def best_of(works: Sequence[Callable[[], list[str]]], repeats: int) -> list[tuple[float, list[str]]]:
     """Run each work several times, in turns, so that a busy machine slows all alike: shortest seconds, and result."""
     times: list[list[float]] = [[] for _ in works]
     results: list[list[str]] = [[] for _ in works]
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         for index, work in enumerate(works):
             start = time.perf_counter()
             results[index] = work()
@@ -78,20 +78,25 @@ def random_model() -> tuple[Qwen3VLForConditionalGeneration, Any]:
     return model, processor
 
 
-def compare(name: str, model: Qwen3VLForConditionalGeneration, processor: Any, tokens: int) -> list[dict[str, Any]]:
+def compare(
+    name: str, model: Qwen3VLForConditionalGeneration, processor: Any, tokens: int, quick: bool
+) -> list[dict[str, Any]]:
     """Time both sides on the same model and prompts, ours one prompt at a time and in a batch."""
+    prompts = PROMPTS[:2] if quick else PROMPTS
     parser = EntityParser(model, processor, max_new_tokens=tokens)
     plain_reply(model, processor, PROMPTS[0], 4)  # warm-up
     parser.generate_each(PROMPTS[:1])
 
     def plain() -> list[str]:
-        return [plain_reply(model, processor, prompt, tokens) for prompt in PROMPTS]
+        return [plain_reply(model, processor, prompt, tokens) for prompt in prompts]
 
     def in_batches(size: int) -> list[str]:
-        groups = [PROMPTS[start : start + size] for start in range(0, len(PROMPTS), size)]
+        groups = [prompts[start : start + size] for start in range(0, len(prompts), size)]
         return [reply for group in groups for reply in parser.generate_each(group)]
 
-    (reference_s, expected), *ours = best_of([plain, lambda: in_batches(1), lambda: in_batches(BATCH)])
+    (reference_s, expected), *ours = best_of(
+        [plain, lambda: in_batches(1), lambda: in_batches(BATCH)], 1 if quick else REPEATS
+    )
     rows = []
     for what, (ours_s, replies) in zip(("one by one", f"in batches of {BATCH}"), ours, strict=True):
         for reference, reply in zip(expected, replies, strict=True):
@@ -99,7 +104,7 @@ def compare(name: str, model: Qwen3VLForConditionalGeneration, processor: Any, t
                 raise SystemExit(f"{name}, {what}: {reply!r} is not how the plain reply begins: {reference!r}")
         rows.append(
             {
-                "what": f"parser, {name}, {len(PROMPTS)} prompts {what}",
+                "what": f"parser, {name}, {len(prompts)} prompts {what}",
                 "reference_s": reference_s,
                 "ours_s": ours_s,
                 "ratio": reference_s / ours_s,
@@ -108,8 +113,11 @@ def compare(name: str, model: Qwen3VLForConditionalGeneration, processor: Any, t
     return rows
 
 
-def run() -> list[dict[str, Any]]:
+def run(quick: bool = False) -> list[dict[str, Any]]:
     """Measure everything, in float32 on the CPU.
+
+    Args:
+        quick: two prompts, once.
 
     Returns:
         Rows of what, reference_s, ours_s and ratio.
@@ -117,8 +125,8 @@ def run() -> list[dict[str, Any]]:
     path = locations.resolve("embedded", "parser")
     model = Qwen3VLForConditionalGeneration.from_pretrained(path, dtype=torch.float32).eval()
     return [
-        *compare("embedded model", model, AutoProcessor.from_pretrained(path), EMBEDDED_TOKENS),
-        *compare("200-token instruction", *random_model(), RANDOM_TOKENS),
+        *compare("embedded model", model, AutoProcessor.from_pretrained(path), EMBEDDED_TOKENS, quick),
+        *compare("200-token instruction", *random_model(), RANDOM_TOKENS, quick),
     ]
 
 

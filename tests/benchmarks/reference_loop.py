@@ -19,7 +19,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from transformers import AutoProcessor, Qwen3VLForConditionalGeneration, Sam3Model, Sam3Processor
 
-from serve_app.config.schema import EntityFilterConfig
+from serve_app.config.schema import AppConfig
 from serve_app.entities.chat import chat_messages, read_entities
 from serve_app.entities.filter import EntityFilter
 
@@ -96,7 +96,7 @@ class ReferenceParser:
         self._model = model
         self._processor = processor
         self._max_new_tokens = max_new_tokens
-        self._filter = EntityFilter(EntityFilterConfig())
+        self._filter = EntityFilter.of(AppConfig())
 
     @classmethod
     def load(cls, folder: str) -> ReferenceParser:
@@ -116,7 +116,7 @@ class ReferenceParser:
 
     def entities(self, prompt: str) -> list[str]:
         """List the entities of one prompt."""
-        return self._filter.apply(read_entities(self.reply(prompt))).kept
+        return self._filter.apply(read_entities(self.reply(prompt)), prompt).kept
 
 
 def encode(mask: np.ndarray[Any, Any]) -> dict[str, Any]:

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from serve_app.cli.deploy import unplaced
+from serve_app.cli.image_files import read_images
 from serve_app.cli.main import main
 from serve_app.cli.options import CommandError
 from serve_app.cli.report import write_json
-from serve_app.cli.run import read_image
-from serve_app.cli.serve import check_port
+from serve_app.cli.serve_address import check_port
 from serve_app.config.schema import AppConfig
 from tests.conftest import png
 
@@ -111,6 +111,16 @@ def test_run_names_a_file_that_is_no_image(
         code, line = failure(capsys, "run", "-p", "a dog", "-c", str(picture), "-g", str(bad))
         assert (code, line.startswith(f"genseg: {bad}: ")) == (1, True)
         assert words in line
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"), [(["-c", ""], "an image's path is empty"), (["-g", "{}", "-o", ""], "-o: the path is empty")]
+)
+def test_run_names_an_empty_path(
+    flags: list[str], words: str, picture: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["run", "-p", "a dog", *(flag.format(picture) for flag in flags)]
+    assert failure(capsys, *argv) == (2, f"genseg: {words}")
 
 
 def test_run_names_a_folder_given_as_image(tmp_path: Path, picture: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -222,4 +232,4 @@ def test_of_a_huge_file_no_more_is_read_than_shows_that_it_is_too_large(tmp_path
     with huge.open("wb") as file:
         file.truncate(1 << 40)
     with pytest.raises(CommandError, match=r"huge\.jpg: .*limit of 1000"):
-        read_image(str(huge), config)
+        read_images([str(huge)], config)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from serve_app.cli import pictures, request_flags
 from serve_app.cli.main import main
+from serve_app.schemas.requests import ImageInput, SegmentRequest
 from tests.conftest import png
 
 
@@ -41,8 +44,9 @@ def test_given_collects_the_options_whose_flags_are_there(arguments: list[str], 
         (["--threshold", "2"], "argument --threshold: 2 is not between 0 and 1"),
         (["--threshold", "nan"], "argument --threshold: nan is not between 0 and 1"),
         (["--threshold", "much"], "argument --threshold: 'much' is not a number"),
-        (["--timeout", "0"], "argument --timeout: 0 is not a positive number"),
-        (["--timeout", "inf"], "argument --timeout: inf is not a positive number"),
+        (["--timeout", "0"], "argument --timeout: 0 is not above 0 and at most 86400"),
+        (["--timeout", "inf"], "argument --timeout: inf is not above 0 and at most 86400"),
+        (["--timeout", "1e12"], "argument --timeout: 1e12 is not above 0 and at most 86400"),
         (["--thresholds", "dog"], "argument --thresholds: 'dog' is not of the form NAME=NUMBER"),
         (["--thresholds", "=0.5"], "argument --thresholds: '=0.5' is not of the form NAME=NUMBER"),
         (["--thresholds", "dog=0.3", "dog=0.4"], "argument --thresholds: 'dog' is given twice"),
@@ -83,12 +87,17 @@ def test_the_help_shows_each_flag(command: str, capsys: pytest.CaptureFixture[st
     assert ("--thresholds NAME=T" in text) is (command == "run")
 
 
-@pytest.mark.parametrize("keep", [True, False])
-def test_overlays_stay_in_the_document_where_they_were_asked_for(keep: bool) -> None:
-    image = {"path": "a.jpg", "overlay": "data:,"}
-    document = {"contextual_images": [dict(image)], "generated_image": dict(image)}
-    assert pictures.take_overlays(document, keep=keep) == ["data:,", "data:,"]
-    assert ("overlay" in document["contextual_images"][0], "overlay" in document["generated_image"]) == (keep, keep)
+def test_pictures_ask_for_masks_that_the_document_does_not_show() -> None:
+    request = SegmentRequest(prompt="a dog", generated_image=ImageInput(data=b"x"), mask_format="none")
+    assert pictures.with_masks(request).mask_format == "rle"
+    polygons = request.model_copy(update={"mask_format": "polygon"})
+    assert pictures.with_masks(polygons) is polygons
+    image = {"objects": [{"object_id": "dog_0", "mask_rle": {"size": [1, 1], "counts": "0"}}]}
+    document: Any = {"contextual_images": [copy.deepcopy(image), {"objects": None}], "generated_image": image}
+    bare: Any = pictures.without_masks(document)
+    assert bare["contextual_images"] == [{"objects": [{"object_id": "dog_0"}]}, {"objects": None}]
+    assert bare["generated_image"] == {"objects": [{"object_id": "dog_0"}]}
+    assert "mask_rle" in image["objects"][0]
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def test_what_needs_no_command_imports_none_and_no_library(argv: list[str]) -> N
     names = imported_by(*argv)
     assert names.isdisjoint(HEAVY)
     assert {name for name in names if name.startswith("serve_app.cli.")} <= {
-        *("serve_app.cli.main", "serve_app.cli.options", "serve_app.cli.signals")
+        *("serve_app.cli.main", "serve_app.cli.commands", "serve_app.cli.options", "serve_app.cli.signals")
     }
 
 

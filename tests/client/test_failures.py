@@ -23,6 +23,7 @@ from tests.client.service import Service, error_document, image_document, result
         (422, "invalid_image", errors.InvalidImage),
         (422, "fetch_failed", errors.FetchFailed),
         (502, "invalid_model_reply", errors.InvalidModelReply),
+        (502, "model_unavailable", errors.ModelUnavailable),
         (504, "timeout", errors.DeadlineExceeded),
         (500, "internal", errors.InternalError),
         (418, "teapot", errors.GensegError),

@@ -73,6 +73,7 @@ def model(cluster: Nodes) -> Outcome:
         rolled_s = load.until(rolled, 240)
         time.sleep(3)
     counts = tally(load.answers)
+    models = models_of(load.answers)
     after = ids()
     nodes.delete()
     return Outcome(
@@ -80,13 +81,15 @@ def model(cluster: Nodes) -> Outcome:
         {
             "rolled after s": rolled_s,
             "fewest replicas that ran": fewest,
-            "answers by models": models_of(load.answers),
+            "answers by models": models,
             "load": counts,
         },
         {
             "every replica was replaced": all(after[name] and not after[name] & before[name] for name in NAMES),
             "first the old model, at the end the new": load.answers[0].presences == {OLD.presence}
             and load.answers[-1].presences == {NEW.presence},
+            "0 documents of both models": models["both in one document"] == 0,
+            "0 documents that name another model": models["another than meta says"] == 0,
             **nothing_lost(counts),
         },
     )

@@ -9,7 +9,8 @@ import pytest
 from serve_app.app import build
 from serve_app.config.auth import accepted_tokens, api_key
 from serve_app.config.files import check_environment, check_file
-from serve_app.config.schema import AuthConfig, OpenAIConfig
+from serve_app.config.models import OpenAIConfig
+from serve_app.config.schema import AuthConfig
 from serve_app.errors import ConfigError
 
 SERVE_CONFIG = """\

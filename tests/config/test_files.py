@@ -39,10 +39,10 @@ applications:
       - name: SegmenterDeployment
         max_ongoing_requests: 16
         autoscaling_config: {min_replicas: 1, max_replicas: 4, target_ongoing_requests: 8}
-        user_config: {batching: {max_pairs: 7, max_prompts: 1}}
+        user_config: {batching: {max_pairs: 7}}
       - name: ParserDeployment
         ray_actor_options: {num_cpus: 0.25, num_gpus: 0.4}
-        user_config: {batching: {max_prompts: 3, max_pairs: 1}}
+        user_config: {batching: {max_prompts: 3}}
 """
 
 
@@ -247,6 +247,18 @@ SERVE_FAULTS = [
         "user_config: {models:",
         "11 …deployments[0].user_config.models: 'models' is no setting of Ingress; it belongs in args "
         "(a change restarts the replicas)",
+    ),
+    (
+        "user_config: {batching: {max_pairs: 7}}",
+        "user_config: {limits: {max_images: 7}}",
+        "15 …deployments[1].user_config.limits.max_images: 'limits.max_images' is no setting of SegmenterDeployment; "
+        "it belongs in the user_config of Ingress",
+    ),
+    (
+        "user_config: {batching: {max_prompts: 3}}",
+        "user_config: {batching: {max_pairs: 1}}",
+        "18 …deployments[2].user_config.batching.max_pairs: 'batching.max_pairs' is no setting of ParserDeployment; "
+        "it belongs in the user_config of SegmenterDeployment",
     ),
     (
         "max_ongoing_requests: 16",

@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from serve_app.config.schema import AppConfig, BatchingConfig, EntityFilterConfig, LimitsConfig, SegmentationConfig
+from serve_app.config.schema import (
+    AppConfig,
+    BatchingConfig,
+    EntityFilterConfig,
+    LimitsConfig,
+    ParserBatching,
+    SegmentationConfig,
+)
 from serve_app.config.user_config import (
     IngressSettings,
     ParserSettings,
@@ -61,14 +68,35 @@ def test_settings_from_takes_from_each_deployment_what_is_its_own() -> None:
     config = settings_from(
         ARGS,
         IngressSettings.model_validate({"limits": {"max_images": 5}}),
-        SegmenterSettings.model_validate({"batching": {"max_pairs": 2, "max_pixels": 1}, "limits": {"max_images": 9}}),
+        SegmenterSettings.model_validate({"batching": {"max_pairs": 2, "max_pixels": 1}, "limits": {"max_side": 9}}),
         ParserSettings(
-            batching=BatchingConfig(max_prompts=4), entity_filter=EntityFilterConfig(excluded_terms=("haze",))
+            batching=ParserBatching(max_prompts=4), entity_filter=EntityFilterConfig(excluded_terms=("haze",))
         ),
     )
     assert config.batching == BatchingConfig(max_pixels=1, max_pairs=2, max_prompts=4)
-    assert config.limits.max_images == 5
+    assert (config.limits.max_images, config.limits.max_side) == (5, 65_535)
     assert config.entity_filter.excluded_terms == ("haze",)
+
+
+@pytest.mark.parametrize(
+    ("kind", "section", "key"),
+    [
+        (IngressSettings, "limits", "max_mask_bytes"),
+        (SegmenterSettings, "limits", "max_images"),
+        (SegmenterSettings, "limits", "max_body_bytes"),
+        (SegmenterSettings, "batching", "max_prompts"),
+        (ParserSettings, "batching", "max_pairs"),
+    ],
+)
+def test_settings_refuse_a_key_that_this_deployment_does_not_read(kind: type[Settings], section: str, key: str) -> None:
+    with pytest.raises(ValidationError, match=rf"{section}\.{key}"):
+        kind.model_validate({section: {key: 5}})
+
+
+def test_apply_to_leaves_what_another_deployment_reads() -> None:
+    args = AppConfig(limits=LimitsConfig(max_mask_bytes=7, max_images=3, max_side=9))
+    applied = IngressSettings.model_validate({"limits": {"max_images": 5}}).apply_to(args)
+    assert applied.limits == LimitsConfig(max_mask_bytes=7, max_images=5)
 
 
 def test_settings_from_nothing_is_what_args_say() -> None:

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from itertools import product
 
 import pytest
 
+from serve_app.config.files import app_config_from
 from serve_app.config.schema import EntityFilterConfig
 from serve_app.entities import filter as entity_filter
 from serve_app.entities import terms as vocabulary
-from serve_app.entities.filter import EntityFilter, all_forms, split_words
+from serve_app.entities.filter import Dropped, EntityFilter, FilterResult
+from serve_app.entities.words import all_forms, split_words
 
 DROPPED = {
     "lighting": [
@@ -142,9 +145,58 @@ def test_apply_without_builtin_terms_keeps_words_about_the_picture() -> None:
     assert EntityFilter(EntityFilterConfig(builtin_terms=False)).apply(["mood", "dog"]).kept == ["mood", "dog"]
 
 
+@pytest.mark.parametrize(
+    "entity", ["beam of " * 400 + "light", "shot " * 800, "soft " * 800 + "light", "light and " * 400 + "light"]
+)
+def test_reason_of_a_text_as_long_as_a_prompt_is_none_and_found_quickly(entity: str) -> None:
+    start = time.perf_counter()
+    assert EntityFilter(EntityFilterConfig(excluded_terms=["fog", "soft rain"])).reason(entity) is None
+    assert time.perf_counter() - start < 1
+
+
+@pytest.mark.parametrize("entity", ["beam of " * 23 + "light", "soft " * 47 + "light"])
+def test_reason_of_a_long_phrase_is_still_found(entity: str) -> None:
+    assert EntityFilter(EntityFilterConfig()).reason(entity) == "lighting"
+
+
 @pytest.mark.parametrize("entity", ["", " ", "...", "and", "of", "the", "of of of", "x" * 4000, "🛋️", "1 2 3"])
 def test_reason_keeps_what_it_cannot_read(entity: str) -> None:
     assert EntityFilter(EntityFilterConfig()).reason(entity) is None
+
+
+@pytest.mark.parametrize(
+    ("entity", "prompt", "kept"),
+    [
+        pytest.param("red sofa", "A dog on a red sofa", True, id="copied"),
+        pytest.param("sofas", "A red sofa", True, id="the plural of what the prompt says"),
+        pytest.param("leaf", "autumn leaves", True, id="the singular of what the prompt says"),
+        pytest.param("red car", "Change the car to red", True, id="copied words in another order"),
+        pytest.param("Red Sofa", "a RED-SOFA", True, id="case and hyphen"),
+        pytest.param("cat", "a (cat:1.2)", True, id="inside prompt syntax"),
+        pytest.param("girl", "masterpiece, 1girl", True, id="joined to its number"),
+        pytest.param("🛋️", "a sofa", True, id="without a word"),
+        pytest.param("spraw car", "A sprawling garage with a car", False, id="garbled"),
+        pytest.param("morningvtrending dog", "morning, trending, [V] dog", False, id="joined"),
+        pytest.param("dog", "ein Hund", False, id="translated"),
+        pytest.param("art", "a cart", False, id="part of a word"),
+    ],
+)
+def test_a_parser_that_copies_cannot_name_what_the_prompt_lacks(entity: str, prompt: str, kept: bool) -> None:
+    off = EntityFilterConfig(builtin_terms=False)
+    on = EntityFilterConfig(builtin_terms=False, only_from_prompt=True)
+    expected = FilterResult([entity], []) if kept else FilterResult([], [Dropped(entity, "not in the prompt")])
+
+    assert EntityFilter(off, copies=True).apply([entity], prompt) == expected
+    assert EntityFilter(on).apply([entity], prompt) == expected
+    assert EntityFilter(off).apply([entity], prompt).kept == [entity]
+    assert EntityFilter(on).apply([entity]).kept == [entity]
+    assert EntityFilter(EntityFilterConfig(only_from_prompt=False), copies=True).apply(["dog"], "x").kept == ["dog"]
+
+
+@pytest.mark.parametrize(("model_name", "dropped"), [("embedded", True), ("Qwen/Qwen3-VL-8B-Instruct", False)])
+def test_only_the_embedded_parser_counts_as_one_that_copies(model_name: str, dropped: bool) -> None:
+    config = app_config_from({"models": {"text_parser": {"model_name": model_name}}})
+    assert bool(EntityFilter.of(config).apply(["dog"], "ein Hund").dropped) == dropped
 
 
 def decision_table() -> list[tuple[str, list[str], str]]:
@@ -178,3 +230,8 @@ def test_the_decision_table_shows_every_list() -> None:
         name for name, value in vars(vocabulary).items() if isinstance(value, frozenset | Mapping) and name[0] != "_"
     }
     assert {name for _, names, _ in decision_table() for name in names} == lists | {"excluded_terms"}
+
+
+def test_words_that_a_choice_is_read_with_count_as_the_prompts() -> None:
+    on = EntityFilter(EntityFilterConfig(only_from_prompt=True))
+    assert on.apply(["red or blue car"], "[red|blue] car").kept == ["red or blue car"]

@@ -13,11 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serve_app.config.schema import AppConfig
-from serve_app.errors import DeviceOutOfMemory, GensegError, InternalError
+from serve_app.errors import DeviceOutOfMemory, GensegError, InternalError, InvalidRequest
 from serve_app.models.interface import Detections, Pair
 
 DIES, HANGS, FULL, NONSENSE = 13, 17, 19, 23
 """Widths of images that kill the replica, take long, do not fit the device, and confuse the model."""
+
+UNREADABLE, REASON = "unreadable", "not in this model's language"
+"""A phrase with this word cannot be read, for that reason."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,11 @@ class FakeSegmenter:
             time.sleep(5)
         return [DeviceOutOfMemory("too large") if width == FULL else FakeFeatures(width) for width in widths]
 
-    def embed(self, phrases: Sequence[str]) -> list[FakeFeatures]:
-        return [FakeFeatures(0) for _ in phrases]
+    def embed(self, phrases: Sequence[str]) -> list[FakeFeatures | InvalidRequest]:
+        return [error or FakeFeatures(0) for error in self.check_phrases(phrases)]
+
+    def check_phrases(self, phrases: Sequence[str]) -> list[InvalidRequest | None]:
+        return [InvalidRequest(REASON) if UNREADABLE in phrase else None for phrase in phrases]
 
     def detect(self, pairs: Sequence[Pair]) -> list[Detections | GensegError]:
         return [self._detect(pair) for pair in pairs]

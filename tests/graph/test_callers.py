@@ -137,3 +137,21 @@ def test_headers_of_callers_do_not_steer_ray(small: Graph) -> None:
     assert answer.status_code == 200
     assert answer.headers["x-request-id"] == "y" * 128
     assert httpx.get(f"{small.url}/readyz", headers={"X-Request-ID": ""}, timeout=20).headers["x-request-id"]
+
+
+def test_an_address_outside_every_application_is_a_404_in_our_shape(small: Graph) -> None:
+    # Ray's proxy answers it itself where no application is at "/", and the guard says it in our words.
+    address = urlsplit(small.url)
+    answer = httpx.get(f"{address.scheme}://{address.netloc}/nowhere/healthz", timeout=20)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "invalid_request")
+
+
+def test_a_body_that_is_refused_is_not_asked_for(small: Graph) -> None:
+    address = urlsplit(small.url)
+    with socket.create_connection((address.hostname or "", address.port or 0), timeout=20) as connection:
+        request = (
+            f"POST {address.path}/v1/segment HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            "Content-Length: 70000000\r\nExpect: 100-continue\r\n\r\n"
+        )
+        connection.sendall(request.encode())
+        assert connection.makefile("rb").readline().startswith(b"HTTP/1.1 413 ")

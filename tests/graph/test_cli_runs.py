@@ -94,16 +94,45 @@ def test_run_by_url_sends_its_options(graph: Graph, tmp_path: Path) -> None:
     assert (tmp_path / "viz" / "generated_generated.jpg").is_file()
 
 
+def test_pictures_show_masks_that_the_document_on_standard_output_leaves_out(
+    graph: Graph, demo: SegmentRequest, tmp_path: Path
+) -> None:
+    run = [sys.executable, "-m", "serve_app", "run", "-p", "-", "-g", str(IMAGES / "generated.jpg"), "--url", graph.url]
+    documents = {}
+    for form in ("rle", "none"):
+        more = ["-o", "-", "--mask-format", form, "--viz-dir", form]
+        done = subprocess.run(
+            [*run, *more],
+            cwd=tmp_path,
+            input=f"{demo.prompt}\n",
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        documents[form] = json.loads(done.stdout)
+    found = [documents[form]["generated_image"]["objects"] for form in ("rle", "none")]
+    assert found[0]
+    assert all("mask_rle" in item for item in found[0])
+    assert [{**item, "mask_rle": None} for item in found[0]] == [{**item, "mask_rle": None} for item in found[1]]
+    assert all("mask_rle" not in item for item in found[1])
+    assert documents["none"]["prompt"] == demo.prompt
+    drawn = [(tmp_path / form / "generated_generated.jpg").read_bytes() for form in ("rle", "none")]
+    assert drawn[0] == drawn[1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["none", "rle"]
+
+
 @pytest.mark.timeout(300)
 def test_run_on_a_graph_of_its_own_gives_the_same_objects_and_leaves_nothing(
     graph: Graph, demo: SegmentRequest, file_server: str, tmp_path: Path
 ) -> None:
-    """One image is a URL, whose picture only the graph can draw."""
+    """One image is a web address, which the command reads: a private one, too."""
     config = tmp_path / "config.yaml"
-    config.write_text(f"fetch: {{allowed_hosts: ['{file_server}']}}\n")
+    config.write_text("segmentation: {threshold: 0.5}\n")
     more = ["--quiet", "-o", "out.json", "--config", str(config), "--viz-dir", "viz"]
     given = command(demo, *more)
-    given[given.index("-g") + 1] = f"http://{file_server}/generated.jpg"
+    given[given.index("-g") + 1] = f"http://{file_server}/generated.jpg?X-Signature=s3cret"
     with tempfile.TemporaryDirectory(prefix="t") as scratch:
         environment = {**os.environ, "TMPDIR": scratch}
         done = subprocess.run(
@@ -119,7 +148,7 @@ def test_run_on_a_graph_of_its_own_gives_the_same_objects_and_leaves_nothing(
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert plain(json.loads(done.stdout)) == approximately(plain(graph.post(json=as_json(demo)).json()))
-    assert "overlay" not in done.stdout
+    assert json.loads(done.stdout)["generated_image"]["path"] == f"http://{file_server}/generated.jpg"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", "out.json", "viz"]
     assert len(list((tmp_path / "viz").iterdir())) == 3
     drawn, given_image = Image.open(tmp_path / "viz" / "generated_generated.jpg"), Image.open(IMAGES / "generated.jpg")
@@ -217,3 +246,38 @@ def test_serve_finishes_its_requests_at_a_signal_also_in_the_background_of_a_scr
     assert "SIGTERM received" not in rest
     assert "Traceback" not in rest
     assert "signals" not in serve.status().applications
+
+
+@pytest.mark.timeout(300)
+def test_of_two_services_started_at_once_one_serves_and_the_other_is_refused(ray_serve: str, tmp_path: Path) -> None:
+    config = tmp_path / "twins.yaml"
+    config.write_text(SERVICE.replace("signals", "twins"))
+    environment = {**os.environ, "RAY_ADDRESS": ray.get_runtime_context().gcs_address}
+    command = [sys.executable, "-m", "serve_app", "serve", str(config)]
+    twins = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said: dict[int, list[str]] = {0: [], 1: []}
+
+    def listen(index: int) -> None:
+        stream = twins[index].stderr
+        assert stream is not None
+        for line in stream:
+            said[index].append(line)
+
+    threads = [threading.Thread(target=listen, args=(index,)) for index in range(2)]
+    for thread in threads:
+        thread.start()
+    while all(twin.poll() is None for twin in twins):
+        time.sleep(0.2)
+    refused = next(index for index in range(2) if twins[index].poll() is not None)
+    threads[refused].join(30)
+    assert twins[refused].returncode == 1
+    assert said[refused][-1].startswith("genseg: 'twins' is served on this cluster already, at ")
+    served = 1 - refused
+    while not any("serving on" in line for line in said[served]) and twins[served].poll() is None:
+        time.sleep(0.2)
+    assert httpx.get(f"{ray_serve}/twins/readyz", timeout=20).status_code == 200
+    assert any(f"serving on {ray_serve}/twins (docs: {ray_serve}/twins/docs)" in line for line in said[served])
+    twins[served].send_signal(signal.SIGINT)
+    assert twins[served].wait(120) == 0
+    threads[served].join(30)
+    assert not any("infinite retries" in line for line in said[served])

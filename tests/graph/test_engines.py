@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from serve_app.config.engines import PARSERS, SEGMENTERS
-from serve_app.config.schema import AppConfig, ModelsConfig, SegmentationModel, TextParserModel
+from serve_app.config.models import ModelsConfig, SegmentationModel, TextParserModel
+from serve_app.config.schema import AppConfig
 from serve_app.errors import GensegError, InvalidRequest
 from serve_app.models.interface import Detections, Pair
 from serve_app.models.registry import load_parser, load_segmenter

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import pytest
 from serve_app.config.schema import AppConfig, ServingConfig
 from tests.conftest import png
 from tests.graph.conftest import Graph
-from tests.graph.fakes import DIES, FULL, HANGS, NONSENSE, load_parser, load_segmenter
+from tests.graph.fakes import DIES, FULL, HANGS, NONSENSE, REASON, load_parser, load_segmenter
 
 NAME = "faults"
 
@@ -100,6 +101,30 @@ def test_a_full_device_and_nonsense_are_errors_of_their_image(faulty: Graph) -> 
 def test_a_reply_that_is_no_list_is_never_an_empty_result(faulty: Graph) -> None:
     response = post(faulty, 10, prompt="NONSENSE")
     assert (response.status_code, response.json()["error"]["code"]) == (502, "invalid_model_reply")
+
+
+def test_what_the_segmenter_cannot_read_is_dropped_from_a_prompt_and_refused_from_the_caller(faulty: Graph) -> None:
+    wait_until_good(faulty)
+    dropped = [{"entity": "unreadable", "reason": REASON}]
+    read = faulty.post("/v1/entities", json={"prompt": "A DOG and UNREADABLE"}).json()
+    assert read == {"entities": ["dog"], "dropped": dropped}
+    for widths in ((10,), (10, 11)):
+        answer = post(faulty, *widths, prompt="A DOG and UNREADABLE")
+        assert answer.status_code == 200
+        assert (answer.json()["entities"], answer.json()["meta"]["dropped"]) == (["dog"], dropped)
+        assert [[*image["presence"]] for image in answer.json()["contextual_images"]] == [["dog"]] * len(widths)
+    stream = {"Accept": "application/x-ndjson"}
+    files = [("contextual", ("a.png", png(10, 4)))]
+    lines = faulty.post(data={"prompt": "A DOG and UNREADABLE"}, files=files, headers=stream).text.splitlines()
+    assert json.loads(lines[0]) == {"event": "entities", "entities": ["dog"], "dropped": dropped}
+    assert json.loads(lines[-1])["event"] == "result"
+    for headers in ({}, stream):
+        data = {"entities": '["dog", "an unreadable thing"]'}
+        refused = faulty.post(data=data, files=files, headers=headers)
+        assert (refused.status_code, refused.json()["error"]) == (
+            400,
+            {"code": "invalid_request", "message": f"entities[1]: {REASON}", "field": "entities[1]"},
+        )
 
 
 def test_a_deadline_is_kept_while_the_model_is_busy(faulty: Graph) -> None:

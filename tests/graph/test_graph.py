@@ -82,6 +82,7 @@ def test_the_document_has_every_field(graph: Graph, demo: SegmentRequest) -> Non
     assert document["meta"]["request_id"] == response.headers["x-request-id"] == "my-id"
     assert document["meta"]["models"] == {"text_parser": "embedded", "segmentation": "embedded"}
     assert (document["box_format"], document["coordinate_unit"]) == ("xyxy", "pixels")
+    assert document["contextual_images"][0]["objects"]
     for image in document["contextual_images"]:
         assert list(image) == ["path", "width", "height", "objects", "presence", "error"]
         assert list(image["presence"]) == document["entities"]
@@ -95,6 +96,7 @@ def test_the_document_has_every_field(graph: Graph, demo: SegmentRequest) -> Non
 
 def test_object_ids_count_within_a_label_by_descending_score(graph: Graph, demo: SegmentRequest) -> None:
     document = graph.post(json=as_json(demo, threshold=0.0, mask_format="none")).json()
+    assert document["contextual_images"][0]["objects"]
     for image in document["contextual_images"]:
         for entity in document["entities"]:
             mine = [found for found in image["objects"] if found["label"] == entity]
@@ -165,6 +167,29 @@ def test_a_threshold_of_one_entity_leaves_the_others(graph: Graph, demo: Segment
     labels = [found["label"] for image in document["contextual_images"] for found in image["objects"]]
     assert "dog" not in labels
     assert "red sofa" in labels
+
+
+def test_meta_says_what_made_the_document(graph: Graph, demo: SegmentRequest) -> None:
+    meta = graph.post(json=as_json(demo, thresholds={"DOG": 0.9, "unicorn": 0.1})).json()["meta"]
+    assert meta["thresholds"] == {"dog": 0.9}
+    assert meta["unused_thresholds"] == ["unicorn"]
+    assert meta["dropped"] == []
+    assert meta["models"] == {"text_parser": "embedded", "segmentation": "embedded"}
+
+
+def test_an_entity_of_more_tokens_than_the_segmenter_reads_is_refused_at_its_place(
+    graph: Graph, demo: SegmentRequest
+) -> None:
+    for headers in ({}, {"Accept": "application/x-ndjson"}):
+        refused = graph.post(json=as_json(demo, entities=["dog", "z" * 200]), headers=headers)
+        assert (refused.status_code, refused.json()["error"]) == (
+            400,
+            {
+                "code": "invalid_request",
+                "message": "entities[1]: longer than the 32 tokens that the segmenter reads",
+                "field": "entities[1]",
+            },
+        )
 
 
 def test_a_result_without_objects_is_a_result(graph: Graph, demo: SegmentRequest) -> None:

@@ -77,7 +77,7 @@ def _frames() -> Iterator[RequestCase]:
         ("type in capitals", f"MULTIPART/FORM-DATA; BOUNDARY={BOUNDARY}", {OK, INVALID}),
         ("two boundaries", f"{form}; boundary={BOUNDARY}; boundary=other", {OK, INVALID}),
         ("wrong charset", f"{form}; charset=utf-16; boundary={BOUNDARY}", {OK, INVALID}),
-        ("charset that is none", f"{form}; charset=klingon; boundary={BOUNDARY}", {OK, INVALID}),
+        ("charset that is none", f"{form}; charset=klingon; boundary={BOUNDARY}", {INVALID}),
         ("multipart/mixed", f"multipart/mixed; boundary={BOUNDARY}", {MEDIA_TYPE, INVALID}),
         ("urlencoded", "application/x-www-form-urlencoded", {MEDIA_TYPE}),
     ):
@@ -92,7 +92,9 @@ def _frames() -> Iterator[RequestCase]:
         ("cut in the end", RIGHT[:-4], {INVALID}),
         ("cut in a part's head", RIGHT[:30], {INVALID}),
         ("line feeds alone", (PROMPT + DOG + END).replace(b"\r\n", b"\n"), {INVALID}),
-        ("text before and after", b"preamble\r\n" + RIGHT + b"epilogue", {OK, INVALID}),
+        ("text before and after", b"preamble\r\n" + RIGHT + b"epilogue", {OK}),
+        ("much text after", RIGHT + b"--frontier\r\n" * 100_000, {OK}),
+        ("blanks behind the boundary", RIGHT.replace(b"frontier\r\n", b"frontier \t\r\n"), {OK}),
         ("two ends", RIGHT + RIGHT, {OK, INVALID}),
         ("zeros", bytes(10_000), {INVALID}),
         ("part without a head", f"--{BOUNDARY}\r\n\r\nA dog\r\n".encode() + END, {INVALID}),
@@ -147,10 +149,14 @@ def _fields() -> Iterator[RequestCase]:
     odd: tuple[tuple[str, bytes, set[Outcome]], ...] = (
         ("prompt twice", PROMPT + RIGHT, {INVALID, OK}),
         ("threshold twice", text("threshold", "0.1") + text("threshold", "0.9") + RIGHT, {INVALID, OK}),
-        ("prompt not UTF-8", text("prompt", b"\xff\xfe\x00") + DOG + GENERATED + END, {OK, INVALID}),
+        ("prompt not UTF-8", text("prompt", b"\xff\xfe\x00") + DOG + GENERATED + END, {INVALID}),
+        ("prompt with a NUL character", text("prompt", b"a\x00dog") + DOG + GENERATED + END, {INVALID}),
+        ("thresholds not UTF-8", text("thresholds", b'{"\xb9\xb7": 0.5}') + RIGHT, {INVALID}),
         ("overlays as people write it", text("overlays", "True") + RIGHT, {OK, INVALID}),
         ("threshold with blanks", text("threshold", " 0.5 ") + RIGHT, {OK, INVALID}),
-        ("charset field", text("_charset_", "utf-7") + RIGHT, {OK, INVALID}),
+        ("charset field", text("_charset_", "utf-7") + RIGHT, {INVALID}),
+        ("known charset field", text("_charset_", "gbk") + RIGHT, {OK}),
+        ("charset field twice", text("_charset_", "gbk") * 2 + RIGHT, {INVALID}),
         (
             "33 entities",
             PROMPT + text("entities", str([f"dog {i}" for i in range(33)]).replace("'", '"')) + GENERATED + END,
@@ -185,7 +191,7 @@ def _files() -> Iterator[RequestCase]:
         body = file("contextual") + file("contextual", data) + RIGHT
         yield post(f"form: second of three files is {name}", body, NO_IMAGE, headers=FORM)
     encoded = file("generated", PNG_BASE64.encode(), more="Content-Transfer-Encoding: base64\r\n")
-    yield post("form: file in base64", PROMPT + DOG + encoded + END, OK, INVALID, NO_IMAGE, headers=FORM)
+    yield post("form: file in base64", PROMPT + DOG + encoded + END, OK, headers=FORM)
     filenames: tuple[str | bytes, ...] = (
         "../../etc/passwd",
         "/etc/shadow",
@@ -202,6 +208,12 @@ def _files() -> Iterator[RequestCase]:
         body = PROMPT + DOG + file("generated", filename=filename) + END
         yield post(f"form: file name {index}: {ascii(filename)[:20]}", body, OK, INVALID, TOO_LARGE, headers=FORM)
     body = PROMPT + DOG + file("generated", filename="") + END
-    yield post("form: empty file name", body, OK, INVALID, headers=FORM)
+    yield post("form: empty file name", body, OK, headers=FORM)
+    body = file("contextual", b"", filename="") + RIGHT
+    yield post("form: file that was not chosen", body, OK, headers=FORM)
     extended = part("form-data; name=\"generated\"; filename*=UTF-8''a%2e%2e%2fb.png", PNG)
-    yield post("form: extended file name", PROMPT + DOG + extended + END, OK, INVALID, headers=FORM)
+    yield post("form: extended file name", PROMPT + DOG + extended + END, OK, headers=FORM)
+    broken = part("form-data; name=\"generated\"; filename*=UTF-8''%ff", PNG)
+    yield post("form: extended file name that is no text", PROMPT + DOG + broken + END, INVALID, headers=FORM)
+    coded = file("generated", b"not base64 %", more="Content-Transfer-Encoding: base64\r\n")
+    yield post("form: file that is not the base64 it says", PROMPT + DOG + coded + END, INVALID, NO_IMAGE, headers=FORM)

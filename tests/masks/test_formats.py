@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from serve_app.errors import TooLarge
-from serve_app.masks.formats import ENCODINGS, POINT_BYTES, MaskEncoding, Take, read_mask
-from serve_app.masks.rle import decode_rle, encode_rle
+from serve_app.masks.formats import ENCODINGS, POINT_BYTES, MaskEncoding, Take, png_pixels, read_mask
+from serve_app.masks.rle import area, bounds, decode_rle, encode_rle
 from serve_app.masks.steps import finish
 from serve_app.schemas.base import MaskFormat
 from serve_app.schemas.dicts import RleDict
@@ -159,3 +159,24 @@ def test_png_is_a_one_bit_png_of_the_mask(shape: tuple[int, int]) -> None:
 def test_png_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"PNG|ASCII"):
         read_mask({"mask_png": text}, (5, 5))
+
+
+def test_a_png_is_read_as_pixels_without_an_rle() -> None:
+    mask = np.random.default_rng(5).random((70, 90)) > 0.5
+    text = ENCODINGS["png"].write(encode_rle(mask), lambda size: None)
+    read = png_pixels({"mask_png": text}, (70, 90))
+    assert read is not None
+    np.testing.assert_array_equal(read, mask)
+    assert read.flags.writeable
+    assert png_pixels({"mask_rle": encode_rle(mask)}, (70, 90)) is None
+    with pytest.raises(ValueError, match="90x70 pixels"):
+        png_pixels({"mask_png": text}, (90, 70))
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_an_empty_mask_is_a_mask_in_every_format(name: MaskFormat) -> None:
+    empty = encode_rle(np.zeros((7, 9), np.bool_))
+    value = ENCODINGS[name].write(empty, lambda size: None)
+    again = read_mask({ENCODINGS[name].key: value}, (7, 9))
+    assert again == empty
+    assert (area(empty), bounds(empty)) == (0, (0, 0, 0, 0))

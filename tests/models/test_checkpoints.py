@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from pickle import UnpicklingError
 
+import httpx2
+import huggingface_hub
 import pytest
 import torch
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
+from huggingface_hub.utils._http import default_client_factory
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from serve_app.config.schema import DeviceConfig, SegmentationModel
+from serve_app.config.models import SegmentationModel, TextParserModel
+from serve_app.config.schema import DeviceConfig
 from serve_app.errors import CheckpointError
-from serve_app.models import checkpoints
+from serve_app.models import checkpoints, locations
+from serve_app.models.qwen3_vl import EntityParser
 from serve_app.models.sam3 import Sam3Segmenter
 
 
 def load(folder: Path | str, **fields: object) -> Sam3Segmenter:
     return Sam3Segmenter.load(SegmentationModel(model_name=str(folder), device="cpu", **fields), DeviceConfig())
+
+
+def load_parser(folder: Path | str) -> EntityParser:
+    return EntityParser.load(TextParserModel(model_name=str(folder), device_map="cpu"), DeviceConfig())
 
 
 @pytest.fixture
@@ -87,19 +100,167 @@ def test_load_names_a_folder_that_is_not_there(tmp_path: Path) -> None:
         load(tmp_path / "nothing")
 
 
-def test_a_gated_model_says_what_to_do() -> None:
-    class GatedRepoError(Exception):
-        pass
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int, dict[str, str]], None]]:
+    """Sets what the hub answers to everything; the libraries and their errors are the real ones."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
 
-    def refused() -> None:
-        with checkpoints.explain("facebook/sam3"):
-            try:
-                raise GatedRepoError("401 Client Error")
-            except GatedRepoError as error:
-                raise OSError("You are trying to access a gated repo.") from error
+    def answers(status: int, headers: dict[str, str]) -> None:
+        transport = httpx2.MockTransport(lambda request: httpx2.Response(status, headers=headers, request=request))
+        huggingface_hub.set_client_factory(lambda: httpx2.Client(transport=transport))
 
-    with pytest.raises(CheckpointError, match=r"facebook/sam3: .*licence.*HF_TOKEN.*local folder"):
-        refused()
+    yield answers
+    huggingface_hub.set_client_factory(default_client_factory)
+
+
+GATED = {"X-Error-Code": "GatedRepo"}
+UNKNOWN = {"X-Error-Code": "RepoNotFound"}
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "words"),
+    [
+        pytest.param(401, GATED, r"licence.*HF_TOKEN.*local folder", id="gated, no token"),
+        pytest.param(403, GATED, r"licence.*HF_TOKEN.*local folder", id="gated, not accepted"),
+        pytest.param(401, UNKNOWN, "knows no such model", id="unknown, no token"),
+        pytest.param(401, {}, "knows no such model", id="unknown, without a code"),
+        pytest.param(404, UNKNOWN, "knows no such model", id="unknown, with a token"),
+        pytest.param(
+            401,
+            {"X-Error-Message": "Invalid credentials in Authorization header"},
+            "refuses the token in HF_TOKEN",
+            id="wrong token",
+        ),
+        pytest.param(
+            403,
+            {"X-Error-Message": "Please enable access to public gated repositories"},
+            "HF_TOKEN.*permission",
+            id="token without permission",
+        ),
+        pytest.param(404, {"X-Error-Code": "EntryNotFound"}, "incomplete: config.json", id="no configuration"),
+    ],
+)
+def test_load_says_what_the_hub_says(
+    status: int, headers: dict[str, str], words: str, hub: Callable[[int, dict[str, str]], None]
+) -> None:
+    hub(status, headers)
+    with pytest.raises(CheckpointError, match=f"^model owner/exp-403-oom: .*{words}") as caught:
+        load("owner/exp-403-oom")
+    assert ("gated. Accept" in caught.value.message) == (headers is GATED)
+    assert "\n" not in caught.value.message
+
+
+def hub_error(status: int, **headers: str) -> Exception:
+    """The error that the hub's library makes of an answer."""
+    request = httpx2.Request("GET", "https://huggingface.co/owner/name/resolve/main/config.json")
+    try:
+        huggingface_hub.utils.hf_raise_for_status(httpx2.Response(status, headers=headers, request=request))
+    except Exception as error:
+        return error
+    raise AssertionError("no error")
+
+
+@pytest.mark.parametrize(
+    ("cause", "words"),
+    [
+        (hub_error(429), "refuses further downloads for now"),
+        (hub_error(400), "status 400"),
+        (hub_error(500), "cannot be reached"),
+        (LocalEntryNotFoundError("nothing"), "cannot be reached"),
+        (OfflineModeIsEnabled("offline"), "cannot be reached"),
+        (HFValidationError("x"), "neither a folder nor a name"),
+        (hub_error(404, **{"X-Error-Code": "EntryNotFound"}), "lacks a file"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried"), "not enough memory"),
+        (
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+            "not enough memory",
+        ),
+        (MemoryError(), "not enough memory"),
+        (SafetensorError("header too large"), "damaged"),
+        (UnpicklingError("bad"), "damaged"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else value,
+)
+def test_explain_judges_by_the_type_of_the_cause(cause: Exception, words: str) -> None:
+    def loading() -> None:
+        with checkpoints.explain("m"):
+            raise OSError("something about it") from cause
+
+    with pytest.raises(CheckpointError, match=f"^model m: .*{words}"):
+        loading()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("/data/exp-403/gated repo/out of memory: 401 Client Error"),
+        ValueError("couldn't connect, offline mode, header safetensors, GatedRepoError"),
+        RuntimeError("cannot read /models/out of memory/no file named"),
+        KeyError("CUBLAS_STATUS_ALLOC_FAILED"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_explain_does_not_judge_by_words_in_a_path(error: Exception) -> None:
+    with pytest.raises(CheckpointError) as caught, checkpoints.explain("m"):
+        raise error
+    assert caught.value.message == f"model m: {type(error).__name__}: {error}"
+
+
+@pytest.mark.parametrize("name", ["exp-403", "gated repo", "out of memory", "no file named x", "401 client error"])
+@pytest.mark.parametrize("load_from", [load, load_parser], ids=["segmenter", "parser"])
+def test_an_incomplete_folder_of_any_name_is_called_incomplete(
+    name: str, load_from: Callable[[Path], object], tmp_path: Path
+) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    model_type = "sam3" if load_from is load else "qwen3_vl"
+    (folder / "config.json").write_text(json.dumps({"model_type": model_type}))
+    with pytest.raises(CheckpointError) as caught:
+        load_from(folder)
+    assert caught.value.message == (
+        f"model {folder}: the checkpoint is incomplete: model.safetensors, tokenizer.json, processor_config.json "
+        "missing in the folder; download it again"
+    )
+
+
+def test_a_missing_shard_is_named(copy: Path) -> None:
+    (copy / "model.safetensors").unlink()
+    shards = {f"w{n}": f"model-0000{n}-of-00009.safetensors" for n in range(1, 10)}
+    (copy / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
+    (copy / shards["w1"]).touch()
+    with pytest.raises(CheckpointError, match=r"incomplete: model-00002-of-00009.safetensors, .* and 5 more missing"):
+        load(copy)
+
+
+@pytest.mark.parametrize(
+    ("load_from", "model_type", "words"),
+    [
+        (load, "qwen3_vl", r"model_type 'qwen3_vl', but the segmenter needs 'sam3' or 'sam3_video'"),
+        (load, "sam3_tracker", r"model_type 'sam3_tracker', but the segmenter needs"),
+        (load, None, "names no model_type in its config.json, but the segmenter needs"),
+        (load_parser, "sam3_video", r"model_type 'sam3_video', but the text parser needs 'qwen3_vl'"),
+        (load_parser, "qwen3_vl_moe", r"model_type 'qwen3_vl_moe', but the text parser needs 'qwen3_vl'"),
+        (load_parser, "qwen2_5_vl", r"model_type 'qwen2_5_vl', but the text parser needs 'qwen3_vl'"),
+    ],
+)
+def test_a_checkpoint_of_another_model_is_refused_before_its_weights_are_read(
+    load_from: Callable[[Path], object], model_type: str | None, words: str, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type, "hidden_size": 8}))
+    with pytest.raises(CheckpointError, match=words) as caught:
+        load_from(tmp_path)
+    assert str(tmp_path) in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("load_from", "kind", "found"),
+    [(load, "parser", "qwen3_vl"), (load_parser, "segmenter", "sam3")],
+    ids=["parser as segmenter", "segmenter as parser"],
+)
+def test_exchanged_models_are_named(load_from: Callable[[Path], object], kind: locations.Kind, found: str) -> None:
+    with pytest.raises(CheckpointError, match=f"model_type '{found}'"):
+        load_from(Path(locations.resolve("embedded", kind)))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from transformers import Sam3Model, Sam3Processor
 
-from serve_app.config.schema import DeviceConfig, SegmentationModel
+from serve_app.config.models import SegmentationModel
+from serve_app.config.schema import DeviceConfig
 from serve_app.errors import DeviceOutOfMemory, InternalError, InvalidRequest
 from serve_app.models.interface import Detections, Pair
 from serve_app.models.sam3 import Sam3Segmenter
@@ -156,6 +158,29 @@ def test_embed_refuses_a_phrase_over_the_positions_and_answers_the_others(segmen
     assert isinstance(good, PhraseFeatures)
     assert isinstance(bad, InvalidRequest)
     assert "32 tokens" in bad.message
+
+
+def test_phrases_are_checked_without_a_text_pass_as_embed_reads_them(segmenter: Sam3Segmenter) -> None:
+    phrases = ["dog", "z" * 200, "a red sofa", "狗" * 20, "word " * 29, "word " * 40]
+    passes: list[object] = []
+    hook = segmenter._model.text_encoder.register_forward_pre_hook(lambda *_: passes.append(None))
+    checked = segmenter.check_phrases(phrases)
+    hook.remove()
+    assert passes == []
+    embedded = segmenter.embed(phrases)
+    refused = [each.message if isinstance(each, InvalidRequest) else None for each in embedded]
+    assert [None if each is None else each.message for each in checked] == refused
+    assert refused[0] is None
+    assert refused[1] == "longer than the 32 tokens that the segmenter reads"
+
+
+def test_phrases_are_checked_by_many_threads_while_others_are_embedded(segmenter: Sam3Segmenter) -> None:
+    """A tokenizer that two threads use at once fails."""
+    with ThreadPoolExecutor(4) as threads:
+        checks = [threads.submit(segmenter.check_phrases, ["dog", "z" * 200] * 20) for _ in range(40)]
+        for _ in range(5):
+            segmenter.embed(["dog", "cat"])
+    assert all(sum(each is None for each in check.result()) == 20 for check in checks)
 
 
 def test_nonsense_of_the_model_stays_with_its_pair(segmenter: Sam3Segmenter) -> None:

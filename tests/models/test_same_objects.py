@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from serve_app.config.schema import DeviceConfig, LimitsConfig, SegmentationModel
+from serve_app.config.models import SegmentationModel
+from serve_app.config.schema import DeviceConfig, LimitsConfig
 from serve_app.images.decoding import decode
 from serve_app.models import locations
 from serve_app.models.interface import Detections, Pair

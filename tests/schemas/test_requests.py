@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 
 from serve_app.errors import GensegError, InvalidRequest, TooLarge
-from serve_app.schemas.requests import MAX_ENTITIES, MAX_IMAGES, parse_entities_request, parse_request
+from serve_app.schemas.requests import (
+    MAX_ENTITIES,
+    MAX_IMAGES,
+    SegmentRequest,
+    parse_entities_request,
+    parse_request,
+)
 
 IMAGE = {"data": "AAAA"}
 
@@ -55,6 +61,71 @@ def test_of_many_unknown_fields_the_first_is_named(body: dict[str, Any], message
 def test_a_few_unknown_fields_are_named_as_fields() -> None:
     with pytest.raises(InvalidRequest) as caught:
         parse_request({"generated_image": IMAGE, "treshold": 0.5})
-    assert (caught.value.message, caught.value.field) == ("treshold: unknown field", "treshold")
+    assert (caught.value.message, caught.value.field) == (
+        "treshold: unknown field; did you mean 'threshold'?",
+        "treshold",
+    )
     with pytest.raises(GensegError, match="unknown field 'b'"):
         parse_entities_request({"prompt": "x", "b": 1, "c": 2})
+
+
+NUL = "a\0b"
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"prompt": NUL}, "prompt"),
+        ({"entities": ["a", NUL]}, "entities[1]"),
+        ({"generated_image": {"data": "AAAA", "name": NUL}}, "generated_image.name"),
+        ({"contextual_images": [IMAGE, {"url": f"http://a.test/{NUL}"}]}, "contextual_images[1].url"),
+    ],
+    ids=["prompt", "entity", "name", "url"],
+)
+def test_text_with_a_nul_character_is_refused_at_its_field(body: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        parse_request(body)
+    assert (caught.value.message, caught.value.field) == (f"{field}: has a NUL character, which is no text", field)
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "message"),
+    [
+        ({"thresholds": {NUL: 0.5}}, r"thresholds.a\x00b", "has a NUL character, which is no text"),
+        ({NUL: 1}, r"a\x00b", "unknown field"),
+        ({"": 1}, "''", "unknown field"),
+    ],
+    ids=["threshold", "unknown field", "empty name"],
+)
+def test_a_name_that_cannot_be_printed_is_written_in_a_way_that_can(
+    body: dict[str, Any], field: str, message: str
+) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        parse_request({"generated_image": IMAGE, **body})
+    assert (caught.value.message, caught.value.field) == (f"{field}: {message}", field)
+
+
+@pytest.mark.parametrize(
+    ("options", "message", "field"),
+    [
+        ({"thresold": 0.5}, "thresold: unknown field; did you mean 'threshold'?", "thresold"),
+        ({"generatd": None}, "generatd: unknown field; did you mean 'generated'?", "generatd"),
+        ({"zzz": 1}, "zzz: unknown field", "zzz"),
+        ({"threshold": 2.0}, "threshold: Input should be less than or equal to 1", "threshold"),
+        (
+            {"contextual": [b"", "http://host/" + "x" * 9000]},
+            "contextual[1]: url: Value should have at most 8192 characters, not 9012",
+            "contextual[1]",
+        ),
+    ],
+)
+def test_from_files_says_in_one_line_what_is_wrong(options: dict[str, Any], message: str, field: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        SegmentRequest.from_files("a dog", **options)
+    assert (caught.value.message, caught.value.field) == (message, field)
+
+
+@pytest.mark.parametrize(("key", "meant"), [("generated", "generated_image"), ("contextual", "contextual_images")])
+def test_a_name_of_the_form_in_a_json_body_is_answered_with_that_of_the_body(key: str, meant: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"unknown field; did you mean '{meant}'"):
+        parse_request({"prompt": "a dog", key: None})

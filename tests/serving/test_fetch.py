@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import ssl
+import threading
 import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from serve_app.config.schema import FetchConfig
-from serve_app.errors import FetchFailed, TooLarge
+from serve_app.errors import FetchFailed, InternalError, TooLarge
 from serve_app.serving.connections import HostResolver
 from serve_app.serving.fetch import ImageFetcher
 
@@ -232,15 +233,65 @@ async def test_fetch_refuses_private_addresses_in_every_form_with_one_message(sc
     [["127.0.0.1"], ["93.184.216.34", "127.0.0.1"], ["127.0.0.1", "93.184.216.34"], ["::1"], ["fe80::1%lo"], [], ["x"]],
     ids=str,
 )
-async def test_fetch_refuses_names_of_which_any_address_is_private_like_names_that_do_not_exist(
-    addresses: list[str],
-) -> None:
+async def test_fetch_refuses_names_of_which_any_address_is_private(addresses: list[str]) -> None:
     async with serving(reply()) as server, fetching(resolve=names(a=addresses)) as fetcher:
-        for name in ("a.test", "unknown.test"):
-            with pytest.raises(FetchFailed) as caught:
-                await fetcher.fetch(f"http://{name}:{server.port}/")
-            assert caught.value.message == f"{name} has, or redirects to, no public address"
+        with pytest.raises(FetchFailed) as caught:
+            await fetcher.fetch(f"http://a.test:{server.port}/")
+        assert caught.value.message == "a.test has, or redirects to, no public address"
     assert not server.requests
+
+
+@pytest.mark.parametrize("error", [OSError("no such host"), UnicodeError("label too long")], ids=repr)
+async def test_fetch_says_that_a_name_does_not_resolve(error: Exception) -> None:
+    async def resolve(host: str, _port: int) -> list[str]:
+        raise error
+
+    async with (
+        serving(redirect("https://gone.test/a.png?key=SECRET")) as server,
+        fetching(resolve=resolve, allowed_hosts=("127.0.0.1",)) as fetcher,
+    ):
+        with pytest.raises(FetchFailed, match=r"^gone\.test does not resolve to an address$"):
+            await fetcher.fetch("https://gone.test/a.png?key=SECRET")
+        with pytest.raises(
+            FetchFailed, match=r"^127\.0\.0\.1 redirects to a host that does not resolve to an address$"
+        ):
+            await fetcher.fetch(f"http://127.0.0.1:{server.port}/")
+
+
+@pytest.mark.parametrize(
+    ("location", "asked"),
+    [
+        ("/café.png".encode(), "/caf%C3%A9.png"),
+        (b"/caf\xe9.png", "/caf%E9.png"),
+        ("中文.png?q=狗#x".encode(), "/dir/%E4%B8%AD%E6%96%87.png?q=%E7%8B%97"),
+        (b"?q=\xb9\xb7", "/dir/start?q=%B9%B7"),
+        (b"/a%20b%E9.png", "/a%20b%E9.png"),
+        (b"/a b.png", "/a%20b.png"),
+        ("http://127.0.0.1:{port}/é".encode(), "/%C3%A9"),
+        (b"//127.0.0.1:{port}/\xe9", "/%E9"),
+        ("http://bücher.test:{port}/é".encode(), "/%C3%A9"),
+        (b"http://b\xfccher.test:{port}/", None),
+    ],
+    ids=ascii,
+)
+async def test_fetch_asks_for_the_bytes_of_a_location_as_they_are(location: bytes, asked: str | None) -> None:
+    async def answer(path: str, writer: asyncio.StreamWriter) -> None:
+        port = str(writer.get_extra_info("sockname")[1]).encode()
+        head = b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: " + location.replace(b"{port}", port)
+        await (raw(head + b"\r\n\r\n") if path == "/dir/start" else reply())(path, writer)
+
+    hosts = {"allowed_hosts": ("127.0.0.1", "bücher.test")}
+    async with (
+        serving(answer) as server,
+        fetching(resolve=names(**{"xn--bcher-kva": ["127.0.0.1"]}), **hosts) as fetcher,
+    ):
+        url = f"http://127.0.0.1:{server.port}/dir/start"
+        if asked is None:
+            with pytest.raises(FetchFailed, match="redirects to an address that is not allowed"):
+                await fetcher.fetch(url)
+        else:
+            assert await fetcher.fetch(url) == BODY
+            assert server.requests[-1].split(" ")[1] == asked
 
 
 async def test_fetch_resolves_a_name_once_so_that_it_cannot_change_between_check_and_connection() -> None:
@@ -502,3 +553,79 @@ async def test_host_resolver_gives_addresses_without_repeats() -> None:
     assert found
     assert set(found) <= {"127.0.0.1", "::1"}
     assert len(set(found)) == len(found)
+
+
+# ---- secrets and changes -------------------------------------------------------------------------------------------
+
+SIGNED = "/a.png?X-Signature=SECRET#SECRET"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        reply(status="403 SECRET"),
+        redirect("http://u:SECRET@a.test/SECRET"),
+        redirect("http://10.0.0.1/?SECRET"),
+        redirect("https://[SECRET/"),
+        redirect("?SECRET"),
+        raw(b"SECRET"),
+        raw(HEAD + b"Content-Length: SECRET\r\n\r\n"),
+        raw(b"H", pause_s=5),
+        reply(b"SECRET" * 99, Content_Encoding="gzip"),
+        reply(Content_Encoding="SECRET"),
+    ],
+)
+async def test_no_error_and_no_log_has_the_secret_of_a_signed_url(
+    answer: Answer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", "ray.serve")
+    async with serving(answer) as server, fetching(allowed_hosts=("127.0.0.1",), timeout_s=1) as fetcher:
+        with pytest.raises(FetchFailed) as caught:
+            await fetcher.fetch(f"http://127.0.0.1:{server.port}{SIGNED}")
+    assert "SECRET" not in caught.value.message + caplog.text
+    assert caught.value.__suppress_context__
+
+
+async def test_an_error_that_nobody_foresaw_is_logged_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
+    async def resolve(_host: str, _port: int) -> list[str]:
+        raise RuntimeError("http://a.test/?SECRET")
+
+    async with fetching(resolve=resolve) as fetcher:
+        with pytest.raises(InternalError, match=r"^the image could not be fetched$"):
+            await fetcher.fetch("http://a.test/?SECRET")
+    assert "a fetch failed: RuntimeError at " in caplog.text
+    assert "SECRET" not in caplog.text
+
+
+async def test_a_retired_fetcher_closes_when_its_last_fetch_is_done() -> None:
+    gate = asyncio.Event()
+
+    async def answer(path: str, writer: asyncio.StreamWriter) -> None:
+        if path == "/slow":
+            await gate.wait()
+        await reply()(path, writer)
+
+    async with serving(answer) as server:
+        fetcher = ImageFetcher(FetchConfig(allowed_hosts=("localhost",)), 100_000)
+        url = f"http://localhost:{server.port}"
+        assert await fetcher.fetch(url + "/quick") == BODY
+        slow = asyncio.ensure_future(fetcher.fetch(url + "/slow"))
+        while not any("/slow" in request for request in server.requests):
+            await asyncio.sleep(0.01)
+        fetcher.retire()
+        await asyncio.sleep(0.05)
+        assert fetcher._pool.connections
+        gate.set()
+        assert await slow == BODY
+        async with asyncio.timeout(2):
+            while fetcher._pool.connections or [each for each in threading.enumerate() if "resolver" in each.name]:
+                await asyncio.sleep(0.01)
+
+
+async def test_a_fetcher_that_never_fetched_is_retired_at_once() -> None:
+    fetcher = ImageFetcher(FetchConfig(), 100)
+    resolver = fetcher._resolver
+    assert isinstance(resolver, HostResolver)
+    fetcher.retire()
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        await resolver("localhost", 80)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from serve_app.config.models import ModelsConfig, TextParserModel
 from serve_app.config.schema import AppConfig, BatchingConfig
 from serve_app.errors import GensegError, Overloaded
 from serve_app.serving.messages import ParsedPrompt
@@ -71,3 +72,41 @@ async def test_a_user_config_changes_the_batches_of_a_model_in_the_replica() -> 
     assert all(isinstance(answer, ParsedPrompt) for answer in await asyncio.gather(*answers))
     assert sum(model.sizes) == 5
     assert max(model.sizes) == 2
+
+
+async def test_entities_beyond_the_limit_are_dropped_with_the_reason_and_the_answer_names_its_model() -> None:
+    model = Local()
+    model.gate.set()
+    model.generate_each = lambda prompts: [json.dumps(["dog", "soft light", "cat", "DOG", "tree"])]  # type: ignore[method-assign]
+    config = AppConfig(models=ModelsConfig(text_parser=TextParserModel(model_name="some/reader")))
+    parser = ParserDeployment(config, lambda _: model)
+    for _ in range(2):
+        assert await parser.parse("a prompt", 2, "request", 10) == ParsedPrompt(
+            ("dog", "cat"), (("soft light", "lighting"), ("tree", "over the limit of 2 entities")), "some/reader"
+        )
+
+
+async def test_entities_over_the_limit_of_characters_are_dropped_with_the_reason_and_take_no_place() -> None:
+    model = Local()
+    model.gate.set()
+    long = "a" * 257
+    model.generate_each = lambda prompts: [json.dumps([long, "b" * 256, "cat"])]  # type: ignore[method-assign]
+    config = AppConfig(models=ModelsConfig(text_parser=TextParserModel(model_name="some/reader")))
+    answer = await ParserDeployment(config, lambda _: model).parse("a prompt", 2, "request", 10)
+    assert isinstance(answer, ParsedPrompt)
+    assert answer.entities == ("b" * 256, "cat")
+    assert answer.dropped == ((long, "longer than 256 characters"),)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "dropped"),
+    [
+        ("--no text, a dog", (("--no text, a dog", "prompt tag"),)),
+        ("<lora:x:1> BREAK", (("<lora:x:1>", "prompt tag"),)),
+    ],
+)
+async def test_a_prompt_of_tags_alone_names_nothing_and_asks_no_model(
+    prompt: str, dropped: tuple[tuple[str, str], ...]
+) -> None:
+    parser = ParserDeployment(AppConfig(), lambda _: Remote())
+    assert await parser.parse(prompt, 9, "request", 10) == ParsedPrompt((), dropped, "embedded")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -23,91 +23,23 @@ from serve_app.errors import (
 )
 from serve_app.schemas.documents import ResultDocument
 from serve_app.schemas.requests import ImageInput, SegmentRequest
-from serve_app.serving.documents import result_of
-from serve_app.serving.messages import ImageTask, ParsedPrompt
-from serve_app.serving.pipeline import Pipeline, Stages
+from serve_app.serving.messages import ImageTask, ModelStamp, ParsedPrompt, SegmentedImage
+from serve_app.serving.pipeline import Pipeline
+from serve_app.serving.stages import Stages
 from tests.conftest import png
-
-MODELS = {"text_parser": "fake", "segmentation": "fake"}
-
-
-class FakeParse:
-    def __init__(self, outcome: ParsedPrompt | GensegError, seconds: float) -> None:
-        self._task = asyncio.ensure_future(self._run(outcome, seconds))
-
-    async def _run(self, outcome: ParsedPrompt | GensegError, seconds: float) -> ParsedPrompt:
-        await asyncio.sleep(seconds)
-        if isinstance(outcome, GensegError):
-            raise outcome
-        return outcome
-
-    async def entities(self) -> Any:
-        return self._task
-
-    async def result(self) -> ParsedPrompt:
-        return await asyncio.shield(self._task)
-
-    def cancel(self) -> None:
-        self._task.cancel()
-
-
-class FakeParser:
-    def __init__(self, outcome: ParsedPrompt | GensegError | None = None, seconds: float = 0) -> None:
-        self.outcome, self.seconds, self.started = outcome or ParsedPrompt(("dog", "sofa")), seconds, 0
-
-    def start(self, prompt: str, max_entities: int, request_id: str, timeout_s: float) -> FakeParse:
-        self.started += 1
-        return FakeParse(self.outcome, self.seconds)
-
-
-class FakeSegmenter:
-    """Finds one object of each entity; the first image takes longest; outcomes by image size."""
-
-    def __init__(self, seconds: dict[int, float] | None = None, outcomes: dict[int, GensegError] | None = None) -> None:
-        self.seconds, self.outcomes = seconds or {}, outcomes or {}
-        self.tasks: list[ImageTask] = []
-        self.cancelled = 0
-
-    async def segment(
-        self, task: ImageTask, again: Callable[[], Coroutine[Any, Any, tuple[str, ...]]]
-    ) -> dict[str, Any]:
-        self.tasks.append(task)
-        width = int.from_bytes(task.data[16:20], "big")  # of a PNG
-        try:
-            await asyncio.sleep(self.seconds.get(width, 0))
-        except asyncio.CancelledError:
-            self.cancelled += 1
-            raise
-        if width in self.outcomes:
-            raise self.outcomes[width]
-        entities = await task.entities if asyncio.isfuture(task.entities) else task.entities
-        names = entities.entities if isinstance(entities, ParsedPrompt) else entities
-        return {"width": width, "height": 4, "objects": [], "presence": dict.fromkeys(names, 0.5), "error": None}
-
-
-async def no_fetch(url: str) -> bytes:
-    raise FetchFailed("may not be fetched")
-
-
-async def keep(data: bytes) -> bytes:
-    return data
-
-
-def pipeline(parser: FakeParser | None = None, segmenter: FakeSegmenter | None = None) -> Pipeline:
-    return Pipeline(Stages(parser or FakeParser(), segmenter or FakeSegmenter(), no_fetch, keep), MODELS)
-
-
-def images(*widths: int) -> list[ImageInput]:
-    return [ImageInput(data=png(width, 4), name=f"{width}.png") for width in widths]
-
-
-def job(*widths: int, **fields: Any) -> SegmentRequest:
-    fields.setdefault("prompt", "a dog on a sofa")
-    return SegmentRequest(contextual_images=images(*widths[:-1]), generated_image=images(widths[-1])[0], **fields)
-
-
-async def run(request: SegmentRequest, line: Pipeline, config: AppConfig | None = None) -> Any:
-    return await result_of(line.stream(request, config or AppConfig(), "id-1"))
+from tests.serving.fakes import (
+    MODELS,
+    Again,
+    FakeParser,
+    FakeSegmenter,
+    image_of,
+    images,
+    job,
+    keep,
+    no_fetch,
+    pipeline,
+    run,
+)
 
 
 async def test_run_merges_in_input_order_whatever_finishes_first() -> None:
@@ -163,8 +95,19 @@ async def test_given_entities_bypass_the_parser() -> None:
         (job(10, entities=["dog", " "]), InvalidRequest, "entities"),
         (job(10, entities=["dog", "x" * 257]), TooLarge, r"entities\[1\]: 257 characters"),
         (job(10, thresholds={f"thing {n}": 0.5 for n in range(65)}), TooLarge, "thresholds: 65"),
+        (job(10, thresholds={"x" * 257: 0.5}), TooLarge, "thresholds: a name of 257 characters"),
     ],
-    ids=["no image", "empty prompt", "long prompt", "images", "entities", "blank entity", "long entity", "thresholds"],
+    ids=[
+        "no image",
+        "empty prompt",
+        "long prompt",
+        "images",
+        "entities",
+        "blank entity",
+        "long entity",
+        "thresholds",
+        "long threshold",
+    ],
 )
 async def test_requests_over_a_limit_are_refused_before_any_work(
     request_: SegmentRequest, kind: type[GensegError], words: str
@@ -280,15 +223,16 @@ class CancelledBelow:
         self._ticks, self._caller = ticks, caller
         self._calls: list[asyncio.Task[Any]] = []
 
-    async def segment(
-        self, task: ImageTask, again: Callable[[], Coroutine[Any, Any, tuple[str, ...]]]
-    ) -> dict[str, Any]:
+    async def unreadable(self, phrases: Sequence[str], request_id: str, timeout_s: float) -> dict[str, str]:
+        return {}
+
+    async def segment(self, task: ImageTask, again: Again) -> SegmentedImage:
         call = asyncio.current_task()
         assert call is not None
         self._calls.append(call)
         if len(self._calls) == 1:
             asyncio.get_running_loop().call_soon(self._after, self._ticks)
-            return {"width": 8, "height": 4, "objects": [], "presence": {}, "error": None}
+            return SegmentedImage(image_of(8), ModelStamp("fake", "1", 0.0, "a"))
         await asyncio.sleep(3600)
         raise AssertionError("unreachable")
 
@@ -328,3 +272,105 @@ async def test_a_request_that_is_cancelled_at_any_tick_leaves_nothing_behind(tic
     assert task.cancelled()
     await asyncio.sleep(0.01)
     assert asyncio.all_tasks() == before
+
+
+LONG = "a phrase of more tokens than the text encoder has"
+REASON = "longer than the 32 tokens that the segmenter reads"
+
+
+def unable(segmenter: FakeSegmenter) -> FakeSegmenter:
+    segmenter.reasons = {LONG: REASON}
+    return segmenter
+
+
+@pytest.mark.parametrize("widths", [(10,), (10, 11)], ids=["one image", "two images"])
+async def test_a_phrase_of_the_parser_that_cannot_be_read_is_dropped_and_the_rest_works(
+    widths: tuple[int, ...],
+) -> None:
+    parser = FakeParser(ParsedPrompt(("dog", LONG, "sofa"), (("mood", "mood"),)))
+    events = [event async for event in pipeline(parser, unable(FakeSegmenter())).stream(job(*widths), AppConfig(), "r")]
+    dropped = [{"entity": "mood", "reason": "mood"}, {"entity": LONG, "reason": REASON}]
+    assert events[0] == {"event": "entities", "entities": ["dog", "sofa"], "dropped": dropped}
+    assert events[-1]["event"] == "result"
+    document = events[-1]["result"]
+    assert document["entities"] == ["dog", "sofa"]
+    assert document["meta"]["dropped"] == dropped
+    assert document["generated_image"] is not None
+    assert [*document["generated_image"]["presence"]] == ["dog", "sofa"]
+
+
+async def test_a_phrase_of_the_callers_that_cannot_be_read_is_refused_at_its_place_before_the_images_work() -> None:
+    segmenter = unable(FakeSegmenter())
+    with pytest.raises(InvalidRequest) as caught:
+        await anext(pipeline(segmenter=segmenter).stream(job(10, entities=["dog", "DOG", LONG]), AppConfig(), "r"))
+    assert (caught.value.message, caught.value.field) == (f"entities[2]: {REASON}", "entities[2]")
+    assert segmenter.tasks == []
+
+
+class CannotTell(FakeSegmenter):
+    """Learns what it cannot read when it reads it."""
+
+    async def unreadable(self, phrases: Sequence[str], request_id: str, timeout_s: float) -> dict[str, str]:
+        if request_id:
+            raise DeadlineExceeded("busy")
+        return await super().unreadable(phrases, request_id, timeout_s)
+
+
+async def test_what_nobody_could_tell_before_the_images_work_the_answers_tell() -> None:
+    document = await run(job(10), pipeline(FakeParser(ParsedPrompt(("dog", LONG))), unable(CannotTell())))
+    assert (document["entities"], document["meta"]["dropped"]) == (["dog"], [{"entity": LONG, "reason": REASON}])
+    with pytest.raises(InvalidRequest, match=r"^entities\[1\]: longer"):
+        await run(job(10, entities=["dog", LONG]), pipeline(segmenter=unable(CannotTell())))
+
+
+async def test_repeated_entities_count_once_against_the_limit() -> None:
+    names = ["dog", "DOG", " dog "] * 20 + ["cafe\u0301", "caf\u00e9"]
+    assert (await run(job(10, entities=names), pipeline()))["entities"] == ["dog", "cafe\u0301"]
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "field", "words"),
+    [
+        ({"red sofas": 0.5}, "thresholds.red sofas", "did you mean 'red sofa'"),
+        ({"dog": 0.5, "cat": 0.5}, "thresholds.cat", "not among the entities"),
+        ({"str": 0.5}, "thresholds.str", "not among the entities"),
+        ({"Dog": 0.3, "dog": 0.5}, "thresholds.Dog", "another threshold names the same entity"),
+    ],
+    ids=["nearly", "unknown", "a type's name", "twice"],
+)
+async def test_a_threshold_for_what_is_not_among_the_callers_entities_is_refused(
+    thresholds: dict[str, float], field: str, words: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=words) as caught:
+        await run(job(10, entities=["dog", "red sofa"], thresholds=thresholds), pipeline())
+    assert caught.value.field == field
+
+
+async def test_meta_names_the_thresholds_in_force_and_those_that_nothing_uses() -> None:
+    parser = FakeParser(ParsedPrompt(("dog", "Caf\u00e9", LONG), (), "reader"))
+    thresholds = {"DOG": 0.0, "cafe\u0301": 0.7, "sofa": 0.9, LONG: 0.2}
+    document = await run(job(10, thresholds=thresholds), pipeline(parser, unable(FakeSegmenter())))
+    meta = ResultDocument.model_validate(document).meta
+    assert meta.thresholds == {"dog": 0.0, "Caf\u00e9": 0.7}
+    assert meta.unused_thresholds == ["sofa", LONG]
+    assert [*document["meta"]] == [
+        "request_id", "models", "threshold", "mask_threshold", "thresholds", "unused_thresholds", "dropped",
+        "timings_ms",
+    ]  # fmt: skip
+    own = await run(job(10, entities=["Dog"], thresholds={" dog": 0.4}), pipeline())
+    assert own["meta"]["thresholds"] == {"Dog": 0.4}
+    assert (own["meta"]["unused_thresholds"], own["meta"]["dropped"]) == ([], [])
+
+
+async def test_meta_names_the_models_that_did_the_work() -> None:
+    parser = FakeParser(ParsedPrompt(("dog",), (), "reader"))
+    assert (await run(job(10), pipeline(parser)))["meta"]["models"] == {"text_parser": "reader", "segmentation": "fake"}
+    own = await run(job(10, entities=["dog"]), pipeline())
+    assert own["meta"]["models"] == {"text_parser": "configured", "segmentation": "fake"}
+
+
+async def test_timings_are_durations_of_the_stages() -> None:
+    line = pipeline(FakeParser(seconds=0.1), FakeSegmenter({10: 0.3}))
+    timings = (await run(job(10), line))["meta"]["timings_ms"]
+    assert 100 <= timings["parse"] < 250
+    assert 300 <= timings["segment"] <= timings["total"]

@@ -9,8 +9,8 @@ import pytest
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError
 
-from serve_app.errors import Overloaded, ReplicaDied
-from serve_app.serving.remote import Caller, ParseCall
+from serve_app.errors import DeadlineExceeded, InternalError, Overloaded, ReplicaDied
+from serve_app.serving.remote import Caller, ParseCall, SegmenterCalls
 
 
 class FailingResponse:
@@ -49,3 +49,56 @@ async def test_entities_raise_what_the_call_came_to(error: Exception, expected: 
         await call.entities()
     if isinstance(raised.value, Overloaded):
         assert raised.value.retry_after_s == 7.0
+
+
+class Checking:
+    """A segmenter's handle that cannot read "long" and notes what it is asked; slow, or failing, where told to be."""
+
+    def __init__(self, seconds: float = 0, failure: Exception | None = None) -> None:
+        self.asked: list[list[str]] = []
+        self._seconds, self._failure = seconds, failure
+        self.check_phrases = self
+
+    def remote(self, phrases: list[str], request_id: str, timeout_s: float) -> Any:
+        self.asked.append(phrases)
+        return Answering(self._answer(phrases))
+
+    async def _answer(self, phrases: list[str]) -> Any:
+        await asyncio.sleep(self._seconds)
+        return self._failure or {phrase: "too long" for phrase in phrases if phrase == "long"}
+
+
+class Answering:
+    def __init__(self, work: Any) -> None:
+        self._task = asyncio.ensure_future(work)
+
+    def __await__(self) -> Any:
+        return self._task.__await__()
+
+    def cancel(self) -> None:
+        self._task.cancel()
+
+
+async def test_phrases_that_the_segmenter_can_read_are_asked_about_once() -> None:
+    handle: Any = Checking()
+    calls = SegmenterCalls(handle, 0, lambda _: None)
+    assert await calls.unreadable(["dog", "long"], "request", 10) == {"long": "too long"}
+    assert await calls.unreadable(["cat", "dog", "long"], "request", 10) == {"long": "too long"}
+    assert await calls.unreadable(["cat", "dog"], "request", 10) == {}
+    assert await calls.unreadable([], "request", 10) == {}
+    assert handle.asked == [["dog", "long"], ["cat", "long"]]
+
+
+@pytest.mark.parametrize(
+    ("handle", "expected"),
+    [(Checking(seconds=9), DeadlineExceeded), (Checking(failure=InternalError("broken")), InternalError)],
+    ids=["slow", "failing"],
+)
+async def test_what_the_segmenter_could_not_tell_is_an_error_and_is_asked_again(
+    handle: Any, expected: type[Exception]
+) -> None:
+    calls = SegmenterCalls(handle, 0, lambda _: None)
+    for _ in range(2):
+        with pytest.raises(expected):
+            await calls.unreadable(["dog"], "request", 0.01)
+    assert len(handle.asked) == 2

@@ -4,7 +4,8 @@ from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
-from serve_app.serving.routing import home_of
+from serve_app.serving.messages import ImageTask, ObjectOptions
+from serve_app.serving.routing import ImageAffinityRouter, home_of
 
 
 def replicas(*names: str) -> list[Any]:
@@ -27,3 +28,14 @@ def test_home_of_spreads_images_over_the_replicas() -> None:
 def test_a_replica_that_leaves_moves_only_its_own_images() -> None:
     before, after = homes(range(500), "a", "b", "c"), homes(range(500), "a", "c")
     assert all(after[key] == home for key, home in before.items() if home != "b")
+
+
+async def test_an_image_for_one_version_goes_first_to_a_replica_that_has_it() -> None:
+    router = ImageAffinityRouter.__new__(ImageAffinityRouter)
+    wanted = ImageTask("key", b"", (), ObjectOptions(), "request", 1.0, version="2", replicas=frozenset({"b", "gone"}))
+    call: Any = SimpleNamespace(args=(wanted,))
+    candidates = replicas("a", "b", "c", "d")
+    for _ in range(10):
+        first, others = await router.choose_replicas(candidates, call)
+        assert [each.replica_id.unique_id for each in first] == ["b"]
+        assert len(others) == 2

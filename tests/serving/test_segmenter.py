@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import time
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from serve_app.config.models import ModelsConfig, SegmentationModel
 from serve_app.config.schema import AppConfig, CacheConfig, LimitsConfig
-from serve_app.errors import DeadlineExceeded, GensegError, TooLarge
+from serve_app.errors import DeadlineExceeded, GensegError, InvalidRequest, TooLarge
 from serve_app.images.decoding import decode
 from serve_app.images.modes import RgbArray
+from serve_app.masks.formats import read_mask
+from serve_app.masks.rle import decode_rle
 from serve_app.models.interface import Detections
-from serve_app.serving.messages import ImageTask, ObjectOptions
+from serve_app.schemas.base import MaskFormat
+from serve_app.serving.messages import ImageOutcome, ImageTask, ObjectOptions, OtherModel, SegmentedImage
 from serve_app.serving.segmenter import ENTRY_BYTES, SegmenterDeployment
-from tests.graph.fakes import FakeSegmenter
+from serve_app.serving.stamp import version_of
+from tests.graph.fakes import FakeFeatures, FakeSegmenter
 from tests.hostile.corpus import encoded, picture
 
 DATA = encoded(picture(), "PNG")
@@ -49,6 +55,11 @@ def task(entities: tuple[str, ...] = ("dog",), timeout_s: float = 30.0, **option
     return ImageTask("key", DATA, entities, ObjectOptions(**options), "request", timeout_s)
 
 
+def document_of(outcome: ImageOutcome) -> Any:
+    assert isinstance(outcome, SegmentedImage)
+    return outcome.document
+
+
 def idle(segmenter: SegmenterDeployment) -> bool:
     return not (
         segmenter._threads.queued
@@ -71,8 +82,8 @@ async def becomes_idle(segmenter: SegmenterDeployment) -> None:
 
 @pytest.mark.parametrize("mask_format", ["rle", "polygon", "png", "none"])
 async def test_the_answer_has_its_masks_in_the_format_asked_for(mask_format: str) -> None:
-    document = await deployment(Noisy()).segment(task(("dog", "cat"), mask_format=mask_format, overlays=True))
-    assert isinstance(document, dict)
+    outcome = await deployment(Noisy()).segment(task(("dog", "cat"), mask_format=mask_format, overlays=True))
+    document = document_of(outcome)
     assert [*document] == ["width", "height", "objects", "presence", "error", "overlay"]
     assert document["overlay"].startswith("data:image/jpeg;base64,")
     key = {"rle": ["mask_rle"], "polygon": ["mask_polygons"], "png": ["mask_png"], "none": []}[mask_format]
@@ -99,7 +110,7 @@ async def test_a_caller_who_leaves_at_any_tick_leaves_nothing_behind() -> None:
         assert not [each for each in rest if "segment" in repr(each.get_coro())], ticks
         # The event loop turns faster than threads work: later cancellations come at growing distances.
         ticks = ticks + 1 if ticks < 60 else ticks * 5 // 4
-    assert isinstance(running.result(), dict)
+    assert isinstance(running.result(), SegmentedImage)
 
 
 async def test_a_cancelled_request_is_over_even_where_its_work_ends_in_the_same_tick() -> None:
@@ -125,13 +136,11 @@ async def test_an_image_is_decoded_once_for_its_objects_and_its_overlay(budget: 
         return decode(data, limits)
 
     segmenter = SegmenterDeployment(AppConfig(), lambda _: Noisy(), read=counted, kept_pixels_bytes=budget)
-    document = await segmenter.segment(task(overlays=True))
-    assert isinstance(document, dict)
+    document = document_of(await segmenter.segment(task(overlays=True)))
     assert read == [DATA] * decoded
     await segmenter.segment(dataclasses.replace(task(overlays=True), key="another"))
     assert read == [DATA] * 2 * decoded, "the room is given back"
-    same = await deployment(Noisy()).segment(task(overlays=True))
-    assert isinstance(same, dict)
+    same = document_of(await deployment(Noisy()).segment(task(overlays=True)))
     assert document["overlay"] == same["overlay"]
 
 
@@ -142,7 +151,7 @@ async def test_features_that_take_no_memory_do_not_fill_the_cache_without_a_boun
 
     segmenter = SegmenterDeployment(AppConfig(cache=CacheConfig(vision_bytes=10 * ENTRY_BYTES)), lambda _: Weightless())
     for number in range(30):
-        assert isinstance(await segmenter.segment(dataclasses.replace(task(), key=f"image {number}")), dict)
+        assert isinstance(await segmenter.segment(dataclasses.replace(task(), key=f"image {number}")), SegmentedImage)
     assert segmenter._images.cache.nbytes == 10 * ENTRY_BYTES
 
 
@@ -156,16 +165,14 @@ async def test_the_deadline_ends_the_work_between_two_masks() -> None:
 @pytest.mark.parametrize("mask_format", ["rle", "polygon", "png"])
 async def test_masks_over_their_bytes_are_too_large_in_every_format(mask_format: str) -> None:
     options: dict[str, Any] = {"mask_format": mask_format}
-    whole = await deployment(Noisy(40)).segment(task(**options))
-    assert isinstance(whole, dict)
+    document_of(await deployment(Noisy(40)).segment(task(**options)))
     outcome = await deployment(Noisy(40), max_mask_bytes=2000).segment(task(**options))
     assert isinstance(outcome, TooLarge)
     assert outcome.message == (
         "the masks of this image take over 2000 bytes of text; raise the threshold, "
         'name fewer entities, or ask for mask_format "none" without overlays'
     )
-    free = await deployment(Noisy(40), max_mask_bytes=2000).segment(task(mask_format="none"))
-    assert isinstance(free, dict)
+    free = document_of(await deployment(Noisy(40), max_mask_bytes=2000).segment(task(mask_format="none")))
     assert len(free["objects"]) == 40
 
 
@@ -179,8 +186,87 @@ async def test_mask_logits_of_every_query_are_held_for_few_entities_at_a_time(
 ) -> None:
     entities = tuple(f"thing {index}" for index in range(6))
     model = Noisy(9, grid)
-    document = await deployment(model).segment(task(entities, threshold=threshold, mask_format="none"))
+    document = document_of(await deployment(model).segment(task(entities, threshold=threshold, mask_format="none")))
     assert model.pairs == pairs
-    assert isinstance(document, dict)
     assert [*document["presence"]] == [*entities]
     assert [item["label"] for item in document["objects"]] == [entity for entity in entities for _ in range(9)]
+
+
+class Reads(Noisy):
+    """Cannot read CJK; tells so when it embeds."""
+
+    check_phrases: Any = None
+
+    def embed(self, phrases: Any) -> list[Any]:
+        return [InvalidRequest("not English") if "狗" in phrase else FakeFeatures(0) for phrase in phrases]
+
+
+class Checks(Reads):
+    """Tells so at once, too."""
+
+    def check_phrases(self, phrases: Any) -> list[InvalidRequest | None]:
+        return [InvalidRequest("not English") if "狗" in phrase else None for phrase in phrases]
+
+    def embed(self, phrases: Any) -> list[Any]:
+        self.pairs.append(-len(phrases))
+        return super().embed(phrases)
+
+
+async def test_an_entity_that_cannot_be_read_is_named_beside_the_objects_of_the_others() -> None:
+    outcome = await deployment(Reads()).segment(task(("狗", "dog", "狗狗"), overlays=True))
+    assert isinstance(outcome, SegmentedImage)
+    assert outcome.unreadable == {"狗": "not English", "狗狗": "not English"}
+    assert [*outcome.document["presence"]] == ["dog"]
+    assert [each["object_id"] for each in outcome.document["objects"] or ()] == ["dog_0"]
+    none = await deployment(Reads()).segment(task(("狗",)))
+    assert isinstance(none, SegmentedImage)
+    assert (none.document["objects"], none.document["presence"]) == ([], {})
+
+
+@pytest.mark.parametrize("model", [Reads, Checks])
+async def test_phrases_are_checked_without_an_image(model: type[Noisy]) -> None:
+    reader = model()
+    assert await deployment(reader).check_phrases(["dog", "狗"], "request", 10) == {"狗": "not English"}
+    assert reader.pairs == [], "a model that can tell at once does no text pass"
+
+
+async def test_an_answer_names_its_model_and_a_task_for_another_version_costs_no_work() -> None:
+    model = Noisy()
+    segmenter = deployment(model)
+    first = await segmenter.segment(task())
+    assert isinstance(first, SegmentedImage)
+    assert (first.stamp.name, await segmenter.model_name()) == ("embedded", "embedded")
+    assert first.stamp.since == pytest.approx(time.time(), abs=60)
+    same = await segmenter.segment(dataclasses.replace(task(), version=first.stamp.version))
+    assert isinstance(same, SegmentedImage)
+    done = len(model.pairs)
+    other = await segmenter.segment(dataclasses.replace(task(), version="another"))
+    assert (other, len(model.pairs)) == (OtherModel(first.stamp), done)
+
+
+def test_versions_differ_where_answers_may_and_not_where_only_the_service_differs() -> None:
+    plain = AppConfig()
+    models = [
+        ModelsConfig(segmentation=SegmentationModel(**fields))
+        for fields in ({"model_name": "facebook/sam3"}, {"dtype": "bfloat16"}, {"tf32": True})
+    ]
+    versions = [version_of(config) for config in (plain, *(AppConfig(models=each) for each in models))]
+    assert len({*versions}) == 4
+    assert version_of(AppConfig(cache=CacheConfig(vision_bytes=1), limits=LimitsConfig(max_images=2))) == versions[0]
+
+
+@pytest.mark.parametrize("mask_format", ["rle", "polygon", "png"])
+async def test_an_object_without_a_pixel_above_the_mask_threshold_keeps_its_box_and_an_empty_mask(
+    mask_format: MaskFormat,
+) -> None:
+    outcome = await deployment(Noisy()).segment(task(mask_threshold=1.0, mask_format=mask_format))
+    document = document_of(outcome)
+    (found,) = document["objects"]
+    assert (found["object_id"], found["bbox"]) == ("dog_0", [0, 0, document["width"], document["height"]])
+    size_hw = document["height"], document["width"]
+    rle = read_mask(found, size_hw)
+    assert rle is not None
+    mask = decode_rle(rle)
+    assert (mask.shape, mask.any()) == (size_hw, False)
+    if mask_format == "polygon":
+        assert found["mask_polygons"] == []

@@ -25,7 +25,17 @@ from transformers import (
 )
 from transformers.models.qwen3_vl.video_processing_qwen3_vl import Qwen3VLVideoProcessor
 
-from serve_app.entities.chat import INSTRUCTION, chat_messages
+from serve_app.entities.chat import chat_messages
+
+INSTRUCTION = (
+    "List every distinct physical thing in the image prompt that could be outlined in a picture: "
+    "people, animals, objects, plants, buildings, vehicles, places and parts of the scene. "
+    'Keep the attributes that tell it apart, such as colour, material, size or kind: "red sofa", not "sofa". '
+    "Leave out articles and counts. "
+    "Leave out lighting, mood, style, quality, camera and photography words and abstract ideas. "
+    "Answer with a JSON array of strings, in the order of the prompt, and nothing else."
+)
+"""The system message that this parser is trained with; its chat template writes it whatever the caller's is."""
 
 SPECIAL_TOKENS = (
     "<|endoftext|>",
@@ -39,29 +49,25 @@ SPECIAL_TOKENS = (
 """Qwen's special tokens, ids 0 to 6 in this order. Source: the tokenizer of Qwen/Qwen3-VL-8B-Instruct."""
 
 CHAT_TEMPLATE = (
+    "{%- set instruction = " + json.dumps(INSTRUCTION) + " %}"
     "{%- for message in messages %}"
     "{{- '<|im_start|>' + message.role + '\\n' }}"
-    "{%- if message.content is string %}{{- message.content }}"
+    "{%- if message.role == 'system' %}{{- instruction }}"
+    "{%- elif message.content is string %}{{- message.content }}"
     "{%- else %}{%- for part in message.content %}"
     "{%- if part.type == 'image' %}{{- '<|vision_start|><|image_pad|><|vision_end|>' }}"
     "{%- elif part.type == 'video' %}{{- '<|vision_start|><|video_pad|><|vision_end|>' }}"
     "{%- elif 'text' in part %}"
-    "{%- set kept = namespace(quotes=message.role != 'user') %}"
-    "{%- for mark in [' \"', ' \u201c'] %}{%- for word in "
-    "['says', 'saying', 'text', 'word', 'words', 'titled', 'reading', 'reads', 'labeled', 'labelled'] %}"
-    "{%- if word + mark in part.text | lower %}{%- set kept.quotes = true %}{%- endif %}"
-    "{%- endfor %}{%- endfor %}"
-    "{{- part.text if kept.quotes else part.text | replace('\"', '') | replace('\u201c', '') | replace('\u201d', '') }}"
+    "{{- part.text }}"
     "{%- endif %}"
     "{%- endfor %}{%- endif %}"
     "{{- '<|im_end|>\\n' }}"
     "{%- endfor %}"
     "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"
 )
-"""Qwen's chat format for roles with text, image and video parts. Source: the chat template of Qwen3-VL.
+"""Qwen's chat format for roles with text, image and video parts, with this parser's own instruction.
 
-Of a prompt it keeps quotes after words such as "saying" only: elsewhere the grammar has none, and the model has not
-learnt what they mean.
+Source: the chat template of Qwen3-VL.
 """
 
 NORMALIZED = (
@@ -70,7 +76,7 @@ NORMALIZED = (
     # A line end is a space, but for those of the chat format.
     (r"(?<=.)(?<!system)(?<!user)(?<!assistant)[ \t]*[\r\n]+", " "),
     (r"[!?\u2026]+|\.{2,}", "."),
-    (r"</?\w+>", " "),
+    (r"</?\w+>|<[^<>|\s]+:[^<>|]*>", " "),
     (r"[#*_=$\x{20ac}\x{a3}%~^<>{}\\@`]|\p{So}|\p{Sk}|\p{Cf}|[\x{fe00}-\x{fe0f}]", " "),
     ("[ ]?&[ ]?", " and "),
     ("\u2013", "-"),
@@ -123,13 +129,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int) -> PreTrainedTok
         vocabulary_size: tokens, the special ones included, the instruction's sentences not.
     """
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.normalizer = normalizers.Sequence(
-        [
-            normalizers.NFC(),
-            normalizers.Lowercase(),
-            *(normalizers.Replace(Regex(pattern), content) for pattern, content in NORMALIZED),
-        ]
-    )
+    tokenizer.normalizer = _normalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(_WORD_PATTERN), behavior="isolated"),
@@ -154,6 +154,18 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int) -> PreTrainedTok
         clean_up_tokenization_spaces=False,
         model_max_length=4096,
     )
+
+
+def _normalizer() -> normalizers.Normalizer:
+    replacements = (normalizers.Replace(Regex(pattern), content) for pattern, content in NORMALIZED)
+    return normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase(), *replacements])
+
+
+def renew_processor(processor: Qwen3VLProcessor) -> Qwen3VLProcessor:
+    """Give the processor of an older checkpoint the chat template and the signs of this code; its tokens stay."""
+    processor.chat_template = CHAT_TEMPLATE
+    processor.tokenizer.backend_tokenizer.normalizer = _normalizer()
+    return processor
 
 
 def build_processor(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLProcessor:

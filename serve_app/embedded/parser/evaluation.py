@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,10 +21,17 @@ from serve_app.embedded.parser.checkpoint import answer_text
 from serve_app.embedded.parser.grammar import PromptGrammar, PromptSample
 from serve_app.embedded.parser.lexicon import Lexicon, load_lexicon
 from serve_app.embedded.parser.noun_phrases import Split
+from serve_app.embedded.parser.random_prompts import random_prompts
 from serve_app.entities.chat import chat_messages
 
 CHECKPOINT_FOLDER = Path(__file__).parents[1] / "checkpoints" / "parser"
 HAND_WRITTEN_PROMPTS = Path("tests/data/prompts.json")
+LONG_PROMPTS = Path("tests/data/prompts_long.json")
+FEW_THINGS = 8
+"""Prompts with more things than this have figures of their own."""
+LONGEST_REPLY = 256
+"""Tokens; the default of `models.text_parser.max_new_tokens`."""
+_BATCH = 50
 
 
 @dataclass(frozen=True)
@@ -92,9 +100,21 @@ class ParserCheckpoint:
             chat_messages(prompt), add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
         )
         with torch.inference_mode():
-            output = self._model.generate(**inputs, do_sample=False, max_new_tokens=256)
+            output = self._model.generate(**inputs, do_sample=False, max_new_tokens=LONGEST_REPLY)
         answer = output[0, inputs["input_ids"].shape[1] :]
         return str(self._processor.decode(answer, skip_special_tokens=True))
+
+    def replies(self, prompts: Sequence[str]) -> list[str]:
+        """Return the answers to several prompts, decoded as one batch."""
+        texts = [
+            self._processor.apply_chat_template(chat_messages(prompt), add_generation_prompt=True, tokenize=False)
+            for prompt in prompts
+        ]
+        inputs = self._processor.tokenizer(texts, padding=True, padding_side="left", return_tensors="pt")
+        with torch.inference_mode():
+            output = self._model.generate(**inputs, do_sample=False, max_new_tokens=LONGEST_REPLY)
+        answers = output[:, inputs["input_ids"].shape[1] :]
+        return [str(text) for text in self._processor.tokenizer.batch_decode(answers, skip_special_tokens=True)]
 
 
 def read_prompts(path: Path) -> list[PromptSample]:
@@ -103,9 +123,17 @@ def read_prompts(path: Path) -> list[PromptSample]:
     return [PromptSample(row["prompt"], tuple(row["entities"])) for row in rows]
 
 
-def held_out_samples(count: int, seed: int) -> list[PromptSample]:
-    """Draw prompts with nouns and attribute-noun pairs that training never uses."""
-    return list(itertools.islice(PromptGrammar(seed, Split.HELD_OUT), count))
+def held_out_samples(count: int, seed: int, fewest: int = 0, most: int = sys.maxsize) -> list[PromptSample]:
+    """Draw prompts with nouns and attribute-noun pairs that training never uses.
+
+    Args:
+        count: how many prompts.
+        seed: of every choice.
+        fewest: entities of a prompt.
+        most: entities of a prompt.
+    """
+    drawn = PromptGrammar(seed, Split.HELD_OUT)
+    return list(itertools.islice((sample for sample in drawn if fewest <= len(sample.entities) <= most), count))
 
 
 def head_noun(entity: str) -> str:
@@ -129,7 +157,7 @@ def measure(samples: Sequence[PromptSample], replies: Sequence[str]) -> Figures:
         samples: at least one.
         replies: one a sample.
     """
-    answers = [_read(reply) for reply in replies]
+    answers = [read_answer(reply) for reply in replies]
     pairs = [(sample.entities, answer or ()) for sample, answer in zip(samples, answers, strict=True)]
     return Figures(
         prompts=len(samples),
@@ -141,7 +169,8 @@ def measure(samples: Sequence[PromptSample], replies: Sequence[str]) -> Figures:
     )
 
 
-def _read(reply: str) -> tuple[str, ...] | None:
+def read_answer(reply: str) -> tuple[str, ...] | None:
+    """Read a reply that is a JSON array of strings and nothing else; None for any other."""
     try:
         answer = json.loads(reply)
     except json.JSONDecodeError:
@@ -151,22 +180,53 @@ def _read(reply: str) -> tuple[str, ...] | None:
     return tuple(answer)
 
 
-def _report(title: str, samples: Sequence[PromptSample], replies: Sequence[str]) -> None:
-    print(f"{title}: {measure(samples, replies)}")
-
-
 def _report_errors(samples: Iterable[PromptSample], replies: Iterable[str], count: int) -> None:
-    wrong = ((sample, reply) for sample, reply in zip(samples, replies, strict=True) if _read(reply) != sample.entities)
+    wrong = (
+        (sample, reply) for sample, reply in zip(samples, replies, strict=True) if read_answer(reply) != sample.entities
+    )
     for sample, reply in itertools.islice(wrong, count):
         print(f"  prompt   {sample.prompt}\n  expected {answer_text(sample.entities)}\n  answer   {reply}")
+
+
+def _ask(title: str, checkpoint: ParserCheckpoint, samples: Sequence[PromptSample], errors: int) -> list[str]:
+    """Ask each prompt by itself, print the figures and some wrong answers, and return the replies."""
+    started = time.monotonic()
+    replies = [checkpoint.reply(sample.prompt) for sample in samples]
+    milliseconds = (time.monotonic() - started) / len(samples) * 1000
+    print(f"{title}: {measure(samples, replies)}, {milliseconds:.0f} ms a prompt", flush=True)
+    _report_errors(samples, replies, errors)
+    return replies
+
+
+def _report_invalid(checkpoint: ParserCheckpoint, count: int, seed: int) -> None:
+    """Count the random prompts whose reply is no array, and print those prompts."""
+    prompts = list(itertools.islice(random_prompts(seed), count))
+    prompts.sort(key=len)
+    invalid = 0
+    for start in range(0, count, _BATCH):
+        batch = prompts[start : start + _BATCH]
+        for prompt, reply in zip(batch, checkpoint.replies(batch), strict=True):
+            if read_answer(reply) is None:
+                invalid += 1
+                print(f"  prompt   {prompt}\n  answer   {reply}", flush=True)
+    print(f"random: {count} prompts, invalid {invalid}", flush=True)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `run`."""
     parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT_FOLDER, help="folder (default: the package's)")
     parser.add_argument("--prompts", type=Path, default=HAND_WRITTEN_PROMPTS, help="prompts written by hand, JSON")
-    parser.add_argument("--grammar-prompts", type=int, default=500, help="held-out prompts of the grammar; 0 for none")
-    parser.add_argument("--seed", type=int, default=20_000_000_000, help="of the held-out prompts; no seed of training")
+    parser.add_argument("--long-prompts", type=Path, default=LONG_PROMPTS, help="long prompts written by hand, JSON")
+    parser.add_argument(
+        "--grammar-prompts", type=int, default=500, help=f"held-out prompts of at most {FEW_THINGS} things; 0 for none"
+    )
+    parser.add_argument(
+        "--many-things", type=int, default=200, help=f"held-out prompts of more than {FEW_THINGS} things; 0 for none"
+    )
+    parser.add_argument(
+        "--random-prompts", type=int, default=5000, help="prompts of any shape, which need a valid answer; 0 for none"
+    )
+    parser.add_argument("--seed", type=int, default=20_000_000_000, help="of the drawn prompts; no seed of training")
     parser.add_argument("--errors", type=int, default=0, help="wrong answers to print of each set")
     parser.add_argument("--threads", type=int, default=1)
 
@@ -176,22 +236,20 @@ def run(args: argparse.Namespace) -> int:
     torch.set_num_threads(args.threads)
     checkpoint = ParserCheckpoint(args.checkpoint)
     lexicon = load_lexicon()
-    started = time.monotonic()
-    asked = 0
     if args.grammar_prompts:
-        samples = held_out_samples(args.grammar_prompts, args.seed)
-        replies = [checkpoint.reply(sample.prompt) for sample in samples]
-        asked += len(samples)
-        _report("grammar, held out", samples, replies)
-        _report_errors(samples, replies, args.errors)
+        few = held_out_samples(args.grammar_prompts, args.seed, most=FEW_THINGS)
+        _ask(f"grammar, held out, up to {FEW_THINGS} things", checkpoint, few, args.errors)
+    if args.many_things:
+        many = held_out_samples(args.many_things, args.seed, fewest=FEW_THINGS + 1)
+        _ask(f"grammar, held out, more than {FEW_THINGS} things", checkpoint, many, args.errors)
     written = read_prompts(args.prompts)
-    replies = [checkpoint.reply(sample.prompt) for sample in written]
-    asked += len(written)
-    _report("written by hand", written, replies)
+    replies = _ask("written by hand", checkpoint, written, args.errors)
     for title, unseen in (("  with a noun outside the training list", True), ("  with listed nouns only", False)):
         chosen = [index for index, sample in enumerate(written) if names_unseen_noun(sample, lexicon) is unseen]
         if chosen:
-            _report(title, [written[index] for index in chosen], [replies[index] for index in chosen])
-    _report_errors(written, replies, args.errors)
-    print(f"{(time.monotonic() - started) / asked * 1000:.0f} ms a prompt on {args.threads} thread(s)")
+            figures = measure([written[index] for index in chosen], [replies[index] for index in chosen])
+            print(f"{title}: {figures}")
+    _ask("written by hand, 40 to 120 words", checkpoint, read_prompts(args.long_prompts), args.errors)
+    if args.random_prompts:
+        _report_invalid(checkpoint, args.random_prompts, args.seed)
     return 0

@@ -1,21 +1,30 @@
 """Image-generation prompts with the entities they name, drawn from a grammar.
 
-Sentences, comma lists, telegraphic captions and requests, with lighting, mood, style, camera and quality words that are
-no entities. Knows nothing of tokens and models. What counts as an entity: see `noun_phrases`; besides,
+Sentences, comma lists, telegraphic captions, requests, long captions, edit instructions and words in quotes, with
+lighting, mood, style, camera and quality words that are no entities. Knows nothing of tokens and models. What counts as
+an entity: see `noun_phrases` and `templates`; besides,
 - named places ("in Paris"), times, weather and abstract ideas are none;
 - a later "the dog" for a thing already named ("a brown dog") is no second entity;
-- words in quotes, materials after "made of" and places in space ("the edge of", "in the background") are none.
+- words in quotes after a word of writing ("a sign that says "open"") are none; other quotes are left out of the answer;
+- materials after "made of" and places in space ("the edge of", "in the background") are none.
 """
 
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from serve_app.embedded.parser.lexicon import Lexicon, load_lexicon
-from serve_app.embedded.parser.noun_phrases import NounPhraseSampler, Split
+from serve_app.embedded.parser.noun_phrases import NounPhrase, NounPhraseSampler, Split
 from serve_app.embedded.parser.sentences import Draft, SentenceSampler
+from serve_app.embedded.parser.spelling import respell
+from serve_app.embedded.parser.templates import TemplateSampler
+
+_QUOTED = 0.06
+"""Of the samples."""
+_QUOTES = (('"', '"'), ('"', '"'), ("'", "'"), ("\u201c", "\u201d"))
 
 
 @dataclass(frozen=True)
@@ -46,14 +55,23 @@ class PromptGrammar:
         self._split = split
         self._nouns = NounPhraseSampler(self._lexicon, self._rng, split)
         self._sentences = SentenceSampler(self._lexicon, self._rng, split, self._nouns)
-        self._bodies: list[tuple[float, Callable[[Draft], None]]] = [
-            (40, self._sentences.chain),
-            (22, self._sentences.clause),
-            (14, self._caption),
-            (10, self._list),
-            (6, self._sentences.located),
-            (6, self._tag_list),
+        self._templates = TemplateSampler(self._lexicon, self._rng, self._nouns, self._sentences)
+        framed: list[tuple[float, Callable[[Draft], None]]] = [
+            (28, self._sentences.chain),
+            (16, self._sentences.clause),
+            (10, self._caption),
+            (9, self._list),
+            (5, self._tag_list),
             (1.5, self._abstract),
+        ]
+        self._framed = {make for _, make in framed}
+        self._bodies = [
+            *framed,
+            (4, self._sentences.located),
+            (8, lambda draft: self._instructions(draft, "edits")),
+            (6, lambda draft: self._instructions(draft, "references")),
+            (4, lambda draft: self._templates.fill(draft, "exclusions")),
+            (16, self._long_caption),
         ]
 
     def __iter__(self) -> Iterator[PromptSample]:
@@ -66,11 +84,12 @@ class PromptGrammar:
         rng = self._rng
         draft = Draft()
         self._sentences.bare = False
-        if rng.random() < 0.05:
-            draft.say(", ".join(self._tags(rng.randint(1, 3))) + ",")
         body = rng.choices([make for _, make in self._bodies], [weight for weight, _ in self._bodies])[0]
-        if rng.random() < 0.33 and body != self._sentences.located:
-            draft.say(rng.choice(self._lexicon["frames"]))
+        if body in self._framed:
+            if rng.random() < 0.06:
+                draft.say(", ".join(self._tags(rng.randint(1, 3))) + ",")
+            if rng.random() < 0.38:
+                draft.say(rng.choice(self._lexicon["frames"]))
         body(draft)
         sentences = rng.choices([0, 1, 2, 3, 5], [80, 14, 4, 1.5, 0.5])[0]
         if sentences or rng.random() < 0.3:
@@ -78,11 +97,57 @@ class PromptGrammar:
         for _ in range(sentences):
             self._sentences.further_sentence(draft)
             draft.say(".")
+        if rng.random() < 0.05:
+            draft.say("." if draft.text[-1:] != "." else "")
+            self._templates.fill(draft, "caption.noise")
         self._style(draft)
-        text = self._cased(draft.text)
+        text, entities = respell(" ".join(draft.text.split()), draft.entities, rng)
+        text = self._cased(self._quoted(text, entities))
         if rng.random() < 0.06:
             text += " " + " ".join(rng.sample(self._lexicon["suffixes"], rng.randint(1, 2)))
-        return PromptSample(text, tuple(dict.fromkeys(entity.lower() for entity in draft.entities)))
+        return PromptSample(text, tuple(dict.fromkeys(entity.lower() for entity in entities)))
+
+    def _quoted(self, text: str, entities: list[str]) -> str:
+        """Put the prompt, or some words that are no inscription, in quotes: the answer has none."""
+        rng = self._rng
+        draw = rng.random()
+        if draw > _QUOTED or '"' in text:
+            return text
+        opening, closing = rng.choice(_QUOTES)
+        if draw < _QUOTED / 3 or not entities:
+            return f"{opening}{text}{closing}"
+        words = rng.choice(entities)
+        if rng.random() < 0.5:
+            words = rng.choice(words.split(" "))
+        pattern = rf"(?<![\w-]){re.escape(words)}(?![\w-])"
+        return re.sub(pattern, lambda match: f"{opening}{match.group()}{closing}", text, count=1)
+
+    def _instructions(self, draft: Draft, section: str) -> None:
+        """One to eight instructions, and what else shall be seen: "put a hat on the dog, then remove the car"."""
+        rng = self._rng
+        count = rng.choices([1, 2, 3, 4, 6, 8], [62, 20, 8, 4, 4, 2])[0]
+        sections = (section, section, section, "edits", "caption.sentences", "caption.exclusions")
+        for index in range(count):
+            if index:
+                draft.say(rng.choice([".", ".", ".", ", and", ", then", " and", ";"]))
+            elif rng.random() < 0.12:
+                draft.say(rng.choice(["please", "can you", "could you please", "i want you to", "now", "1."]))
+            self._templates.fill(draft, rng.choice(sections) if index else section)
+
+    def _long_caption(self, draft: Draft) -> None:
+        """Many sentences about one scene, up to some 20 things and 120 words."""
+        rng = self._rng
+        words, things = rng.randint(35, 125), rng.randint(5, 21)
+        noise = rng.choice([0.05, 0.15, 0.3])
+        self._templates.fill(draft, "caption.openings")
+        while len(draft.text.split()) < words and len(draft.entities) < things:
+            draft.say(rng.choices([".", ",", ";"], [90, 8, 2])[0])
+            self._templates.fill(draft, "caption.noise" if rng.random() < noise else "caption.sentences")
+            if rng.random() < noise:
+                self._templates.fill(draft, "caption.tails")
+        for _ in range(rng.choice([0, 1, 1, 2, 3])):
+            draft.say(".")
+            self._templates.fill(draft, "caption.noise" if rng.random() < 0.85 else "caption.exclusions")
 
     def _caption(self, draft: Draft) -> None:
         """Telegraphic, without articles: "old man reading newspaper by window"."""
@@ -96,21 +161,51 @@ class PromptGrammar:
         if self._rng.random() < 0.12:
             draft.name(self._sentences.noun_phrase())
             draft.say(self._rng.choice([":", ", with", ", including", ", featuring"]))
-        self._sentences.series(draft, self._rng.randint(2, 6))
+        self._sentences.series(
+            draft, self._rng.randint(2, 6) if self._rng.random() < 0.85 else self._rng.randint(7, 20)
+        )
         if self._rng.random() < 0.4:
             draft.say(self._sentences.relation())
             self._sentences.object(draft)
 
     def _tag_list(self, draft: Draft) -> None:
-        """Comma tags, things and style mixed: "girl, red hair, forest, masterpiece, cherry tree"."""
+        """Comma tags, things and style mixed: "1girl, red hair, forest, masterpiece, holding a sword, no cars"."""
         rng = self._rng
-        for index in range(rng.randint(2, 7)):
+        for index in range(rng.randint(2, 7) if rng.random() < 0.7 else rng.randint(8, 24)):
             if index:
                 draft.say(",")
-            if index and rng.random() < 0.3:
+            draw = rng.random() if index else 1
+            if draw < 0.3:
                 draft.say(self._tags(1)[0])
+            elif draw < 0.36:
+                draft.say(self._sentences.relation())
+                draft.name(self._nouns.sample())
+            elif draw < 0.42:
+                draft.name(self._nouns.bare())
+                draft.say(self._sentences.relation())
+                self._sentences.object(draft)
+            elif draw < 0.45:
+                draft.say(f"no {self._nouns.bare().text}")
             else:
-                draft.name(self._nouns.bare() if rng.random() < 0.85 else self._nouns.sample())
+                self._tag(draft, first=index == 0)
+
+    def _tag(self, draft: Draft, first: bool) -> None:
+        """Append a thing as a tag: bare most often, now and then with a weight or, first of all, a count."""
+        rng = self._rng
+        if first and rng.random() < 0.06:
+            count, noun = rng.choice([1, 1, 1, 2, 3]), self._nouns.noun()
+            noun = noun if count == 1 else self._lexicon.plural(noun)
+            draft.name(NounPhrase(f"{count}{noun}", (noun,), noun))
+            return
+        phrase = self._nouns.bare() if rng.random() < 0.85 else self._nouns.sample()
+        draft.name(phrase, self._weighted(phrase.text) if rng.random() < 0.08 else None)
+
+    def _weighted(self, words: str) -> str:
+        """Give words a weight, as some generators have it: "(red sofa:1.2)"."""
+        weight = round(self._rng.uniform(0.3, 1.9), 1)
+        return self._rng.choice(
+            [f"({words}:{weight})", f"({words})", f"(({words}))", f"[{words}]", f"{words}:{weight}"]
+        )
 
     def _abstract(self, draft: Draft) -> None:
         """A prompt that names nothing to outline."""
@@ -122,7 +217,7 @@ class PromptGrammar:
         tags = rng.sample(self._lexicon.group("tags"), count)
         for index, tag in enumerate(tags):
             if rng.random() < 0.03:
-                tags[index] = rng.choice([f"({tag}:1.2)", f"(({tag}))", f"[{tag}]", f"{tag}:1.4"])
+                tags[index] = self._weighted(tag)
             elif self._split is Split.TRAIN and rng.random() < 0.06:
                 name, second = self._nouns.invented_word(), self._nouns.invented_word()
                 invented = [f"by {name} {second}", f"{name} style", f"in the style of {name}", f"{name} aesthetic"]
@@ -147,9 +242,10 @@ class PromptGrammar:
         draft.text += preposition + joint.join(tags) + rng.choice(["", "", "."])
 
     def _cased(self, text: str) -> str:
-        """Give the prompt a user's capitals and spaces."""
+        """Give the prompt a user's capitals."""
         draw = self._rng.random()
-        text = " ".join(text.split())
+        if text.upper().lower() != text:  # "ß" and some others have no capital that leads back
+            return text
         if draw < 0.68:
             sentences = text.split(". ")
             text = ". ".join(sentence[:1].upper() + sentence[1:] for sentence in sentences)

@@ -16,7 +16,11 @@ from enum import Enum
 from serve_app.embedded.parser.lexicon import Lexicon, with_article
 
 _ADVERBS = ("very", "brightly", "slightly", "freshly", "beautifully")
-_INSCRIPTIONS = ("that says", "saying", "with the text", "with the word", "titled", "reading", "that reads", "labeled")
+_INSCRIPTIONS = (
+    "that says", "saying", "with the text", "with the word", "titled", "reading", "that reads", "labeled", "called",
+    "named", "with the words", "that spells", "marked", "with a caption that says", "which says", "displaying",
+)  # fmt: skip
+_ATTRIBUTE_WEIGHTS = {"attributes.colour": 3.0, "attributes.state": 3.0, "attributes.position": 0.7}
 _HELD_OUT_PAIRS_OF_TEN = 1
 
 
@@ -67,12 +71,12 @@ class NounPhraseSampler:
         self._invented_share = invented_share
         attributes = [name for name in lexicon.sections if name.startswith("attributes.")]
         self._attribute_sections = [lexicon[name] for name in attributes]
-        self._attribute_weights = [3.0 if name.endswith(("colour", "state")) else 1.5 for name in attributes]
+        self._attribute_weights = [_ATTRIBUTE_WEIGHTS.get(name, 1.5) for name in attributes]
         self._single_words = [word for word in lexicon.countable_nouns if word.isalpha() and len(word) > 3]
         self._kinds: list[tuple[float, Callable[[], NounPhrase]]] = [
             (52, self._with_article),
-            (14, self._with_the),
-            (13, self._counted),
+            (14, self.with_the),
+            (13, self.counted),
             (7, self._plural),
             (5, self._mass),
             (3, self._determined),
@@ -148,6 +152,12 @@ class NounPhraseSampler:
             if is_held_out_pair(attribute, noun) == (self._split is Split.HELD_OUT):
                 return attribute
 
+    def colour(self, noun: str) -> str:
+        """Draw a colour for a noun."""
+        colours = self._lexicon["attributes.colour"]
+        allowed = [colour for colour in colours if is_held_out_pair(colour, noun) == (self._split is Split.HELD_OUT)]
+        return self._rng.choice(allowed or colours)
+
     def attributed(self, noun: str) -> str:
         """Put zero to three attributes before a noun."""
         rng = self._rng
@@ -168,7 +178,8 @@ class NounPhraseSampler:
     def _with_article(self) -> NounPhrase:
         return self._of_noun(self.noun(), with_article)
 
-    def _with_the(self) -> NounPhrase:
+    def with_the(self) -> NounPhrase:
+        """Draw a noun phrase with "the"."""
         if self._rng.random() < 0.25:
             phrase = self._plural()
             return NounPhrase(f"the {phrase.text}", phrase.entities, phrase.head, plural=True)
@@ -182,7 +193,8 @@ class NounPhraseSampler:
     def _plural(self) -> NounPhrase:
         return self._of_noun(self._plural_noun(), lambda entity: entity, plural=True)
 
-    def _counted(self) -> NounPhrase:
+    def counted(self) -> NounPhrase:
+        """Draw several of a thing: "two red balls"."""
         count = self._rng.choice(self._lexicon["counts"])
         return self._of_noun(self._plural_noun(), lambda entity: f"{count} {entity}", plural=True)
 

@@ -1,7 +1,8 @@
 """Makes the parser copy tokens that the grammar's own words hardly ever use.
 
 A quarter of the vocabulary are pieces on the way to a longer token ("joy" before "joyful"). Words of training seldom
-split there, words that it has never seen do ("joystick"), and a piece that was never an answer is copied wrong.
+split there, words that it has never seen do ("joystick"), and a piece that was never an answer is copied wrong. So are
+the bytes of letters that no listed word has.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ class RareTokens:
         counts = Counter(token for ids in tokenizer(answers)["input_ids"] for token in set(ids))
         words = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
         self._letters = {token for token, word in enumerate(words) if word.isascii() and word.isalpha()}
-        self.rare = sorted(token for token in self._letters if counts[token] < _RARE)
+        rare = {token for token in self._letters if counts[token] < _RARE}
+        # The bytes that other letters than "a" to "z" are written in.
+        self.rare = sorted(rare | {token for token, word in enumerate(words) if len(word) == 1 and not word.isascii()})
 
     def swap(self, tokens: list[int], answer_start: int, rng: random.Random) -> list[int]:
         """Replace some of the letter tokens that an answer copies from its prompt by rare ones, in most samples none.

@@ -24,7 +24,7 @@ class Draft:
 
     def say(self, words: str) -> None:
         """Append words after a space; punctuation without."""
-        glued = not self.text or words[:1] in {",", ".", ";", ":", "!", "?", "'"}
+        glued = self.text[-1:] in {"", "(", "["} or words[:1] in {"", ",", ".", ";", ":", "!", "?", "'", ")", "]"}
         self.text += words if glued else " " + words
 
     def name(self, phrase: NounPhrase, words: str | None = None) -> None:

@@ -20,11 +20,12 @@ from transformers import Qwen3VLForConditionalGeneration, Qwen3VLProcessor
 
 from serve_app.embedded.cpu_tuning import fast_dtype
 from serve_app.embedded.muon_adamw import MuonAdamW
-from serve_app.embedded.parser.batches import ChatEncoder, batches
+from serve_app.embedded.parser.batches import ChatEncoder, batches, parts
 from serve_app.embedded.parser.checkpoint import (
     answer_text,
     build_model,
     build_processor,
+    renew_processor,
     save_checkpoint,
     train_tokenizer,
 )
@@ -34,8 +35,10 @@ from serve_app.embedded.parser.growth import grow
 from serve_app.embedded.parser.rare_tokens import RareTokens
 
 CHECKPOINT_FOLDER = Path(__file__).parents[1] / "checkpoints" / "parser"
-LONGEST_SAMPLE = 160
-"""Tokens that a sample may have after the shared prefix."""
+LONGEST_SAMPLE = 448
+"""Tokens that a sample may have after the shared prefix: some 120 words and 20 things."""
+_MOST_TOKENS = 4096
+"""Padded tokens that are run at once; a step of long samples takes several runs."""
 _LENGTH_LIMITS = ((0.15, 36), (0.5, 64))
 """Up to a share of a run from random weights, the most tokens of a sample."""
 _TOKENIZER_SAMPLES = 30_000
@@ -112,7 +115,7 @@ class ParserTrainer:
         folder = self._run_folder / "processor"
         known = folder if folder.exists() else warm_start
         if known is not None:
-            return Qwen3VLProcessor.from_pretrained(known)
+            return renew_processor(Qwen3VLProcessor.from_pretrained(known))
         processor = build_processor(train_tokenizer(_tokenizer_texts(self._seed), vocabulary_size))
         processor.save_pretrained(folder)
         return processor
@@ -154,16 +157,19 @@ class ParserTrainer:
                 self.save_average(out)
 
     def _train_step(self, batch: Batch, rate: float) -> float:
-        logits = answer_logits(self.model, self.encoder.prefix_ids, batch, fast_dtype())
-        loss = nn.functional.cross_entropy(logits.float(), batch.input_ids[batch.is_answer])
         self._optimizer.zero_grad()
-        loss.backward()
+        learnt, total = int(batch.is_answer.sum()), 0.0
+        for part in parts(batch, _MOST_TOKENS):
+            logits = answer_logits(self.model, self.encoder.prefix_ids, part, fast_dtype())
+            loss = nn.functional.cross_entropy(logits.float(), part.input_ids[part.is_answer], reduction="sum") / learnt
+            loss.backward()
+            total += float(loss.detach())
         nn.utils.clip_grad_norm_(self._trained, 1.0)
         self._optimizer.step(rate)
         # The average follows quickly at first and over about 200 steps later.
         decay = min(0.995, (1 + self.step) / (20 + self.step))
         torch._foreach_lerp_(self._average, [parameter.detach() for parameter in self._trained], 1 - decay)
-        return float(loss.detach())
+        return total
 
     def _save_state(self) -> None:
         state = {

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter
 
-from serve_app.embedded.segmenter.glyphs import SpriteLibrary, find_font, load_sprites
+from serve_app.embedded.segmenter.glyphs import SpriteLibrary, sprites_for_command
 from serve_app.embedded.segmenter.phrases import Concept
 from serve_app.embedded.segmenter.scenes import SceneCanvas
 
@@ -99,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, default=IMAGES_DIR, help="where the pictures go (default: the package)")
     parser.add_argument("--font", type=Path, default=None, help="NotoColorEmoji.ttf; searched if not given")
     args = parser.parse_args(argv)
-    sprites = load_sprites(find_font(args.font))
+    sprites = sprites_for_command(args.font)
     args.folder.mkdir(parents=True, exist_ok=True)
     for picture in PICTURES:
         Image.fromarray(compose(picture, sprites)).save(args.folder / picture.file, quality=JPEG_QUALITY)

@@ -22,7 +22,7 @@ from pycocotools.coco import COCO
 from transformers import Sam3Model, Sam3Processor
 
 from serve_app.embedded.segmenter.average_precision import Annotation, Detection, Precision, average_precision
-from serve_app.embedded.segmenter.glyphs import SpriteLibrary, find_font, load_sprites
+from serve_app.embedded.segmenter.glyphs import SpriteLibrary, sprites_for_command
 from serve_app.embedded.segmenter.matching import Rle, bounds_xyxy, box_iou, encode, match_masks
 from serve_app.embedded.segmenter.model import CHECKPOINT_DIR
 from serve_app.embedded.segmenter.phrases import Query, make_queries
@@ -144,7 +144,7 @@ def run(args: argparse.Namespace) -> int:
         The exit status, 0.
     """
     torch.set_num_threads(args.threads)
-    sprites = load_sprites(find_font(args.font))
+    sprites = sprites_for_command(args.font)
     model = Sam3Model.from_pretrained(args.checkpoint, dtype=torch.float32).eval()
     processor = Sam3Processor.from_pretrained(args.checkpoint)
     answers = [

@@ -4,6 +4,7 @@ Knows the font and colours; nothing of scenes or models. The font is not part of
 scenes, never to use the trained checkpoint.
 """
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -104,6 +105,21 @@ def recolour(sprite: Image.Image, hue: int) -> Image.Image:
     recoloured = Image.fromarray(hsv, "HSV").convert("RGB")
     recoloured.putalpha(sprite.getchannel("A"))
     return recoloured
+
+
+def sprites_for_command(font: Path | None) -> SpriteLibrary:
+    """Draw every sprite for a command of the shell.
+
+    Args:
+        font: the font file that the user named; None searches the usual places.
+
+    Raises:
+        SystemExit: the font is not there. Its text is one line that says how to install it.
+    """
+    try:
+        return load_sprites(find_font(font))
+    except FontNotFound as error:
+        sys.exit(str(error))
 
 
 def draw_glyph(font: ImageFont.FreeTypeFont, glyph: str) -> Image.Image:

@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from serve_app.embedded.segmenter.evaluation import SIZES_WH
-from serve_app.embedded.segmenter.glyphs import find_font, load_sprites
+from serve_app.embedded.segmenter.glyphs import sprites_for_command
 from serve_app.embedded.segmenter.matching import encode
 from serve_app.embedded.segmenter.phrases import BASES, Concept, concepts_of
 from serve_app.embedded.segmenter.scenes import Scene, make_scene, mask_bounds
@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=20, help="number of scenes (default: 20)")
     parser.add_argument("--font", type=Path, default=None, help="NotoColorEmoji.ttf; searched if not given")
     args = parser.parse_args(argv)
-    sprites = load_sprites(find_font(args.font))
+    sprites = sprites_for_command(args.font)
     args.folder.mkdir(parents=True, exist_ok=True)
     entries: list[SceneEntry] = []
     index = 0

@@ -23,7 +23,7 @@ from transformers.models.sam3.modeling_sam3 import inverse_sigmoid
 from serve_app.embedded.cpu_tuning import fast_dtype, keep_freed_memory
 from serve_app.embedded.muon_adamw import MuonAdamW
 from serve_app.embedded.segmenter.data import SceneBatch, SceneBatches
-from serve_app.embedded.segmenter.glyphs import find_font, load_sprites
+from serve_app.embedded.segmenter.glyphs import sprites_for_command
 from serve_app.embedded.segmenter.loss import LossWeights, SegmenterOutput, segmenter_loss
 from serve_app.embedded.segmenter.model import CHECKPOINT_DIR, DETECTOR_WIDTH, build_model
 
@@ -74,7 +74,7 @@ def _run_replica(rank: int, args: argparse.Namespace, rendezvous: str) -> None:
     distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=args.replicas)
     model, processor = build_model(args.warm_start)
     batches = SceneBatches(
-        load_sprites(find_font(args.font)),
+        sprites_for_command(args.font),
         processor.tokenizer,
         seed=args.seed,
         num_scenes=args.scenes,

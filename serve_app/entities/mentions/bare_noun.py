@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from serve_app.entities.filter import all_forms
 from serve_app.entities.mentions.words import ADJECTIVES, COMPOUNDS
+from serve_app.entities.words import all_forms
 
 
 def bare_noun(phrase: str) -> str | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from serve_app.entities.filter import all_forms, split_words
 from serve_app.entities.mentions.tokens import Token
 from serve_app.entities.mentions.words import (
     ADJECTIVES,
@@ -28,6 +27,7 @@ from serve_app.entities.mentions.words import (
     is_number,
     words_of,
 )
+from serve_app.entities.words import all_forms, split_words
 
 MOST_MODIFIERS = 8
 """Words before a head that can belong to its noun phrase."""

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from serve_app.entities.filter import Dropped, builtin_reason, split_words
+from serve_app.entities.filter import Dropped, builtin_reason
 from serve_app.entities.mentions.bare_noun import bare_noun
 from serve_app.entities.mentions.exclusions import exclusions, left_out, only_these, recolourings
 from serve_app.entities.mentions.image_references import image_references, names_an_image
@@ -19,7 +19,9 @@ from serve_app.entities.mentions.quantities import quantity_of
 from serve_app.entities.mentions.ties import ties
 from serve_app.entities.mentions.tokens import Token, tokenise
 from serve_app.entities.mentions.words import PREPOSITIONS, words_of
-from serve_app.entities.phrases import distinct, tidy
+from serve_app.entities.phrases import distinct
+from serve_app.entities.words import split_words
+from serve_app.schemas.phrase_key import phrase_key
 
 IMAGE_REFERENCE = "image reference"
 """The reason under which a phrase that only names an image is dropped."""
@@ -79,7 +81,7 @@ def without_references(entities: Iterable[str]) -> tuple[list[str], list[Dropped
             kept.append(phrase)
         else:
             dropped.append(Dropped(entity, IMAGE_REFERENCE))
-    return distinct(kept, tidy), dropped
+    return distinct(kept), dropped
 
 
 def read_prompt(prompt: str, entities: Sequence[str], contextual_images: int) -> Reading:
@@ -139,8 +141,8 @@ class _Reader:
             if builtin_reason(split_words(text)) is None:
                 quote = self._prompt[self._tokens[each.start].start : self._tokens[each.stop - 1].end]
                 found.append(Asked(text, 0, True, quote))
-        known = {tidy(entity).casefold() for entity in entities}
-        return [each for each in _distinct(found) if tidy(each.entity).casefold() not in known]
+        known = {phrase_key(entity) for entity in entities}
+        return [each for each in _distinct(found) if phrase_key(each.entity) not in known]
 
     def _sum(self, entity: str, places: Sequence[int], is_only: bool) -> Asked:
         value: int | None = None
@@ -203,5 +205,5 @@ _LINKING = words_of("the shown seen depicted pictured visible appearing found is
 def _distinct(found: Iterable[Asked]) -> list[Asked]:
     first_of: dict[str, Asked] = {}
     for each in found:
-        first_of.setdefault(tidy(each.entity).casefold(), each)
+        first_of.setdefault(phrase_key(each.entity), each)
     return list(first_of.values())

@@ -8,5 +8,7 @@ MAX_PIXEL_CHUNKS = 65_536
 """PNG IDAT chunks, or strips and tiles of a TIFF: a 50-megapixel file of 32 x 32 tiles has 50,000."""
 MAX_SCANS = 40
 """Scans of one JPEG; libjpeg's own progressive script writes 10, and libtiff allows 100."""
+MAX_SAMPLE_BYTES = 300_000_000
+"""Unpacked samples of a TIFF that is read here: 50 megapixels of three samples of 16 bits."""
 MAX_RLE_BYTES = 512 * 1024
 """Run-length-coded BMP, whose runs are read one by one in Python."""

@@ -1,77 +1,22 @@
-"""The structure of PNG, GIF, WebP, BMP and PNM files: their sizes and parts, and bounds on them. Knows no Pillow."""
+"""The structure of GIF, WebP and PNM files: their sizes and parts, and bounds on them. Knows no Pillow."""
 
 from __future__ import annotations
 
 import re
 import struct
+from dataclasses import dataclass
 
 from serve_app.errors import InvalidImage
-from serve_app.images.structure.bounds import MAX_BLOCKS, MAX_GIF_BLOCKS, MAX_PIXEL_CHUNKS, MAX_RLE_BYTES
+from serve_app.images.structure.bounds import MAX_BLOCKS, MAX_GIF_BLOCKS
 
-_PNG_SIGNATURE_BYTES = 8
-_PNG_PICTURE = frozenset({b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND"})
 _GIF_CONTROL = 0xF9
+_WEBP_HEADER_BYTES = {b"VP8X": 30, b"VP8L": 25, b"VP8 ": 30}  # up to the end of the size, by the first chunk
+_WEBP_ANIMATED = 2
 _SPACE = rb"(?:\s|#[^\r\n]*[\r\n])"
 _PNM_HEADER = re.compile(
-    rb"(?:(P4)%b+(\d+)%b+(\d+)\s|(P[56])%b+(\d+)%b+(\d+)%b+(255|65535)\s|(P[fF])\s+(\d+)\s+(\d+)\s+([-+.\deE]+)\s)"
+    rb"(?:(P4)%b+(\d+)%b+(\d+)\s|(P[56])%b+(\d+)%b+(\d+)%b+(\d+)\s|(P[fF])\s+(\d+)\s+(\d+)\s+([-+.\deE]+)\s)"
     % ((_SPACE,) * 5)
 )
-
-
-def check_png(data: bytes) -> None:
-    """Refuse a PNG with thousands of metadata chunks, several profiles, or a self-contradicting animation header.
-
-    Bound: at most MAX_BLOCKS + MAX_PIXEL_CHUNKS steps.
-
-    Args:
-        data: a file that starts with the PNG signature.
-
-    Raises:
-        InvalidImage: too many chunks or profiles, or the animation is broken.
-    """
-    position, pixel_chunks, others, animations, profiles = 8, 0, 0, 0, 0
-    while position + 8 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, position)
-        if kind == b"IEND":
-            return
-        if kind in {b"IDAT", b"fdAT", b"fcTL"}:
-            pixel_chunks += 1
-        else:
-            others += 1
-        if kind == b"acTL":
-            animations += 1
-            frames = int.from_bytes(data[position + 8 : position + 12], "big")
-            if animations > 1 or not 0 < frames < 2**31:
-                raise InvalidImage("a broken PNG file: its animation header is invalid")
-        if kind == b"iCCP":
-            profiles += 1
-            if profiles > 1:  # each is inflated when the file is opened
-                raise InvalidImage("a broken PNG file: several colour profiles")
-        if others > MAX_BLOCKS or pixel_chunks > MAX_PIXEL_CHUNKS:
-            raise InvalidImage("a broken PNG file: too many chunks")
-        position += length + 12
-
-
-def plain_png(data: bytes) -> bytes:
-    """Cut a PNG down to the chunks that its picture needs: no text, no profile, no animation.
-
-    Bound: the steps of `check_png`, and one copy of the file.
-
-    Args:
-        data: a file that `check_png` let through.
-
-    Returns:
-        A PNG of the same pixels and EXIF block; what is broken or truncated stays so.
-    """
-    position, kept = _PNG_SIGNATURE_BYTES, [data[:_PNG_SIGNATURE_BYTES]]
-    while position < len(data):
-        length, kind = int.from_bytes(data[position : position + 4], "big"), data[position + 4 : position + 8]
-        if kind in _PNG_PICTURE or len(kind) < 4 or not kind.isalpha():
-            kept.append(data[position : position + length + 12])
-        if kind == b"IEND":
-            break
-        position += length + 12
-    return b"".join(kept)
 
 
 def gif_size(data: bytes) -> tuple[int, int]:
@@ -153,9 +98,9 @@ def webp_size(data: bytes) -> tuple[int, int]:
     Raises:
         InvalidImage: truncated, or the first chunk is none of VP8, VP8L and VP8X.
     """
-    if len(data) < 30:
-        raise InvalidImage("truncated")
     kind = data[12:16]
+    if len(data) < _WEBP_HEADER_BYTES.get(kind, 16):
+        raise InvalidImage("truncated")
     if kind == b"VP8X":
         return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
     if kind == b"VP8L":
@@ -165,6 +110,11 @@ def webp_size(data: bytes) -> tuple[int, int]:
         width, height = struct.unpack_from("<HH", data, 26)
         return width & 0x3FFF, height & 0x3FFF
     raise InvalidImage("a broken WebP file")
+
+
+def is_animated_webp(data: bytes) -> bool:
+    """Tell whether a WebP calls itself an animation, whose frames may leave parts of the canvas uncovered."""
+    return data[12:16] == b"VP8X" and bool(data[20:21] and data[20] & _WEBP_ANIMATED)
 
 
 def webp_exif(data: bytes) -> bytes:
@@ -189,23 +139,25 @@ def webp_exif(data: bytes) -> bytes:
     return b""
 
 
-def check_bmp(data: bytes) -> None:
-    """Refuse a run-length-coded BMP over MAX_RLE_BYTES.
+@dataclass(frozen=True)
+class PnmHeader:
+    """What a binary PNM says of its pixels.
 
-    Bound: one comparison. `images.bmp_rle` takes half a step a byte.
-
-    Args:
-        data: a file that starts with BM.
-
-    Raises:
-        InvalidImage: as said.
+    Attributes:
+        size_wh: width and height in pixels.
+        maximum: the number that means white, at most 65535; 0 for bitmaps and floats.
+        plain: the header, written anew without comments.
+        start: where the pixels start in the file.
     """
-    if data[30:34] in {b"\1\0\0\0", b"\2\0\0\0"} and len(data) > MAX_RLE_BYTES:
-        raise InvalidImage(f"a run-length-coded BMP file of over {MAX_RLE_BYTES} bytes")
+
+    size_wh: tuple[int, int]
+    maximum: int
+    plain: bytes
+    start: int
 
 
 def check_pnm(data: bytes) -> tuple[int, int]:
-    """Read a PNM's size; refuse headers over 4 kB and the variants that Pillow reads number by number.
+    """Read a PNM's size; refuse headers over 4 kB.
 
     Bound: one look at the first 4 kB.
 
@@ -216,31 +168,24 @@ def check_pnm(data: bytes) -> tuple[int, int]:
         (width, height) in pixels.
 
     Raises:
-        InvalidImage: no such header, or a maximum value other than 255 and 65535.
+        InvalidImage: no such header, or a maximum value out of range.
     """
-    _, width, height, _, _ = _pnm_header(data)
-    return width, height
+    return pnm_header(data).size_wh
 
 
-def plain_pnm(data: bytes) -> tuple[bytes, int]:
-    """Write a PNM's header anew, without comments.
-
-    Args:
-        data: a file that `check_pnm` let through.
-
-    Returns:
-        The header, and where the pixels start in `data`.
-    """
-    kind, width, height, maximum, start = _pnm_header(data)
-    return b"%b %d %d %b\n" % (kind, width, height, maximum), start
-
-
-def _pnm_header(data: bytes) -> tuple[bytes, int, int, bytes, int]:
-    """Read kind, width, height, maximum or scale, and where the pixels start."""
+def pnm_header(data: bytes) -> PnmHeader:
+    """Read the header of a PNM; see `check_pnm`."""
     match = _PNM_HEADER.match(data[:4096])
     if match is None:
-        raise InvalidImage("a PPM file that is broken, or whose maximum value is neither 255 nor 65535")
+        raise InvalidImage("a broken PPM file: its header is invalid")
     kind, width, height, *maximum = (group for group in match.groups() if group is not None)
+    if kind == b"PF":
+        raise InvalidImage("a PPM file of a variant that is not read (PF: colours as floats)")
     if max(len(width), len(height)) > 10:
         raise InvalidImage("a broken PPM file: its size is out of range")
-    return kind, int(width), int(height), maximum[0] if maximum else b"", match.end()
+    value = maximum[0] if maximum else b""
+    most = int(value[:10]) if kind in {b"P5", b"P6"} else 0
+    if kind in {b"P5", b"P6"} and not 0 < most <= 65_535:
+        raise InvalidImage("a broken PPM file: its maximum value is not between 1 and 65535")
+    plain = b"%b %d %d %b\n" % (kind, int(width), int(height), value)
+    return PnmHeader((int(width), int(height)), most, plain, match.end())

@@ -18,6 +18,8 @@ _MARKER = re.compile(rb"(?:[^\xff]++|\xff++[\x00\x01\xd0-\xd7])*+\xff++([^\x00\x
 _SOS, _EOI, _APP1 = 0xDA, 0xD9, 0xE1
 _SEQUENTIAL_FRAMES = frozenset({0xC0, 0xC1, 0xC9})
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_READ_FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC9, 0xCA})  # sequential, progressive, lossless; arithmetic
+_READ_COLOURS = frozenset({1, 3, 4})
 _MANY = b"\xff"
 _EXIF = b"Exif\0\0"
 
@@ -44,7 +46,8 @@ def check_jpeg_header(data: bytes) -> JpegHeader:
         data: a file that starts with FF D8.
 
     Raises:
-        InvalidImage: the structure is broken, or no scan follows within MAX_BLOCKS segments.
+        InvalidImage: the structure is broken, no scan follows within MAX_BLOCKS segments, or the frame is
+            hierarchical, not of 8 bits a sample, or of a number of colours other than 1, 3 and 4.
     """
     position, frame = 2, b""
     exif: list[bytes] = []
@@ -62,6 +65,8 @@ def check_jpeg_header(data: bytes) -> JpegHeader:
             colours = data[body + 5] if body + 5 < len(data) else 0
             if position != body + 6 + 3 * colours or position > len(data):
                 raise InvalidImage("a broken JPEG file: its frame header is invalid")
+            if marker not in _READ_FRAMES or data[body] != 8 or colours not in _READ_COLOURS:
+                raise InvalidImage("a JPEG file of a variant that is not read (hierarchical, or not of 8 bits)")
             frame = data[match.end() - 2 : position]
         elif marker == _APP1 and data.startswith(_EXIF, body):
             exif.append(data[body + (len(_EXIF) if exif else 0) : position])

@@ -16,6 +16,8 @@ _TYPE_BYTES = dict(enumerate((1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8,
 _BYTE_TYPES = frozenset({1, 2, 6, 7})
 _WIDTHS, _HEIGHTS = frozenset({256, 322}), frozenset({257, 323})  # of the picture and of a tile
 _ORIENTATION = 274
+_COLOUR_MAP, _MOST_COLOURS = 320, 3 << 16
+_NUMBERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 
 
 def check_tiff(data: bytes) -> tuple[int, int]:
@@ -38,7 +40,7 @@ def check_tiff(data: bytes) -> tuple[int, int]:
     order = _order(data)
     for tag, kind, count, inline in _tags(data):
         size = count * _TYPE_BYTES.get(kind, 0)
-        if kind not in _BYTE_TYPES and count > MAX_PIXEL_CHUNKS:
+        if kind not in _BYTE_TYPES and count > (_MOST_COLOURS if tag == _COLOUR_MAP else MAX_PIXEL_CHUNKS):
             raise InvalidImage("a broken TIFF file: a tag of too many values")
         value = inline
         if size > len(inline):
@@ -54,6 +56,29 @@ def check_tiff(data: bytes) -> tuple[int, int]:
     if total > len(data):
         raise InvalidImage("a broken TIFF file: its tags overlap")
     return width, height
+
+
+def tag_values(data: bytes) -> dict[int, tuple[int, ...]]:
+    """Read the whole numbers of the first directory, by tag; the first of several tags of one kind counts.
+
+    Bound: at most MAX_BLOCKS steps, and MAX_PIXEL_CHUNKS numbers a tag.
+
+    Args:
+        data: a file that `check_tiff` let through.
+    """
+    mark = "<" if _order(data) == "little" else ">"
+    found: dict[int, tuple[int, ...]] = {}
+    for tag, kind, count, inline in _tags(data):
+        code = _NUMBERS.get(kind)
+        if code is None or tag in found or count > MAX_PIXEL_CHUNKS:
+            continue
+        layout = f"{mark}{count}{code}"
+        size = struct.calcsize(layout)
+        start = int.from_bytes(inline, _order(data))
+        value = inline[:size] if size <= len(inline) else data[start : start + size]
+        if len(value) == size:
+            found[tag] = struct.unpack(layout, value)
+    return found
 
 
 def exif_orientation(exif: bytes) -> int:

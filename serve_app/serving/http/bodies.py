@@ -62,6 +62,7 @@ async def read_entities_request(request: Request, reading: Reading) -> EntitiesR
 
 async def _read_json(request: Request, reading: Reading, parse: Callable[[object], Message]) -> Message:
     body = await read_body(request, reading)
+    _check_charset(request.headers, body)
 
     def parsed() -> Message:
         value = json_text.loads(body, "the body")
@@ -77,6 +78,13 @@ def _plain_media_type(headers: Headers) -> str:
     if coding not in {"", "identity"}:
         raise UnsupportedMediaType(f"the Content-Encoding {coding[:40]!r} is not read; send the body as it is")
     return media_type(headers)
+
+
+def _check_charset(headers: Headers, body: bytes) -> None:
+    """Refuse JSON that says it is not Unicode: read as UTF-8, some of its bytes could be another text."""
+    charset = headers.get("content-type", "").lower().partition("charset=")[2].split(";")[0].strip(" \t\"'")
+    if charset and not charset.startswith("utf") and not body.isascii():
+        raise InvalidRequest(f"the body is JSON of the charset {charset[:40]!r}; JSON is UTF-8")
 
 
 def _is_json(kind: str) -> bool:

@@ -81,7 +81,7 @@ async def read_body(request: Request, reading: Reading) -> bytes:
 
 
 class IncomingBody:
-    """Passes a request's messages on, and remembers whether its body has come to its end.
+    """Passes a request's messages on, counts its body's bytes, and remembers whether the body has come to its end.
 
     An answer that is sent while the client still sends is lost where the connection closes after it: the bytes that
     nobody reads make the system reset the connection, and the client sees the reset instead of the answer. So what is
@@ -95,6 +95,7 @@ class IncomingBody:
     def __init__(self, scope: Scope, receive: Receive) -> None:
         headers = Headers(scope=scope)
         self._receive = receive
+        self.bytes = 0
         self.ended = headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
         connection = {option.strip().lower() for option in headers.get("connection", "").split(",")}
         stays_open = "keep-alive" in connection if scope.get("http_version") == "1.0" else "close" not in connection
@@ -108,6 +109,7 @@ class IncomingBody:
     async def receive(self) -> Message:
         """Return the next message."""
         message = await self._receive()
+        self.bytes += len(message.get("body", b""))
         if message["type"] != "http.request" or not message.get("more_body", False):
             self.ended = True
         return message

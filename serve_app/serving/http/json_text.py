@@ -55,7 +55,10 @@ def loads(text: bytes | str, what: str = "the JSON", field: str | None = None) -
         return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
     except RecursionError:
         raise InvalidRequest(f"{what} is nested too deep", field) from None
-    except ValueError as error:  # also UnicodeDecodeError
+    except UnicodeDecodeError as error:
+        byte = error.object[error.start]
+        raise InvalidRequest(f"{what} is not UTF-8 (byte 0x{byte:02x} at {error.start})", field) from None
+    except ValueError as error:
         # Its first words only: the rest may quote the text.
         raise InvalidRequest(f"{what} is not JSON: {str(error).split(':')[0]}", field) from None
 

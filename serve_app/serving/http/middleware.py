@@ -74,7 +74,7 @@ class Envelope:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        request_id = Headers(scope=scope).get("x-request-id", "")[:MAX_REQUEST_ID] or uuid.uuid4().hex
+        request_id = _request_id(scope)
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         incoming = IncomingBody(scope, receive)
@@ -88,7 +88,9 @@ class Envelope:
             seconds = time.perf_counter() - started
             route = getattr(scope.get("route"), "path", "other")
             self._answered(route, answer.status, seconds, state.get("error_code"))
-            logger.info("request %s %s %d %.0f ms", request_id, route, answer.status, seconds * 1000)
+            sizes = f"{incoming.bytes} bytes in, {answer.bytes} out"
+            notes = ", ".join([f"{seconds * 1000:.0f} ms", sizes, *state.get("notes", ())])
+            logger.info("request %s %s %s %d: %s", printable(request_id), scope["method"], route, answer.status, notes)
 
     async def _drain(self, incoming: IncomingBody) -> None:
         config = self._config()
@@ -109,13 +111,13 @@ class Envelope:
             await error_response(scope, error)(scope, receive, answer.send)
         except Exception:
             # The routes' own handler has answered already, where an answer was still possible.
-            logger.exception("request %s failed", scope["state"]["request_id"])
+            logger.exception("request %s failed", printable(scope["state"]["request_id"]))
             if not answer.status:
                 await error_response(scope, internal_error())(scope, receive, answer.send)
 
 
 class _Answer:
-    """Adds the request id to an answer and remembers its status; 0 while there is none.
+    """Adds the request id to an answer, remembers its status (0 while there is none) and counts its body's bytes.
 
     Args:
         send: takes the answer's messages.
@@ -128,15 +130,36 @@ class _Answer:
         self._request_id = request_id
         self._before = before
         self.status = 0
+        self.bytes = 0
 
     async def send(self, message: Message) -> None:
+        self.bytes += len(message.get("body", b""))
         if message["type"] == "http.response.start":
             await self._before()
             self.status = int(message["status"])
             if self._request_id is not None:
                 message.setdefault("headers", [])
-                MutableHeaders(scope=message)["X-Request-ID"] = self._request_id
+                headers = MutableHeaders(scope=message)
+                del headers["X-Request-ID"]
+                headers.raw.append((b"x-request-id", self._request_id.encode()))
         await self._send(message)
+
+
+def _request_id(scope: Scope) -> str:
+    """The caller's id, cut; a new one where there is none, or none that is text."""
+    given = Headers(scope=scope).get("x-request-id", "").encode("latin-1")
+    return given.decode(errors="ignore")[:MAX_REQUEST_ID].strip() or uuid.uuid4().hex
+
+
+def printable(text: str) -> str:
+    """Text of a caller as it may stand in a line of the log."""
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
+def route_path(scope: Scope) -> str:
+    """The path as the routes see it: without the application's own (`http_options.root_path`, `route_prefix`)."""
+    path, root = str(scope["path"]), str(scope.get("root_path", ""))
+    return path[len(root) :] if path == root or path.startswith(f"{root}/") else path
 
 
 def check_headers(scope: Scope) -> None:
@@ -146,7 +169,7 @@ def check_headers(scope: Scope) -> None:
 
 
 def _authorize(scope: Scope, tokens: tuple[str, ...]) -> None:
-    if not tokens or scope["path"] in _OPEN_ROUTES:
+    if not tokens or route_path(scope) in _OPEN_ROUTES:
         return
     scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
     given = given.strip(" \t")

@@ -1,11 +1,15 @@
-"""What `/openapi.json` says of each route: bodies, answers, errors. Data only."""
+"""What `/openapi.json` says of each route: bodies, answers, errors. Pure."""
 
 from __future__ import annotations
 
-from typing import Any, TypedDict, cast
+from copy import deepcopy
+from typing import Any, Literal, TypedDict, cast
 
 from pydantic import BaseModel, JsonValue, TypeAdapter
+from pydantic.json_schema import JsonSchemaValue
 
+from serve_app.config.schema import LimitsConfig
+from serve_app.schemas.base import Wire
 from serve_app.schemas.documents import EntitiesDocument, ErrorDocument, ResultDocument
 from serve_app.schemas.events import EventDocument
 from serve_app.schemas.field_schemas import FieldSchema, field_schemas
@@ -14,21 +18,44 @@ from serve_app.schemas.requests import EntitiesRequest, RequestOptions, SegmentR
 SUMMARY = "Every thing a prompt mentions, segmented in every image."
 
 _ERRORS = {
-    400: "Not JSON, wrong types, unknown field, no image, empty prompt without entities, a number out of range.",
+    400: "Not JSON, wrong types, unknown field or query parameter, text that is not of its charset, no image, "
+    "empty prompt without entities, a number out of range.",
     401: "A token is configured and the request has none, or a wrong one.",
-    413: "Body, image bytes, pixels, number of images or of entities over its limit.",
-    415: "Neither JSON nor multipart.",
+    404: "No such route.",
+    405: "Not this method; `Allow` names those that are.",
+    413: "Body, image bytes, pixels, number of images or of entities, or the prompt over its limit.",
+    415: "Neither JSON nor multipart, or a Content-Encoding.",
     422: "An image cannot be read (`invalid_image`) or fetched (`fetch_failed`).",
     429: "Too many requests under way; see `Retry-After`.",
     500: "Anything else.",
-    502: "The parser's reply is not a list of entities.",
-    503: "Queues are full; see `Retry-After`.",
+    502: "The parser's reply is not a list of entities, or was cut off (`invalid_model_reply`); or the parser's own "
+    "server refuses or does not answer (`model_unavailable`).",
+    503: "Queues are full, or the service is starting or stopping; see `Retry-After`.",
     504: "The deadline passed.",
 }
 
 
-Answers = dict[int | str, dict[str, JsonValue | type[BaseModel]]]
+Answers = dict[int | str, JsonSchemaValue]
 """By status: a description and the model of the body."""
+
+
+class Health(Wire):
+    """The answer of `GET /healthz`."""
+
+    status: Literal["ok"]
+
+
+class Ready(Wire):
+    """The answer of `GET /readyz` once both models answer."""
+
+    status: Literal["ready"]
+
+
+class NotReady(Wire):
+    """The answer of `GET /readyz` before."""
+
+    status: Literal["not ready"]
+    missing: list[str]
 
 
 class Route(TypedDict, total=False):
@@ -67,30 +94,36 @@ def _inline(shape: TypeAdapter[Any]) -> JsonValue:
 
 
 def _in_a_form(schema: FieldSchema) -> FieldSchema:
-    """How an option's value is written as a field of a form: lists and objects are JSON text."""
+    """How an option's value is written as a field of a form: lists and objects are JSON text, see `_AS_JSON`."""
     description = schema.get("description", "")
     if schema["type"] in {"array", "object"}:
-        return {"type": "string", "description": f"{description} Written as a JSON {schema['type']}."}
+        description = f"{description} Written as a JSON {schema['type']}."
     field = FieldSchema(type=schema["type"], description=description)
-    for keyword in ("enum", "minimum", "maximum", "exclusiveMinimum"):
+    for keyword in ("enum", "minimum", "maximum", "exclusiveMinimum", "items", "additionalProperties"):
         if keyword in schema:
             field[keyword] = schema[keyword]
     return field
 
 
+_OPTIONS = field_schemas(RequestOptions)
+_AS_JSON: dict[str, JsonValue] = {
+    name: {"contentType": "application/json"}
+    for name, schema in _OPTIONS.items()
+    if schema["type"] in {"array", "object"}
+}
 _FILE = FieldSchema(type="string", format="binary")
 _FORM = {
     "type": "object",
     "additionalProperties": False,
     "properties": {
         "prompt": {"type": "string"},
-        **{name: _in_a_form(schema) for name, schema in field_schemas(RequestOptions).items()},
+        **{name: _in_a_form(schema) for name, schema in _OPTIONS.items()},
         "contextual": {"type": "array", "items": _FILE},
         "generated": _FILE,
     },
 }
 
-_SEGMENTED = _answers(ResultDocument, 400, 401, 413, 415, 422, 429, 500, 502, 503, 504)
+_SEGMENTED = _answers(ResultDocument, 400, 401, 404, 405, 413, 415, 422, 429, 500, 502, 503, 504)
 _SEGMENTED[200]["description"] = "Done: one document, or a stream of events, one JSON object a line."
 _SEGMENTED[200]["content"] = {"application/x-ndjson": {"schema": _inline(TypeAdapter(EventDocument))}}
 
@@ -104,7 +137,7 @@ SEGMENT: Route = {
             "required": True,
             "content": {
                 "application/json": {"schema": _inline(TypeAdapter(SegmentRequest))},
-                "multipart/form-data": {"schema": cast(JsonValue, _FORM)},
+                "multipart/form-data": {"schema": cast(JsonValue, _FORM), "encoding": _AS_JSON},
             },
         }
     },
@@ -112,7 +145,7 @@ SEGMENT: Route = {
 
 ENTITIES: Route = {
     "summary": "Read a prompt only",
-    "responses": _answers(EntitiesDocument, 400, 401, 413, 415, 429, 500, 502, 503, 504),
+    "responses": _answers(EntitiesDocument, 400, 401, 404, 405, 413, 415, 429, 500, 502, 503, 504),
     "response_model": None,
     "openapi_extra": {
         "requestBody": {
@@ -122,9 +155,40 @@ ENTITIES: Route = {
     },
 }
 
-HEALTHZ: Route = {"summary": "Is the ingress alive?", "response_model": None}
-READYZ: Route = {
-    "summary": "Do both models answer?",
+HEALTHZ: Route = {
+    "summary": "Is the ingress alive?",
+    "description": "Needs no token.",
     "response_model": None,
-    "responses": {503: {"description": "Not yet: `missing` names what."}},
+    "responses": _answers(Health, 404, 405, 503),
 }
+
+_READY = _answers(Ready, 401, 404, 405)
+_READY[503] = {"description": "Not yet: `missing` names what.", "model": NotReady | ErrorDocument}
+
+READYZ: Route = {"summary": "Do both models answer?", "response_model": None, "responses": _READY}
+
+
+def with_limits(document: JsonSchemaValue, limits: LimitsConfig) -> JsonSchemaValue:
+    """Name the limits of a configuration in the description, so that it allows no more than the service does.
+
+    Args:
+        document: what FastAPI makes of the routes; it is not changed.
+        limits: as they are now.
+    """
+    document = deepcopy(document)
+    bodies = {
+        path: document["paths"][path]["post"]["requestBody"]["content"] for path in ("/v1/segment", "/v1/entities")
+    }
+    segment = bodies["/v1/segment"]
+    for kind, images in (("application/json", "contextual_images"), ("multipart/form-data", "contextual")):
+        fields = segment[kind]["schema"]["properties"]
+        fields["prompt"]["maxLength"] = limits.max_prompt_chars
+        fields[images]["maxItems"] = limits.max_images
+        fields["thresholds"]["maxProperties"] = 2 * limits.max_entities
+        for entities in (fields["entities"], *fields["entities"].get("anyOf", ())):
+            if entities.get("type") == "array":
+                entities["maxItems"] = limits.max_entities
+                entities["items"]["maxLength"] = limits.max_entity_chars
+    prompt = bodies["/v1/entities"]["application/json"]["schema"]["properties"]["prompt"]
+    prompt.update(minLength=1, maxLength=limits.max_prompt_chars, pattern=r"\S")
+    return document

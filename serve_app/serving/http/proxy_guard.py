@@ -1,9 +1,10 @@
-"""A guard in front of Ray's HTTP proxy: headers that would break it, or steer it, do not reach it.
+"""A guard around Ray's HTTP proxy: headers that would break or steer it do not reach it, and its own answers are ours.
 
 Ray calls `middlewares` when a proxy starts whose environment has
 `RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=serve_app.serving.http.proxy_guard.middlewares`; `genseg serve` and the image
 in `cluster/` set it. Without it Ray answers some headers that are not UTF-8 with a 500 in plain text, takes request ids
-of any length into its logs, and lets callers change its time-outs. Runs in Ray's proxy; knows no route and no Ray.
+of any length into its logs, lets callers change its time-outs, and answers in plain text where it answers itself. Runs
+in Ray's proxy; knows no route of ours and imports no Ray.
 
 The headers have been read by then: their size, and the time that a client takes for them, are bounded by a front proxy
 only.
@@ -11,12 +12,24 @@ only.
 
 from __future__ import annotations
 
-from starlette.middleware import Middleware
-from starlette.types import ASGIApp, Receive, Scope, Send
+import asyncio
+import logging
+from contextlib import suppress
 
-from serve_app.errors import InvalidRequest, TooLarge
-from serve_app.serving.http.middleware import MAX_REQUEST_ID, check_headers, error_response
-from serve_app.serving.replica.heap import give_back_large_buffers
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serve_app.errors import DeadlineExceeded, GensegError, InternalError, InvalidRequest, Overloaded, TooLarge
+from serve_app.serving.http.middleware import MAX_REQUEST_ID, check_headers, error_response, printable, route_path
+from serve_app.serving.replica.heap import give_back_free_memory, give_back_large_buffers
+
+logger = logging.getLogger("ray.serve")
+
+HOLD_S = 0.25
+"""How long a body that will probably be refused is not asked for. The ingress refuses within some milliseconds."""
+HOLD_BYTES = 16 * 1024 * 1024
+"""Bodies over it are held: the pause is short beside the time that they take."""
 
 _REQUEST_ID = b"x-request-id"
 _STEERING = frozenset(
@@ -29,6 +42,7 @@ _READ_BY_RAY = _STEERING | {b"x_request_id", b"traceparent"}
 def middlewares() -> list[Middleware]:
     """Return what Ray's HTTP proxy puts in front of itself. Called once, in the proxy's process."""
     give_back_large_buffers()  # every body passes through it
+    give_back_free_memory()
     return [Middleware(ProxyGuard)]
 
 
@@ -46,23 +60,179 @@ class ProxyGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
-        if scope["type"] == "http":
-            try:
-                check_headers(scope)
-                scope = {**scope, "headers": _without_steering(scope["headers"])}
-            except (InvalidRequest, TooLarge) as error:
-                await error_response({**scope, "state": {}}, error)(scope, receive, send)
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        try:
+            check_headers(scope)
+            scope = {**scope, "headers": _without_steering(scope["headers"])}
+        except (InvalidRequest, TooLarge) as error:
+            await _refuse(scope, receive, send, error)
+            return
+        if route_path(scope).startswith("/-/"):  # Ray's own routes, for those who run the cluster
+            await self._app(scope, receive, send)
+            return
+        client = _Client(receive, send, holds_body=_will_probably_be_refused(scope))
+        answer = _ProxyAnswer(client.send)
+        try:
+            await self._app(scope, client.receive, answer.send)
+        except Exception as error:  # its text may quote the request
+            logger.error("the proxy failed: %s", type(error).__name__)
+        if not answer.passed_on and not client.has_left:
+            await _refuse(scope, receive, client.send, await self._in_our_words(scope, answer), answer)
+
+    async def _in_our_words(self, scope: Scope, answer: _ProxyAnswer) -> GensegError:
+        """Say what the proxy's own answer means."""
+        if answer.status == 404:
+            if await self._has_routes(scope):
+                return InvalidRequest("not found")
+            return Overloaded("the service is starting")
+        if answer.status == 408:
+            return DeadlineExceeded("the request was not done within the proxy's time limit")
+        if answer.status in {429, 503}:
+            refusal = Overloaded("the service's queues are full, or it is starting; try again later")
+            with suppress(ValueError):
+                refusal.retry_after_s = float(answer.headers.get("retry-after", Overloaded.retry_after_s))
+            return refusal
+        return InternalError("internal error")
+
+    async def _has_routes(self, scope: Scope) -> bool:
+        """Ask the proxy whether it knows the routes of any application yet."""
+        path = f"{scope.get('root_path', '')}/-/routes"
+        question = {**scope, "method": "GET", "path": path, "raw_path": path.encode(), "query_string": b""}
+        answered: list[Message] = []
+
+        async def nothing() -> Message:
+            return {"type": "http.disconnect"}
+
+        async def keep(message: Message) -> None:
+            answered.append(message)
+
+        await self._app(question, nothing, keep)
+        found = b"".join(message.get("body", b"") for message in answered)
+        return bool(answered) and answered[0].get("status") == 200 and found.strip() != b"{}"
+
+
+async def _refuse(
+    scope: Scope, receive: Receive, send: Send, error: GensegError, answer: _ProxyAnswer | None = None
+) -> None:
+    """Answer in the one shape, and write the line of the log that no ingress writes."""
+    response = error_response({**scope, "state": {}}, error)
+    request_id = "-" if answer is None else answer.headers.get("x-request-id", "-")
+    if answer is not None and answer.status == 404 and isinstance(error, InvalidRequest):
+        response.status_code = 404
+    if request_id != "-":
+        response.headers["X-Request-ID"] = request_id
+    logger.info(
+        "request %s %s, answered by the proxy: %d", printable(request_id), scope["method"], response.status_code
+    )
+    await response(scope, receive, send)
+
+
+class _ProxyAnswer:
+    """Passes the answers of an application on, and keeps those of the proxy itself.
+
+    The proxy's own have no Content-Length, no header but a few, and plain text as their whole body; a framework writes
+    a Content-Length with such a body.
+
+    Attributes:
+        status: of an answer that was kept; 500 where there was none at all.
+        headers: of an answer that was kept.
+        passed_on: whether an application has answered.
+    """
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._first: Message | None = None
+        self.status = 500
+        self.headers = Headers()
+        self.passed_on = False
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start" and _is_the_proxy_s(message):
+            self._first = message
+            return
+        if self._first is not None:
+            first, self._first = self._first, None
+            if not message.get("more_body", False):
+                self.status, self.headers = int(first["status"]), Headers(raw=_pairs(first))
                 return
-        await self._app(scope, receive, send)
+            await self._send(first)
+        self.passed_on = True
+        await self._send(message)
+
+
+class _Client:
+    """The other end of the connection.
+
+    Args:
+        receive: the messages of the request.
+        send: takes those of the answer.
+        holds_body: do not ask for the body (100 Continue) for HOLD_S, so that a refusal in that time spares the client
+            its sending.
+    """
+
+    def __init__(self, receive: Receive, send: Send, *, holds_body: bool) -> None:
+        self._receive = receive
+        self._send = send
+        self._holds = holds_body
+        self._answered = asyncio.Event()
+        self.has_left = False
+
+    async def receive(self) -> Message:
+        if self._holds:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(HOLD_S):
+                    await self._answered.wait()
+            self._holds = self._answered.is_set()
+        message = await self._receive()
+        self.has_left = self.has_left or message["type"] == "http.disconnect"
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start" and self._holds:
+            self._answered.set()
+            # The body does not come now, or comes all the same: what follows on this connection could be either.
+            message.setdefault("headers", [])
+            MutableHeaders(scope=message)["Connection"] = "close"
+        await self._send(message)
+
+
+def _will_probably_be_refused(scope: Scope) -> bool:
+    """Tell whether a client waits for leave to send a body that is large, or of a type that no route reads."""
+    headers = Headers(scope=scope)
+    if headers.get("expect", "").lower() != "100-continue":
+        return False
+    kind = headers.get("content-type", "").split(";")[0].strip().lower()
+    length = headers.get("content-length", "0")
+    if not (kind == "multipart/form-data" or kind.endswith(("/json", "+json"))) or "content-encoding" in headers:
+        return True
+    return len(length) > 18 or not length.isdecimal() or int(length) > HOLD_BYTES
+
+
+def _is_the_proxy_s(start: Message) -> bool:
+    headers = _pairs(start)
+    kind = dict(headers).get(b"content-type", b"")
+    names = {name for name, _ in headers}
+    return (
+        start["status"] in {404, 408, 429, 503}
+        and kind.startswith(b"text/plain")
+        and names <= {b"content-type", b"retry-after", b"x-request-id"}
+    )
+
+
+def _pairs(message: Message) -> list[tuple[bytes, bytes]]:
+    return [(bytes(name).lower(), bytes(value)) for name, value in message.get("headers", ())]
 
 
 def _without_steering(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Drop what steers Ray's proxy, and cut the request id; an empty one is dropped, so that one is made.
+    """Drop what steers Ray's proxy, and cut the request id. Of several the first counts; of empty ones, none does.
 
     Raises:
         InvalidRequest: a header that Ray reads as UTF-8 is not UTF-8.
     """
-    kept = []
+    kept: list[tuple[bytes, bytes]] = []
+    has_id = False
     for name, value in headers:
         plain = name.lower().replace(b"-", b"_")
         if plain in _READ_BY_RAY and not _is_utf8(value):
@@ -71,8 +241,9 @@ def _without_steering(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, b
             continue
         if plain == b"x_request_id":
             name, value = _REQUEST_ID, value.decode()[:MAX_REQUEST_ID].strip().encode()
-            if not value:
+            if not value or has_id:
                 continue
+            has_id = True
         kept.append((name, value))
     return kept
 

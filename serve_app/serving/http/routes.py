@@ -1,38 +1,41 @@
-"""The HTTP API: routes and NDJSON. Knows FastAPI; knows no Ray and no models."""
+"""The HTTP API's routes. Knows FastAPI; knows no Ray and no models."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import re
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, aclosing
 from typing import Any, Protocol
 
 from fastapi import FastAPI, Request
+from pydantic.json_schema import JsonSchemaValue
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Match
+from starlette.types import ASGIApp
 
 import serve_app
-from serve_app.config.schema import AppConfig
-from serve_app.errors import GensegError, InternalError
-from serve_app.schemas.dicts import EntitiesDict, ErrorAnswerDict, error_body
+from serve_app.config.schema import AppConfig, LimitsConfig
+from serve_app.errors import GensegError, InvalidRequest
+from serve_app.schemas.dicts import EntitiesDict, ErrorAnswerDict, ResultDict
 from serve_app.schemas.events import EventDict
 from serve_app.schemas.requests import SegmentRequest
 from serve_app.serving.documents import result_of
 from serve_app.serving.http import bodies, openapi
+from serve_app.serving.http.accept import preferred
+from serve_app.serving.http.answers import JSON, NDJSON, Chunks, EventStream, lines
 from serve_app.serving.http.body_stream import Reading
+from serve_app.serving.http.docs_page import POLICY, docs_page
 from serve_app.serving.http.json_text import dump_chunks
-from serve_app.serving.http.middleware import CLIENT_LEFT, Envelope, error_response, internal_error
-
-logger = logging.getLogger("ray.serve")
-
-NDJSON = "application/x-ndjson"
-CHUNK_PAUSE_S = 0.005
-"""After each chunk of an answer. Measured with an answer of 420 MB: the slowest /healthz took 0.4 s, not 1.3 s."""
-_NEVER = re.compile(r"q=0(\.0*)?")
+from serve_app.serving.http.middleware import (
+    CLIENT_LEFT,
+    Envelope,
+    error_response,
+    internal_error,
+    printable,
+    route_path,
+)
 
 
 class Service(Protocol):
@@ -59,6 +62,17 @@ class Service(Protocol):
         """Count an answer."""
 
 
+class _Api(FastAPI):
+    """The routes; their description names the limits as they are now."""
+
+    def __init__(self, limits: Callable[[], LimitsConfig], **options: Any) -> None:
+        super().__init__(**options)
+        self._limits = limits
+
+    def openapi(self) -> JsonSchemaValue:
+        return openapi.with_limits(super().openapi(), self._limits())
+
+
 def make_app(service: Service, *, echo_request_id: bool = True) -> ASGIApp:
     """Build the ASGI app.
 
@@ -66,14 +80,27 @@ def make_app(service: Service, *, echo_request_id: bool = True) -> ASGIApp:
         service: does the work.
         echo_request_id: put X-Request-ID into answers; False where the proxy in front does.
     """
-    app = FastAPI(title="genseg", version=serve_app.__version__, description=openapi.SUMMARY, redoc_url=None)
+    app = _Api(
+        lambda: service.config.limits,
+        title="genseg",
+        version=serve_app.__version__,
+        description=openapi.SUMMARY,
+        docs_url=None,  # FastAPI's own pages load their scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,  # the redirect would name the host that the caller claims
+    )
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(GensegError, _known_error)
     app.add_exception_handler(ClientDisconnect, _client_left)
     app.add_exception_handler(Exception, _unknown_error)
     _add_job_routes(app, service)
     _add_health_routes(app, service)
+    app.api_route("/docs", methods=["GET", "HEAD"], include_in_schema=False)(_docs)
     return Envelope(app, lambda: service.config, service.tokens, service.answered, echo_request_id=echo_request_id)
+
+
+async def _docs(request: Request) -> Response:
+    return HTMLResponse(docs_page(request.app.openapi()), headers={"Content-Security-Policy": POLICY})
 
 
 async def _known_error(request: Request, error: Exception) -> Response:
@@ -93,25 +120,40 @@ async def _unknown_error(request: Request, error: Exception) -> Response:
 async def _http_error(request: Request, error: Exception) -> Response:
     """Unknown routes and wrong methods, in the shape of every error."""
     assert isinstance(error, HTTPException)
-    body: ErrorAnswerDict = {"error": {"code": "invalid_request", "message": str(error.detail).lower(), "field": None}}
-    return JSONResponse(body, error.status_code, dict(error.headers or {}))
+    message, headers = str(error.detail).lower(), dict(error.headers or {})
+    routes: Sequence[Any] = request.app.routes
+    if error.status_code == 404:
+        bare = route_path(request.scope).rstrip("/")
+        if bare in {route.path for route in routes}:
+            message += f": the route is {bare}, without a slash at its end"
+    if error.status_code == 405:
+        # Starlette names the methods of the first route of a path only.
+        matching = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+        headers["Allow"] = ", ".join(sorted({method for route in matching for method in route.methods or ()}))
+    body: ErrorAnswerDict = {"error": {"code": "invalid_request", "message": message, "field": None}}
+    return JSONResponse(body, error.status_code, headers)
 
 
 def _add_job_routes(app: FastAPI, service: Service) -> None:
     @app.post("/v1/segment", **openapi.SEGMENT)
     async def segment(request: Request) -> Response:
+        _refuse_query(request)
         with ExitStack() as admission:
             admission.enter_context(service.admitted())
             job = await bodies.read_segment_request(request, _reading(service.config))
-            events = service.stream(job, request.state.request_id)
+            events = _noted(request, service.stream(job, request.state.request_id))
             if _wants_stream(request):
+                if request.scope.get("http_version") == "1.0":  # it knows no answer of unknown length
+                    async with aclosing(events):
+                        return Chunks([piece async for piece in lines(await anext(events), events)], NDJSON)
                 events = _held(admission.pop_all(), events)
                 # The first event is awaited here, so that a request that fails at once gets its own status.
-                return _EventStream(await anext(events), events)
-            return _Chunks(await asyncio.to_thread(dump_chunks, await result_of(events)))
+                return EventStream(await anext(events), events)
+            return Chunks(await asyncio.to_thread(dump_chunks, await result_of(events)))
 
     @app.post("/v1/entities", **openapi.ENTITIES)
     async def entities(request: Request) -> Response:
+        _refuse_query(request)
         with service.admitted():
             job = await bodies.read_entities_request(request, _reading(service.config))
             return JSONResponse(await service.entities(job.prompt, request.state.request_id))
@@ -146,57 +188,30 @@ async def _held(
                 yield event
 
 
-def _wants_stream(request: Request) -> bool:
-    """The NDJSON type is among the accepted ones, and not with the quality 0, which means never."""
-    accepted = request.headers.get("accept", "").lower().replace(" ", "")
-    kinds = [part.split(";") for part in accepted.split(",")]
-    return any(kind == NDJSON and not any(_NEVER.fullmatch(each) for each in more) for kind, *more in kinds)
-
-
-class _EventStream(StreamingResponse):
-    """The answer as NDJSON; ends the work in whatever way it ends itself, also before its first line."""
-
-    def __init__(self, first: EventDict, events: AsyncGenerator[EventDict, None]) -> None:
-        super().__init__(_lines(first, events), media_type=NDJSON)
-        self._events = events
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with aclosing(self._events):
-            await super().__call__(scope, receive, send)
-
-
-class _Chunks(Response):
-    """An answer of known length that is handed on chunk by chunk: as one message, a large one would block the loop."""
-
-    media_type = "application/json"
-
-    def __init__(self, chunks: Sequence[bytes]) -> None:
-        super().__init__(headers={"Content-Length": str(sum(map(len, chunks)))})
-        self._chunks = chunks
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        for chunk in self._chunks[:-1]:
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            # `send` only puts it into a queue, which Ray empties as a whole: a long one would block its loop.
-            await asyncio.sleep(CHUNK_PAUSE_S)
-        await send({"type": "http.response.body", "body": self._chunks[-1], "more_body": False})
-
-
-async def _lines(first: EventDict, events: AsyncGenerator[EventDict, None]) -> AsyncIterator[bytes]:
-    try:
-        for chunk in await asyncio.to_thread(_line, first):
-            yield chunk
+async def _noted(request: Request, events: AsyncGenerator[EventDict, None]) -> AsyncGenerator[EventDict, None]:
+    """Pass events on, and note for the log how much the result holds and how long its parts took."""
+    async with aclosing(events):
         async for event in events:
-            for chunk in await asyncio.to_thread(_line, event):
-                yield chunk
-    except GensegError as error:
-        yield b"".join(_line({"event": "error", "error": error_body(error)}))
-    except Exception:
-        logger.exception("a stream failed")
-        yield b"".join(_line({"event": "error", "error": error_body(InternalError("internal error"))}))
+            if event["event"] == "result":
+                request.state.notes = _notes(event["result"])
+            yield event
 
 
-def _line(event: EventDict) -> list[bytes]:
-    *chunks, last = dump_chunks(event)
-    return [*chunks, last + b"\n"]
+def _notes(result: ResultDict) -> list[str]:
+    generated = result["generated_image"]
+    images = [*result["contextual_images"], *([] if generated is None else [generated])]
+    objects = sum(len(image["objects"] or ()) for image in images)
+    times = [f"{part} {milliseconds:.0f} ms" for part, milliseconds in result["meta"]["timings_ms"].items()]
+    return [f"images {len(images)}, objects {objects}", *times]
+
+
+def _refuse_query(request: Request) -> None:
+    """Refuse parameters in the address: nothing reads them, so a threshold there would be lost without a word."""
+    for name in request.query_params:
+        shown = printable(name[:60])
+        raise InvalidRequest(f"the query parameter '{shown}' is not read: the body holds every field", shown)
+
+
+def _wants_stream(request: Request) -> bool:
+    accept = ",".join(request.headers.getlist("accept"))
+    return preferred(accept, (JSON, NDJSON)) == NDJSON

@@ -1,10 +1,20 @@
-"""The C library's heap, in a process through which large files pass."""
+"""The C library's heap, in a process that handles many requests and large files.
+
+Python and Ray free what a request took, but glibc keeps the freed memory: between what stays there are holes, and they
+grow over tens of thousands of requests. Measured with 26,000 small requests: the used part of an ingress's heap grew
+from 35.4 to 35.9 MiB, the holes grew from 11 to 22 MiB. The heap of a bare Serve deployment grows in the same way.
+"""
 
 from __future__ import annotations
 
 import ctypes
+import threading
+import time
+from functools import cache
 
 LARGE_BYTES = 256 * 1024
+TRIM_EVERY_S = 10.0
+"""One trim of a heap of 60 MiB took 1 to 6 ms under load; the thread does not hold Python's lock meanwhile."""
 _MMAP_THRESHOLD, _ARENA_MAX = -3, -8  # Source: malloc.h of glibc
 
 
@@ -14,9 +24,35 @@ def give_back_large_buffers() -> None:
     By itself it raises that bound to the largest buffer it has seen freed (up to 32 MiB): request bodies then come from
     one heap a thread, whose holes between them add up.
     """
+    libc = _libc()
+    if libc is not None:
+        libc.mallopt(_MMAP_THRESHOLD, LARGE_BYTES)
+        libc.mallopt(_ARENA_MAX, 2)  # heaps that Ray's threads have by now stay; MALLOC_ARENA_MAX counts earlier
+
+
+@cache
+def give_back_free_memory(every_s: float = TRIM_EVERY_S) -> None:
+    """Return free pages of glibc's heaps to the system again and again, in a thread; elsewhere, do nothing.
+
+    Called again with the same pause, it does nothing.
+
+    Args:
+        every_s: pause between two times, in seconds.
+    """
+    libc = _libc()
+    if libc is not None:
+        threading.Thread(target=_trim_again_and_again, args=(libc, every_s), name="heap-trim", daemon=True).start()
+
+
+def _libc() -> ctypes.CDLL | None:
     try:
         libc = ctypes.CDLL("libc.so.6")
     except OSError:
-        return
-    libc.mallopt(_MMAP_THRESHOLD, LARGE_BYTES)
-    libc.mallopt(_ARENA_MAX, 2)
+        return None
+    return libc if hasattr(libc, "malloc_trim") else None
+
+
+def _trim_again_and_again(libc: ctypes.CDLL, every_s: float) -> None:
+    while True:
+        time.sleep(every_s)
+        libc.malloc_trim(0)

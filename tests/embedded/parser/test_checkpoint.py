@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
 from pathlib import Path
 
@@ -10,8 +11,15 @@ import pytest
 import torch
 from transformers import AutoProcessor, Qwen3VLForConditionalGeneration, Qwen3VLProcessor
 
-from serve_app.embedded.parser.batches import ChatEncoder, batches, collate
-from serve_app.embedded.parser.checkpoint import answer_text, build_model, prompt_text, save_checkpoint
+from serve_app.embedded.parser.batches import Answer, ChatEncoder, batches, collate, parts, with_slip
+from serve_app.embedded.parser.checkpoint import (
+    CHAT_TEMPLATE,
+    INSTRUCTION,
+    answer_text,
+    build_model,
+    prompt_text,
+    save_checkpoint,
+)
 from serve_app.embedded.parser.evaluation import (
     CHECKPOINT_FOLDER,
     ParserCheckpoint,
@@ -19,18 +27,24 @@ from serve_app.embedded.parser.evaluation import (
     held_out_samples,
     measure,
     names_unseen_noun,
+    read_answer,
     read_prompts,
 )
 from serve_app.embedded.parser.forward import answer_logits
-from serve_app.embedded.parser.grammar import PromptGrammar
+from serve_app.embedded.parser.grammar import PromptGrammar, PromptSample
 from serve_app.embedded.parser.lexicon import load_lexicon
+from serve_app.embedded.parser.random_prompts import random_prompts
 from serve_app.embedded.parser.rare_tokens import RareTokens
 from serve_app.embedded.parser.training import learning_rate, rising_length_limit
-from serve_app.entities.chat import INSTRUCTION, chat_messages
+from serve_app.entities.chat import chat_messages
 
-PROMPTS = Path(__file__).parents[2] / "data" / "prompts.json"
-MAX_CHECKPOINTS_BYTES = 20_000_000
-"""Both embedded models together, in the package."""
+DATA = Path(__file__).parents[2] / "data"
+PROMPTS = DATA / "prompts.json"
+LONG_PROMPTS = DATA / "prompts_long.json"
+GRAMMAR_PROMPTS = DATA / "prompts_grammar.json"
+"""Held-out prompts of the grammar that the checkpoint in the package was trained on."""
+MAX_CHECKPOINTS_BYTES = 26_000_000
+"""All embedded models together, in the package."""
 
 
 @pytest.fixture(scope="module")
@@ -59,12 +73,15 @@ def test_checkpoint_loads_without_missing_or_unused_weights() -> None:
     assert all(torch.isfinite(weight).all() for weight in model.parameters())
 
 
-def test_chat_template_renders_qwen_turns(processor: Qwen3VLProcessor) -> None:
-    text = processor.apply_chat_template(chat_messages("A dog"), add_generation_prompt=True, tokenize=False)
+def test_chat_template_renders_qwen_turns_with_an_instruction_of_its_own(processor: Qwen3VLProcessor) -> None:
     turns = f"<|im_start|>system\n{INSTRUCTION}<|im_end|>\n<|im_start|>user\nA dog<|im_end|>\n<|im_start|>assistant\n"
-    assert text == turns
-    plain = [{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": "A dog"}]
-    assert processor.apply_chat_template(plain, add_generation_prompt=True, tokenize=False) == turns
+    plain = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "A dog"}]
+    for template in (None, CHAT_TEMPLATE):  # the checkpoint's, and that of the next one
+        for messages in (chat_messages("A dog"), plain):
+            text = processor.apply_chat_template(
+                messages, chat_template=template, add_generation_prompt=True, tokenize=False
+            )
+            assert text == turns
 
 
 @pytest.mark.parametrize("word", ["ocelot", "samovar", "zorblat", "café", "t-shirt", "x-ray machine", "bowl of figs"])
@@ -92,9 +109,10 @@ def test_answer_logits_equal_the_stock_forward(processor: Qwen3VLProcessor, key_
     encoder = ChatEncoder(processor)
     samples = list(itertools.islice(PromptGrammar(5), 4))
     answers = [answer_text(sample.entities) for sample in samples]
-    encoded = encoder.encode([sample.prompt for sample in samples], answers)
+    encoded = encoder.encode([sample.prompt for sample in samples], [Answer(answer) for answer in answers])
     expected = []
-    for sample, answer, (tokens, start) in zip(samples, answers, encoded, strict=True):
+    for sample, answer, own in zip(samples, answers, encoded, strict=True):
+        tokens, start = own.tokens, own.answer_start
         whole = processor.tokenizer(prompt_text(processor, sample.prompt) + answer + "<|im_end|>")["input_ids"]
         assert whole == encoder.prefix_ids + tokens
         expected.append(model(input_ids=torch.tensor([whole])).logits[0, len(encoder.prefix_ids) + start - 1 : -1])
@@ -125,7 +143,9 @@ def test_batches_are_the_same_from_any_first_step(processor: Qwen3VLProcessor) -
 
 def test_rare_tokens_replace_copied_ones_alike_in_prompt_and_answer(processor: Qwen3VLProcessor) -> None:
     rare = RareTokens(processor.tokenizer, seed=1)
-    [(tokens, start)] = ChatEncoder(processor).encode(["A red dog and a lamp"], [answer_text(["red dog", "lamp"])])
+    answer = Answer(answer_text(["red dog", "lamp"]))
+    [sample] = ChatEncoder(processor).encode(["A red dog and a lamp"], [answer])
+    tokens, start = sample.tokens, sample.answer_start
     swapped = [rare.swap(tokens, start, random.Random(seed)) for seed in range(50)]
     assert swapped.count(tokens) > 10
     for other in swapped:
@@ -134,6 +154,49 @@ def test_rare_tokens_replace_copied_ones_alike_in_prompt_and_answer(processor: Q
         assert {new for old, new in pairs if new != old} <= set(rare.rare)
         assert processor.tokenizer.decode(other[start:]).count('"') == 4
     assert any("red" not in processor.tokenizer.decode(other) for other in swapped)
+
+
+def test_rare_tokens_are_the_bytes_of_other_letters_too(processor: Qwen3VLProcessor) -> None:
+    rare = set(RareTokens(processor.tokenizer, seed=1).rare)
+    assert set(processor.tokenizer("\u0142\u017a\u043c\u72d7")["input_ids"]) <= rare
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_slip_is_read_and_not_learnt(processor: Qwen3VLProcessor, seed: int) -> None:
+    sample = PromptSample("A red dog on a big lamp", ("red dog", "big lamp") if seed % 4 else ())
+    answer = with_slip(sample, random.Random(seed))
+    right = answer_text(sample.entities)
+    rest = answer.text[: answer.slip.start] + answer.text[answer.slip.stop :]
+    # What is left is the right answer, but for the quotes around what has slipped in.
+    assert rest.replace('"', "").replace(", ", "") == right.replace('"', "").replace(", ", "")
+    encoder = ChatEncoder(processor)
+    [encoded] = encoder.encode([sample.prompt], [answer])
+    batch = collate([encoded], pad_id=0)
+    learnt = processor.tokenizer.decode(batch.input_ids[batch.is_answer])
+    assert learnt.endswith("<|im_end|>")
+    assert all(entity in learnt for entity in sample.entities)
+    assert batch.is_answer.sum() == len(encoded.tokens) - encoded.answer_start - len(encoded.slip)
+    slipped = answer.text[answer.slip.start : answer.slip.stop]
+    assert (len(encoded.slip) > 0) == (answer.text != right)
+    assert answer.text.count(json.dumps(slipped)) < 2 or slipped in sample.entities
+
+
+def test_a_slip_is_no_entity_that_is_still_to_come() -> None:
+    sample = PromptSample("lamp", ("lamp",))
+    answers = {with_slip(sample, random.Random(seed)).text for seed in range(60)}
+    assert '["lamp"]' in answers
+    assert all(text.endswith('"lamp"]') for text in answers)
+
+
+def test_parts_of_a_batch_hold_its_rows_in_order(processor: Qwen3VLProcessor) -> None:
+    encoder, rare = ChatEncoder(processor), RareTokens(processor.tokenizer, seed=1)
+    batch = next(batches(encoder, rare, 1, 8, 0, first_step=0, length_limit=lambda step: 64))
+    length = batch.input_ids.shape[1]
+    for most, sizes in ((3 * length, [3, 3, 2]), (1, [1] * 8), (100 * length, [8])):
+        cut = list(parts(batch, most))
+        assert [len(part.input_ids) for part in cut] == sizes
+        assert torch.equal(torch.cat([part.input_ids for part in cut]), batch.input_ids)
+        assert torch.equal(torch.cat([part.is_answer for part in cut]), batch.is_answer)
 
 
 def test_learning_rate_rises_then_falls_to_a_hundredth() -> None:
@@ -171,6 +234,42 @@ def test_hand_written_prompts_are_half_of_unseen_nouns() -> None:
         assert len(set(sample.entities)) == len(sample.entities)
 
 
+def test_long_prompts_are_as_long_as_they_are_said_to_be() -> None:
+    samples = read_prompts(LONG_PROMPTS)
+    assert len({sample.prompt for sample in samples}) == 100
+    words = [len(sample.prompt.split()) for sample in samples]
+    assert min(words) >= 40
+    assert max(words) <= 120
+    assert sum(len(sample.entities) > 8 for sample in samples) > 80
+    for sample in samples:
+        assert all(word in sample.prompt.lower() for entity in sample.entities for word in entity.split())
+        assert len(set(sample.entities)) == len(sample.entities)
+
+
+def test_held_out_samples_have_as_many_entities_as_asked() -> None:
+    few, many = held_out_samples(30, seed=0, most=8), held_out_samples(5, seed=0, fewest=9)
+    assert len(few) == 30
+    assert all(len(sample.entities) <= 8 for sample in few)
+    assert len(many) == 5
+    assert all(len(sample.entities) >= 9 for sample in many)
+
+
+def test_random_prompts_are_of_many_shapes_and_the_same_for_a_seed() -> None:
+    prompts = list(itertools.islice(random_prompts(3), 200))
+    assert prompts == list(itertools.islice(random_prompts(3), 200))
+    assert all(prompt.strip() and len(prompt) <= 1000 for prompt in prompts)
+    assert len(set(prompts)) == 200
+    assert any(not any(letter.isascii() and letter.isalpha() for letter in prompt) for prompt in prompts)
+
+
+@pytest.mark.parametrize(
+    ("reply", "answer"),
+    [('["dog"]', ("dog",)), ("[]", ()), ('["dog", "do', None), ('{"dog": 1}', None), ("[1]", None), ("dog", None)],
+)
+def test_an_answer_is_an_array_of_strings(reply: str, answer: tuple[str, ...] | None) -> None:
+    assert read_answer(reply) == answer
+
+
 @pytest.mark.parametrize(
     ("entity", "head"), [("dog", "dog"), ("old oak tree", "tree"), ("bowl of red apples", "bowl"), ("café", "café")]
 )
@@ -206,6 +305,11 @@ def test_checkpoint_reads_simple_prompts(checkpoint: ParserCheckpoint, prompt: s
     assert checkpoint.reply(prompt) == reply
 
 
+def test_checkpoint_answers_alike_alone_and_in_a_batch(checkpoint: ParserCheckpoint) -> None:
+    prompts = ["A dog", "A cat sitting on a red sofa in a garden at night", "Two red balloons over a city"]
+    assert checkpoint.replies(prompts) == [checkpoint.reply(prompt) for prompt in prompts]
+
+
 def test_checkpoint_reads_most_hand_written_prompts(checkpoint: ParserCheckpoint) -> None:
     samples = read_prompts(PROMPTS)[::4]
     figures = measure(samples, [checkpoint.reply(sample.prompt) for sample in samples])
@@ -214,7 +318,7 @@ def test_checkpoint_reads_most_hand_written_prompts(checkpoint: ParserCheckpoint
 
 
 def test_checkpoint_reads_held_out_prompts_of_the_grammar(checkpoint: ParserCheckpoint) -> None:
-    samples = held_out_samples(80, seed=0)
+    samples = read_prompts(GRAMMAR_PROMPTS)
     figures = measure(samples, [checkpoint.reply(sample.prompt) for sample in samples])
     assert figures.unreadable == 0
     assert figures.exact_rate >= 0.9, str(figures)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import pytest
 
@@ -90,15 +91,18 @@ def test_sample_is_the_same_for_a_seed() -> None:
     assert PromptGrammar(4).sample() != PromptGrammar(3).sample()
 
 
-def test_sample_entities_stand_in_the_prompt_in_order(training_samples: list[PromptSample]) -> None:
+def test_sample_entities_stand_in_the_prompt(training_samples: list[PromptSample]) -> None:
+    recoloured = 0
     for sample in training_samples:
-        text, position = sample.prompt.lower(), -1
+        text = re.sub("[\"'\u201c\u201d](?!s )", "", sample.prompt.lower())
         assert len(set(sample.entities)) == len(sample.entities)
         for entity in sample.entities:
             assert entity == entity.lower().strip()
-            found = text.find(entity)
-            assert found >= 0, (entity, sample)
-        assert position < len(text)
+            if entity not in text:
+                # "make the car red" lists "red car".
+                assert all(word in text for word in entity.split()), (entity, sample)
+                recoloured += 1
+    assert 0 < recoloured < 0.04 * len(training_samples)
 
 
 def test_sample_entities_have_no_article_or_count(training_samples: list[PromptSample], lexicon: Lexicon) -> None:

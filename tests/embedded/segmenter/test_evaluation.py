@@ -123,7 +123,7 @@ def test_write_scene_tells_the_truth(sprites: SpriteLibrary, tmp_path: Path) -> 
 
 
 def test_write_scene_files_needs_the_font(tmp_path: Path) -> None:
-    with pytest.raises(Exception, match="fonts-noto-color-emoji"):
+    with pytest.raises(SystemExit, match="fonts-noto-color-emoji"):
         write_scene_files([str(tmp_path), "--font", str(tmp_path / "missing.ttf")])
 
 

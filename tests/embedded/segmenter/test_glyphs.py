@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,16 @@ def test_tables_cover_every_base() -> None:
 def test_find_font_names_the_package_to_install(tmp_path: Path) -> None:
     with pytest.raises(FontNotFound, match="fonts-noto-color-emoji"):
         find_font(tmp_path / "missing.ttf")
+
+
+def test_a_command_without_the_font_ends_with_one_line(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "serve_app.embedded.segmenter.demo_scenes", "--font", str(tmp_path / "missing.ttf")],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "fonts-noto-color-emoji" in done.stderr
 
 
 def test_find_font_takes_the_given_file(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ Without nginx these tests are skipped; with GENSEG_REQUIRE_NGINX=1 a missing ngi
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import json
 import os
@@ -35,6 +36,7 @@ CONFIG = FRONT_PROXY / "nginx.conf"
 MULTI_GPU = ROOT / "configs" / "multi-gpu.yaml"
 HOST = "127.0.0.1"
 MIB = 1024 * 1024
+LARGE_ANSWER = json.dumps({"counts": "abc" * 10_000}).encode()
 STEERING_HEADERS = (
     "serve_multiplexed_model_id",
     "x-session-id",
@@ -87,6 +89,8 @@ class Handler(BaseHTTPRequestHandler):
         self._record(self.rfile.read(int(self.headers["Content-Length"])))
         if self.path == "/stream":
             self._stream()
+        elif self.path == "/large":
+            self._answer(200, LARGE_ANSWER, [])
         else:
             self._answer(200, b'{"entities": []}', [])
 
@@ -320,6 +324,18 @@ def test_a_line_of_a_stream_arrives_before_the_service_has_finished(proxy: Proxy
     upstream.finish_stream.set()
     assert response.read() == b'{"event": "last"}\n'
     connection.close()
+
+
+@pytest.mark.parametrize(("accepted", "coding"), [("gzip", "gzip"), ("identity", None), ("", None)])
+def test_a_large_answer_is_compressed_for_clients_that_take_it(proxy: Proxy, accepted: str, coding: str | None) -> None:
+    connection = http.client.HTTPConnection(HOST, proxy.port, timeout=4)
+    connection.request("POST", "/large", b"{}", {"Accept-Encoding": accepted})
+    response = connection.getresponse()
+    answer = response.read()
+    connection.close()
+    assert response.getheader("Content-Encoding") == coding
+    assert response.getheader("Vary") == "Accept-Encoding"
+    assert (gzip.decompress(answer) if coding else answer) == LARGE_ANSWER
 
 
 def test_a_header_of_150_mb_is_refused_at_once(proxy: Proxy, upstream: Upstream) -> None:

@@ -16,13 +16,26 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
 from serve_app.config.schema import AppConfig, LimitsConfig, ServingConfig
-from serve_app.errors import DeadlineExceeded, GensegError, InvalidModelReply, Overloaded, TooManyRequests
+from serve_app.errors import (
+    DeadlineExceeded,
+    GensegError,
+    InvalidModelReply,
+    ModelUnavailable,
+    Overloaded,
+    TooManyRequests,
+)
 from serve_app.schemas.events import EventDict
 from serve_app.schemas.requests import SegmentRequest
 from serve_app.serving.http.routes import make_app
 from tests.conftest import png
 
-DOCUMENT: dict[str, Any] = {"prompt": "a dog", "entities": ["dog"]}
+DOCUMENT: dict[str, Any] = {
+    "prompt": "a dog",
+    "entities": ["dog"],
+    "contextual_images": [{"path": "a.png", "objects": [{}, {}]}],
+    "generated_image": {"path": "g.png", "objects": [{}]},
+    "meta": {"timings_ms": {"parse": 12.0, "segment": 34.0, "total": 56.0}},
+}
 PNG = base64.b64encode(png()).decode()
 
 
@@ -313,7 +326,8 @@ async def test_a_client_that_stops_sending_is_given_up() -> None:
     ("accept", "streams"),
     [
         ("application/x-ndjson", True),
-        ("application/json, application/x-ndjson; q=0.5", True),
+        ("application/json, application/x-ndjson; q=0.5", False),
+        ("application/json; q=0.5, application/x-ndjson", True),
         ("application/x-ndjson;q=0", False),
         ("application/json, application/x-ndjson; q=0.0", False),
     ],
@@ -326,8 +340,13 @@ async def test_the_answer_streams_where_the_caller_takes_it(accept: str, streams
 
 @pytest.mark.parametrize(
     ("error", "status", "retry"),
-    [(TooManyRequests("busy"), 429, True), (Overloaded("full"), 503, True), (InvalidModelReply("no"), 502, False)],
-    ids=["429", "503", "502"],
+    [
+        (TooManyRequests("busy"), 429, True),
+        (Overloaded("full"), 503, True),
+        (InvalidModelReply("no"), 502, False),
+        (ModelUnavailable("refused"), 502, False),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, GensegError) else "",
 )
 async def test_errors_of_the_work_get_their_status(error: GensegError, status: int, retry: bool) -> None:
     service = FakeService(error)

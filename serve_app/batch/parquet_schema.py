@@ -1,0 +1,157 @@
+"""The columns of results in Parquet, and a result document as a row of them. Knows no files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import JsonValue
+
+from serve_app.batch.shards import Line, ResultLine
+from serve_app.schemas.dicts import ImageDict
+
+ColumnKind = Literal["bool", "int", "float", "text", "json"]
+"""Of a column of the manifest; `json` is the text of values that are lists, objects or of several kinds."""
+
+PREFIX = "column."
+"""Stands before the name of a column of the manifest."""
+
+_INT64 = range(-(2**63), 2**63)
+_OTHER_MASKS = ("mask_polygons", "mask_png")
+
+
+class Contents:
+    """What the results of a folder hold: the other columns of the rows with their kinds, and the keys of the masks."""
+
+    def __init__(self) -> None:
+        self.columns: dict[str, ColumnKind] = {}
+        self.further: set[str] = set()
+
+    def note(self, line: Line) -> None:
+        """Take note of a result."""
+        for name, value in line.columns.items():
+            kind = _kind(value)
+            self.columns[name] = _both(self.columns.get(name, kind), kind)
+        # A quote inside of a text is written as \\", so these bytes are the key and nothing else.
+        self.further.update(key for key in (*_OTHER_MASKS, "overlay") if f'"{key}": '.encode() in line.raw)
+
+
+def schema(pa: Any, contents: Contents) -> Any:
+    """Make the schema: a row is a job.
+
+    `id` (text), `prompt`, `entities`, `images`, `box_format`, `coordinate_unit`, `meta`, and `column.NAME` for every
+    other column of the manifest. An image has its `role` and `index` besides the document's own keys; `presence` is a
+    map. Each object has `mask_rle`, null where the row asked for another format; `mask_polygons`, `mask_png` and
+    `overlay` are there if any row of the folder has them.
+
+    Args:
+        pa: the module pyarrow.
+        contents: of the folder.
+    """
+    text, real, whole = pa.string(), pa.float64(), pa.int32()
+    ring = pa.struct({"points": pa.list_(pa.list_(real)), "hole": pa.bool_()})
+    further = {"mask_polygons": pa.list_(ring), "mask_png": text}
+    item = {
+        "object_id": text,
+        "label": text,
+        "bbox": pa.list_(whole),
+        "score": real,
+        "mask_rle": pa.struct({"size": pa.list_(whole), "counts": text}),
+        **{key: further[key] for key in _OTHER_MASKS if key in contents.further},
+    }
+    image = {
+        "role": text,
+        "index": whole,
+        "path": text,
+        "width": whole,
+        "height": whole,
+        "objects": pa.list_(pa.struct(item)),
+        "presence": pa.map_(text, real),
+        **({"overlay": text} if "overlay" in contents.further else {}),
+    }
+    kinds = {"bool": pa.bool_(), "int": pa.int64(), "float": real, "text": text, "json": text}
+    return pa.schema(
+        {
+            "id": text,
+            "prompt": text,
+            "entities": pa.list_(text),
+            "images": pa.list_(pa.struct(image)),
+            "box_format": text,
+            "coordinate_unit": text,
+            "meta": _meta(pa),
+            **{PREFIX + name: kinds[kind] for name, kind in contents.columns.items()},
+        }
+    )
+
+
+def _meta(pa: Any) -> Any:
+    text, real = pa.string(), pa.float64()
+    return pa.struct(
+        {
+            "request_id": text,
+            "models": pa.map_(text, text),
+            "threshold": real,
+            "mask_threshold": real,
+            "thresholds": pa.map_(text, real),
+            "unused_thresholds": pa.list_(text),
+            "dropped": pa.list_(pa.struct({"entity": text, "reason": text})),
+            "timings_ms": pa.map_(text, real),
+        }
+    )
+
+
+def job_row(document: ResultLine, contents: Contents) -> dict[str, Any]:
+    """Write a result as a row.
+
+    Args:
+        document: the result.
+        contents: of the folder, the document among it.
+    """
+    generated = document["generated_image"]
+    images = [_image_row(image, "contextual", index) for index, image in enumerate(document["contextual_images"])]
+    images += [] if generated is None else [_image_row(generated, "generated", 0)]
+    meta: Mapping[str, Any] = document["meta"]
+    maps = {key: [*meta.get(key, {}).items()] for key in ("models", "thresholds", "timings_ms")}
+    columns = document.get("columns", {})
+    return {
+        "id": str(document["id"]),
+        "prompt": document["prompt"],
+        "entities": document["entities"],
+        "images": images,
+        "box_format": document["box_format"],
+        "coordinate_unit": document["coordinate_unit"],
+        "meta": {**meta, **maps},
+        **{PREFIX + name: _cell(columns.get(name), kind) for name, kind in contents.columns.items()},
+    }
+
+
+def _image_row(image: ImageDict, role: str, index: int) -> dict[str, Any]:
+    return {**image, "role": role, "index": index, "presence": [*image["presence"].items()]}
+
+
+def _kind(value: JsonValue) -> ColumnKind:
+    match value:
+        case bool():
+            return "bool"
+        case int():
+            return "int" if value in _INT64 else "json"
+        case float():
+            return "float"
+        case str():
+            return "text"
+    return "json"
+
+
+def _both(one: ColumnKind, other: ColumnKind) -> ColumnKind:
+    if one == other:
+        return one
+    return "float" if {one, other} == {"int", "float"} else "json"
+
+
+def _cell(value: JsonValue, kind: ColumnKind) -> JsonValue:
+    if value is None:
+        return None
+    if kind == "json":
+        return json.dumps(value, ensure_ascii=False)
+    return float(value) if kind == "float" and isinstance(value, int) else value

@@ -1,0 +1,95 @@
+"""The files that `genseg batch` is given: checked before anything starts, and a manifest that comes through a pipe."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from serve_app.batch.source_names import scheme_of, shown
+from serve_app.cli.options import CommandError
+from serve_app.cli.outputs import check_file, check_folder
+
+_RESULTS = frozenset({"summary.json", "wrong-rows.txt"})
+
+
+@dataclass(frozen=True)
+class ManifestFile:
+    """A manifest that can be read more than once.
+
+    Attributes:
+        path: of the file.
+        name: of the file in messages.
+        folder: what relative paths in it start from.
+    """
+
+    path: Path
+    name: str
+    folder: Path
+
+
+@contextmanager
+def opened_manifest(given: str) -> Iterator[ManifestFile]:
+    """Find the manifest, or keep what comes through a pipe in a file until the block ends.
+
+    Args:
+        given: a path; `-` and `/dev/stdin` are standard input, whose relative paths start from the current folder.
+
+    Raises:
+        CommandError: there is no such file, or it cannot be read.
+    """
+    path = Path(given)
+    if given != "-" and path.is_dir():
+        raise CommandError(f"{given}: a folder; MANIFEST is one file: JSONL, JSON, CSV or Parquet")
+    if given != "-" and not path.exists():
+        raise CommandError(f"{given}: there is no such file")
+    if given != "-" and path.is_file() and not given.startswith("/dev/"):
+        yield ManifestFile(path, given, path.resolve().parent)
+        return
+    with tempfile.NamedTemporaryFile(prefix="genseg-manifest-") as kept:
+        try:
+            with open(0, "rb", closefd=False) if given == "-" else path.open("rb") as source:
+                shutil.copyfileobj(source, kept)
+        except OSError as error:
+            raise CommandError(f"{given}: {error.strerror or error}") from None
+        kept.flush()
+        name = "standard input" if given in {"-", "/dev/stdin"} else given
+        yield ManifestFile(Path(kept.name), name, Path.cwd())
+
+
+def check_paths(manifest: str, output: str, coco: str | None) -> None:
+    """Find out before the work what could not be written after it.
+
+    Args:
+        manifest: as given.
+        output: the folder of the results, there or not.
+        coco: the COCO file; may lie in a folder inside `output` that is not there yet.
+
+    Raises:
+        CommandError: names the flag.
+    """
+    for flag, value in (("MANIFEST", manifest), ("--output", output), ("--coco", coco)):
+        if value and scheme_of(value):
+            where = f"{flag} {shown(value)}"
+            raise CommandError(f"{where}: must be a path; mount the store, only images may be URIs", usage=True)
+    if manifest == "-" and sys.stdin is None:
+        raise CommandError("-: there is no standard input")
+    check_folder("--output", Path(output))
+    if coco:
+        _check_coco(coco, Path(output).resolve(), manifest)
+
+
+def _check_coco(coco: str, output: Path, manifest: str) -> None:
+    path = Path(coco).resolve()
+    if path.parent == output and (path.name in _RESULTS or path.name.startswith("part-")):
+        raise CommandError(f"--coco {coco}: the results have a file of that name; choose another")
+    if manifest != "-" and path == Path(manifest).resolve():
+        raise CommandError(f"--coco {coco}: is the manifest; it would be overwritten")
+    if output in path.parents and not path.parent.is_dir():
+        check_folder(f"--coco {coco}:", path.parent)
+    else:
+        check_file("--coco", Path(coco))

@@ -1,0 +1,57 @@
+"""The images of a command line: paths, web addresses and URIs of stores, read here, as `genseg batch` reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from serve_app.batch.source_names import scheme_of, shown, without_secrets
+from serve_app.batch.sources import SourceReader, check_schemes
+from serve_app.cli.options import CommandError
+from serve_app.config.schema import AppConfig
+from serve_app.errors import GensegError
+from serve_app.images import decoding
+from serve_app.schemas.requests import ImageInput
+
+
+def read_images(sources: Sequence[str], config: AppConfig) -> list[ImageInput]:
+    """Read images and their headers; the first that is wrong is named before anything else is done.
+
+    Args:
+        sources: as the command line names them.
+        config: the limits.
+
+    Returns:
+        One for each source; its name is the source's, of a web address without user, query and fragment.
+
+    Raises:
+        CommandError: one cannot be read, or is not an image within the limits.
+    """
+    try:
+        check_schemes(map(scheme_of, sources))
+    except GensegError as error:
+        raise CommandError(error.message) from None
+    with closing(SourceReader(Path(), config.limits.max_image_bytes)) as reader:
+        return [_read(source, reader, config) for source in sources]
+
+
+def _read(source: str, reader: SourceReader, config: AppConfig) -> ImageInput:
+    name = shown(source)
+    if not source:
+        raise CommandError("an image's path is empty", usage=True)
+    try:
+        data = reader.read(source)
+    except GensegError as error:
+        raise CommandError(without_secrets(error.message, source)) from None
+    except ValueError as error:
+        raise CommandError(f"{name!r}: {error}") from None
+    try:
+        decoding.read_header(data, config.limits)
+        return ImageInput(data=data, name=name)
+    except GensegError as error:
+        raise CommandError(f"{name}: {error.message}") from None
+    except ValidationError:
+        raise CommandError(f"{name!r}: the name is not UTF-8, or too long") from None

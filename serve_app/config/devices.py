@@ -1,0 +1,46 @@
+"""Which GPU a configuration names, against how Ray lends them: a replica sees only those that it asked for, from 0 on.
+
+Knows neither Ray nor torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+from serve_app.config.findings import Finding, Path
+from serve_app.config.schema import AppConfig
+
+PARSER, SEGMENTER = "ParserDeployment", "SegmenterDeployment"
+GPU_SHARE = 0.5
+"""What a deployment on a GPU asks for where nothing is said: both models share one."""
+
+
+def devices_of(config: AppConfig) -> dict[str, tuple[Path, str]]:
+    """Return the place and the name of the device of each deployment whose model runs in its own process."""
+    parser, segmenter = config.models.text_parser, config.models.segmentation
+    devices: dict[str, tuple[Path, str]] = {}
+    if parser.engine != "openai":
+        devices[PARSER] = (("models", "text_parser", "device_map"), parser.device_map)
+    devices[SEGMENTER] = (("models", "segmentation", "device"), segmenter.device)
+    return devices
+
+
+def device_findings(config: AppConfig, num_gpus: Mapping[str, float]) -> Iterator[Finding]:
+    """Yield the devices that no replica can ever see.
+
+    Args:
+        config: everything.
+        num_gpus: what deployments ask Ray for, by name; GPU_SHARE where one is left out.
+    """
+    for deployment, (place, device) in devices_of(config).items():
+        kind, _, number = device.partition(":")
+        if kind not in {"auto", "cuda"}:
+            continue
+        path = place if number else ("device", "cuda_device")
+        index = int(number) if number else config.device.cuda_device
+        lent = math.ceil(num_gpus.get(deployment, GPU_SHARE))
+        if 0 < index >= lent:
+            word = "write `cuda`" if number else "write 0"
+            count = "1 GPU" if lent == 1 else f"{lent} GPUs"
+            yield Finding(path, f"Ray lends a replica of {deployment} {count}, numbered from 0: {word}")

@@ -1,0 +1,78 @@
+"""The part of the configuration that names the models, and how each is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
+
+from serve_app.config.engines import PARSERS, SEGMENTERS
+from serve_app.config.values import Device, HttpAddress, Section, one_of, with_lists
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+
+EMBEDDED = "embedded"
+"""The `model_name` of the checkpoints that ship inside the package."""
+
+
+def additions_to_a_call(body: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
+    """Check what the configuration adds to the body of a call.
+
+    Raises:
+        ValueError: it holds a key that the service itself needs.
+    """
+    for key in ("messages", "stream", "n"):
+        if key in body:
+            raise ValueError(f"{key!r} is set by the service itself")
+    return body
+
+
+class OpenAIConfig(Section):
+    """An OpenAI-compatible server that reads prompts in place of a local checkpoint (`engine: openai`)."""
+
+    base_url: HttpAddress = Field("http://127.0.0.1:8001/v1", description="The server's /v1 root.")
+    api_key_env: str | None = Field(None, description="Name of the environment variable that holds the key.")
+    timeout_s: float = Field(30.0, gt=0, le=600, description="Limit of one call, in seconds.")
+    max_retries: int = Field(2, ge=0, le=10, description="Further tries after a connection error, 429 or 5xx.")
+    extra_body: Annotated[Mapping[str, JsonValue], BeforeValidator(with_lists), AfterValidator(additions_to_a_call)] = (
+        Field({}, description="Further keys of a call's body; null takes one away, such as `temperature: null`.")
+    )
+
+
+class TextParserModel(Section):
+    """The language model that lists the entities of a prompt."""
+
+    model_name: str = Field("embedded", min_length=1, description="Hub name, local folder, or `embedded`.")
+    dtype: Dtype = Field("auto", description="`auto`: bfloat16 on a GPU, float32 on a CPU.")
+    device_map: Device = Field(
+        "auto", description="`auto`, `cpu`, `cuda` or `cuda:N`; `auto` takes a GPU if one is there."
+    )
+    engine: Annotated[str, one_of(PARSERS)] = Field("transformers", description="What runs the model.")
+    openai: OpenAIConfig = OpenAIConfig()
+    max_new_tokens: int = Field(256, ge=8, le=4096, description="Longest reply, in tokens.")
+    constrained_decoding: bool = Field(False, description="Allow only a JSON array of strings (needs xgrammar).")
+    gpu_memory_fraction: float | None = Field(None, gt=0, le=1, description="Hard cap of this process on its GPU.")
+
+
+class SegmentationModel(Section):
+    """The segmentation model."""
+
+    model_name: str = Field("embedded", min_length=1, description="Hub name, local folder, or `embedded`.")
+    dtype: Dtype = Field(
+        "auto",
+        description="Of the vision encoder; the head stays float32. `auto`: bfloat16 on a GPU, float32 on a CPU. "
+        "A CPU without bfloat16 arithmetic takes float32 in its place.",
+    )
+    device: Device = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
+    engine: Annotated[str, one_of(SEGMENTERS)] = Field("transformers", description="What runs the model.")
+    tf32: bool = Field(False, description="Let a GPU multiply the head's float32 in TF32: faster, less exact.")
+    compile: bool = Field(False, description="Run the model's modules through torch.compile, warmed up at start.")
+    gpu_memory_fraction: float | None = Field(None, gt=0, le=1, description="Hard cap of this process on its GPU.")
+
+
+class ModelsConfig(Section):
+    """Both models."""
+
+    text_parser: TextParserModel = TextParserModel()
+    segmentation: SegmentationModel = SegmentationModel()

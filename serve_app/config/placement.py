@@ -1,0 +1,122 @@
+"""Whether the replicas that a configuration asks for find room on the nodes that there are. Pure: knows no Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from serve_app.config.serve_config import items_at
+from serve_app.config.strict_schema import value_at
+
+ROUNDING = 1e-6
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one deployment needs before the application runs.
+
+    Attributes:
+        deployment: its name.
+        replicas: how many.
+        per_node: the most on one node; None sets no bound.
+        resources: of one replica, by Ray's names such as "CPU"; those of which it needs none may be left out.
+    """
+
+    deployment: str
+    replicas: int
+    per_node: int | None
+    resources: Mapping[str, float]
+
+
+def needs_of(application: object, defaults: Mapping[str, Mapping[str, float]]) -> list[Need]:
+    """Read what our deployments need.
+
+    Args:
+        application: one of a Serve config, checked; None where there is no such file.
+        defaults: `num_cpus` and `num_gpus` of a replica of each deployment, where the file says nothing.
+    """
+    given = {value_at(entry, ("name",)): entry for _, entry in items_at(application, "deployments")}
+    return [_need(name, given.get(name), options) for name, options in defaults.items()]
+
+
+def _need(name: str, entry: object, defaults: Mapping[str, float]) -> Need:
+    options = value_at(entry, ("ray_actor_options",))
+    options = options if isinstance(options, Mapping) else defaults
+    others = options.get("resources")
+    # Source: ray.serve.schema.RayActorOptionsSchema, whose num_cpus is 1 where it is left out.
+    resources = {
+        "CPU": _number(options.get("num_cpus"), 1.0),
+        "GPU": _number(options.get("num_gpus"), 0.0),
+        **(others if isinstance(others, Mapping) else {}),
+    }
+    per_node = value_at(entry, ("max_replicas_per_node",))
+    return Need(
+        name,
+        _replicas(entry),
+        per_node if isinstance(per_node, int) else None,
+        {resource: amount for resource, amount in resources.items() if amount},
+    )
+
+
+def _number(value: object, default: float) -> float:
+    return float(value) if isinstance(value, int | float) else default
+
+
+def _replicas(entry: object) -> int:
+    for key in (
+        ("autoscaling_config", "initial_replicas"),
+        ("autoscaling_config", "min_replicas"),
+        ("num_replicas",),
+    ):
+        found = value_at(entry, key)
+        if isinstance(found, int):
+            return found
+    return 1
+
+
+def unplaceable(needs: Sequence[Need], nodes: Sequence[Mapping[str, float]]) -> str | None:
+    """Find replicas for which there is no room, however long one waits.
+
+    Args:
+        needs: of all deployments.
+        nodes: resources of each node, free or not.
+
+    Returns:
+        A line for the user about the first fault; None where none is found.
+    """
+    for need in needs:
+        if fault := _lacking(need, nodes) or _crowded(need, nodes):
+            return fault
+    for resource in dict.fromkeys(resource for need in needs for resource in need.resources):
+        wanted = sum(need.replicas * need.resources.get(resource, 0) for need in needs)
+        there = sum(node.get(resource, 0) for node in nodes)
+        if wanted > there + ROUNDING:
+            return f"the replicas ask for {wanted:g} {resource} together, and there is {there:g} here"
+    return None
+
+
+def _lacking(need: Need, nodes: Sequence[Mapping[str, float]]) -> str | None:
+    if not need.replicas:
+        return None
+    for resource, amount in need.resources.items():
+        most = max((node.get(resource, 0) for node in nodes), default=0)
+        if amount > most + ROUNDING:
+            there = f"there is no {resource} here" if not most else f"no node has more than {most:g}"
+            return f"{need.deployment} asks for {amount:g} {resource} a replica, and {there}"
+    return None
+
+
+def _crowded(need: Need, nodes: Sequence[Mapping[str, float]]) -> str | None:
+    bound = need.replicas if need.per_node is None else need.per_node
+    room = [
+        min([bound, *(int(node.get(name, 0) / amount + ROUNDING) for name, amount in need.resources.items())])
+        for node in nodes
+    ]
+    if sum(room) >= need.replicas:
+        return None
+    count = f"{len(nodes)} node{'s' if len(nodes) != 1 else ''}"
+    are = "are" if len(nodes) != 1 else "is"
+    if need.per_node is not None and need.per_node * len(nodes) < need.replicas:
+        return f"{need.deployment}: {need.replicas} replicas, at most {need.per_node} a node, and there {are} {count}"
+    each = ", ".join(f"{amount:g} {name}" for name, amount in need.resources.items())
+    return f"{need.deployment}: {need.replicas} replicas of {each}, and {count} with room for {sum(room)}"

@@ -1,0 +1,58 @@
+"""Prompts of any shape, on which a parser may be wrong but must answer with an array: found out by `evaluation`.
+
+Prompts of the grammar, cut ones, their words in any order, the same words again and again, and signs of any script.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+from serve_app.embedded.parser.grammar import PromptGrammar
+
+_LONGEST = 1000
+"""Characters."""
+_SCRIPTS = ((0x20, 0x7E), (0xA1, 0x17F), (0x370, 0x3FF), (0x410, 0x44F), (0x4E00, 0x9FFF), (0x1F300, 0x1F64F))
+"""First and last character of each."""
+
+
+def random_prompts(seed: int) -> Iterator[str]:
+    """Draw prompts without end.
+
+    Args:
+        seed: of every choice.
+
+    Yields:
+        Prompts with at least one character that is no space.
+    """
+    rng, grammar = random.Random(seed), PromptGrammar(seed)
+    while True:
+        prompt = rng.choices([_as_drawn, _cut, _shuffled, _repeated, _signs], [6, 1, 1, 1, 1])[0](rng, grammar)
+        if prompt.strip():
+            yield prompt[:_LONGEST]
+
+
+def _as_drawn(rng: random.Random, grammar: PromptGrammar) -> str:
+    return grammar.sample().prompt
+
+
+def _cut(rng: random.Random, grammar: PromptGrammar) -> str:
+    prompt = grammar.sample().prompt
+    return prompt[rng.randint(0, len(prompt) // 2) : rng.randint(len(prompt) // 2, len(prompt))]
+
+
+def _shuffled(rng: random.Random, grammar: PromptGrammar) -> str:
+    words = [word for _ in range(rng.randint(1, 3)) for word in grammar.sample().prompt.split()]
+    rng.shuffle(words)
+    return " ".join(words)
+
+
+def _repeated(rng: random.Random, grammar: PromptGrammar) -> str:
+    words = grammar.sample().prompt.split()
+    start = rng.randrange(len(words))
+    return " ".join(words[start : start + rng.randint(1, 4)] * rng.randint(2, 12))
+
+
+def _signs(rng: random.Random, grammar: PromptGrammar) -> str:
+    ranges = rng.sample(_SCRIPTS, rng.randint(1, len(_SCRIPTS)))
+    return "".join(chr(rng.randint(*rng.choice(ranges))) for _ in range(rng.randint(1, 60)))

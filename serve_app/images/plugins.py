@@ -1,0 +1,139 @@
+"""Pictures that Pillow's file plugins open, each shown no more of the file than `images.structure` checked."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+from PIL import GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, PpmImagePlugin, WebPImagePlugin
+
+from serve_app.images.bmp import DECODED_HERE
+from serve_app.images.scales import to_8_bits
+from serve_app.images.structure import containers, jpeg
+from serve_app.images.structure.png import png_parts
+
+_BAND_PIXELS = 1 << 20
+_LOW_BYTES = "RGB;16L"
+"""Takes the second byte of each sample of 16 bits, which in a PNG is the lower one."""
+
+
+class Jpeg(JpegImagePlugin.JpegImageFile):
+    """A JPEG's first picture. Pillow parses its metadata in Python, so it is shown the frame header alone."""
+
+    def _open(self) -> None:
+        whole = self.fp
+        assert isinstance(whole, io.BytesIO)
+        self.fp = io.BytesIO(jpeg.check_jpeg_header(whole.getvalue()).frame)
+        super()._open()
+        self.fp = whole
+
+
+class Png(PngImagePlugin.PngImageFile):
+    """A PNG's picture. The colour that is transparent is made white here: Pillow compares it in 8 bits."""
+
+    def _open(self) -> None:
+        whole = self.fp
+        assert isinstance(whole, io.BytesIO)
+        parts = png_parts(whole.getvalue())
+        self.fp = io.BytesIO(parts.plain)
+        self._plain, self._depth, self._key = parts.plain, parts.depth, parts.colour_key
+        super()._open()
+
+    def load(self) -> Any:
+        is_new = bool(self.tile)
+        super().load()
+        if is_new and self._key is not None:
+            self._whiten(self._key)
+        return super().load()
+
+    def _whiten(self, key: tuple[int, ...]) -> None:
+        """Make what has the key's colour white, band by band; RGB of 16 bits is decoded again for its lower bytes."""
+        low: Image.Image | None = None
+        if self.mode == "RGB" and self._depth == 16:
+            low = PngImagePlugin.PngImageFile(io.BytesIO(self._plain))
+            low.tile = [tile._replace(args=_LOW_BYTES) for tile in low.tile]
+            wanted, wanted_low = [sample >> 8 for sample in key], [sample & 255 for sample in key]
+        else:
+            shown = 255 // ((1 << self._depth) - 1) if self._depth < 8 else 1
+            wanted, wanted_low = [sample * shown for sample in key], []
+        rows = max(1, _BAND_PIXELS // self.width)
+        for top in range(0, self.height, rows):
+            box = (0, top, self.width, min(top + rows, self.height))
+            band = np.array(self.crop(box))
+            found = _is_colour(band, wanted)
+            if low is not None:
+                found &= _is_colour(np.asarray(low.crop(box)), wanted_low)
+            band[found] = True if band.dtype == np.bool_ else np.iinfo(band.dtype).max
+            self.paste(Image.fromarray(band), box)
+
+
+def _is_colour(band: np.ndarray[Any, Any], samples: list[int]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Compare every pixel of (H, W) or (H, W, 3) with a colour: (H, W) bool."""
+    found: np.ndarray[Any, np.dtype[np.bool_]]
+    if band.dtype == np.bool_:
+        found = band == (samples[0] > 0)
+    elif band.ndim == 2:
+        found = band == samples[0]
+    else:
+        found = (band[:, :, 0] == samples[0]) & (band[:, :, 1] == samples[1]) & (band[:, :, 2] == samples[2])
+    return found
+
+
+class Gif(GifImagePlugin.GifImageFile):
+    """A GIF's first frame, on a canvas that it may cover in part.
+
+    Attributes:
+        covered: the part that the frame covers, as (left, top, right, bottom); the rest is transparent to viewers.
+    """
+
+    covered: tuple[int, int, int, int]
+
+    def _open(self) -> None:
+        whole = self.fp
+        assert isinstance(whole, io.BytesIO)
+        self.fp = io.BytesIO(containers.first_gif_frame(whole.getvalue()))
+        super()._open()
+        left, top, right, bottom = self.tile[0].extents or (0, 0, 0, 0)
+        self.covered = left, top, right, bottom
+
+
+class Webp(WebPImagePlugin.WebPImageFile):
+    """A WebP. What an animation's first frame leaves uncovered is transparent, whether or not the file names alpha."""
+
+    def _open(self) -> None:
+        whole = self.fp
+        assert isinstance(whole, io.BytesIO)
+        super()._open()
+        if containers.is_animated_webp(whole.getvalue()):
+            self._mode = self.rawmode = "RGBA"
+
+
+class Pnm(PpmImagePlugin.PpmImageFile):
+    """A binary PNM with a header that we wrote; greys and colours are scaled here unless their white is 255."""
+
+    _maximum = 0
+
+    def _open(self) -> None:
+        whole = self.fp
+        assert isinstance(whole, io.BytesIO)
+        header = containers.pnm_header(whole.getvalue())
+        self.fp = io.BytesIO(header.plain)
+        super()._open()
+        self.fp = whole
+        self._maximum = header.maximum
+        self.tile = [tile._replace(offset=header.start) for tile in self.tile]
+        if header.maximum not in {0, 255}:
+            self._mode = "L" if header.plain.startswith(b"P5") else "RGB"
+            self.tile = [tile._replace(codec_name=DECODED_HERE) for tile in self.tile]
+
+    def load(self) -> Any:
+        if self.tile and self.tile[0].codec_name == DECODED_HERE:
+            assert isinstance(self.fp, io.BytesIO)
+            samples = self.size[0] * self.size[1] * len(self.getbands())
+            size = 1 if self._maximum < 256 else 2
+            stored = self.fp.getbuffer()[self.tile[0].offset :][: size * samples]
+            deep = np.frombuffer(stored, f">u{size}", len(stored) // size)
+            self.fp = io.BytesIO(to_8_bits(deep, self._maximum).tobytes())
+            self.tile = [self.tile[0]._replace(codec_name="raw", offset=0, args=(self.mode, 0, 1))]
+        return super().load()

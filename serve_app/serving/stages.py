@@ -1,0 +1,58 @@
+"""What the pipeline calls: the parser, the segmenter, the fetcher and the store, as protocols. Tests bring fakes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from serve_app.serving.messages import ImageTask, OtherModel, ParsedPrompt, SegmentedImage
+
+
+class ParseHandle(Protocol):
+    """A parse under way (see remote.ParseCall)."""
+
+    async def entities(self) -> Any:
+        """Entities, or a reference that the segmenter can wait for."""
+
+    async def result(self) -> ParsedPrompt:
+        """The entities; raises GensegError."""
+
+    def cancel(self) -> None:
+        """Nobody waits for it any more."""
+
+
+class ParserStage(Protocol):
+    """Reads prompts (see remote.ParserCalls)."""
+
+    def start(self, prompt: str, max_entities: int, request_id: str, timeout_s: float) -> ParseHandle:
+        """Start reading a prompt."""
+
+
+class SegmenterStage(Protocol):
+    """Segments images (see remote.SegmenterCalls)."""
+
+    async def unreadable(self, phrases: Sequence[str], request_id: str, timeout_s: float) -> Mapping[str, str]:
+        """Return the reasons of the phrases that the segmenter cannot read; raises GensegError."""
+
+    async def segment(
+        self, task: ImageTask, again: Callable[[], Coroutine[Any, Any, tuple[str, ...]]]
+    ) -> SegmentedImage | OtherModel:
+        """Segment one image; raises GensegError."""
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What the pipeline calls.
+
+    Attributes:
+        parser: reads prompts.
+        segmenter: segments images.
+        fetch: URL to bytes; raises FetchFailed or TooLarge.
+        store: bytes to what an ImageTask carries.
+    """
+
+    parser: ParserStage
+    segmenter: SegmenterStage
+    fetch: Callable[[str], Awaitable[bytes]]
+    store: Callable[[bytes], Awaitable[Any]]

@@ -1,0 +1,35 @@
+"""Says which model a segmenter's replica has, so that one document can come from one model."""
+
+from __future__ import annotations
+
+import time
+from hashlib import blake2b
+
+from ray import serve
+
+import serve_app
+from serve_app.config.schema import AppConfig
+from serve_app.serving.messages import ModelStamp
+from serve_app.serving.ray_errors import RAY_ERRORS
+
+
+def stamp_now(config: AppConfig) -> ModelStamp:
+    """Make the stamp of a replica that starts now.
+
+    Args:
+        config: what the replica was started with.
+    """
+    return ModelStamp(config.models.segmentation.model_name, version_of(config), time.time(), _replica_id())
+
+
+def version_of(config: AppConfig) -> str:
+    """Name what decides a replica's answers: replicas of one version may work for one document."""
+    decides = (serve_app.__version__, config.models.segmentation.model_dump_json(), config.device.model_dump_json())
+    return blake2b("\n".join(decides).encode(), digest_size=8).hexdigest()
+
+
+def _replica_id() -> str:
+    try:
+        return str(serve.get_replica_context().replica_id.unique_id)
+    except RAY_ERRORS:
+        return ""  # not in a replica: a test, or a tool that calls the class itself
