@@ -30,6 +30,7 @@ def _encodable(text: str) -> str:
 
 Text = Annotated[str, AfterValidator(_encodable)]
 MaskFormat = Literal["rle", "polygon", "png", "none"]
+OverlayStyle = Literal["fill", "outline"]
 
 
 class Wire(BaseModel):

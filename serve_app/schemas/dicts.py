@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Literal, NotRequired, TypedDict
 
 from serve_app.errors import GensegError
+from serve_app.schemas.verdict import EntityStatus, ReferenceStatus
 
 
 class RleDict(TypedDict):
@@ -122,6 +123,7 @@ class ResultDict(TypedDict):
     entities: list[str]
     contextual_images: list[ImageDict]
     generated_image: ImageDict | None
+    verdict: VerdictDict | None
     box_format: Literal["xyxy"]
     coordinate_unit: Literal["pixels"]
     meta: MetaDict
@@ -143,10 +145,6 @@ def images_of(document: ResultDict) -> list[ImageDict]:
     """List a result's images, contextual ones first."""
     generated = document["generated_image"]
     return [*document["contextual_images"], *([] if generated is None else [generated])]
-
-
-EntityStatus = Literal["ok", "missing", "too_few", "too_many", "unwanted", "other_attribute", "unknown"]
-ReferenceStatus = Literal["unknown", "missing", "arrived", "different", "not_asked", "merged"]
 
 
 class BareDict(TypedDict):

@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field
 from pydantic.json_schema import JsonSchemaValue
 
 from serve_app.schemas.base import Fraction, Wire
+from serve_app.schemas.verdict import Verdict
 
 
 class DroppedEntity(Wire):
@@ -120,12 +121,18 @@ class Meta(Wire):
 
 
 class ResultDocument(Wire):
-    """The answer of `POST /v1/segment`, images in the order of the request."""
+    """The answer of `POST /v1/segment`, images in the order of the request.
+
+    Documents of an older service lack `verdict`.
+    """
+
+    model_config = ConfigDict(json_schema_extra=_all_required)
 
     prompt: str
     entities: list[str]
     contextual_images: list[ImageDocument]
     generated_image: ImageDocument | None
+    verdict: Verdict | None = None
     box_format: Literal["xyxy"]
     coordinate_unit: Literal["pixels"]
     meta: Meta

@@ -13,7 +13,7 @@ from typing import Annotated, TypedDict, TypeVar, Unpack, cast
 from pydantic import Field, ValidationError, model_validator
 
 from serve_app.errors import InvalidRequest
-from serve_app.schemas.base import Fraction, Incoming, MaskFormat, Text, at_most, invalid_request
+from serve_app.schemas.base import Fraction, Incoming, MaskFormat, OverlayStyle, Text, at_most, invalid_request
 from serve_app.schemas.file_uri import local_path
 
 MAX_IMAGES = 1024
@@ -94,6 +94,12 @@ class RequestOptions(Incoming):
         "rle", description="How masks are sent: as COCO RLE, polygons or PNG, or not at all (`none`)."
     )
     overlays: bool = Field(False, description="Add `overlay` to each image: a data URI of an annotated JPEG.")
+    overlay_style: OverlayStyle = Field(
+        "fill", description="How overlays show masks: filled with colour, or by their outline alone (`outline`)."
+    )
+    verdict: bool = Field(
+        False, description="Add `verdict`: whether each thing that the prompt asks for is in the generated image."
+    )
     timeout_s: float | None = Field(
         None, gt=0, description="How long the caller waits, in seconds; capped by the service."
     )
@@ -113,6 +119,8 @@ class OptionArguments(TypedDict, total=False):
     thresholds: dict[str, float]
     mask_format: MaskFormat
     overlays: bool
+    overlay_style: OverlayStyle
+    verdict: bool
     timeout_s: float | None
 
 

@@ -180,4 +180,6 @@ def _options(request: SegmentRequest, config: AppConfig) -> ObjectOptions:
         mask_threshold=defaults.mask_threshold if request.mask_threshold is None else request.mask_threshold,
         mask_format=request.mask_format,
         overlays=request.overlays,
+        overlay_style=request.overlay_style,
+        verdict=request.verdict,
     )

@@ -20,7 +20,16 @@ from serve_app.masks.from_logits import rles_from_logits
 from serve_app.masks.steps import Steps
 from serve_app.models.interface import Detections
 from serve_app.schemas.base import MaskFormat
-from serve_app.schemas.dicts import ImageDict, MetaDict, ObjectDict, ResultDict, RleDict, SegmentedDict, error_body
+from serve_app.schemas.dicts import (
+    ImageDict,
+    MetaDict,
+    ObjectDict,
+    ResultDict,
+    RleDict,
+    SegmentedDict,
+    VerdictDict,
+    error_body,
+)
 from serve_app.schemas.events import EventDict
 
 GROUP_MASKS = 32
@@ -195,6 +204,7 @@ def result_document(
     entities: Sequence[str],
     contextual_images: Sequence[ImageDict],
     generated_image: ImageDict | None,
+    verdict: VerdictDict | None = None,
     meta: MetaDict,
 ) -> ResultDict:
     """Put the whole document together, keys in the documented order.
@@ -206,6 +216,7 @@ def result_document(
         "entities": [*entities],
         "contextual_images": [*contextual_images],
         "generated_image": generated_image,
+        "verdict": verdict,
         "box_format": "xyxy",
         "coordinate_unit": "pixels",
         "meta": meta,

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from serve_app.errors import GensegError
-from serve_app.schemas.base import MaskFormat
+from serve_app.schemas.base import MaskFormat, OverlayStyle
 from serve_app.schemas.dicts import DroppedDict, EntitiesDict, SegmentedDict
 from serve_app.schemas.phrase_key import phrase_key
 
@@ -55,6 +55,8 @@ class ObjectOptions:
     mask_threshold: float = 0.5
     mask_format: MaskFormat = "rle"
     overlays: bool = False
+    overlay_style: OverlayStyle = "fill"
+    verdict: bool = False
 
     def threshold_of(self, entity: str) -> float:
         """The threshold of this very name; else of the same entity written otherwise; else the common one."""

@@ -230,6 +230,7 @@ class Pipeline:
             entities=shown.entities,
             contextual_images=[document for image, document in with_roles if image.role == "contextual"],
             generated_image=next((document for image, document in with_roles if image.role == "generated"), None),
+            verdict=None,
             meta=self._meta(run, shown, answers[0].stamp.name),
         )
 

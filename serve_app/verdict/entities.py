@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from serve_app.entities.mentions import Asked, bare_noun
 from serve_app.masks.rle import iou_matrix
-from serve_app.schemas.dicts import EntityStatus, EntityVerdictDict
+from serve_app.schemas.dicts import EntityVerdictDict
+from serve_app.schemas.verdict import EntityStatus
 from serve_app.verdict.evidence import SAME_MASK_IOU, Picture, Seen, distinct
 
 

@@ -9,11 +9,11 @@ from serve_app.entities.mentions import Asked
 from serve_app.schemas.dicts import (
     EntityVerdictDict,
     IdentityDict,
-    ReferenceStatus,
     ReferenceVerdictDict,
     VerdictDict,
     VerdictScoresDict,
 )
+from serve_app.schemas.verdict import ReferenceStatus
 from serve_app.verdict.entities import judge_entities
 from serve_app.verdict.evidence import Picture, Seen
 from serve_app.verdict.overlaps import find_overlaps

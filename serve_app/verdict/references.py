@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from serve_app.entities.mentions import Asked
-from serve_app.schemas.dicts import ReferenceStatus, ReferenceVerdictDict
+from serve_app.schemas.dicts import ReferenceVerdictDict
+from serve_app.schemas.verdict import ReferenceStatus
 from serve_app.verdict.evidence import Picture, Seen
 from serve_app.verdict.individuals import Match, View, individuals, match, similarities
 

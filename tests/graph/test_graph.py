@@ -77,7 +77,8 @@ def test_the_document_has_every_field(graph: Graph, demo: SegmentRequest) -> Non
     document = response.json()
     ResultDocument.model_validate(document)
     assert list(document) == [
-        "prompt", "entities", "contextual_images", "generated_image", "box_format", "coordinate_unit", "meta",
+        "prompt", "entities", "contextual_images", "generated_image", "verdict", "box_format", "coordinate_unit",
+        "meta",
     ]  # fmt: skip
     assert document["meta"]["request_id"] == response.headers["x-request-id"] == "my-id"
     assert document["meta"]["models"] == {"text_parser": "embedded", "segmentation": "embedded"}

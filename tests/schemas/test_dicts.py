@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, NotRequired, Required, Union, get_ar
 import pytest
 from pydantic import BaseModel
 
-from serve_app.schemas import dicts, documents, events, requests
+from serve_app.schemas import dicts, documents, events, requests, verdict
 
 PAIRS: list[tuple[type, type[BaseModel]]] = [
     (dicts.RleDict, documents.Rle),
@@ -23,6 +23,13 @@ PAIRS: list[tuple[type, type[BaseModel]]] = [
     (dicts.ResultDict, documents.ResultDocument),
     (dicts.DroppedDict, documents.DroppedEntity),
     (dicts.EntitiesDict, documents.EntitiesDocument),
+    (dicts.BareDict, verdict.Bare),
+    (dicts.EntityVerdictDict, verdict.EntityVerdict),
+    (dicts.ReferenceVerdictDict, verdict.ReferenceVerdict),
+    (dicts.OverlapDict, verdict.Overlap),
+    (dicts.VerdictScoresDict, verdict.VerdictScores),
+    (dicts.IdentityDict, verdict.Identity),
+    (dicts.VerdictDict, verdict.Verdict),
     (events.EntitiesEventDict, events.EntitiesEventDocument),
     (events.ImageEventDict, events.ImageEventDocument),
     (events.ResultEventDict, events.ResultEventDocument),

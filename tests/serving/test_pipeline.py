@@ -55,7 +55,8 @@ async def test_run_writes_a_document_of_the_published_shape() -> None:
     checked = ResultDocument.model_validate(document)
     assert checked.entities == ["dog", "sofa"]
     assert list(document) == [
-        "prompt", "entities", "contextual_images", "generated_image", "box_format", "coordinate_unit", "meta",
+        "prompt", "entities", "contextual_images", "generated_image", "verdict", "box_format", "coordinate_unit",
+        "meta",
     ]  # fmt: skip
     assert list(document["generated_image"]) == ["path", "width", "height", "objects", "presence", "error"]
     assert document["meta"]["request_id"] == "id-1"

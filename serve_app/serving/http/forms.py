@@ -152,7 +152,7 @@ class _Form:
 
 _SCALARS = {
     **dict.fromkeys(("threshold", "mask_threshold", "timeout_s"), "a number"),
-    "overlays": "true or false",
+    **dict.fromkeys(("overlays", "verdict"), "true or false"),
 }
 """What the fields of one value are; the others are lists and objects, written as JSON."""
 
