@@ -14,11 +14,13 @@ from serve_app.entities.mentions.words import (
     DEFINITE,
     INDEFINITE,
     INVARIANT,
+    LABELLED,
     MASS,
     NUMBER,
     NUMBERS,
     ONE_PAIRED,
     SETS,
+    UNITS,
     VAGUE,
     is_number,
     words_of,
@@ -107,6 +109,9 @@ RULES: Sequence[Rule] = (
 )
 """Tried in this order; the first that fits decides."""
 
+MOST_OF_A_SINGULAR = 20
+"""A greater number before a singular noun is a name or a year."""
+
 LONGEST_RUN = 8
 _RUN = (
     words_of(
@@ -130,21 +135,24 @@ def quantity_of(tokens: Sequence[Token], mention: Mention) -> Quantity:
     start = mention.first
     while start > 0 and mention.first - start < LONGEST_RUN and _in_run(tokens[start - 1]):
         start -= 1
-    run = [token.text for token in tokens[start : mention.first]]
+    stop = mention.first - _measures(tokens, mention.first, mention.head)
+    run = [token.text for token in tokens[start:stop]]
+    if run and is_number(run[0]) and start > 0 and tokens[start - 1].text in LABELLED:
+        run = []
     noun = tokens[mention.head].text
     is_definite = any(word in DEFINITE or word == "both" for word in run)
     rule, match = next(((rule, match) for rule in RULES if (match := rule.pattern.search(" ".join(run)))), (None, None))
     if rule is not None and match is not None:
         value, exact = _value(rule, match, noun)
         if _agrees(value, tokens, mention, match.group()):
-            begin = mention.first - len(match.group().split())
+            begin = stop - len(match.group().split())
             while begin > start and tokens[begin - 1].text in DEFINITE:
                 begin -= 1
             return Quantity(value, exact, is_definite, begin)
     uncounted = None if is_plural(noun) or noun in MASS else 1
     if run and run[-1] in DEFINITE:
-        return Quantity(uncounted, False, True, mention.first - 1)
-    return Quantity(uncounted, False, False, mention.first)
+        return Quantity(uncounted, False, True, stop - 1)
+    return Quantity(uncounted, False, False, mention.sure)
 
 
 def number(text: str) -> int:
@@ -156,6 +164,14 @@ def number(text: str) -> int:
     if text.isdecimal():
         return int(text)
     return sum(NUMBERS[part] for part in text.split("-"))
+
+
+def _measures(tokens: Sequence[Token], first: int, head: int) -> int:
+    """Return 1 where the number before a phrase is no count: "a 2 meter pole", "a 1950 chevrolet"."""
+    if first == 0 or not is_number(tokens[first - 1].text):
+        return 0
+    before = tokens[first - 2].text if first > 1 else ""
+    return 1 if tokens[first].text in UNITS or (before in {"a", "an"} and not is_plural(tokens[head].text)) else 0
 
 
 def _in_run(token: Token) -> bool:
@@ -181,5 +197,7 @@ def _agrees(value: int | None, tokens: Sequence[Token], mention: Mention, words:
     if last in {"a", "an", "another", "single"} and first not in VAGUE:
         return not is_plural(noun) or noun in INVARIANT
     if value is not None and value > 1 and not is_plural(noun):
+        if value > MOST_OF_A_SINGULAR:
+            return False
         return not any(token.text.endswith("ing") for token in tokens[mention.first : mention.head])
     return True

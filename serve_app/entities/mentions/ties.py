@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from serve_app.entities.mentions.image_references import ImageReference
 from serve_app.entities.mentions.phrase import Phrase, only_between
 from serve_app.entities.mentions.tokens import Token
-from serve_app.entities.mentions.words import words_of
+from serve_app.entities.mentions.words import DEFINITE, INDEFINITE, words_of
 
 _LINKS = words_of(
     "from in of on at as like to the same one ones that those which who is are was were appears appear found shown "
@@ -21,6 +21,9 @@ _LEADS = words_of("from in of on using with use take taking based per given the 
 _FOLLOWS = words_of(
     ": , - \u2013 \u2014 ( is are shows show contains contain has have depicts as take use put place keep get"
 )
+_FOLLOWS_AT_ONCE = _FOLLOWS | INDEFINITE | DEFINITE
+"""Also "…, image 3 a cat", where the verb was said before."""
+
 LONGEST_LINK = 8
 LONGEST_LEAD = 4
 
@@ -73,7 +76,7 @@ def _owner_before(tokens: Sequence[Token], phrases: Sequence[Phrase], place: int
 
 def _begins_clause(tokens: Sequence[Token], place: int) -> bool:
     """Tell whether the reference is the subject of what follows: "…, image 2 shows a garage"."""
-    return place + 1 < len(tokens) and tokens[place + 1].text in _FOLLOWS - {",", "(", "-"}
+    return place + 1 < len(tokens) and tokens[place + 1].text in _FOLLOWS_AT_ONCE - {",", "(", "-"}
 
 
 def _joined_before(tokens: Sequence[Token], phrases: Sequence[Phrase], last: int) -> list[int]:
@@ -89,7 +92,7 @@ def _joined_before(tokens: Sequence[Token], phrases: Sequence[Phrase], last: int
 
 def _alike(one: Phrase, other: Phrase) -> bool:
     """Tell whether two joined phrases can share a reference: both are definite, or the second has no article."""
-    is_bare = other.start == other.mention.first
+    is_bare = other.start >= other.mention.first
     return is_bare or (one.quantity.is_definite and other.quantity.is_definite)
 
 
@@ -117,8 +120,10 @@ def _leads(tokens: Sequence[Token], place: int) -> bool:
 def _follows(tokens: Sequence[Token], place: int, start: int) -> bool:
     """Tell whether a thing is named right after a reference: "image 1: a hat", "image 1 shows a hat"."""
     between = [token.text for token in tokens[place + 1 : start]]
+    if not between:
+        return place > 0 and tokens[place - 1].kind != "word" and tokens[start].text in INDEFINITE | DEFINITE
     return (
-        0 < len(between) <= LONGEST_LEAD
+        len(between) <= LONGEST_LEAD
         and between[0] in _FOLLOWS
         and all(word in _FOLLOWS or word in _LEADS for word in between)
     )

@@ -41,6 +41,21 @@ _ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth"
 ORDINALS: Final = {word: value for value, word in enumerate(_ORDINALS.split(), start=1)}
 """Ordinal words and their values."""
 
+UNITS: Final = words_of(
+    "mm cm dm m km meter meters metre metres inch inches in foot feet ft yard yards mile miles kg g gram grams lb lbs "
+    "pound pounds oz ounce ounces ton tons liter liters litre litres ml cl gallon gallons year years month months week "
+    "weeks day days hour hours minute minutes second seconds o'clock degree degrees percent story storey stories "
+    "storeys floor px pixel pixels megapixel megapixels mp fps k hp watt watts volt volts euro euros dollar dollars "
+    "cent cents am pm bc ad x by sided seater legged door string piece speed"
+)
+"""Words after a number that make it a measure: "a 2 meter pole" is one pole."""
+
+LABELLED: Final = words_of(
+    "size number no route type formula version area level apollo boeing model mark chapter season episode track room "
+    "highway class grade pier gate platform step page volume part phase windows playstation chanel nr"
+)
+"""Words before a number that make it a name: "Formula 1 cars"."""
+
 INDEFINITE: Final = words_of("a an another one")
 DEFINITE: Final = words_of("the this that these those his her its their my your our same said")
 """Determiners that point to something: known already, or in an image."""
@@ -68,12 +83,24 @@ ONE_PAIRED: Final = words_of(
 """Things that "a pair of" counts as one: they are worn or used together."""
 
 MASS: Final = words_of(
-    "water grass snow sand fog mist smoke rain hair fur fire ice mud dirt soil gravel dust steam foam moss ivy "
-    "foliage vegetation greenery rice bread butter cheese milk coffee tea wine beer juice soup sauce honey sugar "
-    "salt flour pasta meat chicken bacon chocolate jam cream paint ink gold silver wood metal glass paper fabric "
-    "cloth leather wool cotton silk lace velvet denim hay straw lava confetti jewelry jewellery furniture luggage "
-    "clothing equipment machinery traffic debris rubble trash garbage litter graffiti seaweed coral algae wheat "
-    "corn lavender air lightning hail frost dew blood makeup armor armour machinery food fruit"
+    "water seawater rainwater grass snow slush sand fog mist haze smoke rain drizzle hail frost dew ice lightning "
+    "thunder air wind sunlight hair fur stubble makeup blood sweat skin fire ash mud dirt soil earth clay gravel dust "
+    "steam vapor vapour foam moss ivy heather clover bamboo kelp seaweed algae coral plankton foliage vegetation "
+    "greenery undergrowth underbrush shrubbery driftwood firewood lumber timber plywood wood bark hay straw peat wheat "
+    "corn barley lavender pollen asphalt tarmac concrete cement plaster mortar charcoal coal lava magma granite marble "
+    "slate limestone sandstone rubble debris wreckage trash garbage rubbish litter graffiti traffic machinery equipment "
+    "furniture upholstery bedding luggage baggage clothing footwear outerwear underwear lingerie sportswear workwear "
+    "denim fabric cloth leather wool cotton silk lace velvet satin linen tweed suede felt yarn thread string wire "
+    "jewelry jewellery armor armour weaponry ammunition cutlery silverware crockery glassware tableware cookware "
+    "pottery porcelain earthenware stationery merchandise scaffolding fencing paneling panelling bunting tinsel "
+    "confetti glitter paint varnish lacquer wax glue ink chalk gold silver bronze copper brass iron steel metal plastic "
+    "rubber glass paper cardboard parchment newsprint foil bread toast dough pasta spaghetti rice couscous quinoa flour "
+    "sugar salt pepper cinnamon paprika butter margarine cheese mozzarella parmesan milk cream yogurt coffee espresso "
+    "tea wine champagne beer whiskey whisky vodka rum juice lemonade soda soup broth stew ramen sauce ketchup mustard "
+    "mayonnaise gravy syrup honey jam marmalade caramel chocolate candy popcorn cereal granola oatmeal porridge meat "
+    "beef pork ham bacon chicken poultry seafood caviar sushi tofu lettuce spinach kale cabbage broccoli cauliflower "
+    "celery parsley basil cilantro rosemary thyme mint garlic ginger fruit food produce wasabi oil gasoline petrol fuel "
+    "rust mold mould mildew dandruff shade wilderness terrain farmland grassland woodland"
 )
 """Nouns that are not counted when they stand without an article."""
 
@@ -161,10 +188,18 @@ COMPOUNDS: Final = frozenset(
 PLURALS: Final = words_of("people police cattle men women children feet teeth geese mice cacti fungi dice oxen kids")
 """Plurals that do not end in "s"."""
 
+PLURAL_MODIFIERS: Final = words_of(
+    "sports arms clothes goods news jeans savings sales customs systems games drinks glasses men women children ladies "
+    "kids arts crafts parks athletics gymnastics billiards darts cards antiques headquarters graphics robotics "
+    "logistics electronics plus texas kansas mercedes"
+)
+"""Words in "s" that stand before a noun in its phrase: "sports car"."""
+
 S_SINGULARS: Final = words_of(
     "lens canvas gas atlas christmas bus cactus octopus walrus iris trellis chrysalis tennis hibiscus crocus lotus "
     "asparagus circus platypus hippopotamus rhinoceros albatross compass mattress waitress actress princess cypress "
-    "grass glass dress cross moss chess brass class harness necklace oasis pancreas"
+    "grass glass dress cross moss chess brass class harness necklace oasis pancreas gas bias chaos cosmos "
+    "venus"
 )
 """Singular nouns that end in "s"."""
 
