@@ -1,0 +1,125 @@
+"""Sixty more prompts of all kinds, with what the contract says that each asks for. The short form is that of `cases`.
+
+An item may end with the words that are quoted: dogs=2! "two dogs".
+"""
+
+from __future__ import annotations
+
+SEVERAL_IMAGES = [
+    ("Place the woman from image 1 next to the two men from image 2 in the kitchen of image 3", 3,
+     'woman=1@0; men=2!@1 "the two men"; kitchen=1@2'),
+    ("Combine image 1 and image 2: the cat from image 1 wears the crown from image 2.", 2, "cat=1@0; crown=1@1"),
+    ("Take the guitar from the third image and hand it to the girl from the first image; keep the stage of image 2", 3,
+     "guitar=1@2; girl=1@0; stage=1@1"),
+    ("The car from image 1 and 2 bicycles on a bridge", 1, 'car=1@0; bicycles=2! "2 bicycles"; bridge=1'),
+    ("Use both references: the vase with three tulips from image 2 on the table from image 1", 2,
+     "vase=1@1; tulips=3!@1; table=1@0"),
+    ("Dress the man in image 1 with the jacket in image 2 and the boots in image 3, no hat", 3,
+     "man=1@0; jacket=1@1; boots=?@2; +hat=0!"),
+    ("A family portrait: the grandmother (image 1), the father (image 2) and the two children (image 3)", 3,
+     "grandmother=1@0; father=1@1; children=2!@2"),
+    ("the same puppy as in the last picture, chasing a ball", 2, "puppy=1@1; ball=1"),
+    ("Image 1 is the armchair, image 2 is the lamp. Put the lamp from image 2 behind the armchair.", 2,
+     "armchair=1@0; lamp=1@1"),
+    ("@image1's backpack on the bench of @image2", 2, "backpack=1@0; bench=1@1"),
+    ("Swap the helmet of image 1 for the one in image 2", 2, "helmet=0!"),
+    ("the teapot from image 5 and one cup from image 2", 2, "teapot=1@^5; cup=1!@1"),
+]  # fmt: skip
+
+EDITS = [
+    ("Could you remove the two people in the background and add a sailboat to the lake?", 1,
+     'people=0! "remove the two people"; sailboat=1; lake=1'),
+    ("Swap out the plastic chairs for four wooden stools", 1, "plastic chairs=0!; wooden stools=4!"),
+    ("Transform the cottage into a castle but keep the garden", 1, "cottage=0!; castle=1; garden=1"),
+    ("Transform the cottage into a castle but keep the garden", 1, "castle=1; garden=1; +cottage=0!"),
+    ("Make the boy's jacket yellow and leave his backpack alone", 1, "yellow jacket<jacket=1; backpack=1"),
+    ("Recolor the walls to light grey, then hang three paintings above the bed", 1,
+     "light grey walls<walls=?; paintings=3!; bed=1"),
+    ("Don't remove the cat, just erase the leash", 1, 'cat=1 "the cat"; leash=0!'),
+    ("Crop out the photographer and take the tripod away", 1, "+photographer=0!; +tripod=0!"),
+    ("Edit the photo so that the horse is replaced with a zebra", 1, "horse=0!; zebra=1"),
+    ("Turn the woman towards the window and give her a book", 1, "woman=1; window=1; book=1"),
+    ("Change her dress from blue to green", 1, "green dress<dress=1"),
+    ("Keep everything as it is, but with the traffic cone gone and a mailbox in its place", 1,
+     "traffic cone=0!; mailbox=1"),
+    ("Move the clock to the wall and convert the fireplace to a bookshelf", 1,
+     "clock=1; wall=1; fireplace=0!; bookshelf=1"),
+]  # fmt: skip
+
+TAGS = [
+    ("1boy, 2girls, school uniform, cherry blossoms, no hat, masterpiece", 0,
+     "school uniform=1; cherry blossoms=?; +hat=0!"),
+    ("solo, 1 woman, red scarf, 2 swords, wet hair, night sky, 4k", 0,
+     "woman=1!; red scarf=1; swords=2!; wet hair=?; night sky=1"),
+    ("isometric room, bunk bed, three posters, a rug, half a dozen plush toys, without people", 0,
+     "bunk bed=1; posters=3!; rug=1; plush toys=6!; people=0!"),
+    ("product shot, perfume bottle, two lemon slices, mint leaves, wet marble, f/2.8", 0,
+     "perfume bottle=1; lemon slices=2!; mint leaves=?; wet marble=?"),
+    ("((two dragons:1.2)), castle, [no knights], fog", 0, "dragons=2!; castle=1; fog=?; +knights=0!"),
+]  # fmt: skip
+
+LONG = [
+    ("On a windy afternoon, a fisherman in his sixties mends a net on a stone pier while two gulls fight over a fish. "
+     "Behind him, at least four trawlers are moored, and a boy feeds bread to the gulls. The fisherman has no beard, "
+     "but his cap is pulled low. There isn't a cloud in the sky.", 0,
+     'fisherman=1; net=1 "a net"; stone pier=1; gulls=2!; fish=1; trawlers=4; boy=1; bread=? "bread"; beard=0!; '
+     "cap=1; +cloud=0!"),
+    ("A chef slices onions on a steel counter; beside her stand a pot of soup, three copper pans and a couple of "
+     "wooden spoons. A waiter carries two plates of pasta. The chef is smiling. Nobody is sitting at the tables.", 0,
+     'chef=1; onions=? "onions"; steel counter=1; pot of soup=1; copper pans=3!; wooden spoons=2; waiter=1; '
+     "plates of pasta=2!; tables=?"),
+    ("The photo shows a classroom from the 1960s with about thirty desks, a blackboard and an old globe. Two pupils "
+     "raise their hands; one pupil sleeps. On the blackboard someone wrote \"no more homework\".", 0,
+     "desks=30; blackboard=1; old globe=1; pupils=3!; hands=?"),
+    ("A mountain road after rain. A yellow bus overtakes a truck carrying logs, followed by three motorcyclists. "
+     "Sheep graze next to the road, and a second bus waits at the stop. No other vehicles are visible.", 0,
+     "mountain road=1; yellow bus=1; truck=1; logs=?; motorcyclists=3!; sheep=?"),
+]  # fmt: skip
+
+COUNTS = [
+    ("a 12 foot statue between two 5 story buildings", 0, 'statue=1 "a 12 foot statue"; buildings=2!'),
+    ("three half-empty glasses and a half-eaten sandwich", 0, "glasses=3!; sandwich=1"),
+    ("two pairs of jeans and a pair of horses", 0, 'jeans=2!; horses=2! "a pair of horses"'),
+    ("no fewer than seven candles, at most two matches", 0, "candles=7; matches=?"),
+    ("both of the twins hold a lantern each", 0, 'twins=2! "both of the twins"; lantern=1'),
+    ("a fleet of five ships and a swarm of bees", 0, "ships=5!; bees=?"),
+    ("2 x red mugs, 1 x blue mug", 0, "red mugs=2!; blue mug=1!"),
+    ("a score of soldiers and hundreds of arrows", 0, "soldiers=?; arrows=?"),
+    ("one hundred candles around a coffin", 0, "candles=100!; coffin=1"),
+    ("the number 7 bus and a pair of old binoculars", 0, "bus=1; binoculars=1"),
+    ("a man with two dogs and a woman with another dog", 0, 'man=1; dogs=3 "two dogs"; woman=1'),
+    ("four-leaf clover, three-piece suit, two-story house", 0, "three-piece suit=1; two-story house=1"),
+]  # fmt: skip
+
+NO_EXCLUSIONS = [
+    ('a sign that says "NO DOGS" beside two dogs', 0, "sign=1; dogs=2!"),
+    ("a poster reading 'without music life is nothing', a guitar", 0, "poster=1; guitar=1; music=?-"),
+    ("The old house is no longer empty: a family lives there", 0, "old house=1; family=1"),
+    ("not only a violin but also a cello", 0, "violin=1; cello=1"),
+    ("without a doubt, a proud lion on a rock", 0, "lion=1; rock=1"),
+    ("Nobody sits on the bench, no one holds the umbrella", 0, "bench=1; umbrella=1"),
+    ("a knight who never leaves his horse", 0, "knight=1; horse=1"),
+    ("a no parking sign in front of a garage", 0, 'no parking sign=1 "a no parking sign"; garage=1'),
+    ("There is no need to remove the fence", 1, "fence=1"),
+    ("no two snowflakes are alike, a red mitten", 0, "snowflakes=?; red mitten=1"),
+]  # fmt: skip
+
+NAMES = [
+    ("El Ni\u00f1o playing on a cajón next to two ma\u00f1anitas", 0, "cajón=1; mañanitas=2!"),
+    ("three cr\u00eapes, a caf\u00e9 au lait and a na\u00efve painting", 0, "crêpes=3!; café au lait=1"),
+    ("a Sch\u00e4ferhund beside two Bundt cakes in K\u00f6ln", 0, "Schäferhund=1; Bundt cakes=2!"),
+    ("\u4e24\u53ea\u72d7\u5728\u6c99\u53d1\u4e0a", 0, "dogs=?-; sofa=?-"),
+    ("the Smiths' dog, Mr. Miller's two cats and a bird's nest", 0,
+     'dog=1 "the smiths\' dog"; cats=2!; nest=1'),
+    ("my sister's wedding dress, James's guitar", 0, "wedding dress=1; guitar=1"),
+]  # fmt: skip
+
+FURTHER_GROUPS = {
+    "several images": SEVERAL_IMAGES,
+    "further edits": EDITS,
+    "further tags": TAGS,
+    "long": LONG,
+    "counts": COUNTS,
+    "no exclusions": NO_EXCLUSIONS,
+    "names": NAMES,
+}
