@@ -6,6 +6,9 @@ from serve_app.entities.mentions.words import ADJECTIVES, COMPOUNDS
 from serve_app.entities.words import all_forms
 
 
+LONGEST_COMPOUND = max(len(compound) for compound in COMPOUNDS)
+
+
 def bare_noun(phrase: str) -> str | None:
     """Leave out the adjectives of colour, material, size, age, pattern and state that lead a phrase.
 
@@ -21,8 +24,8 @@ def bare_noun(phrase: str) -> str | None:
     words = phrase.split()
     plain = [word.strip(",").casefold() for word in words]
     start = 0
-    while start < len(words) - 1 and not _is_compound(plain[start:]):
-        step = _adjective_length(plain[start:])
+    while start < len(words) - 1 and not _is_compound(plain[start : start + LONGEST_COMPOUND]):
+        step = _adjective_length(plain[start : start + 4])
         if step == 0 or start + step >= len(words) or plain[start + step] in {"of", "with", "in", "on"}:
             break
         start += step

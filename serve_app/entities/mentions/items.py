@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from serve_app.entities.mentions.noun_phrases import is_plural
 from serve_app.entities.mentions.phrase import Phrase
 from serve_app.entities.mentions.tokens import Token
 from serve_app.entities.mentions.words import (
@@ -18,13 +17,13 @@ from serve_app.entities.mentions.words import (
     PREPOSITIONS,
     VAGUE,
     VERBS,
-    is_number,
+    is_plural,
     words_of,
 )
 
 OTHERS = words_of("other others more additional extra further")
 BEFORE_NOUN = DEFINITE | INDEFINITE | VAGUE | {"of", "any", "away", "out", "both", "single", "pair", "couple"}
-_ENDS = PREPOSITIONS | VERBS | DEFINITE | INDEFINITE | CONJUNCTIONS | words_of("instead yet no without neither")
+_ENDS = PREPOSITIONS | VERBS | DEFINITE | INDEFINITE | CONJUNCTIONS | words_of("instead yet no without neither away")
 _AFTER_NOUN = words_of(
     "anymore anywhere whatsoever today visible allowed whatever present left either though else anyway too now again "
     "needed altogether completely entirely around nearby ahead behind together alone apart"
@@ -91,7 +90,7 @@ def item_at(tokens: Sequence[Token], listed: Listed, place: int) -> Item | None:
         The thing; None where no noun phrase stands there.
     """
     first = place
-    while first < len(tokens) and (tokens[first].text in BEFORE_NOUN or is_number(tokens[first].text)):
+    while first < len(tokens) and (tokens[first].text in BEFORE_NOUN or tokens[first].is_number):
         first += 1
     stop = _noun_phrase_stop(tokens, first)
     phrase = listed.begun_at(first)

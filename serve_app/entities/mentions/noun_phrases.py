@@ -6,7 +6,7 @@ says "sofa" alone, "the blue sofa" is not.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from serve_app.entities.mentions.tokens import Token
@@ -15,17 +15,14 @@ from serve_app.entities.mentions.words import (
     CONJUNCTIONS,
     DEFINITE,
     INDEFINITE,
-    INVARIANT,
     LOOKS,
     NUMBERS,
     PLURAL_MODIFIERS,
-    PLURALS,
     PREPOSITIONS,
-    S_SINGULARS,
     SETS,
     VAGUE,
     VERBS,
-    is_number,
+    is_plural,
     words_of,
 )
 from serve_app.entities.words import all_forms, forms_of, split_words
@@ -33,8 +30,11 @@ from serve_app.entities.words import all_forms, forms_of, split_words
 MOST_MODIFIERS = 8
 """Words before a head that can belong to its noun phrase."""
 
-MOST_MENTIONS = 100
-"""Places of an entity's noun that are looked at. No real prompt names a thing so often; it bounds the work."""
+MOST_CANDIDATES = 3200
+"""Places of nouns that are looked at, over all entities: 100 for each of 32. It bounds the work."""
+
+FEWEST_CANDIDATES = 20
+"""Places that are looked at for each entity at least."""
 
 _BOUNDARIES = (
     PREPOSITIONS | VERBS | CONJUNCTIONS | DEFINITE | INDEFINITE | VAGUE | NUMBERS.keys() | SETS.keys()
@@ -59,7 +59,7 @@ class Mention:
     sure: int
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class _Candidate:
     mention: Mention
     shared: int
@@ -77,9 +77,10 @@ def find_mentions(tokens: Sequence[Token], entities: Sequence[str]) -> list[Ment
         entities: the phrases; one that the prompt does not mention has no mention.
     """
     places = _places_of_nouns(tokens)
+    most = max(FEWEST_CANDIDATES, MOST_CANDIDATES // max(1, len(entities)))
     found: list[_Candidate] = []
     for index, entity in enumerate(entities):
-        found += _candidates(tokens, places, index, split_words(entity))
+        found += _candidates(tokens, places, index, split_words(entity), most)
     whole = {candidate.mention.entity for candidate in found if candidate.missing == 0}
     kept = [
         candidate
@@ -120,19 +121,10 @@ def noun_phrase_start(tokens: Sequence[Token], head: int, own: frozenset[str] = 
     return first
 
 
-def is_plural(word: str) -> bool:
-    """Tell whether a noun is a plural; a form that may be either counts as one."""
-    last = split_words(word)[-1:]
-    noun = last[0] if last else word
-    if noun in PLURALS or noun in INVARIANT:
-        return True
-    return noun.endswith("s") and noun not in S_SINGULARS and not noun.endswith(("ss", "us", "is"))
-
-
 def _is_modifier(tokens: Sequence[Token], place: int, own: frozenset[str]) -> bool:
     """Tell whether the word before a noun phrase belongs to it; verbs and determiners do not."""
     token = tokens[place]
-    if token.text in _BOUNDARIES or is_number(token.text):
+    if token.text in _BOUNDARIES or token.is_number:
         return token.text in own and (token.text in VERBS or token.text == "no")  # "a no smoking sign"
     if token.text in own or token.text in ADJECTIVES or token.owns:
         return True
@@ -142,7 +134,9 @@ def _is_modifier(tokens: Sequence[Token], place: int, own: frozenset[str]) -> bo
 
 
 def _is_noun(token: Token) -> bool:
-    return token.kind == "word" and token.text not in _BOUNDARIES | ADJECTIVES and not is_number(token.text)
+    return (
+        token.kind == "word" and token.text not in _BOUNDARIES and token.text not in ADJECTIVES and not token.is_number
+    )
 
 
 def _joins_adjectives(tokens: Sequence[Token], place: int) -> bool:
@@ -165,7 +159,7 @@ def _places_of_nouns(tokens: Sequence[Token]) -> dict[str, list[int]]:
 
 
 def _candidates(
-    tokens: Sequence[Token], places: dict[str, list[int]], index: int, words: Sequence[str]
+    tokens: Sequence[Token], places: dict[str, list[int]], index: int, words: Sequence[str], most: int
 ) -> list[_Candidate]:
     if not words:
         return []
@@ -176,15 +170,16 @@ def _candidates(
     looks = LOOKS.intersection(words)
     heads = sorted({place for form in forms_of(head) for place in places.get(form, ())})
     found = []
-    for place in heads[:MOST_MENTIONS]:
+    for place in heads[:most]:
         token = tokens[place]
         first = noun_phrase_start(tokens, place, own)
-        around = [*_parts(tokens[first:place]), *token.parts[:-1]]
-        near = _forms(around)
+        near = frozenset[str]().union(
+            *(form for before in tokens[first:place] for form in before.forms), *token.forms[:-1]
+        )
         shared = sum(not form.isdisjoint(near) for form in modifiers)
         followed = _followed(tokens, place, tail)
         missing = len(modifiers) - shared + len(tail) - followed
-        conflicts = bool(looks) and any(word in LOOKS and word not in looks for word in around)
+        conflicts = bool(looks) and not (LOOKS & near) <= looks
         is_definite = first > 0 and tokens[first - 1].text in DEFINITE
         mention = Mention(index, first, place, place + followed, first)
         is_same_word = token.parts[-1] == head
@@ -213,10 +208,6 @@ def _is_own(token: Token, own: frozenset[str]) -> bool:
 
 def _forms(words: Sequence[str]) -> frozenset[str]:
     return frozenset().union(*all_forms(words))
-
-
-def _parts(tokens: Iterable[Token]) -> list[str]:
-    return [part for token in tokens if token.kind == "word" for part in token.parts or (token.text,)]
 
 
 def _trimmed(tokens: Sequence[Token], mention: Mention, heads: set[int], own: frozenset[str]) -> Mention:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from serve_app.entities.mentions.noun_phrases import Mention, is_plural
+from serve_app.entities.mentions.noun_phrases import Mention
 from serve_app.entities.mentions.tokens import Token
 from serve_app.entities.mentions.words import (
     APPROXIMATE,
@@ -22,7 +22,7 @@ from serve_app.entities.mentions.words import (
     SETS,
     UNITS,
     VAGUE,
-    is_number,
+    is_plural,
     words_of,
 )
 
@@ -85,8 +85,10 @@ def _rule(pattern: str, value: int | None = None, exact: bool = False, times: in
 
 
 RULES: Sequence[Rule] = (
+    _rule("(?:at least|no fewer than|not fewer than|no less than|not less than|a minimum of|upwards of) <n>"),
     _rule("(?:at most|up to|no more than|not more than|fewer than|less than|a maximum of) <number>"),
-    _rule("(?:at least|no fewer than|no less than|a minimum of|more than|upwards of) <n>"),
+    _rule("more than <n>"),
+    _rule("no <number>"),  # "no two alike"
     _rule("<n> or more"),
     _rule("<n> (?:or|to) <number>"),
     _rule(r"<digits>-\d+"),
@@ -99,7 +101,7 @@ RULES: Sequence[Rule] = (
     _rule("(?:<n> |<article>)(?:matching |identical )?<set> of", exact=True),
     _rule("one of<the>(?: <number>)?", 1),
     _rule("<n> of<the>(?: <number>)?", exact=True),
-    _rule("(?:exactly |precisely |only |just )?<n>(?: other| more| different| single)?", exact=True),
+    _rule("(?:exactly |precisely |only |just )?<n>(?: x| other| more| different| single)?", exact=True),
     _rule("(?:all|both)(?: of)?<the> <n>", exact=True),
     _rule("both(?: of)?<the>", 2, exact=True),
     _rule("(?:an? |the |only )?single", 1, exact=True),
@@ -115,7 +117,7 @@ MOST_OF_A_SINGULAR = 20
 LONGEST_RUN = 8
 _RUN = (
     words_of(
-        "at least most up to more than no fewer less minimum maximum upwards of or about around couple half dozen "
+        "at least most up to more than no not x fewer less minimum maximum upwards of or about around couple half dozen "
         "pairs trios matching identical exactly precisely only just other different single both all large small huge "
         "whole big"
     )
@@ -137,7 +139,7 @@ def quantity_of(tokens: Sequence[Token], mention: Mention) -> Quantity:
         start -= 1
     stop = mention.first - _measures(tokens, mention.first, mention.head)
     run = [token.text for token in tokens[start:stop]]
-    if run and is_number(run[0]) and start > 0 and tokens[start - 1].text in LABELLED:
+    if _is_labelled(tokens, start, stop):
         run = []
     noun = tokens[mention.head].text
     is_definite = any(word in DEFINITE or word == "both" for word in run)
@@ -168,14 +170,20 @@ def number(text: str) -> int:
 
 def _measures(tokens: Sequence[Token], first: int, head: int) -> int:
     """Return 1 where the number before a phrase is no count: "a 2 meter pole", "a 1950 chevrolet"."""
-    if first == 0 or not is_number(tokens[first - 1].text):
+    if first == 0 or not tokens[first - 1].is_number:
         return 0
     before = tokens[first - 2].text if first > 1 else ""
     return 1 if tokens[first].text in UNITS or (before in {"a", "an"} and not is_plural(tokens[head].text)) else 0
 
 
+def _is_labelled(tokens: Sequence[Token], start: int, stop: int) -> bool:
+    """Tell whether the number before a phrase is a name: "Formula 1 cars", "the number 7 bus"."""
+    place = stop - 1
+    return 0 < place >= start and tokens[place].is_number and tokens[place - 1].text in LABELLED
+
+
 def _in_run(token: Token) -> bool:
-    return token.kind == "word" and (token.text in _RUN or is_number(token.text))
+    return token.kind == "word" and (token.text in _RUN or token.is_number)
 
 
 def _value(rule: Rule, match: re.Match[str], noun: str) -> tuple[int | None, bool]:

@@ -12,7 +12,7 @@ from serve_app.entities.mentions.cues import is_negated
 from serve_app.entities.mentions.items import BEFORE_NOUN, Item, Listed, item_at
 from serve_app.entities.mentions.phrase import Phrase
 from serve_app.entities.mentions.tokens import Token
-from serve_app.entities.mentions.words import DEFINITE, INDEFINITE, LOOKS, PREPOSITIONS, is_number, words_of
+from serve_app.entities.mentions.words import DEFINITE, INDEFINITE, LOOKS, PREPOSITIONS, words_of
 
 EXCHANGING = words_of("replace replacing swap swapping exchange exchanging substitute substituting switch switching")
 """Verbs that take one thing away "with", "by" or "for" another."""
@@ -142,7 +142,7 @@ def _verb_before(tokens: Sequence[Token], phrase: Phrase, verbs: frozenset[str])
     allowed = BEFORE_NOUN | {"color", "colour"}
     place = phrase.start - 1
     while place >= 0 and tokens[place].kind == "word" and tokens[place].text not in verbs:
-        if tokens[place].text not in allowed and not is_number(tokens[place].text):
+        if tokens[place].text not in allowed and not tokens[place].is_number:
             return None
         place -= 1
     return place if place >= 0 and tokens[place].text in verbs else None
@@ -152,6 +152,10 @@ def _look_after(tokens: Sequence[Token], place: int) -> str | None:
     """Read "to red", "into a dark blue one" or "red" after a phrase; None where a noun follows."""
     while place < len(tokens) and tokens[place].kind == "reference":
         place += 1
+    if place < len(tokens) and tokens[place].text == "from":  # "from blue to green"
+        place += 1
+        while place < len(tokens) and tokens[place].text in LOOKS:
+            place += 1
     while place < len(tokens) and tokens[place].text in _LINKS - LOOKS:
         place += 1
     looks = []

@@ -54,6 +54,8 @@ def _tied(tokens: Sequence[Token], phrases: Sequence[Phrase], place: int, refere
         return [after]
     if before:
         return before
+    if reference.every and _names_images_again(tokens, place):  # "use both images: the dog from image 1 …"
+        return []
     if after is not None and _leads(tokens, place) and _follows(tokens, place, phrases[after].start):
         return [after, *_joined_after(tokens, phrases, after)]
     return []
@@ -107,6 +109,14 @@ def _joined_after(tokens: Sequence[Token], phrases: Sequence[Phrase], first: int
             break
         joined.append(place)
     return joined
+
+
+def _names_images_again(tokens: Sequence[Token], place: int) -> bool:
+    """Tell whether the same sentence names images once more."""
+    for token in tokens[place + 1 :]:
+        if token.kind in {"stop", "reference"}:
+            return token.kind == "reference"
+    return False
 
 
 def _leads(tokens: Sequence[Token], place: int) -> bool:

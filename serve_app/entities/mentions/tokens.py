@@ -8,6 +8,7 @@ from typing import Literal
 
 from serve_app.entities.mentions.image_references import ImageReference, image_references
 from serve_app.entities.mentions.quotes import lettering
+from serve_app.entities.mentions.words import is_number
 from serve_app.entities.words import Forms, Words, all_forms, split_words
 
 Kind = Literal["word", "comma", "stop", "reference", "lettering"]
@@ -29,6 +30,7 @@ class Token:
         start, end: its place in the prompt.
         reference: the images that it names, where it does.
         owns: whether a word ends in a possessive: "girl's".
+        is_number: whether it is a number or a range of two.
         parts, forms: a word split at its hyphens, and the singulars and plurals of each part.
     """
 
@@ -38,6 +40,7 @@ class Token:
     end: int
     reference: ImageReference | None = None
     owns: bool = False
+    is_number: bool = False
     parts: Words = ()
     forms: Forms = ()
 
@@ -71,7 +74,7 @@ def _words(prompt: str, start: int, end: int) -> list[Token]:
             plain = _POSSESSIVE.sub("", text)
             parts = split_words(plain)
             tokens.append(
-                Token("word", plain, *match.span(), owns=plain != text, parts=parts, forms=all_forms(parts))
+                Token("word", plain, *match.span(), owns=plain != text, is_number=is_number(plain), parts=parts, forms=all_forms(parts))
             )  # fmt: skip
         elif match["measure"]:  # 24", 50%: a word, no number
             tokens.append(Token("word", text, *match.span()))

@@ -46,7 +46,7 @@ UNITS: Final = words_of(
     "pound pounds oz ounce ounces ton tons liter liters litre litres ml cl gallon gallons year years month months week "
     "weeks day days hour hours minute minutes second seconds o'clock degree degrees percent story storey stories "
     "storeys floor px pixel pixels megapixel megapixels mp fps k hp watt watts volt volts euro euros dollar dollars "
-    "cent cents am pm bc ad x by sided seater legged door string piece speed"
+    "cent cents am pm bc ad sided seater legged door string piece speed"
 )
 """Words after a number that make it a measure: "a 2 meter pole" is one pole."""
 
@@ -84,23 +84,24 @@ ONE_PAIRED: Final = words_of(
 
 MASS: Final = words_of(
     "water seawater rainwater grass snow slush sand fog mist haze smoke rain drizzle hail frost dew ice lightning "
-    "thunder air wind sunlight hair fur stubble makeup blood sweat skin fire ash mud dirt soil earth clay gravel dust "
-    "steam vapor vapour foam moss ivy heather clover bamboo kelp seaweed algae coral plankton foliage vegetation "
-    "greenery undergrowth underbrush shrubbery driftwood firewood lumber timber plywood wood bark hay straw peat wheat "
-    "corn barley lavender pollen asphalt tarmac concrete cement plaster mortar charcoal coal lava magma granite marble "
-    "slate limestone sandstone rubble debris wreckage trash garbage rubbish litter graffiti traffic machinery equipment "
-    "furniture upholstery bedding luggage baggage clothing footwear outerwear underwear lingerie sportswear workwear "
-    "denim fabric cloth leather wool cotton silk lace velvet satin linen tweed suede felt yarn thread string wire "
-    "jewelry jewellery armor armour weaponry ammunition cutlery silverware crockery glassware tableware cookware "
-    "pottery porcelain earthenware stationery merchandise scaffolding fencing paneling panelling bunting tinsel "
-    "confetti glitter paint varnish lacquer wax glue ink chalk gold silver bronze copper brass iron steel metal plastic "
-    "rubber glass paper cardboard parchment newsprint foil bread toast dough pasta spaghetti rice couscous quinoa flour "
-    "sugar salt pepper cinnamon paprika butter margarine cheese mozzarella parmesan milk cream yogurt coffee espresso "
-    "tea wine champagne beer whiskey whisky vodka rum juice lemonade soda soup broth stew ramen sauce ketchup mustard "
-    "mayonnaise gravy syrup honey jam marmalade caramel chocolate candy popcorn cereal granola oatmeal porridge meat "
-    "beef pork ham bacon chicken poultry seafood caviar sushi tofu lettuce spinach kale cabbage broccoli cauliflower "
-    "celery parsley basil cilantro rosemary thyme mint garlic ginger fruit food produce wasabi oil gasoline petrol fuel "
-    "rust mold mould mildew dandruff shade wilderness terrain farmland grassland woodland"
+    "thunder air wind sunlight hair fur stubble makeup blood sweat skin fire ash mud dirt soil earth clay gravel "
+    "dust steam vapor vapour foam moss ivy heather clover bamboo kelp seaweed algae coral plankton foliage "
+    "vegetation greenery undergrowth underbrush shrubbery driftwood firewood lumber timber plywood wood bark hay "
+    "straw peat wheat corn barley lavender pollen asphalt tarmac concrete cement plaster mortar charcoal coal lava "
+    "magma granite marble slate limestone sandstone rubble debris wreckage trash garbage rubbish litter graffiti "
+    "traffic machinery equipment furniture upholstery bedding luggage baggage clothing footwear outerwear underwear "
+    "lingerie sportswear workwear denim fabric cloth leather wool cotton silk lace velvet satin linen tweed suede "
+    "felt yarn thread string wire jewelry jewellery armor armour weaponry ammunition cutlery silverware crockery "
+    "glassware tableware cookware pottery porcelain earthenware stationery merchandise scaffolding fencing paneling "
+    "panelling bunting tinsel confetti glitter paint varnish lacquer wax glue ink chalk gold silver bronze copper "
+    "brass iron steel metal plastic rubber glass paper cardboard parchment newsprint foil bread toast dough pasta "
+    "spaghetti rice couscous quinoa flour sugar salt pepper cinnamon paprika butter margarine cheese mozzarella "
+    "parmesan milk cream yogurt coffee espresso tea wine champagne beer whiskey whisky vodka rum juice lemonade "
+    "soda soup broth stew ramen sauce ketchup mustard mayonnaise gravy syrup honey jam marmalade caramel chocolate "
+    "candy popcorn cereal granola oatmeal porridge meat beef pork ham bacon chicken poultry seafood caviar sushi "
+    "tofu lettuce spinach kale cabbage broccoli cauliflower celery parsley basil cilantro rosemary thyme mint "
+    "garlic ginger fruit food produce wasabi oil gasoline petrol fuel rust mold mould mildew dandruff shade "
+    "wilderness terrain farmland grassland woodland"
 )
 """Nouns that are not counted when they stand without an article."""
 
@@ -206,4 +207,14 @@ S_SINGULARS: Final = words_of(
 
 def is_number(word: str) -> bool:
     """Tell whether a word is a number or a range of two: "12", "twelve", "twenty-one", "2-3"."""
+    if word.isalpha():
+        return word in NUMBERS
     return NUMBER.fullmatch(word) is not None or all(NUMBER.fullmatch(part) for part in word.split("-", 1))
+
+
+def is_plural(word: str) -> bool:
+    """Tell whether a noun is a plural; a form that may be either counts as one, of a hyphenated word the last part."""
+    noun = word.rpartition("-")[2] or word
+    if noun in PLURALS or noun in INVARIANT:
+        return True
+    return noun.endswith("s") and noun not in S_SINGULARS and not noun.endswith(("ss", "us", "is"))
