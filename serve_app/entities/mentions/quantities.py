@@ -117,9 +117,9 @@ MOST_OF_A_SINGULAR = 20
 LONGEST_RUN = 8
 _RUN = (
     words_of(
-        "at least most up to more than no not x fewer less minimum maximum upwards of or about around couple half dozen "
-        "pairs trios matching identical exactly precisely only just other different single both all large small huge "
-        "whole big"
+        "at least most up to more than no not x fewer less minimum maximum upwards of or about around couple half "
+        "dozen pairs trios matching identical exactly precisely only just other different single both all large small "
+        "huge whole big"
     )
     | NUMBERS.keys() | SETS.keys() | COLLECTIONS | {f"{word}s" for word in COLLECTIONS}
     | VAGUE | DEFINITE | INDEFINITE | APPROXIMATE

@@ -172,6 +172,8 @@ class _Reader:
                 value = quantity.value + (value or 0)
         quote = _plain(self._phrases[places[0]].quote(self._prompt, self._tokens))
         is_exact = value is not None and (exact or is_only)
+        if value == 0:  # "zero dogs"
+            return Asked(entity, 0, True, quote)
         return Asked(entity, value, is_exact, quote, tuple(sorted(sources)), tuple(dict.fromkeys(beyond)))
 
     def _removes(self, places: Iterable[int]) -> bool:
@@ -211,7 +213,7 @@ def _without_reference(entity: str) -> str:
 
 def _without_link(text: str) -> str:
     """Leave out the words that led to a reference: "hat in the", "dog shown in"."""
-    words = re.sub(r"[(\[,:\s-]+$", "", text).split()
+    words = text.rstrip("([,:- \t\n").split()
     while words and (words[-1].casefold() in PREPOSITIONS or words[-1].casefold() in _LINKING):
         words.pop()
     return " ".join(words)

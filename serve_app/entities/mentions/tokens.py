@@ -74,7 +74,10 @@ def _words(prompt: str, start: int, end: int) -> list[Token]:
             plain = _POSSESSIVE.sub("", text)
             parts = split_words(plain)
             tokens.append(
-                Token("word", plain, *match.span(), owns=plain != text, is_number=is_number(plain), parts=parts, forms=all_forms(parts))
+                Token(
+                    "word", plain, *match.span(), owns=plain != text, is_number=is_number(plain), parts=parts,
+                    forms=all_forms(parts),
+                )
             )  # fmt: skip
         elif match["measure"]:  # 24", 50%: a word, no number
             tokens.append(Token("word", text, *match.span()))

@@ -136,52 +136,99 @@ CONJUNCTIONS: Final = words_of("and or nor but plus & versus vs")
 COLOURS: Final = words_of(
     "red orange yellow green blue teal cyan turquoise purple violet magenta pink brown grey gray black white silver "
     "gold golden amber beige ivory crimson scarlet maroon navy indigo lavender lilac mauve peach coral tan khaki "
-    "olive mint emerald ruby sapphire burgundy bronze copper cream charcoal aqua azure cerulean fuchsia ginger "
-    "blond blonde brunette transparent translucent colorful colourful multicolored multicoloured rainbow dark light "
-    "bright pale deep pastel neon reddish bluish greenish yellowish brownish greyish whitish"
+    "olive mint emerald ruby sapphire burgundy bronze copper cream charcoal aqua azure cerulean fuchsia ginger blond "
+    "blonde brunette transparent translucent colorful colourful multicolored multicoloured rainbow dark light bright "
+    "pale deep pastel neon off-white multi-colored multi-coloured reddish bluish greenish yellowish brownish greyish "
+    "whitish"
 )
 
 MATERIALS: Final = words_of(
-    "wooden metal metallic steel iron brass chrome plastic glass ceramic porcelain clay stone marble granite "
-    "concrete brick leather velvet silk cotton wool woolen woollen knitted linen denim lace satin fur furry fluffy "
-    "paper cardboard rubber bamboo wicker rattan straw oak pine mahogany walnut crystal golden gilded rusty rusted"
+    "wooden metal metallic steel iron brass chrome plastic glass ceramic porcelain clay stone marble granite concrete "
+    "brick leather suede velvet corduroy tweed silk cotton wool woolen woollen woolly knitted crocheted linen denim "
+    "lace satin fur furry fluffy cobblestone gravel terracotta aluminum aluminium tin zinc titanium chrome-plated "
+    "paper cardboard rubber bamboo wicker rattan straw oak pine mahogany walnut teak birch cedar crystal golden "
+    "gilded rusty rusted"
 )
 PATTERNS: Final = words_of(
-    "striped spotted dotted checkered chequered plaid tartan floral patterned polka-dot camouflage"
+    "striped spotted dotted checkered checked chequered plaid tartan gingham paisley argyle houndstooth pinstriped "
+    "quilted embroidered marbled mottled speckled floral flowery patterned polka-dot camouflage camo tie-dye"
 )
 LOOKS: Final = COLOURS | MATERIALS | PATTERNS
 """What an edit can give to a thing that stays: "change the car to red"."""
 
 ADJECTIVES: Final = LOOKS | words_of(
     # size and shape
-    "big large huge giant gigantic enormous massive small little tiny miniature mini tall short long wide narrow thick "
-    "thin slim fat chubby round square rectangular oval curved flat "
+    "big large huge giant gigantic enormous massive oversized small little tiny miniature mini tall short long wide "
+    "narrow thick thin slim slender fat chubby plump skinny muscular round rounded circular square rectangular "
+    "triangular oval spherical cylindrical conical hexagonal curved flat crooked pointed pointy arched tangled "
     # age
-    "old ancient antique vintage retro new modern young elderly aged baby adult teenage "
+    "old ancient antique vintage retro new brand-new modern contemporary young younger elderly older aged baby "
+    "newborn adult teenage middle-aged medieval "
     # state
-    "plain tabby open closed empty full broken cracked torn dirty clean wet dry frozen snowy muddy dusty weathered "
-    "worn burning lit glowing shiny glossy matte polished smooth rough soft hard sharp folded crumpled sleeping "
-    "sitting standing running flying smiling happy sad angry cute beautiful pretty ugly fancy ornate simple rustic "
-    "elegant decorative decorated painted carved half-empty half-full ripe rotten fresh withered blooming"
+    "plain tabby open opened closed shut locked empty full broken cracked shattered chipped torn ripped tattered "
+    "frayed dirty grimy clean wet damp soaked dry frozen icy snowy muddy dusty mossy weathered worn faded peeling "
+    "burning burnt burned charred lit unlit glowing shiny shining glossy matte polished smooth rough soft hard sharp "
+    "blunt folded unfolded folding crumpled wrinkled rolled melting melted bent damaged destroyed ruined crumbling "
+    "abandoned collapsed overgrown sunken wrecked overturned toppled fallen scattered parked stacked floating "
+    "sleeping awake sitting seated standing kneeling crouching running walking jumping flying smiling laughing crying "
+    "happy sad angry scared tired cute adorable beautiful pretty handsome ugly fancy ornate simple rustic elegant "
+    "decorative decorated painted carved framed tiled paved thatched corrugated half-empty half-full half-eaten "
+    "half-open ripe unripe rotten fresh withered wilted blooming dried sliced chopped peeled cooked raw dead bare "
+    "leafless leafy bald bearded shaggy hairy curly straight wavy messy tidy lush heavy lightweight steaming dripping "
+    "hanging inflated deflated lighted illuminated loose crowded"
 )
 """Adjectives that can be left out of a phrase without changing what kind of thing it names."""
 
+TWO_WORD_ADJECTIVES: Final = frozenset(
+    phrases_of(
+        "cast iron, stainless steel, wrought iron, sky blue, baby blue, navy blue, royal blue, ice blue, midnight "
+        "blue,  steel blue, powder blue, hot pink, baby pink, forest green, lime green, olive green, mint green, sea "
+        "green,  emerald green, army green, rose gold, blood red, cherry red, wine red, brick red, burnt orange, "
+        "lemon yellow,  mustard yellow, off white, snow white, jet black, leopard print, zebra print, tiger print, "
+        "animal print,  polka dot, tie dye, pin stripe, run down, worn out, faux leather, faux fur, patent leather, "
+        "solid gold"
+    )
+)
+"""Adjectives of two words."""
+
+ADJECTIVE_ENDINGS: Final = words_of(
+    "colored coloured covered shaped sized aged old lit painted striped patterned dotted worn haired legged eyed "
+    "sleeved tiered filled lined trimmed rimmed stained faced toned built made like"
+)
+"""Last parts of hyphenated adjectives: "snow-covered", "heart-shaped"."""
+
 COMPOUNDS: Final = frozenset(
     phrases_of(
-        "hot dog, palm tree, red panda, polar bear, black bear, brown bear, grizzly bear, black hole, red carpet, "
-        "green screen, white board, black board, blue jay, red cross, little finger, orange juice, orange tree, "
-        "orange slice, orange peel, silver screen, golden retriever, golden gate, golden gate bridge, gold fish, "
-        "white house, yellow cab, green tea, black tea, red wine, white wine, dry ice, soft drink, hard hat, hard "
-        "drive, high chair, high heel, high heels, flat screen, full moon, new moon, big ben, big wheel, round "
-        "table, square root, short cake, long board, long bow, short bow, long horn, great dane, great white shark, "
-        "baby carriage, baby stroller, baby bottle, baby carrot, paper clip, paper plane, paper airplane, glass "
-        "eye, glass slipper, stone henge, rubber duck, rubber band, rubber stamp, brass band, brass knuckles, iron "
-        "man, lace curtain, straw hat, cotton candy, cotton ball, steel drum, bronze age, copper head, light bulb, "
-        "light house, light saber, light switch, dark room, fresh water, open sign, running shoe, running shoes, "
-        "sleeping bag, sitting room, standing desk, flying fish, flying saucer, walking stick, smiling face, happy "
-        "meal, crystal ball, marble run, pine cone, pine tree, oak tree, bamboo shoot, peach tree, coral reef, mint "
-        "leaf, lavender field, olive oil, olive tree, cream cheese, emerald city, ginger bread, ginger root, "
-        "gingerbread man, charcoal grill, fur coat, wet suit, dry suit, snow man"
+        "hot dog, palm tree, bald eagle, tin can, red panda, polar bear, black bear, brown bear, grizzly bear, black "
+        "hole, red carpet,  green screen, white board, black board, blue jay, red cross, little finger, orange juice, "
+        "orange tree,  orange slice, orange peel, silver screen, golden retriever, golden gate bridge, white house, "
+        "yellow cab,  green tea, black tea, red wine, white wine, dry ice, soft drink, hard hat, hard  drive, high "
+        "chair, high  heels, flat screen, full moon, new moon, big ben, big wheel, round  table, long board, long "
+        "bow, short bow,  great dane, great white shark, baby carriage, baby stroller, baby bottle, baby carrot, "
+        "paper clip, paper  plane, paper airplane, glass  eye, glass slipper, rubber duck, rubber band, rubber stamp, "
+        "brass band, brass  knuckles, iron  man, lace curtain, straw hat, cotton candy, cotton ball, steel drum, "
+        "light bulb, light  saber, light switch, dark room, fresh water, open sign, running shoe, running shoes, "
+        "sleeping bag, sitting  room, standing desk, flying fish, flying saucer, walking stick, smiling face, happy "
+        "meal, crystal ball,  marble run, pine cone, pine tree, oak tree, bamboo shoot, peach tree, coral reef, mint "
+        "leaf, lavender  field, olive oil, olive tree, cream cheese, emerald city, ginger root, gingerbread man, "
+        "charcoal grill, fur  coat, wet suit, dry suit, high heel, goldfish bowl, green bean, green onion, green "
+        "pepper, black pepper,  blue whale, golden eagle, black widow, blue cheese, red snapper, red bull, brown "
+        "sugar, brown bread, white  chocolate, dark chocolate, orange blossom, orange grove, silver birch, silver "
+        "fern, dry cleaner, dry  cleaning, wet wipe, wet floor sign, fire hydrant, hard drive, soft toy, soft serve, "
+        "flat iron, flat cap,  long johns, tall ship, big cat, little league, new zealand, open fire, closed sign, "
+        "burning man, flying fox,  flying squirrel, sleeping beauty, sleeping mat, standing ovation, walking frame, "
+        "running track, jumping  jack, jumping spider, jumping castle, dead sea, baby powder, baby monitor, baby "
+        "food, baby shower, paper  towel, paper crane, paper boat, glass house, steel mill, stone fruit, marble cake, "
+        "marble arch, brick oven,  clay pigeon, rubber plant, cotton swab, cotton field, bamboo forest, oak leaf, "
+        "pine needle, pine forest,  crystal palace, straw man, fur seal, coral snake, coral island, ruby slippers, "
+        "mint tea, mint ice cream,  olive branch, peach cobbler, peach blossom, lavender oil, ginger ale, ginger "
+        "beer, ginger tea, ginger snap,  copper mine, gold mine, gold rush, charcoal drawing, charcoal sketch, cream "
+        "puff, cream soda, cream cake,  cream pie, navy seal, navy ship, rainbow trout, light fixture, light pole, "
+        "light post, light box, light  show, light beam, light stand, light meter, light aircraft, metal detector, "
+        "metal band, stained glass,  square dance, vintage shop, antique shop, antique store, antique dealer, rolled "
+        "oats, clean room, dirt road,  smooth fox terrier, rough collie, fancy dress, painted turtle, painted lady, "
+        "spotted hyena, spotted owl,  striped bass, full house, long jump, high jump, baby crib, baby seat, baby "
+        "clothes, baby blanket, new york"
     )
 )
 """Phrases that name another thing without their first word: they stay whole."""

@@ -114,6 +114,13 @@ NAMES = [
     ("my sister's wedding dress, James's guitar", 0, "wedding dress=1; guitar=1"),
 ]  # fmt: skip
 
+FAILURES = {
+    "Use both references: the vase with three tulips from image 2 on the table from image 1": (
+        "the reference is tied to the nearest noun, the tulips; which of the two is meant, grammar alone does not say"
+    ),
+}
+"""Prompts that are read otherwise, with the reason."""
+
 FURTHER_GROUPS = {
     "several images": SEVERAL_IMAGES,
     "further edits": EDITS,

@@ -9,7 +9,7 @@ import pytest
 
 from serve_app.entities.mentions import read_prompt
 from tests.entities.mentions.cases import GROUPS
-from tests.entities.mentions.further_cases import FURTHER_GROUPS
+from tests.entities.mentions.further_cases import FAILURES, FURTHER_GROUPS
 
 
 class Expected(NamedTuple):
@@ -48,10 +48,13 @@ def _numbers(text: str | None) -> tuple[int, ...]:
 
 
 CASES = [
-    pytest.param(prompt, images, asked, id=f"{group}: {prompt or 'empty'}")
+    pytest.param(
+        prompt, images, asked, id=f"{group}: {prompt or 'empty'}",
+        marks=[pytest.mark.xfail(reason=FAILURES[prompt], strict=True)] if prompt in FAILURES else [],
+    )
     for group, cases in (GROUPS | FURTHER_GROUPS).items()
     for prompt, images, asked in cases
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("prompt", "images", "asked"), CASES)
