@@ -88,10 +88,18 @@ RULES: Sequence[Rule] = (
     _rule("(?:at least|no fewer than|not fewer than|no less than|not less than|a minimum of|upwards of) <n>"),
     _rule("(?:at most|up to|no more than|not more than|fewer than|less than|a maximum of) <number>"),
     _rule("more than <n>"),
-    _rule("no <number>"),  # "no two alike"
+    _rule("(?:no|not) <number>"),  # "no two alike"
     _rule("<n> or more"),
     _rule("<n> (?:or|to) <number>"),
     _rule(r"<digits>-\d+"),
+    _rule(r"between <n> and <number>"),
+    _rule(r"~<digits>"),
+    _rule(r"<digits>\+"),
+    _rule("<n> or so"),
+    _rule("(?:a )?dozen or so", 12),
+    _rule("(?:well|just) over <n>"),
+    _rule("(?:well |just )?over a dozen", 12),
+    _rule("as many as <number>"),
     _rule("(?:<approximate>|around|some) (?:a )?dozen", 12),
     _rule("(?:<approximate>|around|some) <n>"),
     _rule("(?:a |the )?couple(?: of)?<the>", 2),
@@ -105,7 +113,7 @@ RULES: Sequence[Rule] = (
     _rule("(?:all|both)(?: of)?<the> <n>", exact=True),
     _rule("both(?: of)?<the>", 2, exact=True),
     _rule("(?:an? |the |only )?single", 1, exact=True),
-    _rule("<article>(?:large |small |huge |whole |big )?<collection> of<the>"),
+    _rule("(?:<article>|<number> )(?:large |small |huge |whole |big )?<collection> of<the>"),
     _rule("(?:an? |the )?<vague>(?: of)?<the>(?: other| more| different)?"),
     _rule("(?:a|an|another)(?: other)?", 1),
 )
@@ -117,9 +125,9 @@ MOST_OF_A_SINGULAR = 20
 LONGEST_RUN = 8
 _RUN = (
     words_of(
-        "at least most up to more than no not x fewer less minimum maximum upwards of or about around couple half "
-        "dozen pairs trios matching identical exactly precisely only just other different single both all large small "
-        "huge whole big"
+        "at least most up to more than no not between and so well over as many x fewer less minimum maximum upwards "
+        "of or about around couple half dozen pairs trios matching identical exactly precisely only just other "
+        "different single both all large small huge whole big"
     )
     | NUMBERS.keys() | SETS.keys() | COLLECTIONS | {f"{word}s" for word in COLLECTIONS}
     | VAGUE | DEFINITE | INDEFINITE | APPROXIMATE

@@ -17,6 +17,7 @@ from serve_app.entities.mentions.noun_phrases import find_mentions
 from serve_app.entities.mentions.phrase import Phrase
 from serve_app.entities.mentions.quantities import quantity_of
 from serve_app.entities.mentions.replacing import recolourings
+from serve_app.entities.mentions.stand_ins import with_stand_ins
 from serve_app.entities.mentions.ties import ties
 from serve_app.entities.mentions.tokens import Token, tokenise
 from serve_app.entities.mentions.words import PREPOSITIONS, words_of
@@ -103,7 +104,7 @@ def read_prompt(prompt: str, entities: Sequence[str], contextual_images: int) ->
     prompt = _spaced_once(prompt)
     tokens = tokenise(prompt)
     phrases = [Phrase(mention, quantity_of(tokens, mention)) for mention in find_mentions(tokens, entities)]
-    reader = _Reader(prompt, tokens, phrases, contextual_images)
+    reader = _Reader(prompt, tokens, with_stand_ins(tokens, phrases), contextual_images)
     asked = [reader.asked(index, entity) for index, entity in enumerate(entities)]
     return Reading((*_distinct(asked), *reader.excluded_besides(entities)))
 
@@ -128,7 +129,7 @@ class _Reader:
         own = [place for place, phrase in enumerate(self._phrases) if phrase.entity == index]
         excluded = [place for place in own if place in self._exclusions and place not in self._only]
         wanted = [place for place in own if place not in self._exclusions and place not in self._only]
-        if excluded and (self._removes(excluded) or not any(self._is_new(place) for place in wanted)):
+        if excluded and not self._comes_back(excluded, wanted):
             first = self._exclusions[excluded[0]]
             quote = self._phrases[excluded[0]].quote(
                 self._prompt, self._tokens, min(first.start, self._start(excluded[0]))
@@ -176,8 +177,13 @@ class _Reader:
             return Asked(entity, 0, True, quote)
         return Asked(entity, value, is_exact, quote, tuple(sorted(sources)), tuple(dict.fromkeys(beyond)))
 
-    def _removes(self, places: Iterable[int]) -> bool:
-        return any(self._exclusions[place].removes for place in places)
+    def _comes_back(self, excluded: Sequence[int], wanted: Sequence[int]) -> bool:
+        """Tell whether a thing is asked for though a mention of it is excluded.
+
+        Verbs such as "remove" win over what was said before them: "a man with a hat. Remove the hat."
+        """
+        removed = max((place for place in excluded if self._exclusions[place].removes), default=-1)
+        return any(place > removed and (self._is_new(place) or place in self._ties) for place in wanted)
 
     def _is_new(self, place: int) -> bool:
         """Tell whether a mention asks for something, rather than pointing to what is known."""

@@ -12,7 +12,7 @@ from serve_app.entities.mentions.words import DEFINITE, INDEFINITE, words_of
 _LINKS = words_of(
     "from in of on at as like to the same one ones that those which who is are was were appears appear found shown "
     "seen depicted pictured visible appearing present featured given provided taken exactly with within into inside "
-    "per using "
+    "per using see "
     "( , - \u2013 \u2014 [ look looks looking"
 )
 """Words that may stand between a thing and the image that shows it: "the dog that is shown in image 1"."""
@@ -24,6 +24,10 @@ _FOLLOWS = words_of(
 _FOLLOWS_AT_ONCE = _FOLLOWS | INDEFINITE | DEFINITE
 """Also "…, image 3 a cat", where the verb was said before."""
 
+_CLAUSES = words_of("and use using take")
+"""Words before a reference that begins another part: "… and image 2 as the lamp"."""
+
+_OWNERS = words_of("his her its their my your our")
 LONGEST_LINK = 8
 LONGEST_LEAD = 4
 
@@ -49,7 +53,8 @@ def ties(tokens: Sequence[Token], phrases: Sequence[Phrase]) -> dict[int, list[I
 def _tied(tokens: Sequence[Token], phrases: Sequence[Phrase], place: int, reference: ImageReference) -> list[int]:
     after = next((i for i, phrase in enumerate(phrases) if phrase.start > place), None)
     before = _owner_before(tokens, phrases, place)
-    follows_directly = after is not None and phrases[after].mention.first == place + 1
+    closed = place + 1 < len(tokens) and tokens[place + 1].text in {")", "]"}  # "(image 1) dog"
+    follows_directly = after is not None and phrases[after].mention.first == place + 1 + closed
     if after is not None and follows_directly and (reference.owns or not before):
         return [after]
     if before:
@@ -86,16 +91,17 @@ def _joined_before(tokens: Sequence[Token], phrases: Sequence[Phrase], last: int
     joined: list[int] = []
     for place in range(last - 1, -1, -1):
         between = [token.text for token in tokens[phrases[place].last + 1 : phrases[place + 1].start]]
-        if between not in (["and"], [","], [",", "and"]) or not _alike(phrases[place], phrases[last]):
+        if between not in (["and"], [","], [",", "and"]) or not _alike(tokens, phrases[place], phrases[last]):
             break
         joined.insert(0, place)
     return joined
 
 
-def _alike(one: Phrase, other: Phrase) -> bool:
+def _alike(tokens: Sequence[Token], one: Phrase, other: Phrase) -> bool:
     """Tell whether two joined phrases can share a reference: both are definite, or the second has no article."""
     is_bare = other.start >= other.mention.first
-    return is_bare or (one.quantity.is_definite and other.quantity.is_definite)
+    is_owned = tokens[one.start].text in _OWNERS  # "his hand and the shield from image 1"
+    return is_bare or (one.quantity.is_definite and other.quantity.is_definite and not is_owned)
 
 
 def _joined_after(tokens: Sequence[Token], phrases: Sequence[Phrase], first: int) -> list[int]:
@@ -124,7 +130,7 @@ def _leads(tokens: Sequence[Token], place: int) -> bool:
     start = place
     while start > 0 and place - start < LONGEST_LEAD and tokens[start - 1].text in _LEADS:
         start -= 1
-    return start == 0 or tokens[start - 1].kind in {"stop", "comma"}
+    return start == 0 or tokens[start - 1].kind in {"stop", "comma"} or tokens[place - 1].text in _CLAUSES
 
 
 def _follows(tokens: Sequence[Token], place: int, start: int) -> bool:

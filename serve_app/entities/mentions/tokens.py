@@ -13,7 +13,8 @@ from serve_app.entities.words import Forms, Words, all_forms, split_words
 
 Kind = Literal["word", "comma", "stop", "reference", "lettering"]
 _TOKEN = re.compile(
-    r"(?P<measure>[$\u20ac\xa3#]\d[\d.,]*|\d[\d.,]*(?:[\"\u2033\u2032%\xb0\u20ac\xa3]))"
+    r"(?P<counted>[~\u2248]\s?\d{1,6}\b|\d{1,6}\+(?!\w)|\b\d{1,3}(?:,\d{3}){1,2}\b(?![.,]\d)|\d{1,4}\s?\u2013\s?\d{1,4}\b)"
+    r"|(?P<measure>[$\u20ac\xa3#]\d[\d.,]*|\d[\d.,]*(?:[\"\u2033\u2032%\xb0\u20ac\xa3]))"
     r"|(?P<word>[^\W_]+(?:[-'\u2019./_][^\W_]+)*)(?:(?<=s)['\u2019](?!\w))?"
     r"|(?P<stop>[.;!?\n|])|(?P<comma>[,:()\u2013\u2014\-/&+])"
 )
@@ -70,7 +71,10 @@ def _words(prompt: str, start: int, end: int) -> list[Token]:
     tokens = []
     for match in _TOKEN.finditer(prompt, start, end):
         text = match.group().casefold().replace("\u2019", "'")
-        if match["word"]:
+        if match["counted"]:  # ~15, 20+, 1,000, 3\u20135
+            plain = re.sub(r"[,\s]", "", text).replace("\u2013", "-").replace("\u2248", "~")
+            tokens.append(Token("word", plain, *match.span(), is_number=True))
+        elif match["word"]:
             plain = _POSSESSIVE.sub("", text)
             parts = split_words(plain)
             tokens.append(

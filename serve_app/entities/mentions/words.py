@@ -28,7 +28,7 @@ NUMBERS: Final = {word: value for value, word in enumerate(_UP_TO_TWENTY.split()
 """Number words and their values."""
 
 NUMBER: Final = re.compile(
-    r"(?:\d{1,4}|(?:twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety)-(?:one|two|three|four|five|six|seven|eight|nine)|"
+    r"(?:0|[1-9]\d{0,5}|(?:twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety)-(?:one|two|three|four|five|six|seven|eight|nine)|"
     + "|".join(sorted(NUMBERS, key=len, reverse=True))
     + ")"
 )

@@ -22,7 +22,7 @@ SEVERAL_IMAGES = [
     ("Image 1 is the armchair, image 2 is the lamp. Put the lamp from image 2 behind the armchair.", 2,
      "armchair=1@0; lamp=1@1"),
     ("@image1's backpack on the bench of @image2", 2, "backpack=1@0; bench=1@1"),
-    ("Swap the helmet of image 1 for the one in image 2", 2, "helmet=0!"),
+    ("Swap the helmet of image 1 for the one in image 2", 2, "helmet=1@1"),
     ("the teapot from image 5 and one cup from image 2", 2, "teapot=1@^5; cup=1!@1"),
 ]  # fmt: skip
 

@@ -16,8 +16,8 @@ LONGEST_S = 0.25
 
 ENTITIES = [
     "dog", "cat", "red sofa", "blue car", "cup of espresso", "old man", "tree", "house", "lamp", "chair", "table",
-    "hat", "bird", "boat", "glass vase", "book", "man", "woman", "child", "flower", "stone bridge", "wooden table", "image",
-    "photo", "sign", "shoe", "ball", "bag", "street", "cloud", "sky", "river",
+    "hat", "bird", "boat", "glass vase", "book", "man", "woman", "child", "flower", "stone bridge", "wooden table",
+    "image", "photo", "sign", "shoe", "ball", "bag", "street", "cloud", "sky", "river",
 ]  # fmt: skip
 TEXT = """
 a an the zero no not two 3 12 half dozen pair of one each every both all last first second image images reference 1 2
