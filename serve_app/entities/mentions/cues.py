@@ -14,10 +14,11 @@ from serve_app.entities.mentions.words import DEFINITE, INDEFINITE, is_number, p
 LOCAL_CUES = phrases_of(
     "instead of, rather than, in place of, free of, devoid of, absence of, no sign of, no signs of, no trace of, "
     "not a single, not any, not a, not an, not the, not include, not contain, not show, not add, not have, not "
-    "draw, not want, not depict, not wear, not wearing, not holding, not carrying, not having, not showing, not "
-    "using, isn't wearing, isn't holding, doesn't have, doesn't wear, don't wear, don't include, don't contain, "
-    "don't add, don't show, don't draw, don't have, don't want, don't depict, isn't a, isn't an, isn't any, "
-    "aren't any, neither, nor, no, without, w/o, sans, excluding, lacking, avoid, minus"
+    "draw, not want, not depict, not be any, not be a, not be an, shouldn't be any, shouldn't be a, shouldn't be "
+    "an, not wear, not wearing, not holding, not carrying, not having, not showing, not using, isn't wearing, "
+    "isn't holding, doesn't have, doesn't wear, don't wear, don't include, don't contain, don't add, don't show, "
+    "don't draw, don't have, don't want, don't depict, isn't a, isn't an, isn't any, aren't any, neither, nor, "
+    "no, without, w/o, sans, excluding, lacking, avoid, minus"
 )
 """Words that exclude the noun phrase after them."""
 

@@ -31,7 +31,8 @@ _AFTER_NOUN = words_of(
 _NO_THINGS = words_of(
     "doubt question exception exceptions problem problems reason effort end limit limits fear hesitation delay warning "
     "rest hurry sense chance wonder matter idea trouble difficulty difference success luck choice particular order "
-    "change changes touching losing help longer avail purpose use mistake clue case way time sooner"
+    "change changes touching losing help longer avail purpose use mistake clue case way time sooner "
+    "object objects thing things item items element elements stuff anything everything something nothing"
 )
 _ADVERBS = words_of("too very so quite really overly that this just even as")
 MOST_WORDS = 5
@@ -67,11 +68,15 @@ class Listed:
         self._by_head = {phrase.mention.head: place for place, phrase in enumerate(phrases)}
         self._by_first = {phrase.mention.first: place for place, phrase in enumerate(phrases)}
 
-    def within(self, first: int, stop: int) -> int | None:
-        """Return the phrase whose noun is the last of these tokens, else the first one whose noun is among them."""
+    def within(self, tokens: Sequence[Token], first: int, stop: int) -> int | None:
+        """Return the phrase whose noun is the last of these tokens, else the first one whose noun is among them.
+
+        An owner is not meant: "remove the girl's hat" leaves the girl.
+        """
         if stop - 1 in self._by_head and stop > first:
             return self._by_head[stop - 1]
-        return next((self._by_head[place] for place in range(first, stop) if place in self._by_head), None)
+        heads = (self._by_head[place] for place in range(first, stop) if place in self._by_head)
+        return next((head for head in heads if not tokens[self.phrases[head].mention.head].owns), None)
 
     def begun_at(self, first: int) -> int | None:
         """Return the phrase that begins at a token."""
@@ -94,10 +99,14 @@ def item_at(tokens: Sequence[Token], listed: Listed, place: int) -> Item | None:
         first += 1
     stop = _noun_phrase_stop(tokens, first)
     phrase = listed.begun_at(first)
+    if phrase is not None and tokens[listed.phrases[phrase].last].owns and listed.phrases[phrase].last + 1 < stop:
+        phrase = None
     if phrase is None:
-        phrase = listed.within(first, stop)
+        phrase = listed.within(tokens, first, stop)
     if phrase is not None:
         return Item(phrase, place, first, listed.phrases[phrase].last + 1)
+    while any(token.owns for token in tokens[first : stop - 1]):  # "the girl's jeans" are jeans
+        first += 1
     return Item(None, place, first, stop) if _names_a_thing([token.text for token in tokens[first:stop]]) else None
 
 

@@ -25,7 +25,7 @@ from serve_app.entities.mentions.words import (
     is_plural,
     words_of,
 )
-from serve_app.entities.words import all_forms, forms_of, split_words
+from serve_app.entities.words import Words, all_forms, forms_of, split_words
 
 MOST_MODIFIERS = 8
 """Words before a head that can belong to its noun phrase."""
@@ -80,7 +80,7 @@ def find_mentions(tokens: Sequence[Token], entities: Sequence[str]) -> list[Ment
     most = max(FEWEST_CANDIDATES, MOST_CANDIDATES // max(1, len(entities)))
     found: list[_Candidate] = []
     for index, entity in enumerate(entities):
-        found += _candidates(tokens, places, index, split_words(entity), most)
+        found += _candidates(tokens, places, index, entity, most)
     whole = {candidate.mention.entity for candidate in found if candidate.missing == 0}
     kept = [
         candidate
@@ -126,7 +126,7 @@ def _is_modifier(tokens: Sequence[Token], place: int, own: frozenset[str]) -> bo
     token = tokens[place]
     if token.text in _BOUNDARIES or token.is_number:
         return token.text in own and (token.text in VERBS or token.text == "no")  # "a no smoking sign"
-    if token.text in own or token.text in ADJECTIVES or token.owns:
+    if token.text in own or token.text in ADJECTIVES or token.owns or "-" in token.text:
         return True
     if token.text.endswith("ing"):  # "a sleeping dog", but "the chef cooking rice"
         return place == 0 or not _is_noun(tokens[place - 1])
@@ -159,15 +159,15 @@ def _places_of_nouns(tokens: Sequence[Token]) -> dict[str, list[int]]:
 
 
 def _candidates(
-    tokens: Sequence[Token], places: dict[str, list[int]], index: int, words: Sequence[str], most: int
+    tokens: Sequence[Token], places: dict[str, list[int]], index: int, entity: str, most: int
 ) -> list[_Candidate]:
+    words, tail = _head_and_tail(entity)
     if not words:
         return []
-    cut = next((i for i, word in enumerate(words) if i and word in PREPOSITIONS), len(words))
-    head, tail = words[cut - 1], words[cut:]
-    modifiers = all_forms(words[: cut - 1])
-    own = _forms(words)
-    looks = LOOKS.intersection(words)
+    head = words[-1]
+    modifiers = all_forms(words[:-1])
+    own = _forms((*words, *tail))
+    looks = LOOKS.intersection((*words, *tail))
     heads = sorted({place for form in forms_of(head) for place in places.get(form, ())})
     found = []
     for place in heads[:most]:
@@ -179,12 +179,19 @@ def _candidates(
         shared = sum(not form.isdisjoint(near) for form in modifiers)
         followed = _followed(tokens, place, tail)
         missing = len(modifiers) - shared + len(tail) - followed
-        conflicts = bool(looks) and not (LOOKS & near) <= looks
+        conflicts = not (LOOKS & near) <= looks
         is_definite = first > 0 and tokens[first - 1].text in DEFINITE
         mention = Mention(index, first, place, place + followed, first)
         is_same_word = token.parts[-1] == head
         found.append(_Candidate(mention, 1 + shared + followed, missing, is_definite, conflicts, is_same_word))
     return found
+
+
+def _head_and_tail(entity: str) -> tuple[Words, Words]:
+    """Split a phrase before its first preposition: "cup" and "of espresso"; "rolled-up tent" has none."""
+    plain = entity.split()
+    cut = next((i for i, word in enumerate(plain) if i and word.casefold() in PREPOSITIONS), len(plain))
+    return split_words(" ".join(plain[:cut])), split_words(" ".join(plain[cut:]))
 
 
 def _followed(tokens: Sequence[Token], place: int, tail: Sequence[str]) -> int:

@@ -156,7 +156,7 @@ def quantity_of(tokens: Sequence[Token], mention: Mention) -> Quantity:
         value, exact = _value(rule, match, noun)
         if _agrees(value, tokens, mention, match.group()):
             begin = stop - len(match.group().split())
-            while begin > start and tokens[begin - 1].text in DEFINITE:
+            while begin > start and tokens[begin - 1].text in DEFINITE and tokens[begin].text not in INDEFINITE:
                 begin -= 1
             return Quantity(value, exact, is_definite, begin)
     uncounted = None if is_plural(noun) or noun in MASS else 1
@@ -187,7 +187,10 @@ def _measures(tokens: Sequence[Token], first: int, head: int) -> int:
 def _is_labelled(tokens: Sequence[Token], start: int, stop: int) -> bool:
     """Tell whether the number before a phrase is a name: "Formula 1 cars", "the number 7 bus"."""
     place = stop - 1
-    return 0 < place >= start and tokens[place].is_number and tokens[place - 1].text in LABELLED
+    if place < max(start, 1) or not tokens[place].is_number:
+        return False
+    before = [token.text for token in tokens[max(0, place - 2) : place]]
+    return before[-1] in LABELLED or before in (["no", "."], ["nr", "."])
 
 
 def _in_run(token: Token) -> bool:

@@ -16,7 +16,7 @@ from serve_app.entities.mentions.image_references import image_references, names
 from serve_app.entities.mentions.noun_phrases import find_mentions
 from serve_app.entities.mentions.phrase import Phrase
 from serve_app.entities.mentions.quantities import quantity_of
-from serve_app.entities.mentions.replacing import recolourings
+from serve_app.entities.mentions.recolouring import recolourings
 from serve_app.entities.mentions.stand_ins import with_stand_ins
 from serve_app.entities.mentions.ties import ties
 from serve_app.entities.mentions.tokens import Token, tokenise
@@ -148,7 +148,8 @@ class _Reader:
             stop = self._tokens[each.item.stop - 1].end
             text = self._prompt[self._tokens[each.item.first].start : stop]
             if builtin_reason(split_words(text)) is None:
-                found.append(Asked(text, 0, True, _plain(self._prompt[self._tokens[each.start].start : stop])))
+                quote = self._prompt[self._tokens[each.start].start : stop]
+                found.append(Asked(text.lower() if quote.isupper() else text, 0, True, _plain(quote)))
         known = {phrase_key(entity) for entity in entities}
         return [each for each in _distinct(found) if phrase_key(each.entity) not in known]
 

@@ -1,18 +1,15 @@
-"""Instructions that put one thing in the place of another, or change its look. Pure text.
-
-"Replace the dog with a cat" excludes the dog; "change the car to red" asks for a red car.
-"""
+"""Instructions that put one thing in the place of another: "replace the dog with a cat". Pure text."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from serve_app.entities.mentions.cues import is_negated
-from serve_app.entities.mentions.items import BEFORE_NOUN, Item, Listed, item_at
-from serve_app.entities.mentions.phrase import Phrase
+from serve_app.entities.mentions.items import Item, Listed, item_at
+from serve_app.entities.mentions.noun_phrases import noun_phrase_start
+from serve_app.entities.mentions.recolouring import look_after
 from serve_app.entities.mentions.tokens import Token
-from serve_app.entities.mentions.words import DEFINITE, INDEFINITE, LOOKS, PREPOSITIONS, words_of
+from serve_app.entities.mentions.words import DEFINITE, INDEFINITE, words_of
 
 EXCHANGING = words_of("replace replacing swap swapping exchange exchanging substitute substituting switch switching")
 """Verbs that take one thing away "with", "by" or "for" another."""
@@ -25,9 +22,6 @@ TURNED = words_of("turned transformed changed converted morphed made")
 REMOVED = words_of("removed deleted erased eliminated omitted gone")
 """Participles after a thing: "the dog should be removed"."""
 
-RECOLOURING = words_of("change turn make paint color colour recolor recolour dye tint repaint")
-"""Verbs that change the look of a thing that stays."""
-
 _WITH = frozenset({"with", "by", "for"})
 _INTO = frozenset({"into", "to"})
 _BEING = words_of("should must shall can be been being is are was were has have to needs need get gets completely all")
@@ -36,17 +30,7 @@ _AWAY = {
     **dict.fromkeys(("cut", "crop", "edit", "photoshop", "paint"), frozenset({"out"})),
 }
 _PICTURES = words_of("image picture photo photograph scene drawing sketch painting view background it color colour")
-_LINKS = frozenset({"to", "into", "in", "be", "look", "a", "an", "bright", "dark", "light", "deep", "pale", "vivid"})
-_AFTER_LOOK = frozenset({"color", "colour", "one", "ones", "version", "instead"})
 LONGEST_BETWEEN = 10
-
-
-@dataclass(frozen=True)
-class Recolouring:
-    """A phrase whose thing shall look otherwise: "change the car to red" has the look "red"."""
-
-    phrase: int
-    look: str
 
 
 def replaced(tokens: Sequence[Token], listed: Listed) -> Iterator[tuple[int, Item]]:
@@ -61,19 +45,9 @@ def replaced(tokens: Sequence[Token], listed: Listed) -> Iterator[tuple[int, Ite
         if item is not None and not _is_picture(tokens, item) and _gives_way(tokens, listed, word, item):
             yield verb, item
     for place, phrase in enumerate(listed.phrases):
-        if _is_removed(tokens, listed, phrase):
+        if _is_removed(tokens, listed, phrase.last + 1):
             yield phrase.start, Item(place, phrase.start, phrase.mention.first, phrase.last + 1)
-
-
-def recolourings(tokens: Sequence[Token], phrases: Sequence[Phrase]) -> list[Recolouring]:
-    """Find the things whose look an instruction changes."""
-    found = []
-    for place, phrase in enumerate(phrases):
-        verb = _verb_before(tokens, phrase, RECOLOURING)
-        look = _look_after(tokens, phrase.last + 1) if verb is not None and not is_negated(tokens, verb) else None
-        if look is not None:
-            found.append(Recolouring(place, look))
-    return found
+    yield from _removed_besides(tokens, listed)
 
 
 def _gives_way(tokens: Sequence[Token], listed: Listed, verb: str, item: Item) -> bool:
@@ -105,7 +79,7 @@ def _turned(tokens: Sequence[Token], listed: Listed, verb: str, item: Item) -> b
     else:
         return False
     new = item_at(tokens, listed, place + 1)
-    if new is None or _look_after(tokens, place + 1) is not None:
+    if new is None or look_after(tokens, place + 1) is not None:
         return False
     if token.text == "into":
         return new.phrase is not None or tokens[place + 1].text in INDEFINITE
@@ -118,9 +92,23 @@ def _is_picture(tokens: Sequence[Token], item: Item) -> bool:
     return tokens[item.stop - 1].text in _PICTURES
 
 
-def _is_removed(tokens: Sequence[Token], listed: Listed, phrase: Phrase) -> bool:
-    """Tell whether a participle after a phrase takes its thing away: "the dog should be removed"."""
-    place = phrase.last + 1
+def _removed_besides(tokens: Sequence[Token], listed: Listed) -> Iterator[tuple[int, Item]]:
+    """Yield things that no entity names and that a participle takes away: "the tables should be replaced by stalls"."""
+    for place, token in enumerate(tokens):
+        if token.text not in EXCHANGED and token.text not in TURNED and token.text not in REMOVED:
+            continue
+        stop = place
+        while stop > 0 and place - stop < LONGEST_BETWEEN and tokens[stop - 1].text in _BEING:
+            stop -= 1
+        first = noun_phrase_start(tokens, stop - 1) if 0 < stop < place and tokens[stop - 1].kind == "word" else 0
+        if first > 0 and tokens[first - 1].text in DEFINITE and _is_removed(tokens, listed, stop):
+            item = item_at(tokens, listed, first - 1)
+            if item is not None and item.phrase is None and not _is_picture(tokens, item):
+                yield first - 1, item
+
+
+def _is_removed(tokens: Sequence[Token], listed: Listed, place: int) -> bool:
+    """Tell whether a participle at a token takes away what is named before it: "the dog should be removed"."""
     while place < len(tokens) and (tokens[place].kind == "reference" or tokens[place].text in _BEING):
         place += 1
     if place >= len(tokens):
@@ -135,37 +123,3 @@ def _is_removed(tokens: Sequence[Token], listed: Listed, phrase: Phrase) -> bool
             and item_at(tokens, listed, place + 2) is not None
         )
     return word in REMOVED
-
-
-def _verb_before(tokens: Sequence[Token], phrase: Phrase, verbs: frozenset[str]) -> int | None:
-    """Return the verb whose object a phrase is: only determiners and "the color of" may stand between."""
-    allowed = BEFORE_NOUN | {"color", "colour"}
-    place = phrase.start - 1
-    while place >= 0 and tokens[place].kind == "word" and tokens[place].text not in verbs:
-        if tokens[place].text not in allowed and not tokens[place].is_number:
-            return None
-        place -= 1
-    return place if place >= 0 and tokens[place].text in verbs else None
-
-
-def _look_after(tokens: Sequence[Token], place: int) -> str | None:
-    """Read "to red", "into a dark blue one" or "red" after a phrase; None where a noun follows."""
-    while place < len(tokens) and tokens[place].kind == "reference":
-        place += 1
-    if place < len(tokens) and tokens[place].text == "from":  # "from blue to green"
-        place += 1
-        while place < len(tokens) and tokens[place].text in LOOKS:
-            place += 1
-    while place < len(tokens) and tokens[place].text in _LINKS - LOOKS:
-        place += 1
-    looks = []
-    while place < len(tokens) and tokens[place].text in LOOKS:
-        looks.append(tokens[place].text)
-        place += 1
-    if not looks or (place < len(tokens) and tokens[place].kind == "word" and not _may_follow(tokens[place].text)):
-        return None
-    return " ".join(looks)
-
-
-def _may_follow(word: str) -> bool:
-    return word in _AFTER_LOOK or word in PREPOSITIONS | {"and", "but"}

@@ -1,4 +1,4 @@
-"""Sixty more prompts of all kinds, with what the contract says that each asks for. The short form is that of `cases`.
+"""More prompts of all kinds, with what the contract says that each asks for. The short form is that of `cases`.
 
 An item may end with the words that are quoted: dogs=2! "two dogs".
 """
@@ -114,6 +114,67 @@ NAMES = [
     ("my sister's wedding dress, James's guitar", 0, "wedding dress=1; guitar=1"),
 ]  # fmt: skip
 
+HARDER = [
+    ("A golden retriever and a tabby cat share a sofa; neither of them is wearing a collar.", 0,
+     "golden retriever=1; tabby cat=1; sofa=1; collar=1"),
+    ("Put a hat on each of the three dogs", 1, 'hat=1; dogs=3! "the three dogs"'),
+    ("Two of the five penguins are looking at the camera", 0, "penguins=2!; camera=1"),
+    ("a row of ten parking meters along the street", 0, "parking meters=10!; street=1"),
+    ("a dozen or so sheep, 20+ flags, ~15 balloons, ten or so cars", 0, "sheep=12; flags=20; balloons=15; cars=10"),
+    ("1,000 paper cranes and 2.5 pizzas", 0, "paper cranes=1000!; pizzas=?"),
+    ("3\u20135 crows, between three and five lanterns", 0, "crows=3; lanterns=3"),
+    ("as many as six dolphins, well over 40 seals, a dove over two hills", 0, "dolphins=?; seals=40; dove=1; hills=2!"),
+    ("two flocks of birds and three packs of wolves", 0, 'birds=? "two flocks of birds"; wolves=?'),
+    ("I don't want any dogs in the picture, but a cat is fine", 0, "cat=1; dogs=0!"),
+    ("a cat, not wearing a hat, next to a dog wearing a hat", 0, "cat=1; hat=1; dog=1"),
+    ("a woman who isn't wearing glasses", 0, "woman=1; +glasses=0!"),
+    ("a sofa but no coffee table and no rug", 0, "sofa=1; +coffee table=0!; +rug=0!"),
+    ("a bare table, nothing on it", 0, "bare table=1"),
+    ("There shouldn't be any houses or power poles.", 1, "+houses=0!; +power poles=0!"),
+    ("NO DOGS, NO CATS, two birds", 0, "birds=2!; +dogs=0!; +cats=0!"),
+    ("No, the dog should be on the left", 1, "dog=1"),
+    ("remove all objects except the lamp", 1, "lamp=1"),
+    ("Remove the dogs' collars", 1, 'dogs=?; +collars=0! "remove the dogs\' collars"'),
+    ("Change the girl's jeans to a tartan skirt and give her a butterfly net", 1,
+     'girl=1 "the girl"; tartan skirt=1; butterfly net=1 "a butterfly net"; +jeans=0!'),
+    ("The cafe tables should be replaced by food stalls", 1, "food stalls=?; +cafe tables=0!"),
+    ("Swap the metal nightstands for wooden ones. Add a lamp on the left nightstand.", 1,
+     "lamp=1; left nightstand=1; +metal nightstands=0!"),
+    ("Remove the hat and add a new hat to the dog", 1, "hat=1; dog=1"),
+    ("a man with a hat. Remove the hat.", 1, "man=1; hat=0!"),
+    ("replace the dog in image 1 with the dog from image 2", 2, "dog=1@1"),
+    ("Paint the fence and the gate white", 1, "white fence<fence=1; white gate<gate=1"),
+    ("make the cat black and the dog white", 1, "black cat<cat=1; white dog<dog=1"),
+    ("The man's hat should be red", 1, "red hat<hat=1"),
+    ("Change the three white doors to green", 1, "green doors<white doors=3!"),
+    ("turn the red car in image 1 blue", 1, "blue car<red car=1@0"),
+    ("make the dog jump to the sofa and turn the chair to the window", 1, "dog=1; sofa=1; chair=1; window=1"),
+    ("Make the man in image 1 hold the sword from image 2 in his left hand and the shield from image 3", 3,
+     "man=1@0; sword=1@1; left hand=1; shield=1@2"),
+    ("Use image 1 as the background and image 2 as the character", 2, "character=1@1"),
+    ("(image 1) dog + (image 2) cat on a rug", 2, "dog=1@0; cat=1@1; rug=1"),
+    ("Put the logo (see image 2) on the front of the mug (see image 1)", 2, "logo=1@1; mug=1@0"),
+    ("images 1 and 2 show a dog, image 3 a cat", 3, "dog=1@0,1; cat=1@2"),
+    ("the dog from image 1 and the one from image 2 on a rug", 2, "dog=2@0,1; rug=1"),
+    ("the cups from image 1 and those in image 3", 3, "cups=?@0,2"),
+    ("Show the red backpack from all images on a trail", 3, "red backpack=1@0,1,2; trail=1"),
+    ("all pictures on the wall are red", 2, "pictures=?"),
+    ("the boots in image 1 and 2 on a table", 2, "boots=?@0,1; table=1"),
+    ("three glow-in-the-dark stars, a rolled-up tent, a mother-of-pearl handle", 0,
+     "glow-in-the-dark stars=3!; rolled-up tent=1; mother-of-pearl handle=1"),
+    ("two watch straps on a play button", 0, 'watch straps=2! "two watch straps"; play button=1'),
+    ("a vendor grills meat while the chef is cooking rice", 0, 'meat=? "meat"; rice=? "rice"'),
+    ('a 24" monitor, two 3 inch nails and a 5 year old boy', 0, "monitor=1; nails=2!; boy=1"),
+    ("Formula 1 cars, a Boeing 747 plane and a 1950 Chevrolet", 0, "cars=?; plane=1; chevrolet=1"),
+    ("a Mercedes-Benz next to a Harley-Davidson, two Coca-Cola bottles", 0,
+     "mercedes-benz=1; harley-davidson=1; coca-cola bottles=2!"),
+    ("A man with his dog. The dog has a ball. A second dog watches.", 0, "man=1; dog=2; ball=1"),
+    ("What would a lion look like without a mane?", 0, "lion=1; mane=0!"),
+    ("it's not the dog that barks but the fox", 0, "dog=0!; fox=1"),
+    ("zero dogs, one cat", 0, 'dogs=0! "zero dogs"; cat=1!'),
+    ("Two   dogs play\nwith a ball", 0, 'dogs=2! "two dogs"; ball=1'),
+]  # fmt: skip
+
 FAILURES = {
     "Use both references: the vase with three tulips from image 2 on the table from image 1": (
         "the reference is tied to the nearest noun, the tulips; which of the two is meant, grammar alone does not say"
@@ -129,4 +190,5 @@ FURTHER_GROUPS = {
     "counts": COUNTS,
     "no exclusions": NO_EXCLUSIONS,
     "names": NAMES,
+    "harder": HARDER,
 }
