@@ -10,7 +10,7 @@ from serve_app.entities.mentions.items import OTHERS, Item, Listed, item_at, nex
 from serve_app.entities.mentions.phrase import Phrase, only_between
 from serve_app.entities.mentions.replacing import replaced
 from serve_app.entities.mentions.tokens import Token
-from serve_app.entities.mentions.words import ADJECTIVES, DEFINITE
+from serve_app.entities.mentions.words import ADJECTIVES, DEFINITE, NO_PARTICIPLES
 
 _BEFORE_GERUND = frozenset({"without", "instead", "rather", "avoid", "not", "sans", "excluding"})
 MOST_JOINED = 12
@@ -59,7 +59,11 @@ def only_these(tokens: Sequence[Token], phrases: Sequence[Phrase]) -> set[int]:
 
 def _is_gerund(tokens: Sequence[Token], cue: Cue, item: Item) -> bool:
     """Tell whether a cue leads to a verb: "without looking back"."""
-    return item.phrase is None and tokens[cue.start].text in _BEFORE_GERUND and tokens[item.first].text.endswith("ing")
+    return item.phrase is None and tokens[cue.start].text in _BEFORE_GERUND and _is_verb(tokens[item.first].text)
+
+
+def _is_verb(word: str) -> bool:
+    return word.endswith("ing") and word not in NO_PARTICIPLES
 
 
 def _takes_some(tokens: Sequence[Token], cue: Cue, item: Item) -> bool:

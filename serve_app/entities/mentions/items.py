@@ -13,6 +13,7 @@ from serve_app.entities.mentions.words import (
     DEFINITE,
     INDEFINITE,
     MASS,
+    NO_PARTICIPLES,
     PLURAL_MODIFIERS,
     PREPOSITIONS,
     VAGUE,
@@ -125,16 +126,18 @@ def _noun_phrase_stop(tokens: Sequence[Token], first: int) -> int:
         word = tokens[stop - 1].text
         if is_plural(word) and word not in PLURAL_MODIFIERS and not tokens[stop - 1].owns:
             break
-    while stop - first > 1 and (
-        tokens[stop - 1].text in _AFTER_NOUN or tokens[stop - 1].text.endswith(("ing", "ed", "ly"))
-    ):
+    while stop - first > 1 and (tokens[stop - 1].text in _AFTER_NOUN or _is_participle(tokens[stop - 1].text)):
         stop -= 1
     return stop
+
+
+def _is_participle(word: str) -> bool:
+    return word.endswith(("ing", "ed")) and word not in NO_PARTICIPLES
 
 
 def _names_a_thing(words: Sequence[str]) -> bool:
     if not words or len(words) > MOST_WORDS or words[0] in OTHERS | _ADVERBS:
         return False
-    if words[0].endswith("ing") and len(words) == 1:  # "without looking"
+    if len(words) == 1 and words[0].endswith("ing") and words[0] not in NO_PARTICIPLES:  # "without looking"
         return False
     return words[-1] not in _NO_THINGS and (words[-1] not in ADJECTIVES or words[-1] in MASS)

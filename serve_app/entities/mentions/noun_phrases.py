@@ -16,6 +16,7 @@ from serve_app.entities.mentions.words import (
     DEFINITE,
     INDEFINITE,
     LOOKS,
+    NO_PARTICIPLES,
     NUMBERS,
     PLURAL_MODIFIERS,
     PREPOSITIONS,
@@ -30,8 +31,8 @@ from serve_app.entities.words import Words, all_forms, forms_of, split_words
 MOST_MODIFIERS = 8
 """Words before a head that can belong to its noun phrase."""
 
-MOST_CANDIDATES = 3200
-"""Places of nouns that are looked at, over all entities: 100 for each of 32. It bounds the work."""
+MOST_CANDIDATES = 1600
+"""Places of nouns that are looked at, over all entities: 50 for each of 32. It bounds the work."""
 
 FEWEST_CANDIDATES = 20
 """Places that are looked at for each entity at least."""
@@ -39,6 +40,9 @@ FEWEST_CANDIDATES = 20
 _BOUNDARIES = (
     PREPOSITIONS | VERBS | CONJUNCTIONS | DEFINITE | INDEFINITE | VAGUE | NUMBERS.keys() | SETS.keys()
 ) | words_of("no without single both dozen exactly precisely minus neither pairs couple other")
+
+
+_NONE: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,7 @@ def _is_modifier(tokens: Sequence[Token], place: int, own: frozenset[str]) -> bo
         return token.text in own and (token.text in VERBS or token.text == "no")  # "a no smoking sign"
     if token.text in own or token.text in ADJECTIVES or token.owns or "-" in token.text:
         return True
-    if token.text.endswith("ing"):  # "a sleeping dog", but "the chef cooking rice"
+    if token.text.endswith("ing") and token.text not in NO_PARTICIPLES:  # "a sleeping dog", but "the chef cooking rice"
         return place == 0 or not _is_noun(tokens[place - 1])
     return not is_plural(token.text) or token.text in PLURAL_MODIFIERS  # not "a vendor grills meat"
 
@@ -173,9 +177,7 @@ def _candidates(
     for place in heads[:most]:
         token = tokens[place]
         first = noun_phrase_start(tokens, place, own)
-        near = frozenset[str]().union(
-            *(form for before in tokens[first:place] for form in before.forms), *token.forms[:-1]
-        )
+        near = _NONE.union(*(form for before in tokens[first:place] for form in before.forms), *token.forms[:-1])
         shared = sum(not form.isdisjoint(near) for form in modifiers)
         followed = _followed(tokens, place, tail)
         missing = len(modifiers) - shared + len(tail) - followed
@@ -196,6 +198,8 @@ def _head_and_tail(entity: str) -> tuple[Words, Words]:
 
 def _followed(tokens: Sequence[Token], place: int, tail: Sequence[str]) -> int:
     """Return the number of tokens after the head that are the entity's tail ("of espresso"): all of it, or none."""
+    if not tail:
+        return 0
     following = tokens[place + 1 : place + 1 + len(tail)]
     same = len(following) == len(tail) and all(
         forms_of(token.text) & forms_of(word) for token, word in zip(following, tail, strict=True)

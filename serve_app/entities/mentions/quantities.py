@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from serve_app.entities.mentions.noun_phrases import Mention
 from serve_app.entities.mentions.tokens import Token
@@ -151,8 +152,9 @@ def quantity_of(tokens: Sequence[Token], mention: Mention) -> Quantity:
         run = []
     noun = tokens[mention.head].text
     is_definite = any(word in DEFINITE or word == "both" for word in run)
-    rule, match = next(((rule, match) for rule in RULES if (match := rule.pattern.search(" ".join(run)))), (None, None))
-    if rule is not None and match is not None:
+    found = _first_rule(" ".join(run)) if run else None
+    if found is not None:
+        rule, match = found
         value, exact = _value(rule, match, noun)
         if _agrees(value, tokens, mention, match.group()):
             begin = stop - len(match.group().split())
@@ -163,6 +165,12 @@ def quantity_of(tokens: Sequence[Token], mention: Mention) -> Quantity:
     if run and run[-1] in DEFINITE:
         return Quantity(uncounted, False, True, stop - 1)
     return Quantity(uncounted, False, False, mention.sure)
+
+
+@lru_cache(maxsize=2048)
+def _first_rule(run: str) -> tuple[Rule, re.Match[str]] | None:
+    """Return the first rule that fits the words before a noun phrase; most prompts use the same few."""
+    return next(((rule, match) for rule in RULES if (match := rule.pattern.search(run))), None)
 
 
 def number(text: str) -> int:

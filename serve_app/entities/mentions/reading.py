@@ -117,6 +117,9 @@ class _Reader:
         self._tokens = tokens
         self._phrases = phrases
         self._images = images
+        self._places: dict[int, list[int]] = {}
+        for place, phrase in enumerate(phrases):
+            self._places.setdefault(phrase.entity, []).append(place)
         self._ties = ties(tokens, phrases)
         found = exclusions(tokens, phrases)
         self._left_out = [each for each in found if each.item.phrase is None]
@@ -126,7 +129,7 @@ class _Reader:
 
     def asked(self, index: int, entity: str) -> Asked:
         """Add up the mentions of one entity."""
-        own = [place for place, phrase in enumerate(self._phrases) if phrase.entity == index]
+        own = self._places.get(index, [])
         excluded = [place for place in own if place in self._exclusions and place not in self._only]
         wanted = [place for place in own if place not in self._exclusions and place not in self._only]
         if excluded and not self._comes_back(excluded, wanted):

@@ -75,8 +75,8 @@ def _words(prompt: str, start: int, end: int) -> list[Token]:
             plain = re.sub(r"[,\s]", "", text).replace("\u2013", "-").replace("\u2248", "~")
             tokens.append(Token("word", plain, *match.span(), is_number=True))
         elif match["word"]:
-            plain = _POSSESSIVE.sub("", text)
-            parts = split_words(plain)
+            plain = _POSSESSIVE.sub("", text) if "'" in text else text
+            parts = (plain,) if plain.isalpha() else split_words(plain)
             tokens.append(
                 Token(
                     "word", plain, *match.span(), owns=plain != text, is_number=is_number(plain), parts=parts,

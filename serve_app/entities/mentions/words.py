@@ -236,6 +236,17 @@ COMPOUNDS: Final = frozenset(
 PLURALS: Final = words_of("people police cattle men women children feet teeth geese mice cacti fungi dice oxen kids")
 """Plurals that do not end in "s"."""
 
+NO_PARTICIPLES: Final = words_of(
+    "bed sled shed seed weed reed feed breed steed creed bleed speed hundred seaweed tweed birdseed flatbed "
+    "watershed moped biped kindred ring king wing string spring swing sling thing sting earring ceiling building "
+    "painting clothing awning railing wedding lightning pudding drawing lighting opening crossing parking "
+    "dwelling carving covering landing siding stocking herring dumpling duckling sapling gosling darling sibling "
+    "icing topping filling dressing stuffing coating padding bedding flooring roofing fencing paneling "
+    "scaffolding plumbing wiring engraving etching morning evening offspring mooring handwriting viking piping "
+    "lining bunting hamstring drawstring shoestring starling seedling yearling"
+)
+"""Nouns that end like participles."""
+
 PLURAL_MODIFIERS: Final = words_of(
     "sports arms clothes goods news jeans savings sales customs systems games drinks glasses men women children ladies "
     "kids arts crafts parks athletics gymnastics billiards darts cards antiques headquarters graphics robotics "
