@@ -10,9 +10,10 @@ from serve_app.entities.mentions.items import OTHERS, Item, Listed, item_at, nex
 from serve_app.entities.mentions.phrase import Phrase, only_between
 from serve_app.entities.mentions.replacing import replaced
 from serve_app.entities.mentions.tokens import Token
-from serve_app.entities.mentions.words import ADJECTIVES, DEFINITE, NO_PARTICIPLES
+from serve_app.entities.mentions.words import ADJECTIVES, CONJUNCTIONS, DEFINITE, NO_PARTICIPLES, PREPOSITIONS
 
 _BEFORE_GERUND = frozenset({"without", "instead", "rather", "avoid", "not", "sans", "excluding"})
+_MAY_FOLLOW = PREPOSITIONS | CONJUNCTIONS
 MOST_JOINED = 12
 
 
@@ -34,7 +35,9 @@ def exclusions(tokens: Sequence[Token], phrases: Sequence[Phrase]) -> list[Exclu
     found = []
     for cue in cues(tokens):
         first = item_at(tokens, listed, cue.stop)
-        if first is not None and not _is_gerund(tokens, cue, first) and not _takes_some(tokens, cue, first):
+        if first is None or _is_part_of_a_name(phrases, cue, first) or _is_gerund(tokens, cue, first):
+            continue
+        if not _takes_some(tokens, cue, first):
             found.append(Exclusion(first, cue.start, cue.removes))
             found += [Exclusion(item, item.start, cue.removes) for item in _series(tokens, listed, cue, first)]
     found += [Exclusion(item, start, True) for start, item in replaced(tokens, listed)]
@@ -55,6 +58,11 @@ def only_these(tokens: Sequence[Token], phrases: Sequence[Phrase]) -> set[int]:
             for before in range(max(0, phrase.mention.first - 3), phrase.mention.head)
         )
     }  # fmt: skip
+
+
+def _is_part_of_a_name(phrases: Sequence[Phrase], cue: Cue, item: Item) -> bool:
+    """Tell whether a cue is a word of the entity itself: a "no entry sign"."""
+    return item.phrase is not None and phrases[item.phrase].mention.first <= cue.start
 
 
 def _is_gerund(tokens: Sequence[Token], cue: Cue, item: Item) -> bool:
@@ -99,5 +107,5 @@ def _may_join(tokens: Sequence[Token], first: Item, item: Item, removes: bool) -
         return False
     if item.phrase is not None:
         return removes or item.is_bare or not first.is_bare
-    is_whole = item.stop == len(tokens) or tokens[item.stop].kind != "word" or tokens[item.stop].text in {"or", "and"}
+    is_whole = item.stop == len(tokens) or tokens[item.stop].kind != "word" or tokens[item.stop].text in _MAY_FOLLOW
     return is_whole and (item.is_bare == first.is_bare)

@@ -47,18 +47,14 @@ class Item:
     Attributes:
         phrase: its place in the list of phrases; None where no entity names it.
         first: its first word, determiners and numbers left out.
-        is_bare: whether it has neither.
+        is_bare: whether it has neither, "any" aside.
     """
 
     phrase: int | None
     start: int
     first: int
     stop: int
-
-    @property
-    def is_bare(self) -> bool:
-        """Whether it has neither article nor number."""
-        return self.start == self.first
+    is_bare: bool = False
 
 
 class Listed:
@@ -99,16 +95,18 @@ def item_at(tokens: Sequence[Token], listed: Listed, place: int) -> Item | None:
     while first < len(tokens) and (tokens[first].text in BEFORE_NOUN or tokens[first].is_number):
         first += 1
     stop = _noun_phrase_stop(tokens, first)
+    is_bare = all(token.text == "any" for token in tokens[place:first])
     phrase = listed.begun_at(first)
     if phrase is not None and tokens[listed.phrases[phrase].last].owns and listed.phrases[phrase].last + 1 < stop:
         phrase = None
     if phrase is None:
         phrase = listed.within(tokens, first, stop)
     if phrase is not None:
-        return Item(phrase, place, first, listed.phrases[phrase].last + 1)
+        return Item(phrase, place, first, listed.phrases[phrase].last + 1, is_bare)
     while any(token.owns for token in tokens[first : stop - 1]):  # "the girl's jeans" are jeans
         first += 1
-    return Item(None, place, first, stop) if _names_a_thing([token.text for token in tokens[first:stop]]) else None
+    words = [token.text for token in tokens[first:stop]]
+    return Item(None, place, first, stop, is_bare) if _names_a_thing(words) else None
 
 
 def next_item(tokens: Sequence[Token], place: int) -> tuple[str, int] | None:

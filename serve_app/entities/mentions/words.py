@@ -122,12 +122,14 @@ PREPOSITIONS: Final = words_of(
 
 VERBS: Final = words_of(
     "is are was were be been being has have had having do does did can could will would should may might must put "
-    "place add insert remove delete erase replace swap exchange substitute turn transform change convert make take "
-    "keep use get give show draw paint create generate render move bring let combine merge edit show draw depict "
-    "include exclude stand stands sit sits lie lies lay hold holds wear wears ride rides look looks play plays eat "
-    "eats walk walks run runs jump jumps sleep sleeps fly flies swim swims drive drives carry carries lean leans "
-    "rest rests hang hangs watch watches chase chases push pushes pull pulls surround surrounds fill fills cover "
-    "covers please i we you he she it they them there here not never only just also"
+    "place add insert remove delete erase replace swap exchange substitute turn transform change convert make "
+    "take keep use get give show draw paint create generate render move bring let combine merge edit show draw "
+    "depict include exclude stand stands sit sits lie lies lay hold holds wear wears ride rides look looks play "
+    "plays eat eats walk walks run runs jump jumps sleep sleeps fly flies swim swims drive drives carry carries "
+    "lean leans rest rests hang hangs watch watches chase chases push pushes pull pulls surround surrounds fill "
+    "fills cover covers wearing holding carrying riding having using eating drinking chasing pushing pulling "
+    "making taking giving throwing catching selling buying feeding towing please i we you he she it they them "
+    "there here not never only just also"
 )
 """Verbs, pronouns and adverbs that end a noun phrase on its left."""
 
