@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from serve_app.entities.mentions.tokens import Token
-from serve_app.entities.mentions.words import DEFINITE, INDEFINITE, is_number, phrases_of, words_of
+from serve_app.entities.mentions.words import DEFINITE, INDEFINITE, PREPOSITIONS, is_number, phrases_of, words_of
 
 LOCAL_CUES = phrases_of(
     "instead of, rather than, in place of, free of, devoid of, absence of, no sign of, no signs of, no trace of, "
@@ -24,13 +24,19 @@ LOCAL_CUES = phrases_of(
 
 REMOVING_CUES = phrases_of(
     "get rid of, getting rid of, rid of, do away with, take away, taking away, take out, cut out, crop out, edit out, "
-    "photoshop out, clear away, remove, removing, removes, delete, deleting, erase, erasing, exclude, eliminate, "
+    "photoshop out, clear away, remove, removing, delete, deleting, erase, erasing, exclude, eliminate, "
     "eliminating, omit, omitting"
 )
 """Verbs that exclude the noun phrases after them, also in a series: "remove the dog and the cat"."""
 
 NEGATIONS = words_of("not don't doesn't didn't never cannot can't won't shouldn't mustn't without avoid no neither nor")
 _BEFORE_VERB = words_of("just please ever to need needs want have try completely actually simply")
+_BEFORE_INSTRUCTION = PREPOSITIONS | words_of(
+    "and or then please to you i we just also now but not don't never let lets let's should must can could would will "
+    "need needs want try help first next finally instead maybe perhaps image picture photo scene here prompt edit task "
+    "instruction do no avoid start begin"
+)
+"""Words before a verb that is an instruction."""
 _AFTER_NO = words_of("longer one matter doubt wonder fewer less more problem question need way idea")
 _SAYING = words_of("says say saying said reads words word")
 _BY_ITSELF = frozenset({"no", "not", "neither", "nor"})
@@ -72,6 +78,14 @@ def is_negated(tokens: Sequence[Token], verb: int) -> bool:
     return place >= 0 and tokens[place].kind == "word" and tokens[place].text in NEGATIONS
 
 
+def is_instruction(tokens: Sequence[Token], verb: int) -> bool:
+    """Tell whether a verb tells what to do; "two men remove their hats" and "a woman removing her hat" tell a story."""
+    if verb == 0 or tokens[verb - 1].kind != "word":
+        return True
+    before = tokens[verb - 1].text
+    return before in _BEFORE_INSTRUCTION or before.endswith("ly")
+
+
 def _cue_at(tokens: Sequence[Token], place: int) -> Cue | None:
     for words, removes in _BY_FIRST_WORD.get(tokens[place].text, ()):
         if [token.text for token in tokens[place : place + len(words)]] == list(words):
@@ -91,5 +105,7 @@ def _is_void(tokens: Sequence[Token], cue: Cue) -> bool:
     if word == "no" and cue.stop == cue.start + 1 and (after in _AFTER_NO or is_number(after)):
         return True
     if after == "only":  # "not the only dog"
+        return True
+    if cue.removes and not is_instruction(tokens, cue.start):
         return True
     return word not in _BY_ITSELF and is_negated(tokens, cue.start)

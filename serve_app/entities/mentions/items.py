@@ -39,6 +39,9 @@ _ADVERBS = words_of("too very so quite really overly that this just even as")
 MOST_WORDS = 5
 """A longer run of words is a sentence and no noun phrase."""
 
+LONGEST_LOOK_AHEAD = 10
+"""Words after a cue that are looked at."""
+
 
 @dataclass(frozen=True)
 class Item:
@@ -119,7 +122,8 @@ def next_item(tokens: Sequence[Token], place: int) -> tuple[str, int] | None:
 
 def _noun_phrase_stop(tokens: Sequence[Token], first: int) -> int:
     stop = first
-    while stop < len(tokens) and tokens[stop].kind == "word" and tokens[stop].text not in _ENDS:
+    last = min(len(tokens), first + LONGEST_LOOK_AHEAD)
+    while stop < last and tokens[stop].kind == "word" and tokens[stop].text not in _ENDS:
         stop += 1
         word = tokens[stop - 1].text
         if is_plural(word) and word not in PLURAL_MODIFIERS and not tokens[stop - 1].owns:

@@ -14,26 +14,7 @@ from serve_app.entities.mentions.words import LOOKS, PREPOSITIONS, words_of
 RECOLOURING = words_of("change turn make paint color colour recolor recolour dye tint repaint")
 """Verbs that change the look of a thing that stays."""
 
-_LINKS = frozenset(
-    {
-        "should",
-        "must",
-        "shall",
-        "to",
-        "into",
-        "in",
-        "be",
-        "look",
-        "a",
-        "an",
-        "bright",
-        "dark",
-        "light",
-        "deep",
-        "pale",
-        "vivid",
-    }
-)
+_LINKS = words_of("should must shall to into in be look a an bright dark light deep pale vivid") - LOOKS
 _AFTER_LOOK = frozenset({"color", "colour", "one", "ones", "version", "instead"})
 
 
@@ -106,7 +87,7 @@ def look_after(tokens: Sequence[Token], place: int) -> tuple[str, int] | None:
         place += 1
         while place < len(tokens) and tokens[place].text in LOOKS:
             place += 1
-    while place < len(tokens) and tokens[place].text in _LINKS - LOOKS:
+    while place < len(tokens) and tokens[place].text in _LINKS:
         place += 1
     looks = []
     while place < len(tokens) and tokens[place].text in LOOKS:

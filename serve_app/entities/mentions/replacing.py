@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from serve_app.entities.mentions.cues import is_negated
+from serve_app.entities.mentions.cues import is_instruction, is_negated
 from serve_app.entities.mentions.items import Item, Listed, item_at
 from serve_app.entities.mentions.noun_phrases import noun_phrase_start
 from serve_app.entities.mentions.recolouring import look_after
@@ -26,10 +26,11 @@ _WITH = frozenset({"with", "by", "for"})
 _INTO = frozenset({"into", "to"})
 _BEING = words_of("should must shall can be been being is are was were has have to needs need get gets completely all")
 _AWAY = {
-    **dict.fromkeys(("take", "taking", "clear", "move"), frozenset({"away"})),
+    **dict.fromkeys(("take", "taking", "clear"), frozenset({"away"})),
     **dict.fromkeys(("cut", "crop", "edit", "photoshop", "paint"), frozenset({"out"})),
 }
 _PICTURES = words_of("image picture photo photograph scene drawing sketch painting view background it color colour")
+_AFTER_REMOVED = words_of("from and but completely entirely please in")
 LONGEST_BETWEEN = 10
 
 
@@ -39,7 +40,7 @@ def replaced(tokens: Sequence[Token], listed: Listed) -> Iterator[tuple[int, Ite
         word = token.text
         if word not in EXCHANGING and word not in TURNING and word not in _AWAY:
             continue
-        if is_negated(tokens, verb):
+        if is_negated(tokens, verb) or not is_instruction(tokens, verb):
             continue
         item = item_at(tokens, listed, verb + 1)
         if item is not None and not _is_picture(tokens, item) and _gives_way(tokens, listed, word, item):
@@ -122,4 +123,5 @@ def _is_removed(tokens: Sequence[Token], listed: Listed, place: int) -> bool:
             and tokens[place + 1].text == "into"
             and item_at(tokens, listed, place + 2) is not None
         )
-    return word in REMOVED
+    after = tokens[place + 1] if place + 1 < len(tokens) else None  # not "the man removed his hat"
+    return word in REMOVED and (after is None or after.kind != "word" or after.text in _AFTER_REMOVED)

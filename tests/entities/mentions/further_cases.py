@@ -183,6 +183,12 @@ HARDER = [
      "loaf of bread=1; wedges of cheese=2!; slices of ham=3!"),
     ("the Three Musketeers fighting all 32 guards", 0, "musketeers=3!; guards=32!"),
     ("a three-headed dog, a dog & a cat", 0, "three-headed dog=1; dog=1; cat=1"),
+    ("two men remove their hats while a woman removing her coat smiles", 0, "men=2!; hats=?; woman=1; coat=1"),
+    ("The man has removed his hat; the dog has gone to the door", 0, "man=1; hat=1; dog=1; door=1"),
+    ("two women exchange gifts with a man", 0, "women=2!; gifts=?; man=1"),
+    ("Move the chair away from the wall", 1, "chair=1; wall=1"),
+    ("Edit it by removing the sign and carefully erase the wire", 1, "sign=0!; wire=0!"),
+    ("In image 1 remove the dog, then replace the lamp with a plant", 1, "dog=0!; lamp=0!; plant=1"),
     ("zero dogs, one cat", 0, 'dogs=0! "zero dogs"; cat=1!'),
     ("Two   dogs play\nwith a ball", 0, 'dogs=2! "two dogs"; ball=1'),
 ]  # fmt: skip

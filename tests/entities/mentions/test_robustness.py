@@ -39,7 +39,8 @@ REPEATED = [
     "a b c d e f g h ", "image 1 to 2 to 3 ", "first and second and ", "the input ", "no more than ", "\u201ca ",
     "ing ",
     "without a dog or a cat or ", "dog cat sofa car man tree hat ", "two dogs three cats four boats 5 hats ",
-    "a few of the other ", "some of those more than 5 ", "from all images ", "the dog and the cat and ",
+    "a few of the other ", "some of those more than 5 ", "from all images ",
+    "morph ", "substitute a ", "remove the dog's ", "no dog's ", "the dog and the cat and ",
 ]  # fmt: skip
 
 
