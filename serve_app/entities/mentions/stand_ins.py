@@ -13,7 +13,7 @@ from serve_app.entities.mentions.words import words_of
 _SINGULAR = frozenset({"one", "that"})
 _PLURAL = frozenset({"ones", "those"})
 _LINKS = words_of("from in of on shown seen is are which that")
-_JOINTS = words_of("and plus , with for by")
+_JOINTS = words_of("and plus , : with for by")
 _BETWEEN = words_of("the same")
 LONGEST_LINK = 4
 MOST_BETWEEN = 8
@@ -43,8 +43,10 @@ def with_stand_ins(tokens: Sequence[Token], phrases: Sequence[Phrase]) -> list[P
             start -= 1
         if _is_joined(tokens, before, start) and _names_an_image(tokens, place):
             value = 1 if token.text in _SINGULAR else None
-            mention = Mention(before.entity, place, place, place, place)
-            added.append(Phrase(mention, Quantity(value, False, True, start)))
+            quantity = Quantity(value, False, True, start)
+            if tokens[before.last + 1].text == ":":  # "two cups: the one from image 1 and …" are two
+                quantity = Quantity(None, True, True, start)
+            added.append(Phrase(Mention(before.entity, place, place, place, place), quantity))
     return sorted([*phrases, *added], key=lambda phrase: phrase.mention.head)
 
 
@@ -54,7 +56,7 @@ def _is_joined(tokens: Sequence[Token], before: Phrase, start: int) -> bool:
     return (
         0 < len(between) <= MOST_BETWEEN
         and between[-1].text in _JOINTS
-        and any(token.kind == "reference" for token in between)
+        and (between[0].text == ":" or any(token.kind == "reference" for token in between))
         and not any(token.kind == "stop" for token in between)
     )
 

@@ -19,7 +19,7 @@ _LINKS = words_of(
 
 _LEADS = words_of("from in of on using with use take taking based per given the as for see by and")
 _FOLLOWS = words_of(
-    ": , - \u2013 \u2014 ( is are shows show contains contain has have depicts as take use put place keep get"
+    ": , - \u2013 \u2014 ( is are shows show contains contain has have depicts as take use put place keep get of"
 )
 _FOLLOWS_AT_ONCE = _FOLLOWS | INDEFINITE | DEFINITE
 """Also "…, image 3 a cat", where the verb was said before."""
@@ -54,9 +54,10 @@ def _tied(tokens: Sequence[Token], phrases: Sequence[Phrase], place: int, refere
     after = next((i for i, phrase in enumerate(phrases) if phrase.start > place), None)
     before = _owner_before(tokens, phrases, place)
     closed = place + 1 < len(tokens) and tokens[place + 1].text in {")", "]"}  # "(image 1) dog"
-    follows_directly = after is not None and phrases[after].mention.first == place + 1 + closed
-    if after is not None and follows_directly and (reference.owns or not before):
-        return [after]
+    if after is not None and (reference.owns or not before):
+        mention = phrases[after].mention
+        if place + 1 + closed == (mention.first if reference.owns else mention.sure):
+            return [after]
     if before:
         return before
     if reference.every and _names_images_again(tokens, place):  # "use both images: the dog from image 1 …"
@@ -72,11 +73,11 @@ def _owner_before(tokens: Sequence[Token], phrases: Sequence[Phrase], place: int
     if before is None:
         return []
     start = phrases[before].last + 1
-    while start < place and tokens[start].kind == "reference":  # "the dog from image 1 (and image 2)"
-        start += 1
+    while start < place and (tokens[start].kind == "reference" or tokens[start].is_number):
+        start += 1  # "the dog from image 1 (and image 2)", "person 1 from image 2"
     if place - start > LONGEST_LINK or not only_between(tokens, start, place, _LINKS):
         return []
-    if tokens[place - 1].text == "," and _begins_clause(tokens, place):
+    if any(token.text == "," for token in tokens[start:place]) and _begins_clause(tokens, place):
         return []
     return [*_joined_before(tokens, phrases, before), before]
 
@@ -136,8 +137,8 @@ def _leads(tokens: Sequence[Token], place: int) -> bool:
 def _follows(tokens: Sequence[Token], place: int, start: int) -> bool:
     """Tell whether a thing is named right after a reference: "image 1: a hat", "image 1 shows a hat"."""
     between = [token.text for token in tokens[place + 1 : start]]
-    if not between:
-        return place > 0 and tokens[place - 1].kind != "word" and tokens[start].text in INDEFINITE | DEFINITE
+    if not between:  # "from image 1 the dog"
+        return tokens[start].text in INDEFINITE | DEFINITE
     return (
         len(between) <= LONGEST_LEAD
         and between[0] in _FOLLOWS
