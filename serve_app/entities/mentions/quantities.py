@@ -109,7 +109,7 @@ RULES: Sequence[Rule] = (
     _rule("(?:an? |the )?dozen(?: of)?<the>", 12, exact=True),
     _rule("(?:<n> |<article>)(?:matching |identical )?<set> of", exact=True),
     _rule("one of<the>(?: <number>)?", 1),
-    _rule("<n> of<the>(?: <number>)?", exact=True),
+    _rule("<n> (?:out )?of<the>(?: <number>)?", exact=True),
     _rule("(?:exactly |precisely |only |just )?<n>(?: x| other| more| different| single)?", exact=True),
     _rule("(?:all|both)(?: of)?<the> <n>", exact=True),
     _rule("both(?: of)?<the>", 2, exact=True),
@@ -123,11 +123,14 @@ RULES: Sequence[Rule] = (
 MOST_OF_A_SINGULAR = 20
 """A greater number before a singular noun is a name or a year."""
 
+_POINTING = frozenset({"both", "each", "every", "all"})
+"""Words that mean what was named before, where it was: "ten blocks, each block"."""
+
 LONGEST_RUN = 8
 _RUN = (
     words_of(
-        "at least most up to more than no not between and so well over as many x fewer less minimum maximum upwards "
-        "of or about around couple half dozen pairs trios matching identical exactly precisely only just other "
+        "at least most out up to more than no not between and so well over as many x fewer less minimum maximum "
+        "upwards of or about around couple half dozen pairs trios matching identical exactly precisely only just other "
         "different single both all large small huge whole big"
     )
     | NUMBERS.keys() | SETS.keys() | COLLECTIONS | {f"{word}s" for word in COLLECTIONS}
@@ -151,7 +154,7 @@ def quantity_of(tokens: Sequence[Token], mention: Mention) -> Quantity:
     if _is_labelled(tokens, start, stop):
         run = []
     noun = tokens[mention.head].text
-    is_definite = any(word in DEFINITE or word == "both" for word in run)
+    is_definite = any(word in DEFINITE or word in _POINTING for word in run)
     found = _first_rule(" ".join(run)) if run else None
     if found is not None:
         rule, match = found

@@ -198,6 +198,12 @@ HARDER = [
     ("the couple from image 1 with their two kids from image 2", 2, "couple=1@0; kids=2!@1"),
     ("image 1 but with two cats instead of one dog", 1, "cats=2!; dog=0!"),
     ("The third image's car drives through the first image's tunnel", 3, "car=1@2; tunnel=1@0"),
+    ("Four out of five doctors smile; a tower of ten blocks, each block red", 0, "doctors=4!; tower=1; blocks=10!"),
+    ("Flat lay of a phone, keys, two passports and no wallet", 0, "phone=1; keys=?; passports=2!; +wallet=0!"),
+    ("An astronaut plants a flag; no footprints are visible anywhere, but several craters are", 0,
+     "astronaut=1; flag=1; craters=?; +footprints=0!"),
+    ("Turn her jacket from leather into denim", 1, "denim jacket<jacket=1"),
+    ("Turn it into a watercolor, turn the lights off and keep the two boats", 1, "lights=?; boats=2!"),
     ("zero dogs, one cat", 0, 'dogs=0! "zero dogs"; cat=1!'),
     ("Two   dogs play\nwith a ball", 0, 'dogs=2! "two dogs"; ball=1'),
 ]  # fmt: skip
