@@ -107,3 +107,15 @@ def test_the_longest_prompt_is_read_at_once(piece: str) -> None:
     without_references([prompt])
     bare_noun(prompt)
     assert time.process_time() - begin < LONGEST_S
+
+
+@pytest.mark.parametrize(
+    "word", ["image", "the", "first", "all", "image 1 and", "<image", "dog", "says", '"', "both of"]
+)
+@pytest.mark.parametrize("filling", [" ", "\t", "\n", "_", "-", "1", ","], ids=ascii)
+def test_a_word_before_a_long_gap_is_read_at_once(word: str, filling: str) -> None:
+    prompt = (word + filling * LONGEST_PROMPT)[:LONGEST_PROMPT]
+    begin = time.process_time()
+    read_prompt(prompt, ENTITIES, 16)
+    without_references([prompt])
+    assert time.process_time() - begin < LONGEST_S
