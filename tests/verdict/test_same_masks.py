@@ -35,7 +35,7 @@ def test_all_pairs_over_the_bound_are_found(seed: int) -> None:
         for b in range(a + 1, len(objects))
         if iou[a, b] > 0.8 and objects[a].label != objects[b].label
     ]
-    assert 0 < len(pairs)
+    assert len(pairs) > 0
     expected = sorted(pairs, key=lambda pair: -pair[0])[:MOST_OVERLAPS]
     assert [(each.iou, *each.object_ids) for each in overlaps] == expected
     kept: list[int] = []
