@@ -18,6 +18,7 @@ from transformers import AutoImageProcessor, Dinov2Model, DINOv3ViTModel
 
 from serve_app.config.models import IdentityConfig
 from serve_app.config.schema import AppConfig
+from serve_app.embedded.identity.model import THRESHOLD_KEY
 from serve_app.errors import CheckpointError, DeviceOutOfMemory, GensegError, InternalError
 from serve_app.images.crops import CROP
 from serve_app.models import checkpoints, interface, locations
@@ -25,9 +26,6 @@ from serve_app.models.checkpoint_files import check_before_loading
 from serve_app.models.interface import Embedding
 from serve_app.models.memory import halve_when_full
 from serve_app.schemas.dicts import IdentityDict
-
-THRESHOLD_KEY = "genseg_threshold"
-"""Where a checkpoint's config.json says from which cosine on two objects are the same one."""
 
 USUAL_THRESHOLD = 0.6
 """Of a checkpoint that says nothing. Source: the largest of the thresholds of SCR@tau (arXiv 2603.26078), which are

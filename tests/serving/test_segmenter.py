@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serve_app.config.models import ModelsConfig, SegmentationModel
+from serve_app.config.models import IdentityConfig, ModelsConfig, SegmentationModel
 from serve_app.config.schema import AppConfig, CacheConfig, LimitsConfig
 from serve_app.errors import DeadlineExceeded, GensegError, InvalidRequest, TooLarge
 from serve_app.images.decoding import decode
@@ -259,8 +259,9 @@ def test_versions_differ_where_answers_may_and_not_where_only_the_service_differ
         ModelsConfig(segmentation=SegmentationModel(**fields))
         for fields in ({"model_name": "facebook/sam3"}, {"dtype": "bfloat16"}, {"tf32": True})
     ]
+    models.append(ModelsConfig(identity=IdentityConfig(model_name="none")))
     versions = [version_of(config) for config in (plain, *(AppConfig(models=each) for each in models))]
-    assert len({*versions}) == 4
+    assert len({*versions}) == 5
     assert version_of(AppConfig(cache=CacheConfig(vision_bytes=1), limits=LimitsConfig(max_images=2))) == versions[0]
 
 
