@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 from serve_app.config.schema import LimitsConfig
 from serve_app.entities.mentions import read_named
+from serve_app.errors import GensegError
+from serve_app.images.marks import Marks, marks_of
 from serve_app.schemas.dicts import VerdictDict
 from serve_app.serving.checked_request import CheckedRequest, RequestImage
-from serve_app.serving.messages import JudgedImage, ParsedPrompt
+from serve_app.serving.messages import JudgedImage, OverlayTask, ParsedPrompt
 from serve_app.serving.one_model import ImagePart
+from serve_app.serving.stages import SegmenterStage
 from serve_app.verdict.evidence import Picture
 from serve_app.verdict.judge import IdentitySettings, judge
+
+logger = logging.getLogger("ray.serve")
 
 
 async def read_given(request: CheckedRequest) -> ParsedPrompt:
@@ -34,6 +41,50 @@ def judged_image(request: CheckedRequest, image: RequestImage, limits: LimitsCon
         has_generated=request.contextual_images < len(request.images),
         max_objects=limits.max_identity_objects,
     )
+
+
+async def with_marks(
+    segmenter: SegmenterStage,
+    request: CheckedRequest,
+    parts: Sequence[ImagePart],
+    verdict: VerdictDict,
+    timeout_s: float,
+) -> list[ImagePart]:
+    """Draw overlays once more where the verdict says something of the image.
+
+    Args:
+        segmenter: draws.
+        request: one that asks for a verdict.
+        parts: of all images, in order.
+        verdict: what is drawn.
+        timeout_s: seconds left until the request's deadline.
+
+    Returns:
+        The parts, in order. Where an overlay could not be drawn again, the one without the verdict stays.
+    """
+
+    async def redrawn(image: RequestImage, part: ImagePart) -> ImagePart:
+        marks = marks_of(verdict, image.role, image.index)
+        if part.answer is None or part.answer.drawn is None or marks == Marks():
+            return part
+        task = OverlayTask(
+            key=part.task.key,
+            data=part.task.data,
+            objects=part.answer.drawn,
+            entities=[*part.document["presence"]],
+            style=request.options.overlay_style,
+            marks=marks,
+            request_id=part.task.request_id,
+            timeout_s=timeout_s,
+        )
+        try:
+            overlay = await segmenter.overlay(task)
+        except GensegError as error:
+            logger.warning("request %s: the verdict is not drawn: %s", task.request_id, error.message)
+            return part
+        return replace(part, document={**part.document, "overlay": overlay})
+
+    return await asyncio.gather(*(redrawn(*each) for each in zip(request.images, parts, strict=True)))
 
 
 def verdict_of(request: CheckedRequest, shown: ParsedPrompt, parts: Sequence[ImagePart]) -> VerdictDict:

@@ -9,8 +9,9 @@ from typing import Any
 
 from serve_app.entities.mentions import Asked
 from serve_app.errors import GensegError
+from serve_app.images.marks import Marks
 from serve_app.schemas.base import MaskFormat, OverlayStyle
-from serve_app.schemas.dicts import DroppedDict, EntitiesDict, SegmentedDict
+from serve_app.schemas.dicts import DroppedDict, EntitiesDict, ObjectDict, SegmentedDict
 from serve_app.schemas.phrase_key import phrase_key
 from serve_app.verdict.evidence import Evidence
 
@@ -164,12 +165,14 @@ class SegmentedImage:
         stamp: of the model that did the work.
         unreadable: entities that this model cannot read, each with the reason; nothing in `document` is theirs.
         evidence: for the verdict; None where the task asks for none.
+        drawn: the document's objects with their masks as RLE, where the verdict will be drawn on an overlay of them.
     """
 
     document: SegmentedDict
     stamp: ModelStamp
     unreadable: Mapping[str, str] = field(default_factory=dict)
     evidence: Evidence | None = None
+    drawn: Sequence[ObjectDict] | None = None
 
 
 @dataclass(frozen=True)
@@ -177,6 +180,28 @@ class OtherModel:
     """The segmenter's answer where the task is for another version of the model; no work was done."""
 
     stamp: ModelStamp
+
+
+@dataclass(frozen=True)
+class OverlayTask:
+    """One overlay's work for the segmenter: an image that was segmented is drawn again, with what the verdict says.
+
+    Attributes:
+        key, data, request_id, timeout_s: as of ImageTask.
+        objects: with masks as RLE.
+        entities: all of the image; they have the colours.
+        style: of the overlay.
+        marks: what the verdict says of the image.
+    """
+
+    key: str
+    data: Any
+    objects: Sequence[ObjectDict]
+    entities: Sequence[str]
+    style: OverlayStyle
+    marks: Marks
+    request_id: str
+    timeout_s: float
 
 
 @dataclass(frozen=True)

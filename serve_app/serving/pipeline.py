@@ -18,7 +18,7 @@ from serve_app.schemas.requests import SegmentRequest
 from serve_app.serving import documents
 from serve_app.serving.checked_request import CheckedRequest, RequestImage, check
 from serve_app.serving.image_files import LoadedImage, load
-from serve_app.serving.judging import judged_image, read_given, verdict_of
+from serve_app.serving.judging import judged_image, read_given, verdict_of, with_marks
 from serve_app.serving.messages import ImageTask, OtherModel, ParsedPrompt, SegmentedImage
 from serve_app.serving.one_model import Again, ImagePart, from_one_model
 from serve_app.serving.stages import ParseHandle, Stages
@@ -236,6 +236,8 @@ class Pipeline:
         shown = parsed.without(answers[0].unreadable)
         # In a thread: many objects that resemble each other take a second.
         verdict = await asyncio.to_thread(verdict_of, request, shown, parts) if request.options.verdict else None
+        if verdict is not None and request.options.overlays:
+            parts = await with_marks(self._stages.segmenter, request, parts, verdict, run.left_s)
         run.timings_ms["total"] = since_ms(run.started)
         with_roles = [*zip(request.images, (part.document for part in parts), strict=True)]
         return documents.result_document(

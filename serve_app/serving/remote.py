@@ -16,7 +16,15 @@ import ray
 from ray.serve.handle import DeploymentHandle
 
 from serve_app.errors import DeadlineExceeded, GensegError, InternalError, Overloaded, ReplicaDied
-from serve_app.serving.messages import ImageOutcome, ImageTask, InputsLost, OtherModel, ParsedPrompt, SegmentedImage
+from serve_app.serving.messages import (
+    ImageOutcome,
+    ImageTask,
+    InputsLost,
+    OtherModel,
+    OverlayTask,
+    ParsedPrompt,
+    SegmentedImage,
+)
 from serve_app.serving.ray_errors import RAY_ERRORS, CallEnd, call_end
 from serve_app.serving.replica.cache import ByteLru
 
@@ -223,6 +231,22 @@ class SegmenterCalls:
         if isinstance(outcome, GensegError):
             raise outcome
         return outcome
+
+    async def overlay(self, task: OverlayTask) -> str:
+        """Draw an overlay.
+
+        Returns:
+            A data URI.
+
+        Raises:
+            GensegError: what the segmenter answered, or what happened to the call.
+        """
+        answer: str | GensegError | InputsLost = await self.caller.call(lambda handle: handle.overlay.remote(task))
+        if isinstance(answer, InputsLost):
+            raise InternalError("an image was lost on its way to the segmenter")
+        if isinstance(answer, GensegError):
+            raise answer
+        return answer
 
     async def _call(self, task: ImageTask) -> ImageOutcome:
         outcome: ImageOutcome = await self.caller.call(lambda handle: handle.segment.remote(task))

@@ -40,6 +40,7 @@ from serve_app.serving.messages import (
     ImageTask,
     InputsLost,
     OtherModel,
+    OverlayTask,
     ParsedPrompt,
     SegmentedImage,
 )
@@ -206,6 +207,16 @@ class SegmenterDeployment:
             return OtherModel(self._stamp)
         return await self._in_time(self._segment(task), task.timeout_s, task.request_id)
 
+    async def overlay(self, task: OverlayTask) -> str | GensegError | InputsLost:
+        """Draw the objects of one image over it once more, with what the verdict says.
+
+        Returns:
+            A data URI of a JPEG; or the error, as a value; or InputsLost.
+        """
+        pixels = partial(self._pixels, task)
+        work = self._painter.draw(pixels, task.objects, task.entities, task.style, task.request_id, task.marks)
+        return await self._in_time(work, task.timeout_s, task.request_id)
+
     async def _in_time(
         self, work: Coroutine[Any, Any, Value], timeout_s: float, request_id: str
     ) -> Value | GensegError | InputsLost:
@@ -248,16 +259,19 @@ class SegmenterDeployment:
             evidence = await self._evidence.find(found, asked, task, task.judged, limit)
         objects = document["objects"] or []
         if options.overlays:
-            document["overlay"] = await self._painter.draw(pixels, objects, [*phrases], task.request_id)
+            document["overlay"] = await self._painter.draw(
+                pixels, objects, [*phrases], options.overlay_style, task.request_id
+            )
         if options.mask_format != "rle":
             steps = documents.to_mask_format(objects, options.mask_format, documents.MaskBytes(limit))
             document["objects"] = await self._threads.run_steps(steps, task.request_id)
         self._metrics.segmented(len(objects))
-        return SegmentedImage(document, self._stamp, unreadable, evidence)
+        drawn = objects if options.overlays and evidence is not None else None
+        return SegmentedImage(document, self._stamp, unreadable, evidence, drawn)
 
-    async def _pixels(self, task: ImageTask, kept: KeptPixels) -> RgbArray:
+    async def _pixels(self, task: ImageTask | OverlayTask, kept: KeptPixels | None = None) -> RgbArray:
         """Return the pixels that are kept of an image; if there are none, decode it again."""
-        if kept.pixels is not None:
+        if kept is not None and kept.pixels is not None:
             return kept.pixels
         data = await _resolved(task.data)
         return await self._threads.run(partial(self._read, data, self._config.limits), task.request_id)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from serve_app.serving.messages import ImageTask, OtherModel, ParsedPrompt, SegmentedImage
+from serve_app.serving.messages import ImageTask, OtherModel, OverlayTask, ParsedPrompt, SegmentedImage
 
 
 class ParseHandle(Protocol):
@@ -41,6 +41,9 @@ class SegmenterStage(Protocol):
         self, task: ImageTask, again: Callable[[], Coroutine[Any, Any, ParsedPrompt]]
     ) -> SegmentedImage | OtherModel:
         """Segment one image; raises GensegError."""
+
+    async def overlay(self, task: OverlayTask) -> str:
+        """Draw an overlay; returns a data URI, raises GensegError."""
 
 
 @dataclass(frozen=True)

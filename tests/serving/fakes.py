@@ -11,7 +11,7 @@ from serve_app.errors import FetchFailed, GensegError
 from serve_app.schemas.dicts import ModelsDict, SegmentedDict
 from serve_app.schemas.requests import ImageInput, SegmentRequest
 from serve_app.serving.documents import result_of
-from serve_app.serving.messages import ImageTask, ModelStamp, OtherModel, ParsedPrompt, SegmentedImage
+from serve_app.serving.messages import ImageTask, ModelStamp, OtherModel, OverlayTask, ParsedPrompt, SegmentedImage
 from serve_app.serving.pipeline import Pipeline
 from serve_app.serving.stages import Stages
 from serve_app.verdict.evidence import Evidence, Picture
@@ -62,6 +62,7 @@ class FakeSegmenter:
         self.tasks: list[ImageTask] = []
         self.cancelled = 0
         self.reasons: dict[str, str] = {}
+        self.overlays: list[OverlayTask] = []
 
     async def unreadable(self, phrases: Sequence[str], request_id: str, timeout_s: float) -> dict[str, str]:
         return {phrase: self.reasons[phrase] for phrase in phrases if phrase in self.reasons}
@@ -89,6 +90,10 @@ class FakeSegmenter:
     def evidence(self, width: int, task: ImageTask, parsed: ParsedPrompt) -> Evidence | None:
         """What the image shows, for the verdict: nothing, unless a test says otherwise."""
         return None if task.judged is None else Evidence(Picture(()))
+
+    async def overlay(self, task: OverlayTask) -> str:
+        self.overlays.append(task)
+        return f"data:overlay {len(self.overlays)}"
 
     def stamp(self, task: ImageTask) -> ModelStamp:
         return ModelStamp("fake", "1", 0.0, "a")

@@ -12,14 +12,17 @@ import pytest
 
 from serve_app.config.schema import AppConfig
 from serve_app.entities.mentions import Asked
-from serve_app.errors import GensegError, InternalError, InvalidRequest
+from serve_app.errors import DeadlineExceeded, GensegError, InternalError, InvalidImage, InvalidRequest
 from serve_app.images.decoding import decode
+from serve_app.images.marks import Marks
 from serve_app.models.interface import Detections
+from serve_app.schemas.base import OverlayStyle
 from serve_app.serving.messages import (
     ImageTask,
     JudgedImage,
     ObjectOptions,
     OtherModel,
+    OverlayTask,
     ParsedPrompt,
     SegmentedImage,
 )
@@ -241,6 +244,36 @@ async def test_overlays_and_the_verdict_share_the_pixels() -> None:
     read = Reads()
     segmenter = replica(Scene({"dog": [(0, 0.8)]}), Noting(), read)
     outcome, _ = await answer_of(segmenter, task([Asked("dog", 1)], overlays=True, mask_format="none"))
-    assert outcome.document["overlay"]  # type: ignore[typeddict-item]
+    assert outcome.document["overlay"].startswith("data:image/jpeg")
     assert read.count == 1
     assert segmenter._pixel_budget.free == 1 << 20, "the room is given back"
+
+
+async def test_an_overlay_is_drawn_again_with_what_the_verdict_says() -> None:
+    segmenter = replica(Scene({"dog": [(0, 0.8)]}))
+    wanted = task([Asked("dog", 1)], overlays=True, overlay_style="outline", mask_format="none")
+    outcome, _ = await answer_of(segmenter, wanted)
+    assert outcome.drawn is not None
+    assert [[*item] for item in outcome.drawn] == [["object_id", "label", "bbox", "score", "mask_rle"]]
+
+    def again(marks: Marks, data: Any = DATA, style: OverlayStyle = "outline") -> OverlayTask:
+        return OverlayTask("key", data, outcome.drawn or (), ["dog"], style, marks, "request", 30.0)
+
+    red = Marks(colours={"dog_0": (255, 0, 0)}, lines=("dog: 2 asked, 1 found",))
+    drawn = await segmenter.overlay(again(red))
+    assert isinstance(drawn, str)
+    assert drawn.startswith("data:image/jpeg;base64,")
+    others = [await segmenter.overlay(each) for each in (again(Marks()), again(red, style="fill"))]
+    assert len({drawn, *others, outcome.document["overlay"]}) == 4
+    assert isinstance(await segmenter.overlay(again(red, data=b"no image")), InvalidImage)
+    late = await segmenter.overlay(dataclasses.replace(again(red), timeout_s=0.0))
+    assert isinstance(late, DeadlineExceeded)
+
+
+async def test_the_outline_style_leaves_the_colours_of_things_as_they_are() -> None:
+    segmenter = replica(Scene({"dog": [(0, 0.8)]}))
+    drawn = [
+        (await answer_of(segmenter, task([Asked("dog", 1)], overlays=True, overlay_style=style)))[0].document
+        for style in ("fill", "outline")
+    ]
+    assert drawn[0]["overlay"] != drawn[1]["overlay"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,20 @@ import pytest
 
 from serve_app.config.schema import AppConfig, LimitsConfig
 from serve_app.entities.mentions import Asked
-from serve_app.errors import InternalError
+from serve_app.errors import GensegError, InternalError
+from serve_app.images.marks import marks_of
 from serve_app.schemas.dicts import IdentityDict
 from serve_app.schemas.documents import ResultDocument
 from serve_app.schemas.requests import SegmentRequest
-from serve_app.serving.messages import ImageTask, JudgedImage, ModelStamp, OtherModel, ParsedPrompt, SegmentedImage
+from serve_app.serving.messages import (
+    ImageTask,
+    JudgedImage,
+    ModelStamp,
+    OtherModel,
+    OverlayTask,
+    ParsedPrompt,
+    SegmentedImage,
+)
 from serve_app.verdict.evidence import Counted, Evidence, Overlap, Picture
 from tests.serving.fakes import Again, FakeParser, FakeSegmenter, images, job, pipeline, run
 
@@ -164,3 +174,57 @@ async def test_references_are_listed_only_where_individuals_are_compared(identit
     segmenter = Witness({10: TWO_DOGS, 11: ONE_DOG}, identity)
     verdict = (await run(job(10, 11, verdict=True), pipeline(FakeParser(READ), segmenter)))["verdict"]
     assert (verdict["identity"], bool(verdict["references"])) == (identity, identity is not None)
+
+
+class Painter(Witness):
+    """Draws overlays; those with the verdict may fail."""
+
+    def __init__(self, pictures: dict[int, Picture], error: GensegError | None = None) -> None:
+        super().__init__(pictures)
+        self.error = error
+
+    async def segment(self, task: ImageTask, again: Again) -> SegmentedImage | OtherModel:
+        answer = await super().segment(task, again)
+        assert isinstance(answer, SegmentedImage)
+        answer.document["overlay"] = "data:plain"  # type: ignore[typeddict-unknown-key]
+        objects: Any = [{"object_id": "dogs_0", "label": "dogs", "mask_rle": {"size": [4, 10], "counts": "X1"}}]
+        return replace(answer, drawn=objects if task.options.verdict else None)
+
+    async def overlay(self, task: OverlayTask) -> str:
+        if self.error is not None:
+            raise self.error
+        return await super().overlay(task)
+
+
+async def test_overlays_show_the_verdict_in_the_result_and_not_before() -> None:
+    segmenter = Painter({10: TWO_DOGS, 11: Picture(()), 12: ONE_DOG})
+    request = job(10, 11, 12, verdict=True, overlays=True, overlay_style="outline", mask_format="none")
+    events = [event async for event in pipeline(FakeParser(READ), segmenter).stream(request, AppConfig(), "r")]
+    assert [event["image"]["overlay"] for event in events if event["event"] == "image"] == ["data:plain"] * 3
+    assert events[-1]["event"] == "result"
+    result = events[-1]["result"]
+    overlays = [image["overlay"] for image in (*result["contextual_images"], result["generated_image"] or {})]
+    assert overlays == ["data:overlay 1", "data:plain", "data:overlay 2"], "the second image has nothing to say"
+    verdict = result["verdict"]
+    assert verdict is not None
+    assert [(task.marks, task.style) for task in segmenter.overlays] == [
+        (marks_of(verdict, "contextual", 0), "outline"), (marks_of(verdict, "generated", 0), "outline"),
+    ]  # fmt: skip
+    first = segmenter.overlays[0]
+    assert (first.key, first.data) == (segmenter.tasks[0].key, segmenter.tasks[0].data)
+    assert first.entities == ["dogs", "blue sofa"]
+    assert first.objects[0]["mask_rle"]["counts"] == "X1", "masks travel, whatever the format"
+
+
+@pytest.mark.parametrize("options", [{"verdict": True}, {"overlays": True}], ids=["no overlays", "no verdict"])
+async def test_overlays_are_drawn_twice_only_where_both_are_asked(options: dict[str, Any]) -> None:
+    segmenter = Painter({10: TWO_DOGS, 11: ONE_DOG})
+    await run(job(10, 11, **options), pipeline(FakeParser(READ), segmenter))
+    assert segmenter.overlays == []
+
+
+async def test_where_the_verdict_cannot_be_drawn_the_plain_overlay_stays() -> None:
+    segmenter = Painter({10: TWO_DOGS, 11: ONE_DOG}, InternalError("lost"))
+    document = await run(job(10, 11, verdict=True, overlays=True), pipeline(FakeParser(READ), segmenter))
+    assert document["generated_image"]["overlay"] == "data:plain"
+    assert document["verdict"]["arrived"] is False
