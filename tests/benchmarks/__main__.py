@@ -25,6 +25,7 @@ EXPECTED_S: dict[str, int | None] = {
     "batcher": None,
     "parser": None,
     "growth": None,
+    "verdict": None,
     "orchestration": None,
     "http": None,
     "full_size": None,
