@@ -65,10 +65,9 @@ def individuals(views: Sequence[View], threshold: float) -> list[tuple[int, ...]
     alike = similarities([view.seen for view in views], [view.seen for view in views])
     groups = [{place} for place in range(len(views))]
     images = [{view.image} for view in views]  # of each view's group
-    pairs = [
-        (alike[a, b], a, b) for a in range(len(views)) for b in range(a + 1, len(views)) if alike[a, b] >= threshold
-    ]
-    for _, a, b in sorted(pairs, key=lambda pair: (-pair[0], pair[1], pair[2])):
+    first, second = np.nonzero(np.triu(alike >= threshold, k=1))
+    order = np.argsort(-alike[first, second], kind="stable")  # of equal pairs the first in order comes first
+    for a, b in zip(first[order].tolist(), second[order].tolist(), strict=True):
         if images[a].isdisjoint(images[b]):  # views of one group share its images
             joined, shown = groups[a] | groups[b], images[a] | images[b]
             for place in joined:
