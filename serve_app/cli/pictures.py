@@ -107,8 +107,8 @@ def _draw(
         marks = None if verdict is None else marks_of(verdict, role, index)
         draw = partial(overlay.draw_objects, pixels, image["objects"], colours, request.overlay_style)
         picture = on_sheet = draw(marks)
-        if compare and marks is not None and marks.lines:
-            on_sheet = draw(replace(marks, lines=()))  # the sheet has them in its notes
+        if compare and role == "generated" and marks is not None and marks.lines:
+            on_sheet = draw(replace(marks, lines=()))  # they are the sheet's notes
         file_name = Path(image["path"]).name
         name = role if role == "generated" else f"{role}_{index}"
         panel = Panel(

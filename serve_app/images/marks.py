@@ -55,7 +55,8 @@ def marks_of(verdict: VerdictDict, role: Role, index: int) -> Marks:
         index: of the image within its role, from 0.
 
     Returns:
-        An individual and its match have one colour. No other individual has it, and no label.
+        An individual and its match have one colour. No other individual has it, and no label, while there are no more
+        than 32 of all these; then colours return.
     """
     individuals = _individuals(verdict)
     if role == "contextual":
