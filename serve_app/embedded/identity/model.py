@@ -12,6 +12,9 @@ CHECKPOINT_DIR = Path(__file__).parents[1] / "checkpoints" / "identity"
 SIDE = 112
 """Pixels a side of the model's input: 8 by 8 patches of 14."""
 
+THRESHOLD_KEY = "genseg_threshold"
+"""Where the checkpoint's config.json says from which cosine on two objects are the same one."""
+
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of the channels. Source: preprocessor_config.json of facebook/dinov2-base."""
 

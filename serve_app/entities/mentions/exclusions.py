@@ -46,7 +46,10 @@ OTHERS = words_of("other others more additional extra further")
 _BEFORE_NOUN = DEFINITE | INDEFINITE | VAGUE | {"of", "any", "away", "out", "both"}
 _LINKS = frozenset({"to", "into", "in", "be", "look", "a", "an", "bright", "dark", "light", "deep", "pale", "vivid"})
 _AFTER_LOOK = frozenset({"color", "colour", "one", "ones", "version", "instead"})
+_AFTER_NOUN_PHRASE = PREPOSITIONS | VERBS | DEFINITE | INDEFINITE | {"and", "or", "nor", "but", "no", "not"}
 LONGEST_BETWEEN = 10
+LONGEST_NOUN_PHRASE = 8
+"""Words of an excluded noun phrase that no entity names."""
 
 
 @dataclass(frozen=True)
@@ -124,17 +127,15 @@ def left_out(tokens: Sequence[Token], phrases: Sequence[Phrase]) -> Iterator[Lef
         first = stop
         while first < len(tokens) and tokens[first].text in _BEFORE_NOUN:
             first += 1
-        end = first
-        while end < len(tokens) and tokens[end].kind == "word" and not _ends_noun_phrase(tokens[end].text):
-            end += 1
+        longest = tokens[first : first + LONGEST_NOUN_PHRASE]
+        end = first + next(
+            (place for place, token in enumerate(longest) if token.kind != "word" or token.text in _AFTER_NOUN_PHRASE),
+            len(longest),
+        )
         if first < end and not any(
             word.text in OTHERS or word.text.endswith("ing") for word in tokens[first : first + 1]
         ):
             yield LeftOut(start, first, end)
-
-
-def _ends_noun_phrase(word: str) -> bool:
-    return word in PREPOSITIONS | VERBS | DEFINITE | INDEFINITE | {"and", "or", "nor", "but"}
 
 
 def _cues(tokens: Sequence[Token]) -> Iterator[tuple[int, int, bool]]:
