@@ -8,7 +8,7 @@ from serve_app.entities.mentions import Asked
 from serve_app.schemas.dicts import ImageDict
 from serve_app.verdict.evidence import Picture
 from serve_app.verdict.judge import IdentitySettings, judge
-from tests.verdict.pictures import SIZE_HW, picture, seen
+from tests.verdict.pictures import SIZE_HW, mask, picture, seen
 
 IDENTITY = IdentitySettings({"model": "m", "pooling": "cls", "crop": "c", "threshold": 0.6}, 16)
 ASKED = (Asked("dogs", 2, True, "Two dogs", (0,)), Asked("blue sofa", 1, False, "a blue sofa"))
@@ -28,7 +28,7 @@ def document(
         "entities": [each.entity for each in asked],
         "contextual_images": [_image(f"c{index}.png", each) for index, each in enumerate(contextual)],
         "generated_image": None if generated is None else _image("g.png", generated),
-        "verdict": judge(asked, contextual, generated, {}, identity),
+        "verdict": judge(asked, contextual, generated, identity),
         "box_format": "xyxy",
         "coordinate_unit": "pixels",
         "meta": {
@@ -48,16 +48,16 @@ def _image(path: str, each: Picture) -> ImageDict:
     error = {"code": "internal", "message": "failed", "field": None}
     objects: Any = None
     if each.objects is not None:
+        places = [5 if item.label == "blue sofa" else int(item.object_id.rpartition("_")[2]) for item in each.objects]
         objects = [
             {
                 "object_id": item.object_id,
                 "label": item.label,
-                "bbox": [10 * number, 0, 10 * number + 8, SIZE_HW[0]],
+                "bbox": [10 * place, 0, 10 * place + 8, SIZE_HW[0]],
                 "score": item.score,
-                "mask_rle": item.mask,
+                "mask_rle": mask(10 * place),
             }
-            for item in each.objects
-            for number in [5 if item.label == "blue sofa" else int(item.object_id.rpartition("_")[2])]
+            for item, place in zip(each.objects, places, strict=True)
         ]
     height, width = SIZE_HW
     return {
