@@ -39,13 +39,13 @@ def verdict_lines(verdict: VerdictDict) -> tuple[str, ...]:
     return f"arrived: {_ARRIVED[verdict['arrived']]}", *map(printable, marks_of(verdict, "generated", 0).lines)
 
 
-def verdict_table(verdict: VerdictDict, references: int, *, coloured: bool) -> str:
+def verdict_table(verdict: VerdictDict, contextual: int, *, coloured: bool) -> str:
     """Write a verdict as tables of its entities and references, the answer, and what is wrong.
 
     Args:
         verdict: of a document.
-        references: how many contextual images the document has.
-        coloured: with the colours of a terminal.
+        contextual: how many contextual images the document has.
+        coloured: whether the status is in colour, by a terminal's escape sequences.
     """
 
     def paint(text: str, colour: str) -> str:
@@ -54,7 +54,7 @@ def verdict_table(verdict: VerdictDict, references: int, *, coloured: bool) -> s
     lines = [*_entity_lines(verdict["entities"], paint)]
     if verdict["references"]:
         lines += ["", *_reference_lines(verdict["references"], paint)]
-    elif references and verdict["identity"] is None:
+    elif contextual and verdict["identity"] is None:
         lines += ["", "references: not compared, because the configuration names no model for it (models.identity)"]
     answer, *faults = verdict_lines(verdict)
     lines += ["", paint(answer, {True: _GOOD, False: _BAD, None: _OPEN}[verdict["arrived"]])]
