@@ -55,17 +55,12 @@ def marks_of(verdict: VerdictDict, role: Role, index: int) -> Marks:
         index: of the image within its role, from 0.
 
     Returns:
-        An individual and its match have one colour. No other individual has it, and no label.
+        An individual and its match have one colour. No other individual has it, and no label, while there are no more
+        than 32 of all these; then colours return.
     """
     individuals = _individuals(verdict)
     if role == "contextual":
-        seen = [(str(view["object_id"]), each, view) for each in individuals for view in each.views
-                if view["image"] == index]  # fmt: skip
-        return Marks(
-            {name: each.colour for name, each, _ in seen if each.colour},
-            {name: _view_notes(view, each, individuals) for name, each, view in seen},
-            _lines(verdict, f"contextual_images[{index}]"),
-        )
+        return _marks_of_reference(individuals, index, _lines(verdict, f"contextual_images[{index}]"))
     unwanted = [row for row in verdict["entities"] if row["status"] == "unwanted"]
     return Marks(
         {each.match: each.colour for each in individuals if each.match and each.colour},
@@ -75,6 +70,17 @@ def marks_of(verdict: VerdictDict, role: Role, index: int) -> Marks:
         },
         _lines(verdict, "generated_image"),
     )
+
+
+def _marks_of_reference(individuals: Sequence[_Individual], index: int, lines: tuple[str, ...]) -> Marks:
+    colours, notes = {}, {}
+    for each in individuals:
+        for view in each.views:
+            if view["image"] == index and view["object_id"] is not None:
+                notes[view["object_id"]] = _view_notes(view, each, individuals)
+                if each.colour is not None:
+                    colours[view["object_id"]] = each.colour
+    return Marks(colours, notes, lines)
 
 
 def _individuals(verdict: VerdictDict) -> list[_Individual]:
@@ -114,7 +120,7 @@ def _view_notes(view: ReferenceVerdictDict, each: _Individual, individuals: Sequ
     """Say what became of an object of a contextual image: "arrived (0.83)", "merged"."""
     status = view["status"].replace("_", " ")
     if view["similarity"] is None:
-        return (f"{status}",)
+        return (status,)
     alternatives = sum(other.label == each.label and other.match is not None for other in individuals)
     partner = f" as {view['match']}" if alternatives > 1 and view["status"] == "arrived" else ""
     texts = (f"{status}{partner} ({view['similarity']:.2f})", f"{status} ({view['similarity']:.2f})")

@@ -114,11 +114,14 @@ def draw_steps(
     style: OverlayStyle = "fill",
     marks: Marks | None = None,
 ) -> Steps[Image.Image]:
-    """Do what `draw_objects` does, in steps: two or three a mask, one for BOXES_A_STEP boxes, one for the labels.
+    """Do what `draw_objects` does, in steps.
+
+    Two or three steps a mask, one for BOXES_A_STEP boxes, one for the panel of lines, one for the labels.
 
     Bound: the canvas (4 bytes a pixel) and, for a mask at a time, 8 bytes a pixel of its box: 600 MB at 50 megapixels.
     Of the labels, those of the MAX_LABELS surest objects are drawn. Measured at 50 megapixels: 0.7 s for a disc over
-    the whole image, 1.6 s for noise, half of it in the longest step.
+    the whole image, 1.6 s for noise, half of it in the longest step; the panel takes 0.04 s beside 8 objects and 0.5 s
+    for 500 lines beside 4,000.
     """
     canvas = Image.fromarray(np.ascontiguousarray(image))
     del image  # the caller may be done with it

@@ -19,7 +19,7 @@ DOG, DOGS, SOFA = Asked("dog", 1), Asked("dog", 2, True), Asked("blue sofa", 1)
 
 
 def judged(asked: list[Asked], contextual: list[Picture], generated: Picture | None) -> VerdictDict:
-    return judge(asked, contextual, generated, {}, IDENTITY)
+    return judge(asked, contextual, generated, IDENTITY)
 
 
 def marks(verdict: VerdictDict, contextual: int = 0) -> tuple[list[Marks], Marks]:
@@ -115,7 +115,7 @@ def test_what_must_not_be_there_is_noted() -> None:
 
 
 def test_without_references_objects_have_no_marks() -> None:
-    verdict = judge([DOGS], [picture(seen("dog", 0))], picture(seen("dog", 3)), {}, None)
+    verdict = judge([DOGS], [picture(seen("dog", 0))], picture(seen("dog", 3)), None)
     (reference,), generated = marks(verdict, 1)
     assert reference == Marks()
     assert generated == Marks(lines=("dog: 2 asked, 1 found",))

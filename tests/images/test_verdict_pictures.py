@@ -14,6 +14,7 @@ from serve_app.images.marks import Marks
 from serve_app.images.notice import MOST_LINES, draw_notice
 from serve_app.images.overlay import draw_objects
 from serve_app.images.palette import entity_colours
+from serve_app.images.sheet import Panel, compare_sheet
 from tests.images.test_overlay import GREY, changed, disc, found, grey, pixels
 
 DOG, OWN = entity_colours(["dog", "own"]).values()
@@ -153,3 +154,28 @@ def test_wrapped_lines_have_the_width_and_all_words(width: int) -> None:
         assert " ".join(lines) == text
     if width == 1000:
         assert len(lines) == 1
+
+
+def test_a_sheet_has_notes_below_its_images_and_is_the_same_without() -> None:
+    panels = [Panel("a", Image.new("RGB", (100, 100), (1, 2, 3)), {"dog": 1})]
+    plain = pixels(compare_sheet(panels, COLOURS))
+    noted = pixels(compare_sheet(panels, COLOURS, ["arrived: no", "dog: 2 asked, 1 found"]))
+    other = pixels(compare_sheet(panels, COLOURS, ["arrived: yes", "dog: 2 asked, 1 found"]))
+    np.testing.assert_array_equal(noted[: len(plain)], plain)
+    assert (noted[len(plain) :] != noted[-1, -1]).any()
+    assert (noted != other).any()
+
+
+def test_long_notes_of_a_sheet_are_wrapped_and_many_are_counted() -> None:
+    panels = [Panel("a", Image.new("RGB", (100, 100)))]
+    heights = [compare_sheet(panels, {}, notes).height for notes in (["a"] * 2, ["a", "word " * 200], ["a"] * 5000)]
+    assert heights[0] < heights[1]
+    assert heights[0] < heights[2] < 3000
+
+
+def test_a_legend_shows_the_colours_of_the_objects() -> None:
+    image = Image.new("RGB", (100, 100))
+    plain = pixels(compare_sheet([Panel("a", image, {"dog": 2})], COLOURS))
+    both = pixels(compare_sheet([Panel("a", image, {"dog": 2}, swatches={"dog": [OWN, DOG]})], COLOURS))
+    assert (plain == DOG).all(axis=2).sum() == (both == DOG).all(axis=2).sum() == (both == OWN).all(axis=2).sum() > 100
+    assert not (plain == OWN).all(axis=2).any()
