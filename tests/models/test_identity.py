@@ -106,10 +106,20 @@ def test_half_precision_keeps_the_cosines(dinov2: Path, dtype: str) -> None:
     assert np.abs(exact @ exact.T - rounded @ rounded.T).max() < {"bfloat16": 0.02, "float16": 0.003}[dtype]
 
 
-def test_auto_computes_in_float16_on_a_gpu_and_in_float32_elsewhere() -> None:
-    assert resolve_dtype("auto", torch.device("cuda")) is torch.float16
-    assert resolve_dtype("auto", torch.device("cpu")) is torch.float32
-    assert resolve_dtype("bfloat16", torch.device("cpu")) is torch.bfloat16
+@pytest.mark.parametrize(
+    ("dtype", "device", "model_type", "expected"),
+    [
+        ("auto", "cuda", "dinov2", torch.float16),
+        ("auto", "cuda", "dinov3_vit", torch.bfloat16),
+        ("auto", "cpu", "dinov2", torch.float32),
+        ("float32", "cuda", "dinov3_vit", torch.float32),
+        ("bfloat16", "cpu", "dinov2", torch.bfloat16),
+    ],
+)
+def test_auto_computes_in_half_precision_on_a_gpu_only(
+    dtype: str, device: str, model_type: str, expected: torch.dtype
+) -> None:
+    assert resolve_dtype(dtype, torch.device(device), model_type) is expected
 
 
 def test_the_processor_of_the_checkpoint_decides_mean_and_deviation(copy: Path) -> None:
