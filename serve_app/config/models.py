@@ -92,7 +92,9 @@ class IdentityConfig(Section):
         description="Two objects are the same one from this cosine on. Null: the model's own, that is "
         "`genseg_threshold` in its config.json, or 0.6 where there is none.",
     )
-    dtype: Dtype = Field("auto", description="`auto`: float16 on a GPU, float32 on a CPU.")
+    dtype: Dtype = Field(
+        "auto", description="`auto`: on a GPU float16 for DINOv2 and bfloat16 for DINOv3, on a CPU float32."
+    )
 
 
 class ModelsConfig(Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -106,10 +107,20 @@ def test_half_precision_keeps_the_cosines(dinov2: Path, dtype: str) -> None:
     assert np.abs(exact @ exact.T - rounded @ rounded.T).max() < {"bfloat16": 0.02, "float16": 0.003}[dtype]
 
 
-def test_auto_computes_in_float16_on_a_gpu_and_in_float32_elsewhere() -> None:
-    assert resolve_dtype("auto", torch.device("cuda")) is torch.float16
-    assert resolve_dtype("auto", torch.device("cpu")) is torch.float32
-    assert resolve_dtype("bfloat16", torch.device("cpu")) is torch.bfloat16
+@pytest.mark.parametrize(
+    ("dtype", "device", "model_type", "expected"),
+    [
+        ("auto", "cuda", "dinov2", torch.float16),
+        ("auto", "cuda", "dinov3_vit", torch.bfloat16),
+        ("auto", "cpu", "dinov2", torch.float32),
+        ("float32", "cuda", "dinov3_vit", torch.float32),
+        ("bfloat16", "cpu", "dinov2", torch.bfloat16),
+    ],
+)
+def test_auto_computes_in_half_precision_on_a_gpu_only(
+    dtype: str, device: str, model_type: str, expected: torch.dtype
+) -> None:
+    assert resolve_dtype(dtype, torch.device(device), model_type) is expected
 
 
 def test_the_processor_of_the_checkpoint_decides_mean_and_deviation(copy: Path) -> None:
@@ -119,14 +130,34 @@ def test_the_processor_of_the_checkpoint_decides_mean_and_deviation(copy: Path) 
     assert np.abs(embeddings(loaded(copy), given) - before).max() > 1e-3
 
 
-def test_the_side_is_that_of_the_processors_crop(copy: Path) -> None:
-    """As published with DINOv2: resized to 256, then cropped to 224. Objects are square, so nothing is cropped off."""
-    small_identity.edit(
-        copy, "preprocessor_config.json", size={"shortest_edge": 160}, crop_size={"height": 126, "width": 126}
-    )
-    model = loaded(copy)
-    assert model.side == 126
-    assert embeddings(model, crops(126)).shape == (3, model.dimension)
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "dinov2": {
+        "crop_size": {"height": 224, "width": 224}, "do_center_crop": True, "do_convert_rgb": True,
+        "do_normalize": True, "do_rescale": True, "do_resize": True, "image_mean": embedded.MEAN,
+        "image_processor_type": "BitImageProcessor", "image_std": embedded.STD, "resample": 3,
+        "rescale_factor": 1 / 255, "size": {"shortest_edge": 256},
+    },
+    "dinov3": {
+        "crop_size": None, "do_center_crop": None, "do_convert_rgb": None, "do_normalize": True, "do_rescale": True,
+        "do_resize": True, "image_mean": embedded.MEAN, "image_processor_type": "DINOv3ViTImageProcessorFast",
+        "image_std": embedded.STD, "resample": 2, "rescale_factor": 1 / 255, "size": {"height": 224, "width": 224},
+    },
+}  # fmt: skip
+"""Processor files of the shapes in which DINOv2 and DINOv3 are published on the hub."""
+
+
+@pytest.mark.parametrize("kind", PUBLISHED)
+def test_the_published_processors_take_crops_of_224_pixels(kind: str, tmp_path: Path) -> None:
+    """DINOv2's resizes to 256 and crops to 224; an object stands in a square, so nothing of it may be cropped off."""
+    folder = {"dinov2": small_identity.dinov2, "dinov3": small_identity.dinov3}[kind](tmp_path)
+    (folder / "preprocessor_config.json").write_text(json.dumps(PUBLISHED[kind]))
+    model = loaded(folder)
+    assert model.side == 224
+    edged = crops(224, 2)
+    edged[1] = edged[0].copy()
+    edged[1][:8] = 0  # outside of what a resize to 256 and a crop to 224 would leave
+    first, second = embeddings(model, edged)
+    assert np.abs(first - second).max() > 1e-4
 
 
 @pytest.mark.parametrize(
