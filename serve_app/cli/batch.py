@@ -16,7 +16,9 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import cast
 
-from serve_app.batch import coco, parquet
+from pydantic import JsonValue
+
+from serve_app.batch import coco, parquet, verdict_rows
 from serve_app.batch.fingerprint import Setting
 from serve_app.batch.job import Job, run_job
 from serve_app.batch.manifest import read_rows
@@ -41,6 +43,18 @@ ROW_ONLY = frozenset({"entities", "thresholds"})
 which differ from row to row."""
 NOT_OF_RESULTS = frozenset({"timeout_s"})
 """Options that change when a row fails, but no result."""
+OF_RESULTS = (
+    "models.text_parser.engine",
+    "models.text_parser.model_name",
+    "models.segmentation.engine",
+    "models.segmentation.model_name",
+    "models.segmentation.head_dtype",
+    "models.identity.model_name",
+    "models.identity.threshold",
+    "segmentation",
+    "entity_filter",
+)
+"""Keys and sections of a configuration that decide about results. A folder records them, as far as there are any."""
 ALWAYS_RECORDED = frozenset({"threshold", "mask_threshold"})
 """Recorded as null where they are not given, as folders of earlier versions have them."""
 
@@ -151,18 +165,16 @@ def settings_of(args: argparse.Namespace, config: AppConfig) -> dict[str, Settin
 
 def config_settings(config: AppConfig) -> dict[str, Setting]:
     """Collect what decides about results in a configuration."""
-    settings: dict[str, Setting] = {}
-    models = config.models.model_dump(
-        include={"text_parser": {"engine", "model_name"}, "segmentation": {"engine", "model_name"}}
-    )
-    for section, values in (
-        ("models.text_parser", models["text_parser"]),
-        ("models.segmentation", models["segmentation"]),
-        ("segmentation", config.segmentation.model_dump()),
-        ("entity_filter", config.entity_filter.model_dump(mode="json")),
-    ):
-        settings.update({f"{section}.{name}": value for name, value in values.items()})
-    return settings
+    values = _leaves("", config.model_dump(mode="json"))
+    return {name: value for name, value in values if any(f"{name}.".startswith(f"{each}.") for each in OF_RESULTS)}
+
+
+def _leaves(prefix: str, values: Mapping[str, JsonValue]) -> Iterator[tuple[str, Setting]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _leaves(f"{prefix}{name}.", value)
+        else:
+            yield f"{prefix}{name}", cast(Setting, value)
 
 
 @contextmanager
@@ -201,6 +213,11 @@ def _work(
 def _write_further(
     args: argparse.Namespace, plan: Plan, folder: Path, output: OutputFolder, progress: Progress
 ) -> None:
+    if args.verdict or output.verdicts.rows:
+        path = output.folder / verdict_rows.FILE_NAME
+        rows = (placed.row for placed in read_rows(plan.manifest, plan.name))
+        written = verdict_rows.write_verdicts(path, (document for _, document in output.results(rows)))
+        progress.say(f"wrote {path}: {written.entities} entities, {written.references} references")
     if args.format == "parquet":
         progress.say(f"wrote {parquet.write_missing(output.folder)} Parquet files")
     if args.coco:
@@ -223,13 +240,15 @@ def _conclude(plan: Plan, output: OutputFolder, meter: Meter, progress: Progress
         "left": left,
         "images": output.images,
         "objects": output.objects,
+        "verdict": output.verdicts.summary(),
         "images_per_s": round(meter.images_per_s, 3),
         "seconds": round(meter.seconds, 3),
     }
     path = output.write_summary(summary)
-    progress.say(
-        f"{len(output.done)} of {plan.rows} rows done, {output.images} images, {output.objects} objects: {path}"
-    )
+    done = f"{len(output.done)} of {plan.rows} rows done, {output.images} images, {output.objects} objects"
+    if output.verdicts.rows:
+        done += f", everything arrived in {output.verdicts.arrived} of {output.verdicts.judged} judged rows"
+    progress.say(f"{done}: {path}")
     if left:
         print(f"genseg: stopped with {left} rows left; the same command goes on", file=sys.stderr)
     if failed:
