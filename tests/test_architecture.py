@@ -26,9 +26,9 @@ ORDER = (
 """The packages; each imports only what stands to its right. The last is `serve_app` itself; `verdict` is to come."""
 
 SERVING_ORDER = (
-    "ingress", "http", "pipeline", "one_model", "stages", "segmenter", "objects", "parser", "fetch", "documents",
-    "remote", "routing", "image_files", "checked_request", "stamp", "connections", "addresses", "messages", "replica",
-    "ray_errors", "",
+    "ingress", "http", "pipeline", "one_model", "stages", "segmenter", "embeddings", "objects", "parser", "fetch",
+    "documents", "remote", "routing", "image_files", "checked_request", "stamp", "connections", "addresses", "messages",
+    "replica", "ray_errors", "",
 )  # fmt: skip
 """The same inside `serving`."""
 
