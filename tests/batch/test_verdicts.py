@@ -328,3 +328,74 @@ def fields_of(model: type[BaseModel]) -> Any:
 def test_run_does_not_let_the_coco_file_take_the_place_of_the_table(manifest: Path) -> None:
     with pytest.raises(CommandError, match="the results have a file of that name"):
         run(manifest, "--verdict", "--coco", manifest.parent / "out" / "verdicts.csv")
+
+
+SAM3 = "models: {{text_parser: {{model_name: fake-parser}}, segmentation: {{model_name: fake-segmenter}}{}}}\n"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Any:
+    """Writes a configuration of real models with an identity model."""
+
+    def write(identity: str = "") -> Path:
+        path = tmp_path / "config.yaml"
+        path.write_text(SAM3.format(f", identity: {{{identity}}}" if identity else ""))
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "message"),
+    [
+        ("model_name: m", "model_name: n", "models.identity.model_name was m and is n"),
+        ("model_name: m", "", "models.identity.model_name was m and is none"),
+        ("threshold: 0.6", "threshold: 0.7", "models.identity.threshold was 0.6 and is 0.7"),
+        ("", "threshold: 0.7", "models.identity.threshold was None and is 0.7"),
+    ],
+    ids=["model", "gone", "threshold", "own threshold"],
+)
+def test_run_refuses_a_folder_of_another_identity_model(
+    manifest: Path, config: Any, before: str, now: str, message: str
+) -> None:
+    run(manifest, "--verdict", "--config", config(before))
+    with pytest.raises(OutputError, match=message):
+        run(manifest, "--verdict", "--config", config(now))
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [("", "model_name: none"), ("model_name: none", ""), ("model_name: auto", "")],
+    ids=["none", "gone", "auto"],
+)
+def test_run_takes_the_identity_model_that_auto_means(manifest: Path, config: Any, before: str, now: str) -> None:
+    run(manifest, "--config", config(before))
+    run(manifest, "--config", config(now))
+
+
+def forget_identity(out: Path) -> None:
+    """Make the folder one of a version that knew no identity model."""
+    path = out / ".genseg-batch" / "job.json"
+    job = json.loads(path.read_text())
+    job["settings"] = {name: value for name, value in job["settings"].items() if "identity" not in name}
+    path.write_text(json.dumps(job))
+
+
+def test_run_counts_an_identity_model_that_the_folder_does_not_record_as_auto(manifest: Path, config: Any) -> None:
+    """Which means another one with each segmenter."""
+    forget_identity(run(manifest, "--config", config()))
+    run(manifest, "--config", config())
+    forget_identity(run(manifest, "--config", config()))
+    message = r"model_name was none \(the default, as the folder does not record it\) and is m"
+    with pytest.raises(OutputError, match=message):
+        run(manifest, "--config", config("model_name: m"))
+
+
+def test_run_knows_the_identity_model_of_verdicts_of_a_running_service(manifest: Path, config: Any) -> None:
+    """Which did not say its configuration."""
+    run(manifest, "--verdict")
+    with pytest.raises(OutputError, match=r"models\.identity\.model_name was m and is n"):
+        run(manifest, "--verdict", "--config", config("model_name: n"))
+    with pytest.raises(OutputError, match=r"models\.identity\.threshold was 0\.6 and is 0\.7"):
+        run(manifest, "--verdict", "--config", config("model_name: m, threshold: 0.7"))
+    run(manifest, "--verdict", "--config", config("model_name: m"))
