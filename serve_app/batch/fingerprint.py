@@ -32,7 +32,8 @@ class Fingerprint:
         settings: what decides about results, by the flag's or key's name. A job on a running service knows fewer.
         rows: digest of the row by digest of its id.
         models: the models' names as the results have them; empty before the first result.
-        identity: `model` and `threshold` of the verdicts' identity model; empty before the first verdict that has one.
+        identity: `model` and `threshold` of the verdicts' identity model, or the `model` none; empty before the first
+            verdict.
     """
 
     settings: dict[str, Setting] = field(default_factory=dict)
@@ -110,5 +111,5 @@ def _told_by_results(before: Fingerprint, now: Mapping[str, Setting]) -> dict[st
         told[_IDENTITY] = before.identity["model"]
         # A threshold that the configuration leaves to the model shows in the next verdict, and is compared then.
         threshold = now.get("models.identity.threshold")
-        told["models.identity.threshold"] = None if threshold is None else before.identity["threshold"]
+        told["models.identity.threshold"] = None if threshold is None else before.identity.get("threshold")
     return told

@@ -28,6 +28,7 @@ from serve_app.batch.row import Row
 from serve_app.batch.shards import Line, ResultLine, ShardWriter, keep_lines, lines_of, shards
 from serve_app.batch.verdict_means import VerdictMeans, VerdictSummary, group_of
 from serve_app.batch.whole_file import write_whole
+from serve_app.config.models import NONE
 from serve_app.errors import GensegError
 from serve_app.schemas.dicts import ErrorDict, ResultDict, images_of
 
@@ -187,7 +188,7 @@ class OutputFolder:
         self.failed[line.key] = line.error()["code"]
 
     def _check_models(self, document: ResultDict) -> None:
-        """Note which models the first result and the first verdict are of; all others must be of the same."""
+        """Note which models the first result and the first verdict are of; all others must be of the same ones."""
         known = self.fingerprint
         assert known is not None  # begin() comes first
         models, identity = {name: str(value) for name, value in document["meta"]["models"].items()}, _identity(document)
@@ -210,10 +211,12 @@ class OutputFolder:
 
 
 def _identity(document: ResultDict) -> dict[str, Setting]:
-    """Say which model compared individuals, and from which similarity on two are one; empty where none did."""
+    """Say which model compared individuals, if any, and from which similarity on they are one; empty for no verdict."""
     verdict = document.get("verdict")
-    identity = None if verdict is None else verdict["identity"]
-    return {} if identity is None else {"model": identity["model"], "threshold": identity["threshold"]}
+    if verdict is None:
+        return {}
+    identity = verdict["identity"]
+    return {"model": NONE} if identity is None else {"model": identity["model"], "threshold": identity["threshold"]}
 
 
 def _named(models: Mapping[str, Setting]) -> str:

@@ -34,7 +34,7 @@ from serve_app.cli.job_progress import JobProgress
 from serve_app.cli.options import CommandError, at_least_one
 from serve_app.config.files import LoadedConfig, load_file
 from serve_app.config.schema import AppConfig
-from serve_app.schemas.requests import RequestOptions
+from serve_app.schemas.requests import OptionArguments, RequestOptions
 
 DEFAULT_CONCURRENCY = 32
 DEFAULT_ROWS_PER_SHARD = 1000
@@ -91,6 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"results in a file (default: {DEFAULT_ROWS_PER_SHARD})",
     )
+    parser.add_argument("--outline", action="store_true", help="the same as --overlay-style outline")
     parser.add_argument("--quiet", action="store_true", help="only errors on stderr")
     request_flags.add_flags(
         parser,
@@ -119,6 +120,8 @@ def run_with(args: argparse.Namespace, connect: Connect) -> int:
     check_paths(args.manifest, args.output, args.coco)
     if args.coco and args.mask_format not in {None, "rle"}:
         raise CommandError(f"--coco {args.coco}: needs masks as RLE, not --mask-format {args.mask_format}", usage=True)
+    if args.outline and args.overlay_style == "fill":
+        raise CommandError("--outline: contradicts --overlay-style fill", usage=True)
     with opened_manifest(args.manifest) as manifest:
         if args.format == "parquet":
             parquet.load_pyarrow()
@@ -150,9 +153,15 @@ def _run_rows(args: argparse.Namespace, loaded: LoadedConfig, manifest: Manifest
         return _conclude(plan, output, meter, progress)
 
 
+def options_of(args: argparse.Namespace) -> OptionArguments:
+    """Collect the options for rows that do not name them."""
+    options = request_flags.given(args)
+    return {**options, "overlay_style": "outline"} if args.outline else options
+
+
 def settings_of(args: argparse.Namespace, config: AppConfig) -> dict[str, Setting]:
     """Collect what decides about results besides the rows; of a service that runs already, only the flags are known."""
-    given = cast(Mapping[str, Setting], request_flags.given(args))
+    given = cast(Mapping[str, Setting], options_of(args))
     settings: dict[str, Setting] = {
         request_flags.flag_of(name): given.get(name)
         for name, field in RequestOptions.model_fields.items()
@@ -202,7 +211,7 @@ def _work(
     meter: Meter,
     progress: Progress,
 ) -> bool:
-    defaults = request_flags.given(args)
+    defaults = options_of(args)
     try:
         job = Job(output, reader, Patient(segment), defaults, meter, JobProgress(progress))
         return run_job(job, plan, args.concurrency)

@@ -67,7 +67,7 @@ ALL_THERE: Any = {
     "overlaps": [],
     "scores": {"entities": 1.0, "identity": None, "collapsed": None},
     "reasons": [],
-    "identity": None,
+    "identity": IDENTITY,
 }  # fmt: skip
 UNKNOWN: Any = {
     "arrived": None,
@@ -253,14 +253,18 @@ def test_run_refuses_a_folder_of_another_setting(
 
 @pytest.mark.parametrize(
     ("change", "comes"),
-    [({"model": "n"}, "n, threshold 0.6"), ({"threshold": 0.7}, "m, threshold 0.7")],
-    ids=["model", "threshold"],
+    [
+        ({**IDENTITY, "model": "n"}, "n, threshold 0.6"),
+        ({**IDENTITY, "threshold": 0.7}, "m, threshold 0.7"),
+        (None, "none"),
+    ],
+    ids=["model", "threshold", "none"],
 )
-def test_run_refuses_verdicts_of_another_identity_model(manifest: Path, change: dict[str, Any], comes: str) -> None:
+def test_run_refuses_verdicts_of_another_identity_model(manifest: Path, change: Any, comes: str) -> None:
     out = run(manifest, "--verdict")
     with manifest.open("a") as file:
         file.write(json.dumps({"id": "new", "prompt": "one of two", "generated": "images/g0.png"}) + "\n")
-    other: Any = {**ONE_OF_TWO, "identity": {**IDENTITY, **change}}
+    other: Any = {**ONE_OF_TWO, "identity": change}
     with pytest.raises(
         OutputError, match=f"holds verdicts of m, threshold 0.6, but those that come now are of {comes}"
     ):
@@ -299,6 +303,18 @@ def test_parquet_holds_the_verdicts_in_a_column_of_their_own_type(manifest: Path
     }  # fmt: skip
 
 
+def test_run_without_an_identity_model(manifest: Path, config: Any) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    without: Any = {**ALL_THERE, "identity": None}
+    segment = FakeSegment(verdict=lambda _: without)
+    out = run(manifest, "--verdict", "--format", "parquet", segment=segment)
+    rows = [row for path in out.glob("*.parquet") for row in parquet.read_table(path).to_pylist()]
+    assert [row["verdict"] for row in rows if row["id"] != "none"] == [without] * 3
+    run(manifest, "--verdict", "--config", config("model_name: none"))
+    with pytest.raises(OutputError, match=r"models\.identity\.model_name was none and is m"):
+        run(manifest, "--verdict", "--config", config("model_name: m"))
+
+
 def test_parquet_has_the_fields_of_a_verdict() -> None:
     pyarrow = pytest.importorskip("pyarrow")
     assert names_of(schema(pyarrow, Contents()).field("verdict").type) == fields_of(Verdict)
@@ -323,6 +339,17 @@ def fields_of(model: type[BaseModel]) -> Any:
         return {name: fields(each) for name, each in part["properties"].items()} if "properties" in part else None
 
     return fields(described)
+
+
+def test_outline_is_a_style_of_overlays(manifest: Path) -> None:
+    segment = FakeSegment(verdict=by_prompt)
+    run(manifest, "--overlays", "--outline", segment=segment)
+    assert {request.overlay_style for request in segment.requests} == {"outline"}
+    run(manifest, "--overlays", "--overlay-style", "outline")
+    with pytest.raises(OutputError, match="--overlay-style was outline and is None"):
+        run(manifest, "--overlays")
+    with pytest.raises(CommandError, match=r"^--outline: contradicts --overlay-style fill$"):
+        run(manifest, "--outline", "--overlay-style", "fill")
 
 
 def test_run_does_not_let_the_coco_file_take_the_place_of_the_table(manifest: Path) -> None:
