@@ -17,6 +17,7 @@ from serve_app.batch.parquet_schema import Contents, schema
 from serve_app.batch.verdict_rows import COLUMNS
 from serve_app.cli import batch
 from serve_app.cli.options import CommandError
+from serve_app.config.schema import AppConfig
 from serve_app.schemas.dicts import VerdictDict
 from serve_app.schemas.requests import SegmentRequest
 from serve_app.schemas.verdict import Verdict
@@ -398,6 +399,16 @@ def test_run_refuses_a_folder_of_another_identity_model(
 def test_run_takes_the_identity_model_that_auto_means(manifest: Path, config: Any, before: str, now: str) -> None:
     run(manifest, "--config", config(before))
     run(manifest, "--config", config(now))
+
+
+def test_a_folder_records_what_decides_about_results() -> None:
+    recorded = batch.config_settings(AppConfig()).keys() - {"models.segmentation.head_dtype"}
+    assert recorded == {
+        *(f"models.{model}.{key}" for model in ("text_parser", "segmentation") for key in ("engine", "model_name")),
+        *(f"models.identity.{key}" for key in ("model_name", "threshold")),
+        *(f"segmentation.{key}" for key in ("threshold", "mask_threshold")),
+        *(f"entity_filter.{key}" for key in ("excluded_terms", "builtin_terms", "only_from_prompt")),
+    }
 
 
 def forget_identity(out: Path) -> None:
