@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from serve_app.entities.mentions.words import ADJECTIVES, COMPOUNDS
+from serve_app.entities.mentions.words import ADJECTIVE_ENDINGS, ADJECTIVES, COMPOUNDS, TWO_WORD_ADJECTIVES, words_of
 from serve_app.entities.words import all_forms
+
+_ADVERBS = words_of("very quite rather extra super almost more most")
+LONGEST_NO_ADVERB = 4
+"""Longer words in "ly" are adverbs before an adjective: "brightly lit"; "ugly" and "fly" are none."""
+_COMPOUNDS_BY_FIRST: dict[str, list[tuple[str, ...]]] = {}
+for _compound in sorted(COMPOUNDS):
+    _COMPOUNDS_BY_FIRST.setdefault(_compound[0], []).append(_compound)
+LONGEST_COMPOUND = max(len(compound) for compound in COMPOUNDS)
 
 
 def bare_noun(phrase: str) -> str | None:
@@ -21,8 +29,8 @@ def bare_noun(phrase: str) -> str | None:
     words = phrase.split()
     plain = [word.strip(",").casefold() for word in words]
     start = 0
-    while start < len(words) - 1 and not _is_compound(plain[start:]):
-        step = _adjective_length(plain[start:])
+    while start < len(words) - 1 and not _is_compound(plain[start : start + LONGEST_COMPOUND]):
+        step = _adjective_length(plain[start : start + 4])
         if step == 0 or start + step >= len(words) or plain[start + step] in {"of", "with", "in", "on"}:
             break
         start += step
@@ -30,17 +38,28 @@ def bare_noun(phrase: str) -> str | None:
 
 
 def _adjective_length(words: list[str]) -> int:
-    """Return how many words the leading adjective takes: 3 for "black and white", 0 for none."""
+    """Return how many words the leading adjective takes: 3 for "black and white", 2 for "sky blue", 0 for none."""
+    if tuple(words[:2]) in TWO_WORD_ADJECTIVES:
+        return 2
+    if len(words) > 1 and _is_adverb(words[0]) and _is_adjective(words[1]):
+        return 2
     if not _is_adjective(words[0]):
         return 0
-    if len(words) > 3 and words[1] == "and" and _is_adjective(words[2]):
+    if len(words) > 3 and words[1] in {"and", "or", "but"} and _is_adjective(words[2]):
         return 3
     return 1
 
 
+def _is_adverb(word: str) -> bool:
+    return word in _ADVERBS or (word.endswith("ly") and len(word) > LONGEST_NO_ADVERB)
+
+
 def _is_adjective(word: str) -> bool:
-    parts = word.split("-")
-    return word in ADJECTIVES or all(part in ADJECTIVES for part in parts) or parts[-1] in {"colored", "coloured"}
+    parts = [part for part in word.split("-") if part != "and"]
+    return word in ADJECTIVES or (
+        len(parts) > 0
+        and (all(part in ADJECTIVES for part in parts) or (len(parts) > 1 and parts[-1] in ADJECTIVE_ENDINGS))
+    )
 
 
 def _is_compound(words: list[str]) -> bool:
@@ -48,5 +67,6 @@ def _is_compound(words: list[str]) -> bool:
     forms = all_forms(words)
     return any(
         len(compound) <= len(words) and all(word in form for word, form in zip(compound, forms, strict=False))
-        for compound in COMPOUNDS
+        for first in forms[0]
+        for compound in _COMPOUNDS_BY_FIRST.get(first, ())
     )

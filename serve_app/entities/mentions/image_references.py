@@ -8,33 +8,60 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from serve_app.entities.mentions.words import NUMBERS, ORDINALS
+from serve_app.entities.mentions.words import CONJUNCTIONS, NUMBERS, ORDINALS, PREPOSITIONS, VERBS
 
+# Every repetition has a bound, so that no text makes the search slow.
 _ROLE = r"(?:contextual|context|conditioning|reference|ref|input|source|attached|uploaded|provided|given|example)"
 _PICTURE = r"(?:images?|pictures?|photos?|photographs?|imgs?|pics?|figures?|figs?\.?|screenshots?)"
+_PICTURES = r"(?:images|pictures|photos|photographs|imgs|pics|figures|figs|screenshots|references|refs|inputs)"
 _SOURCE = r"(?:references?|refs?\.?|inputs?)"
-_NOUN = rf"(?:(?:{_ROLE}\s+)?{_PICTURE}|{_SOURCE})"
-_NUMBER = rf"(?:\d{{1,2}}(?![\w.]\w|\w)|(?:{'|'.join(word for word, value in NUMBERS.items() if value <= 20)})\b)"
-_AND = r"\s*(?:,\s*and\b|,\s*or\b|,|\band\b|\bor\b|&|\+)\s*"
-_RANGE = r"\s*(?:-|\u2013|\bto\b|\bthrough\b)\s*"
+_GAP = r"\s{0,2}"
+_SPACE = r"\s{1,2}"
+_NOUN = rf"(?:(?:{_ROLE}{_SPACE})?{_PICTURE}|{_SOURCE})"
+_DIGITS = r"(?:\d{1,2}(?![\w.]\w|\w))"
+_SPELLED = rf"(?:(?:{'|'.join(word for word, value in NUMBERS.items() if value <= 20)})\b)"
+_NUMBER = rf"(?:{_DIGITS}|{_SPELLED})"
+_AND = rf"{_GAP}(?:,{_GAP}and\b|,{_GAP}or\b|,|\band\b|\bor\b|&|\+){_GAP}"
+_RANGE = rf"{_GAP}(?:-|\u2013|\bto\b|\bthrough\b){_GAP}"
 _ORDINAL = rf"(?:{'|'.join(ORDINALS)}|\d{{1,2}}(?:st|nd|rd|th)|last|final)"
-_THE = r"(?:\b(?:the|my|your|this|these|those|our)\s+)?"
+_DEFINITE = r"(?:the|my|your|this|these|those|our)"
+_THE = rf"(?:\b{_DEFINITE}{_SPACE})?"
+_LIST_ENDS = "|".join(sorted(PREPOSITIONS | VERBS | CONJUNCTIONS | {"together", "combined", "respectively"}))
+_NO_NOUN = rf"(?={_GAP}(?:$|[^\w\s])|{_SPACE}(?:{_LIST_ENDS})\b)"
+"""What follows a list of images. In "image 1 and 2 dogs" the second number counts the dogs."""
 
+
+def _list_of(number: str) -> str:
+    more = rf"{_RANGE}{number}|{_AND}{_NOUN}{_GAP}\#?{_GAP}{number}|{_AND}{number}{_NO_NOUN}"
+    return rf"{number}(?:{more}){{0,15}}"
+
+
+_LISTED = (
+    rf"{_THE}(?<![\w-])(?:{_ROLE}{_SPACE})?{_PICTURES}{_GAP}\#?{_GAP}"
+    rf"(?P<listed>{_NUMBER}{_AND}{_list_of(_DIGITS)}|{_SPELLED}{_AND}{_list_of(_SPELLED)})"
+)
 _NUMBERED = (
-    rf"{_THE}(?<![\w-]){_NOUN}[\s_]*(?:number|no\.|nr\.)?\s*\#?\s*"
-    rf"(?P<numbers>{_NUMBER}(?:(?:{_RANGE}|{_AND})(?:{_NOUN}\s*\#?)?\s*{_NUMBER})*)"
+    rf"{_THE}(?<![\w-]){_NOUN}[\s_]{{0,2}}(?:number|no\.|nr\.)?{_GAP}\#?{_GAP}"
+    rf"(?P<numbers>{_list_of(_DIGITS)}|{_list_of(_SPELLED)})"
 )
 _TAG = (
-    rf"(?:[<\[{{]\s*\|?\s*(?:{_ROLE}[\s_-]*)?(?:image|img|picture|photo|ref|reference|input)[\s_-]*"
-    r"(?P<tag>\d{1,2})\s*\|?\s*[>\]}]|@(?:image|img|ref)[\s_-]?(?P<at>\d{1,2})\b)"
+    rf"(?:[<\[{{]{_GAP}\|?{_GAP}(?:{_ROLE}[\s_-]{{0,2}})?(?:image|img|picture|photo|ref|reference|input)[\s_-]{{0,2}}"
+    rf"(?P<tag>\d{{1,2}}){_GAP}\|?{_GAP}[>\]}}]|@(?:image|img|ref)[\s_-]?(?P<at>\d{{1,2}})\b)"
 )
-_ORDERED = rf"{_THE}\b(?P<ordinals>{_ORDINAL}(?:{_AND}(?:the\s+)?{_ORDINAL})*)\s+{_NOUN}\b"
+_ORDERED = rf"{_THE}\b(?P<ordinals>{_ORDINAL}(?:{_AND}(?:the{_SPACE})?{_ORDINAL}){{0,15}}){_SPACE}{_NOUN}\b"
+_PLACED = rf"(?!{_SPACE}(?:on|over|above|hanging)\b)"
+"""Pictures that hang on a wall are things, unless "from" leads to them."""
 _EVERY = (
-    rf"\b(?P<every>both|all|each|every)\b(?:\s+of)?(?:\s+(?:the|these|those|my|your|our|of|{_NUMBER}))*"
-    rf"\s+{_NOUN}\b(?!\s+(?:on|over|above|hanging)\b)"
+    rf"\b(?:(?P<from_every>from{_SPACE}))?(?P<every>both|all|each|every)\b(?:{_SPACE}of)?"
+    rf"(?:{_SPACE}(?:the|these|those|my|your|our|of|{_NUMBER})){{0,3}}{_SPACE}{_NOUN}\b(?(from_every)|{_PLACED})"
 )
-_GIVEN = rf"\b(?:the|my|your|this|these|those|our)\s+(?:{_NUMBER}\s+)?(?P<given>{_ROLE}\s+{_PICTURE}|{_SOURCE})\b"
-_REFERENCE = re.compile(rf"(?:{_TAG}|{_EVERY}|{_ORDERED}|{_NUMBERED}|{_GIVEN})(?P<owner>['\u2019]s)?", re.IGNORECASE)
+_GIVEN = (
+    rf"\b{_DEFINITE}{_SPACE}(?:{_NUMBER}{_SPACE})?(?P<given>{_ROLE}{_SPACE}{_PICTURE}|{_SOURCE})\b"
+    rf"|(?<=\bfrom ){_DEFINITE}{_SPACE}(?P<plain>{_PICTURE})\b(?!{_SPACE}(?:over|above|hanging)\b)"
+)
+_REFERENCE = re.compile(
+    rf"(?:{_TAG}|{_EVERY}|{_ORDERED}|{_LISTED}|{_NUMBERED}|{_GIVEN})(?P<owner>['\u2019]s)?", re.IGNORECASE
+)
 
 _ONLY_AN_IMAGE = re.compile(rf"{_ROLE}\s+{_PICTURE}|{_SOURCE}", re.IGNORECASE)
 
@@ -66,13 +93,17 @@ class ImageReference:
         return tuple(number for number in self.numbers if not 1 <= number <= count)
 
 
-def image_references(text: str) -> list[ImageReference]:
+def image_references(text: str, start: int = 0, stop: int | None = None) -> list[ImageReference]:
     """Find the places that name images, from left to right.
+
+    Args:
+        text: a prompt or a phrase.
+        start, stop: the part of it that is searched.
 
     >>> [found.numbers for found in image_references("the dog from image 1 and the hat of the second reference")]
     [(1,), (2,)]
     """
-    return [_reference(match) for match in _REFERENCE.finditer(text)]
+    return [_reference(match) for match in _REFERENCE.finditer(text, start, len(text) if stop is None else stop)]
 
 
 def names_an_image(phrase: str) -> bool:
@@ -83,15 +114,13 @@ def names_an_image(phrase: str) -> bool:
 def _reference(match: re.Match[str]) -> ImageReference:
     start, end = match.span()
     owns = match["owner"] is not None
-    if match["every"] or (match["given"] and match["given"].casefold().endswith("s")):
-        return ImageReference(start, end, every=True, owns=owns)
-    if match["given"]:  # "the reference": the only one, or any of them
+    if match["every"] or match["given"] or match["plain"]:  # "the reference": the only one, or any of them
         return ImageReference(start, end, every=True, owns=owns)
     if match["ordinals"]:
         words = re.findall(_ORDINAL, match["ordinals"].casefold())
         numbers = tuple(ORDINALS.get(word) or int(word[:-2]) for word in words if word not in {"last", "final"})
         return ImageReference(start, end, numbers, last=len(numbers) < len(words), owns=owns)
-    numbers = _numbers(match["tag"] or match["at"] or match["numbers"])
+    numbers = _numbers(match["tag"] or match["at"] or match["listed"] or match["numbers"])
     return ImageReference(start, end, numbers, owns=owns, tagged=bool(match["tag"] or match["at"]))
 
 

@@ -7,7 +7,7 @@ says "sofa" alone, "the blue sofa" is not.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from serve_app.entities.mentions.tokens import Token
 from serve_app.entities.mentions.words import (
@@ -15,26 +15,34 @@ from serve_app.entities.mentions.words import (
     CONJUNCTIONS,
     DEFINITE,
     INDEFINITE,
-    INVARIANT,
     LOOKS,
+    NO_PARTICIPLES,
     NUMBERS,
-    PLURALS,
+    PLURAL_MODIFIERS,
     PREPOSITIONS,
-    S_SINGULARS,
     SETS,
     VAGUE,
     VERBS,
-    is_number,
+    is_plural,
     words_of,
 )
-from serve_app.entities.words import all_forms, split_words
+from serve_app.entities.words import Words, all_forms, forms_of, split_words
 
 MOST_MODIFIERS = 8
 """Words before a head that can belong to its noun phrase."""
 
+MOST_CANDIDATES = 1600
+"""Places of nouns that are looked at, over all entities: 50 for each of 32. It bounds the work."""
+
+FEWEST_CANDIDATES = 20
+"""Places that are looked at for each entity at least."""
+
 _BOUNDARIES = (
     PREPOSITIONS | VERBS | CONJUNCTIONS | DEFINITE | INDEFINITE | VAGUE | NUMBERS.keys() | SETS.keys()
 ) | words_of("no without single both dozen exactly precisely minus neither pairs couple other")
+
+
+_NONE: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -44,15 +52,18 @@ class Mention:
     Attributes:
         entity: index of the entity.
         first, head, last: tokens of the first modifier, of the noun, and of the last word ("cup of espresso").
+        sure: the first token that certainly belongs to the phrase: a word of the entity or an adjective. In "men
+            unload crates", `first` of "crates" is "unload".
     """
 
     entity: int
     first: int
     head: int
     last: int
+    sure: int
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class _Candidate:
     mention: Mention
     shared: int
@@ -69,9 +80,11 @@ def find_mentions(tokens: Sequence[Token], entities: Sequence[str]) -> list[Ment
         tokens: the prompt's.
         entities: the phrases; one that the prompt does not mention has no mention.
     """
+    places = _places_of_nouns(tokens)
+    most = max(FEWEST_CANDIDATES, MOST_CANDIDATES // max(1, len(entities)))
     found: list[_Candidate] = []
     for index, entity in enumerate(entities):
-        found += _candidates(tokens, index, split_words(entity))
+        found += _candidates(tokens, places, index, entity, most)
     whole = {candidate.mention.entity for candidate in found if candidate.missing == 0}
     kept = [
         candidate
@@ -86,18 +99,24 @@ def find_mentions(tokens: Sequence[Token], entities: Sequence[str]) -> list[Ment
         mention = candidate.mention
         if mention.head not in used:
             chosen.append(mention)
-            used.update(_own_tokens(tokens, mention, entities[mention.entity]))
+            used.update(_own_tokens(tokens, mention, _forms(split_words(entities[mention.entity]))))
     chosen.sort(key=lambda mention: mention.head)
     heads = {mention.head for mention in chosen}
-    return [_trimmed(mention, heads) for mention in chosen]
+    return [_trimmed(tokens, mention, heads, _forms(split_words(entities[mention.entity]))) for mention in chosen]
 
 
-def noun_phrase_start(tokens: Sequence[Token], head: int) -> int:
-    """Return the first token of the modifiers before a head; the head itself where it has none."""
+def noun_phrase_start(tokens: Sequence[Token], head: int, own: frozenset[str] = frozenset()) -> int:
+    """Return the first token of the modifiers before a head; the head itself where it has none.
+
+    Args:
+        tokens: the prompt's.
+        head: the noun.
+        own: words of the entity, in all forms; they are modifiers even where they could be verbs ("watch strap").
+    """
     first = head
     while first > 0 and head - first < MOST_MODIFIERS:
         before = tokens[first - 1]
-        if before.kind == "word" and before.text not in _BOUNDARIES and not is_number(before.text):
+        if before.kind == "word" and _is_modifier(tokens, first - 1, own):
             first -= 1
         elif _joins_adjectives(tokens, first - 1) and first < head:
             first -= 2
@@ -106,74 +125,111 @@ def noun_phrase_start(tokens: Sequence[Token], head: int) -> int:
     return first
 
 
-def is_plural(word: str) -> bool:
-    """Tell whether a noun is a plural; a form that may be either counts as one."""
-    last = split_words(word)[-1:]
-    noun = last[0] if last else word
-    if noun in PLURALS or noun in INVARIANT:
+def _is_modifier(tokens: Sequence[Token], place: int, own: frozenset[str]) -> bool:
+    """Tell whether the word before a noun phrase belongs to it; verbs and determiners do not."""
+    token = tokens[place]
+    if token.text in _BOUNDARIES or token.is_number:
+        return token.text in own and (token.text in VERBS or token.text == "no")  # "a no smoking sign"
+    if token.text in own or token.text in ADJECTIVES or token.owns or "-" in token.text:
         return True
-    return noun.endswith("s") and noun not in S_SINGULARS and not noun.endswith(("ss", "us", "is"))
+    if token.text.endswith("ing") and token.text not in NO_PARTICIPLES:  # "a sleeping dog", but "the chef cooking rice"
+        return place == 0 or not _is_noun(tokens[place - 1])
+    return not is_plural(token.text) or token.text in PLURAL_MODIFIERS  # not "a vendor grills meat"
+
+
+def _is_noun(token: Token) -> bool:
+    return (
+        token.kind == "word" and token.text not in _BOUNDARIES and token.text not in ADJECTIVES and not token.is_number
+    )
 
 
 def _joins_adjectives(tokens: Sequence[Token], place: int) -> bool:
     """Tell whether a comma or "and" stands between two adjectives: "a large, red sofa"."""
     return (
         place > 0
-        and tokens[place].text in {",", "and"}
+        and tokens[place].text in {",", "and", "or", "but"}
         and all(tokens[side].text in ADJECTIVES for side in (place - 1, place + 1))
     )
 
 
-def _candidates(tokens: Sequence[Token], index: int, words: Sequence[str]) -> list[_Candidate]:
+def _places_of_nouns(tokens: Sequence[Token]) -> dict[str, list[int]]:
+    """Return where each word stands, by each of its forms; of a hyphenated word the last part counts."""
+    places: dict[str, list[int]] = {}
+    for place, token in enumerate(tokens):
+        if token.forms:
+            for form in token.forms[-1]:
+                places.setdefault(form, []).append(place)
+    return places
+
+
+def _candidates(
+    tokens: Sequence[Token], places: dict[str, list[int]], index: int, entity: str, most: int
+) -> list[_Candidate]:
+    words, tail = _head_and_tail(entity)
     if not words:
         return []
-    cut = next((i for i, word in enumerate(words) if i and word in PREPOSITIONS), len(words))
-    head, tail = words[cut - 1], words[cut:]
-    modifiers = all_forms(words[: cut - 1])
+    head = words[-1]
+    modifiers = all_forms(words[:-1])
+    own = _forms((*words, *tail))
+    looks = LOOKS.intersection((*words, *tail))
+    heads = sorted({place for form in forms_of(head) for place in places.get(form, ())})
     found = []
-    for place, token in enumerate(tokens):
-        parts = split_words(token.text) if token.kind == "word" else ()
-        if not parts or not all_forms((parts[-1],))[0] & all_forms((head,))[0]:
-            continue
-        first = noun_phrase_start(tokens, place)
-        around = [*_parts(tokens[first:place]), *parts[:-1]]
-        near = all_forms(around)
-        shared = sum(any(form & other for other in near) for form in modifiers)
+    for place in heads[:most]:
+        token = tokens[place]
+        first = noun_phrase_start(tokens, place, own)
+        near = _NONE.union(*(form for before in tokens[first:place] for form in before.forms), *token.forms[:-1])
+        shared = sum(not form.isdisjoint(near) for form in modifiers)
         followed = _followed(tokens, place, tail)
         missing = len(modifiers) - shared + len(tail) - followed
-        own = {word for word in words if word in LOOKS}
-        conflicts = bool(own) and any(word in LOOKS and word not in own for word in around)
+        conflicts = not (LOOKS & near) <= looks
         is_definite = first > 0 and tokens[first - 1].text in DEFINITE
-        mention = Mention(index, first, place, place + followed)
-        found.append(_Candidate(mention, 1 + shared + followed, missing, is_definite, conflicts, parts[-1] == head))
+        mention = Mention(index, first, place, place + followed, first)
+        is_same_word = token.parts[-1] == head
+        found.append(_Candidate(mention, 1 + shared + followed, missing, is_definite, conflicts, is_same_word))
     return found
+
+
+def _head_and_tail(entity: str) -> tuple[Words, Words]:
+    """Split a phrase before its first preposition: "cup" and "of espresso"; "rolled-up tent" has none."""
+    plain = entity.split()
+    cut = next((i for i, word in enumerate(plain) if i and word.casefold() in PREPOSITIONS), len(plain))
+    return split_words(" ".join(plain[:cut])), split_words(" ".join(plain[cut:]))
 
 
 def _followed(tokens: Sequence[Token], place: int, tail: Sequence[str]) -> int:
     """Return the number of tokens after the head that are the entity's tail ("of espresso"): all of it, or none."""
+    if not tail:
+        return 0
     following = tokens[place + 1 : place + 1 + len(tail)]
     same = len(following) == len(tail) and all(
-        all_forms((token.text,))[0] & all_forms((word,))[0] for token, word in zip(following, tail, strict=True)
+        forms_of(token.text) & forms_of(word) for token, word in zip(following, tail, strict=True)
     )
     return len(tail) if same else 0
 
 
-def _own_tokens(tokens: Sequence[Token], mention: Mention, entity: str) -> set[int]:
+def _own_tokens(tokens: Sequence[Token], mention: Mention, own: frozenset[str]) -> set[int]:
     """Return the tokens that are words of the entity: no other entity's head can be among them."""
-    forms = all_forms(split_words(entity))
-    own = {mention.head}
-    for place in range(mention.first, mention.last + 1):
-        last = all_forms(_parts([tokens[place]])[-1:])
-        if any(last[0] & form for form in forms if last):
-            own.add(place)
-    return own
+    places = range(mention.first, mention.last + 1)
+    return {mention.head, *(place for place in places if _is_own(tokens[place], own))}
 
 
-def _parts(tokens: Sequence[Token]) -> list[str]:
-    return [part for token in tokens if token.kind == "word" for part in split_words(token.text) or (token.text,)]
+def _is_own(token: Token, own: frozenset[str]) -> bool:
+    return bool(token.forms) and not token.forms[-1].isdisjoint(own)
 
 
-def _trimmed(mention: Mention, heads: set[int]) -> Mention:
+def _forms(words: Sequence[str]) -> frozenset[str]:
+    return frozenset().union(*all_forms(words))
+
+
+def _trimmed(tokens: Sequence[Token], mention: Mention, heads: set[int], own: frozenset[str]) -> Mention:
     """Begin a phrase after the noun of another mention: in "a dog chasing cats", "cats" has no article."""
     others = [place for place in range(mention.first, mention.head) if place in heads]
-    return replace(mention, first=others[-1] + 1) if others else mention
+    first = others[-1] + 1 if others else mention.first
+    sure = mention.head
+    while sure > first and (_is_own(tokens[sure - 1], own) or _is_adjective(tokens[sure - 1])):
+        sure -= 1
+    return Mention(mention.entity, first, mention.head, mention.last, sure)
+
+
+def _is_adjective(token: Token) -> bool:
+    return token.kind == "word" and (token.text in ADJECTIVES or all(part in ADJECTIVES for part in token.parts))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,7 +36,8 @@ class Phrase:
     def quote(self, prompt: str, tokens: Sequence[Token], start: int | None = None) -> str:
         """Return the words of the prompt, from the token `start` on if it is given."""
         first = self.start if start is None else start
-        return prompt[tokens[first].start : tokens[self.last].end]
+        words = prompt[tokens[first].start : tokens[self.last].end]
+        return re.sub(r"['\u2019]s?$", "", words) if tokens[self.last].owns else words
 
 
 def only_between(tokens: Sequence[Token], start: int, stop: int, allowed: frozenset[str]) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
-from serve_app.entities.mentions.noun_phrases import Mention, is_plural
+from serve_app.entities.mentions.noun_phrases import Mention
 from serve_app.entities.mentions.tokens import Token
 from serve_app.entities.mentions.words import (
     APPROXIMATE,
@@ -14,13 +15,15 @@ from serve_app.entities.mentions.words import (
     DEFINITE,
     INDEFINITE,
     INVARIANT,
+    LABELLED,
     MASS,
     NUMBER,
     NUMBERS,
     ONE_PAIRED,
     SETS,
+    UNITS,
     VAGUE,
-    is_number,
+    is_plural,
     words_of,
 )
 
@@ -83,11 +86,21 @@ def _rule(pattern: str, value: int | None = None, exact: bool = False, times: in
 
 
 RULES: Sequence[Rule] = (
+    _rule("(?:at least|no fewer than|not fewer than|no less than|not less than|a minimum of|upwards of) <n>"),
     _rule("(?:at most|up to|no more than|not more than|fewer than|less than|a maximum of) <number>"),
-    _rule("(?:at least|no fewer than|no less than|a minimum of|more than|upwards of) <n>"),
+    _rule("more than <n>"),
+    _rule("(?:no|not) <number>"),  # "no two alike"
     _rule("<n> or more"),
     _rule("<n> (?:or|to) <number>"),
     _rule(r"<digits>-\d+"),
+    _rule(r"between <n> and <number>"),
+    _rule(r"~<digits>"),
+    _rule(r"<digits>\+"),
+    _rule("<n> or so"),
+    _rule("(?:a )?dozen or so", 12),
+    _rule("(?:well|just) over <n>"),
+    _rule("(?:well |just )?over a dozen", 12),
+    _rule("as many as <number>"),
     _rule("(?:<approximate>|around|some) (?:a )?dozen", 12),
     _rule("(?:<approximate>|around|some) <n>"),
     _rule("(?:a |the )?couple(?: of)?<the>", 2),
@@ -96,23 +109,29 @@ RULES: Sequence[Rule] = (
     _rule("(?:an? |the )?dozen(?: of)?<the>", 12, exact=True),
     _rule("(?:<n> |<article>)(?:matching |identical )?<set> of", exact=True),
     _rule("one of<the>(?: <number>)?", 1),
-    _rule("<n> of<the>(?: <number>)?", exact=True),
-    _rule("(?:exactly |precisely |only |just )?<n>(?: other| more| different| single)?", exact=True),
+    _rule("<n> (?:out )?of<the>(?: <number>)?", exact=True),
+    _rule("(?:exactly |precisely |only |just )?<n>(?: x| other| more| different| single)?", exact=True),
     _rule("(?:all|both)(?: of)?<the> <n>", exact=True),
     _rule("both(?: of)?<the>", 2, exact=True),
     _rule("(?:an? |the |only )?single", 1, exact=True),
-    _rule("<article>(?:large |small |huge |whole |big )?<collection> of<the>"),
+    _rule("(?:<article>|<number> )(?:large |small |huge |whole |big )?<collection> of<the>"),
     _rule("(?:an? |the )?<vague>(?: of)?<the>(?: other| more| different)?"),
     _rule("(?:a|an|another)(?: other)?", 1),
 )
 """Tried in this order; the first that fits decides."""
 
+MOST_OF_A_SINGULAR = 20
+"""A greater number before a singular noun is a name or a year."""
+
+_POINTING = frozenset({"both", "each", "every", "all"})
+"""Words that mean what was named before, where it was: "ten blocks, each block"."""
+
 LONGEST_RUN = 8
 _RUN = (
     words_of(
-        "at least most up to more than no fewer less minimum maximum upwards of or about around couple half dozen "
-        "pairs trios matching identical exactly precisely only just other different single both all large small huge "
-        "whole big"
+        "at least most out up to more than no not between and so well over as many x fewer less minimum maximum "
+        "upwards of or about around couple half dozen pairs trios matching identical exactly precisely only just other "
+        "different single both all large small huge whole big"
     )
     | NUMBERS.keys() | SETS.keys() | COLLECTIONS | {f"{word}s" for word in COLLECTIONS}
     | VAGUE | DEFINITE | INDEFINITE | APPROXIMATE
@@ -130,21 +149,31 @@ def quantity_of(tokens: Sequence[Token], mention: Mention) -> Quantity:
     start = mention.first
     while start > 0 and mention.first - start < LONGEST_RUN and _in_run(tokens[start - 1]):
         start -= 1
-    run = [token.text for token in tokens[start : mention.first]]
+    stop = mention.first - _measures(tokens, mention.first, mention.head)
+    run = [token.text for token in tokens[start:stop]]
+    if _is_labelled(tokens, start, stop):
+        run = []
     noun = tokens[mention.head].text
-    is_definite = any(word in DEFINITE or word == "both" for word in run)
-    rule, match = next(((rule, match) for rule in RULES if (match := rule.pattern.search(" ".join(run)))), (None, None))
-    if rule is not None and match is not None:
+    is_definite = any(word in DEFINITE or word in _POINTING for word in run)
+    found = _first_rule(" ".join(run)) if run else None
+    if found is not None:
+        rule, match = found
         value, exact = _value(rule, match, noun)
         if _agrees(value, tokens, mention, match.group()):
-            begin = mention.first - len(match.group().split())
-            while begin > start and tokens[begin - 1].text in DEFINITE:
+            begin = stop - len(match.group().split())
+            while begin > start and tokens[begin - 1].text in DEFINITE and tokens[begin].text not in INDEFINITE:
                 begin -= 1
             return Quantity(value, exact, is_definite, begin)
     uncounted = None if is_plural(noun) or noun in MASS else 1
     if run and run[-1] in DEFINITE:
-        return Quantity(uncounted, False, True, mention.first - 1)
-    return Quantity(uncounted, False, False, mention.first)
+        return Quantity(uncounted, False, True, stop - 1)
+    return Quantity(uncounted, False, False, mention.sure)
+
+
+@lru_cache(maxsize=2048)
+def _first_rule(run: str) -> tuple[Rule, re.Match[str]] | None:
+    """Return the first rule that fits the words before a noun phrase; most prompts use the same few."""
+    return next(((rule, match) for rule in RULES if (match := rule.pattern.search(run))), None)
 
 
 def number(text: str) -> int:
@@ -158,8 +187,25 @@ def number(text: str) -> int:
     return sum(NUMBERS[part] for part in text.split("-"))
 
 
+def _measures(tokens: Sequence[Token], first: int, head: int) -> int:
+    """Return 1 where the number before a phrase is no count: "a 2 meter pole", "a 1950 chevrolet"."""
+    if first == 0 or not tokens[first - 1].is_number:
+        return 0
+    before = tokens[first - 2].text if first > 1 else ""
+    return 1 if tokens[first].text in UNITS or (before in {"a", "an"} and not is_plural(tokens[head].text)) else 0
+
+
+def _is_labelled(tokens: Sequence[Token], start: int, stop: int) -> bool:
+    """Tell whether the number before a phrase is a name: "Formula 1 cars", "the number 7 bus"."""
+    place = stop - 1
+    if place < max(start, 1) or not tokens[place].is_number:
+        return False
+    before = [token.text for token in tokens[max(0, place - 2) : place]]
+    return before[-1] in LABELLED or before in (["no", "."], ["nr", "."])
+
+
 def _in_run(token: Token) -> bool:
-    return token.kind == "word" and (token.text in _RUN or is_number(token.text))
+    return token.kind == "word" and (token.text in _RUN or token.is_number)
 
 
 def _value(rule: Rule, match: re.Match[str], noun: str) -> tuple[int | None, bool]:
@@ -181,5 +227,7 @@ def _agrees(value: int | None, tokens: Sequence[Token], mention: Mention, words:
     if last in {"a", "an", "another", "single"} and first not in VAGUE:
         return not is_plural(noun) or noun in INVARIANT
     if value is not None and value > 1 and not is_plural(noun):
+        if value > MOST_OF_A_SINGULAR:
+            return False
         return not any(token.text.endswith("ing") for token in tokens[mention.first : mention.head])
     return True

@@ -11,17 +11,22 @@ from dataclasses import dataclass, replace
 
 from serve_app.entities.filter import Dropped, builtin_reason
 from serve_app.entities.mentions.bare_noun import bare_noun
-from serve_app.entities.mentions.exclusions import exclusions, left_out, only_these, recolourings
+from serve_app.entities.mentions.exclusions import exclusions, only_these
 from serve_app.entities.mentions.image_references import image_references, names_an_image
 from serve_app.entities.mentions.noun_phrases import find_mentions
 from serve_app.entities.mentions.phrase import Phrase
 from serve_app.entities.mentions.quantities import quantity_of
+from serve_app.entities.mentions.recolouring import recolourings
+from serve_app.entities.mentions.stand_ins import with_stand_ins
 from serve_app.entities.mentions.ties import ties
 from serve_app.entities.mentions.tokens import tokenise
 from serve_app.entities.mentions.words import PREPOSITIONS, words_of
 from serve_app.entities.phrases import distinct
 from serve_app.entities.words import split_words
 from serve_app.schemas.phrase_key import phrase_key
+
+WRAPPED_LINE = 50
+"""Characters from which a line is taken for wrapped, where the next one begins in lower case."""
 
 IMAGE_REFERENCE = "image reference"
 """The reason under which a phrase that only names an image is dropped."""
@@ -35,7 +40,7 @@ class Asked:
         entity: the phrase that is segmented.
         asked: the number; 0 where it must not be there, None where one is enough.
         exact: whether more are too many.
-        asked_as: the prompt's own words; None where the prompt does not mention it.
+        asked_as: the prompt's own words in lower case; None where the prompt does not mention it.
         sources: the contextual images that the prompt names for it, from 0.
         beyond: numbers of images, as in the prompt (from 1), that were not given.
     """
@@ -120,28 +125,35 @@ class _Reader:
     """Adds up the mentions of each entity."""
 
     def __init__(self, prompt: str, entities: Sequence[str], images: int) -> None:
+        prompt = _spaced_once(prompt)
         tokens = tokenise(prompt)
-        phrases = [Phrase(mention, quantity_of(tokens, mention)) for mention in find_mentions(tokens, entities)]
+        mentioned = [Phrase(mention, quantity_of(tokens, mention)) for mention in find_mentions(tokens, entities)]
+        phrases = with_stand_ins(tokens, mentioned)
         self._prompt = prompt
         self._tokens = tokens
         self._phrases = phrases
         self._images = images
+        self._places: dict[int, list[int]] = {}
+        for place, phrase in enumerate(phrases):
+            self._places.setdefault(phrase.entity, []).append(place)
         self._ties = ties(tokens, phrases)
-        self._exclusions = {each.phrase: each for each in exclusions(tokens, phrases)}
+        found = exclusions(tokens, phrases)
+        self._left_out = [each for each in found if each.item.phrase is None]
+        self._exclusions = {each.item.phrase: each for each in reversed(found) if each.item.phrase is not None}
         self._looks = {each.phrase: each.look for each in recolourings(tokens, phrases)}
         self._only = only_these(tokens, phrases)
 
     def asked(self, index: int, entity: str) -> Asked:
         """Add up the mentions of one entity."""
-        own = [place for place, phrase in enumerate(self._phrases) if phrase.entity == index]
+        own = self._places.get(index, [])
         excluded = [place for place in own if place in self._exclusions and place not in self._only]
         wanted = [place for place in own if place not in self._exclusions and place not in self._only]
-        if excluded and (self._removes(excluded) or not any(self._is_new(place) for place in wanted)):
+        if excluded and not self._comes_back(excluded, wanted):
             first = self._exclusions[excluded[0]]
             quote = self._phrases[excluded[0]].quote(
                 self._prompt, self._tokens, min(first.start, self._start(excluded[0]))
             )
-            return Asked(entity, 0, True, quote)
+            return Asked(entity, 0, True, _plain(quote))
         if not wanted:
             return Asked(entity)
         look = next((self._looks[place] for place in wanted if place in self._looks), None)
@@ -151,11 +163,12 @@ class _Reader:
     def excluded_besides(self, entities: Sequence[str]) -> list[Asked]:
         """List what must not be there and is none of the entities."""
         found = []
-        for each in left_out(self._tokens, self._phrases):
-            text = self._prompt[self._tokens[each.first].start : self._tokens[each.stop - 1].end]
+        for each in self._left_out:
+            stop = self._tokens[each.item.stop - 1].end
+            text = self._prompt[self._tokens[each.item.first].start : stop]
             if builtin_reason(split_words(text)) is None:
-                quote = self._prompt[self._tokens[each.start].start : self._tokens[each.stop - 1].end]
-                found.append(Asked(text, 0, True, quote))
+                quote = self._prompt[self._tokens[each.start].start : stop]
+                found.append(Asked(text.lower() if quote.isupper() else text, 0, True, _plain(quote)))
         known = {phrase_key(entity) for entity in entities}
         return [each for each in _distinct(found) if phrase_key(each.entity) not in known]
 
@@ -178,12 +191,19 @@ class _Reader:
             exact = exact and quantity.exact
             if quantity.value is not None:
                 value = quantity.value + (value or 0)
-        quote = self._phrases[places[0]].quote(self._prompt, self._tokens)
+        quote = _plain(self._phrases[places[0]].quote(self._prompt, self._tokens))
         is_exact = value is not None and (exact or is_only)
+        if value == 0:  # "zero dogs"
+            return Asked(entity, 0, True, quote)
         return Asked(entity, value, is_exact, quote, tuple(sorted(sources)), tuple(dict.fromkeys(beyond)))
 
-    def _removes(self, places: Iterable[int]) -> bool:
-        return any(self._exclusions[place].removes for place in places)
+    def _comes_back(self, excluded: Sequence[int], wanted: Sequence[int]) -> bool:
+        """Tell whether a thing is asked for though a mention of it is excluded.
+
+        Verbs such as "remove" win over what was said before them: "a man with a hat. Remove the hat."
+        """
+        removed = max((place for place in excluded if self._exclusions[place].removes), default=-1)
+        return any(place > removed and (self._is_new(place) or place in self._ties) for place in wanted)
 
     def _is_new(self, place: int) -> bool:
         """Tell whether a mention asks for something, rather than pointing to what is known."""
@@ -191,6 +211,17 @@ class _Reader:
 
     def _start(self, place: int) -> int:
         return self._phrases[place].start
+
+
+def _plain(quote: str) -> str:
+    """Write a quote of the prompt in lower case and without quotation marks; the sign of inches stays."""
+    return re.sub(r"(?<!\d)\"|[\u201c\u201d\u00ab\u00bb]", "", quote).lower()
+
+
+def _spaced_once(prompt: str) -> str:
+    """Put one space between words, and join lines that only wrap a text: a line's end else ends a phrase."""
+    lines = re.sub(r"[^\S\n]*\n\s*", "\n", re.sub(r"[^\S\n]+", " ", prompt))
+    return re.sub(rf"(?<=[^\n]{{{WRAPPED_LINE}}})\n(?=[a-z])", " ", lines)
 
 
 def _without_reference(entity: str) -> str:
@@ -208,7 +239,7 @@ def _without_reference(entity: str) -> str:
 
 def _without_link(text: str) -> str:
     """Leave out the words that led to a reference: "hat in the", "dog shown in"."""
-    words = re.sub(r"[(\[,:\s-]+$", "", text).split()
+    words = text.rstrip("([,:- \t\n").split()
     while words and (words[-1].casefold() in PREPOSITIONS or words[-1].casefold() in _LINKING):
         words.pop()
     return " ".join(words)

@@ -7,20 +7,27 @@ from collections.abc import Sequence
 from serve_app.entities.mentions.image_references import ImageReference
 from serve_app.entities.mentions.phrase import Phrase, only_between
 from serve_app.entities.mentions.tokens import Token
-from serve_app.entities.mentions.words import words_of
+from serve_app.entities.mentions.words import DEFINITE, INDEFINITE, words_of
 
 _LINKS = words_of(
     "from in of on at as like to the same one ones that those which who is are was were appears appear found shown "
     "seen depicted pictured visible appearing present featured given provided taken exactly with within into inside "
-    "per using "
+    "per using see "
     "( , - \u2013 \u2014 [ look looks looking"
 )
 """Words that may stand between a thing and the image that shows it: "the dog that is shown in image 1"."""
 
 _LEADS = words_of("from in of on using with use take taking based per given the as for see by and")
 _FOLLOWS = words_of(
-    ": , - \u2013 \u2014 ( is are shows show contains contain has have depicts as take use put place keep get"
+    ": , - \u2013 \u2014 ( is are shows show contains contain has have depicts as take use put place keep get of"
 )
+_FOLLOWS_AT_ONCE = _FOLLOWS | INDEFINITE | DEFINITE
+"""Also "…, image 3 a cat", where the verb was said before."""
+
+_CLAUSES = words_of("and use using take")
+"""Words before a reference that begins another part: "… and image 2 as the lamp"."""
+
+_OWNERS = words_of("his her its their my your our")
 LONGEST_LINK = 8
 LONGEST_LEAD = 4
 
@@ -46,11 +53,15 @@ def ties(tokens: Sequence[Token], phrases: Sequence[Phrase]) -> dict[int, list[I
 def _tied(tokens: Sequence[Token], phrases: Sequence[Phrase], place: int, reference: ImageReference) -> list[int]:
     after = next((i for i, phrase in enumerate(phrases) if phrase.start > place), None)
     before = _owner_before(tokens, phrases, place)
-    follows_directly = after is not None and phrases[after].mention.first == place + 1
-    if after is not None and follows_directly and (reference.owns or not before):
-        return [after]
+    closed = place + 1 < len(tokens) and tokens[place + 1].text in {")", "]"}  # "(image 1) dog"
+    if after is not None and (reference.owns or not before):
+        mention = phrases[after].mention
+        if place + 1 + closed == (mention.first if reference.owns else mention.sure):
+            return [after]
     if before:
         return before
+    if reference.every and _names_images_again(tokens, place):  # "use both images: the dog from image 1 …"
+        return []
     if after is not None and _leads(tokens, place) and _follows(tokens, place, phrases[after].start):
         return [after, *_joined_after(tokens, phrases, after)]
     return []
@@ -62,18 +73,18 @@ def _owner_before(tokens: Sequence[Token], phrases: Sequence[Phrase], place: int
     if before is None:
         return []
     start = phrases[before].last + 1
-    while start < place and tokens[start].kind == "reference":  # "the dog from image 1 (and image 2)"
-        start += 1
+    while start < place and (tokens[start].kind == "reference" or tokens[start].is_number):
+        start += 1  # "the dog from image 1 (and image 2)", "person 1 from image 2"
     if place - start > LONGEST_LINK or not only_between(tokens, start, place, _LINKS):
         return []
-    if tokens[place - 1].text == "," and _begins_clause(tokens, place):
+    if any(token.text == "," for token in tokens[start:place]) and _begins_clause(tokens, place):
         return []
     return [*_joined_before(tokens, phrases, before), before]
 
 
 def _begins_clause(tokens: Sequence[Token], place: int) -> bool:
     """Tell whether the reference is the subject of what follows: "…, image 2 shows a garage"."""
-    return place + 1 < len(tokens) and tokens[place + 1].text in _FOLLOWS - {",", "(", "-"}
+    return place + 1 < len(tokens) and tokens[place + 1].text in _FOLLOWS_AT_ONCE - {",", "(", "-"}
 
 
 def _joined_before(tokens: Sequence[Token], phrases: Sequence[Phrase], last: int) -> list[int]:
@@ -81,16 +92,17 @@ def _joined_before(tokens: Sequence[Token], phrases: Sequence[Phrase], last: int
     joined: list[int] = []
     for place in range(last - 1, -1, -1):
         between = [token.text for token in tokens[phrases[place].last + 1 : phrases[place + 1].start]]
-        if between not in (["and"], [","], [",", "and"]) or not _alike(phrases[place], phrases[last]):
+        if between not in (["and"], [","], [",", "and"]) or not _alike(tokens, phrases[place], phrases[last]):
             break
         joined.insert(0, place)
     return joined
 
 
-def _alike(one: Phrase, other: Phrase) -> bool:
+def _alike(tokens: Sequence[Token], one: Phrase, other: Phrase) -> bool:
     """Tell whether two joined phrases can share a reference: both are definite, or the second has no article."""
-    is_bare = other.start == other.mention.first
-    return is_bare or (one.quantity.is_definite and other.quantity.is_definite)
+    is_bare = other.start >= other.mention.first
+    is_owned = tokens[one.start].text in _OWNERS  # "his hand and the shield from image 1"
+    return is_bare or (one.quantity.is_definite and other.quantity.is_definite and not is_owned)
 
 
 def _joined_after(tokens: Sequence[Token], phrases: Sequence[Phrase], first: int) -> list[int]:
@@ -106,19 +118,29 @@ def _joined_after(tokens: Sequence[Token], phrases: Sequence[Phrase], first: int
     return joined
 
 
+def _names_images_again(tokens: Sequence[Token], place: int) -> bool:
+    """Tell whether the same sentence names images once more."""
+    for token in tokens[place + 1 :]:
+        if token.kind in {"stop", "reference"}:
+            return token.kind == "reference"
+    return False
+
+
 def _leads(tokens: Sequence[Token], place: int) -> bool:
     """Tell whether a reference begins a sentence or a part of one, prepositions aside."""
     start = place
     while start > 0 and place - start < LONGEST_LEAD and tokens[start - 1].text in _LEADS:
         start -= 1
-    return start == 0 or tokens[start - 1].kind in {"stop", "comma"}
+    return start == 0 or tokens[start - 1].kind in {"stop", "comma"} or tokens[place - 1].text in _CLAUSES
 
 
 def _follows(tokens: Sequence[Token], place: int, start: int) -> bool:
     """Tell whether a thing is named right after a reference: "image 1: a hat", "image 1 shows a hat"."""
     between = [token.text for token in tokens[place + 1 : start]]
+    if not between:  # "from image 1 the dog"
+        return tokens[start].text in INDEFINITE | DEFINITE
     return (
-        0 < len(between) <= LONGEST_LEAD
+        len(between) <= LONGEST_LEAD
         and between[0] in _FOLLOWS
         and all(word in _FOLLOWS or word in _LEADS for word in between)
     )

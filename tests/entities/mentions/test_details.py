@@ -12,12 +12,12 @@ from serve_app.entities.mentions.image_references import image_references
 @pytest.mark.parametrize(
     ("prompt", "entity", "quote"),
     [
-        ("Two dogs from image 1 on a blue sofa", "dogs", "Two dogs"),
+        ("Two dogs from image 1 on a blue sofa", "dogs", "two dogs"),
         ("Two dogs from image 1 on a blue sofa", "blue sofa", "a blue sofa"),
         ("a couple of big birds", "birds", "a couple of big birds"),
         ("at least 3 cups of tea", "cups of tea", "at least 3 cups of tea"),
         ("only one of the dogs", "dogs", "one of the dogs"),
-        ("A red car. The red car has a driver.", "red car", "A red car"),
+        ("A red car. The red car has a driver.", "red car", "a red car"),
         ("a beach, no people", "people", "no people"),
         ("a cat without a hat", "hat", "without a hat"),
         ("remove the dog and the cat", "dog", "remove the dog"),

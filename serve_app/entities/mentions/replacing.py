@@ -1,0 +1,127 @@
+"""Instructions that put one thing in the place of another: "replace the dog with a cat". Pure text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from serve_app.entities.mentions.cues import is_instruction, is_negated
+from serve_app.entities.mentions.items import Item, Listed, item_at
+from serve_app.entities.mentions.noun_phrases import noun_phrase_start
+from serve_app.entities.mentions.recolouring import look_after
+from serve_app.entities.mentions.tokens import Token
+from serve_app.entities.mentions.words import DEFINITE, INDEFINITE, words_of
+
+EXCHANGING = words_of("replace replacing swap swapping exchange exchanging substitute substituting switch switching")
+"""Verbs that take one thing away "with", "by" or "for" another."""
+
+TURNING = words_of("turn turning transform transforming change changing convert converting morph make making")
+"""Verbs that make one thing "into" or "to" another."""
+
+EXCHANGED = words_of("replaced swapped exchanged substituted switched")
+TURNED = words_of("turned transformed changed converted morphed made")
+REMOVED = words_of("removed deleted erased eliminated omitted gone")
+"""Participles after a thing: "the dog should be removed"."""
+
+_WITH = frozenset({"with", "by", "for"})
+_INTO = frozenset({"into", "to"})
+_BEING = words_of("should must shall can be been being is are was were has have to needs need get gets completely all")
+_AWAY = {
+    **dict.fromkeys(("take", "taking", "clear"), frozenset({"away"})),
+    **dict.fromkeys(("cut", "crop", "edit", "photoshop", "paint"), frozenset({"out"})),
+}
+_PICTURES = words_of("image picture photo photograph scene drawing sketch painting view background it color colour")
+_AFTER_REMOVED = words_of("from and but completely entirely please in")
+LONGEST_BETWEEN = 10
+
+
+def replaced(tokens: Sequence[Token], listed: Listed) -> Iterator[tuple[int, Item]]:
+    """Yield what another thing takes the place of, and what is taken away: (token where that is said, item)."""
+    for verb, token in enumerate(tokens):
+        word = token.text
+        if word not in EXCHANGING and word not in TURNING and word not in _AWAY:
+            continue
+        if is_negated(tokens, verb) or not is_instruction(tokens, verb):
+            continue
+        item = item_at(tokens, listed, verb + 1)
+        if item is not None and not _is_picture(tokens, item) and _gives_way(tokens, listed, word, item):
+            yield verb, item
+    for place, phrase in enumerate(listed.phrases):
+        if _is_removed(tokens, listed, phrase.last + 1):
+            yield phrase.start, Item(place, phrase.start, phrase.mention.first, phrase.last + 1)
+    yield from _removed_besides(tokens, listed)
+
+
+def _gives_way(tokens: Sequence[Token], listed: Listed, verb: str, item: Item) -> bool:
+    if verb in _AWAY and item.stop < len(tokens) and tokens[item.stop].text in _AWAY[verb]:
+        return True
+    if verb in EXCHANGING:
+        return _exchanged(tokens, item.stop)
+    return verb in TURNING and _turned(tokens, listed, verb, item)
+
+
+def _exchanged(tokens: Sequence[Token], start: int) -> bool:
+    """Tell whether "with", "by" or "for" follows in the same sentence: "the cat on the left with a dog"."""
+    for place in range(start, min(start + LONGEST_BETWEEN, len(tokens) - 1)):
+        if tokens[place].kind == "stop":
+            return False
+        if tokens[place].text in _WITH:
+            return True
+    return False
+
+
+def _turned(tokens: Sequence[Token], listed: Listed, verb: str, item: Item) -> bool:
+    """Tell whether another thing follows "into" or "to"; "turn the dog to the left" and "make it red" name none."""
+    for place in range(item.stop, min(item.stop + LONGEST_BETWEEN, len(tokens) - 1)):
+        token = tokens[place]
+        if token.kind == "stop" or (verb in {"make", "making"} and token.kind != "reference" and token.text != "into"):
+            return False
+        if token.text in _INTO:
+            break
+    else:
+        return False
+    new = item_at(tokens, listed, place + 1)
+    if new is None or look_after(tokens, place + 1) is not None:
+        return False
+    if token.text == "into":
+        return new.phrase is not None or tokens[place + 1].text in INDEFINITE
+    if tokens[place + 1].text in DEFINITE:  # "to the sofa" is a direction, "to the sofa in image 2" a thing
+        return new.phrase is not None and any(t.kind == "reference" for t in tokens[new.stop : new.stop + 3])
+    return new.phrase is not None or tokens[place + 1].text in INDEFINITE
+
+
+def _is_picture(tokens: Sequence[Token], item: Item) -> bool:
+    return tokens[item.stop - 1].text in _PICTURES
+
+
+def _removed_besides(tokens: Sequence[Token], listed: Listed) -> Iterator[tuple[int, Item]]:
+    """Yield things that no entity names and that a participle takes away: "the tables should be replaced by stalls"."""
+    for place, token in enumerate(tokens):
+        if token.text not in EXCHANGED and token.text not in TURNED and token.text not in REMOVED:
+            continue
+        stop = place
+        while stop > 0 and place - stop < LONGEST_BETWEEN and tokens[stop - 1].text in _BEING:
+            stop -= 1
+        first = noun_phrase_start(tokens, stop - 1) if 0 < stop < place and tokens[stop - 1].kind == "word" else 0
+        if first > 0 and tokens[first - 1].text in DEFINITE and _is_removed(tokens, listed, stop):
+            item = item_at(tokens, listed, first - 1)
+            if item is not None and item.phrase is None and not _is_picture(tokens, item):
+                yield first - 1, item
+
+
+def _is_removed(tokens: Sequence[Token], listed: Listed, place: int) -> bool:
+    """Tell whether a participle at a token takes away what is named before it: "the dog should be removed"."""
+    while place < len(tokens) and (tokens[place].kind == "reference" or tokens[place].text in _BEING):
+        place += 1
+    if place >= len(tokens):
+        return False
+    word = tokens[place].text
+    if word in EXCHANGED:
+        return place + 2 < len(tokens) and tokens[place + 1].text in _WITH
+    if word in TURNED:
+        return (
+            place + 2 < len(tokens)
+            and tokens[place + 1].text == "into"
+            and item_at(tokens, listed, place + 2) is not None
+        )
+    after = tokens[place + 1] if place + 1 < len(tokens) else None  # not "the man removed his hat"
+    return word in REMOVED and (after is None or after.kind != "word" or after.text in _AFTER_REMOVED)
