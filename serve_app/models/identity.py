@@ -48,9 +48,9 @@ class Architecture:
 
 
 ARCHITECTURES: Mapping[str, Architecture] = {
-    # float16 keeps cosines five times finer than bfloat16. Source for its range: facebookresearch/dinov2, issue 380.
+    # float16 keeps cosines five times finer than bfloat16; its range is enough (facebookresearch/dinov2, issue 380).
     "dinov2": Architecture(Dinov2Model, lambda output: output.last_hidden_state[:, 0], torch.float16),
-    # Source: facebookresearch/dinov3, issue 181: "DINOv3 doesn't support FP16".
+    # A comment in facebookresearch/dinov3, issue 181, says that DINOv3 does not support float16; not tried here.
     "dinov3_vit": Architecture(DINOv3ViTModel, lambda output: output.pooler_output, torch.bfloat16),
 }
 """By the `model_type` in a checkpoint's config.json."""

@@ -1,8 +1,9 @@
 """SegmenterDeployment: one image of one request at a time, batched with everybody else's.
 
 The order of an image's work: decode and resize in a thread → vision pass in a batch → (the entities arrive) → phrase
-embeddings → detector pass in a batch → masks and JSON in a thread. The event loop only waits. Thin by design: the
-model is behind `models.interface`, batches in `replica.batching`, documents in `documents`.
+embeddings → detector pass in a batch → masks and JSON in a thread; then, where a verdict is asked for, its evidence
+(see `serving.evidence`). The event loop only waits. Thin by design: the model is behind `models.interface`, batches in
+`replica.batching`, documents in `documents`.
 
 Threads do the work on masks and overlays in steps, and requests take turns (see `replica.turns`), so one with the
 largest images and the most masks delays another by the step under way, about a second at 50 megapixels; once nobody

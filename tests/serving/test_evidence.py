@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -277,3 +278,26 @@ async def test_the_outline_style_leaves_the_colours_of_things_as_they_are() -> N
         for style in ("fill", "outline")
     ]
     assert drawn[0]["overlay"] != drawn[1]["overlay"]
+
+
+async def test_a_caller_who_leaves_at_any_tick_leaves_nothing_behind() -> None:
+    """Cancelled n turns of the event loop after its start, for every n until it is done before."""
+    ticks, finished = 0, False
+    things: Things = {"dog": [(0, 0.8), (2, 0.7)], "sofa": [(4, 0.9)]}
+    while not finished:
+        segmenter = replica(Scene(things), FakeIdentity())
+        wanted = task([Asked("dog", 1), Asked("blue sofa", 1)], overlays=True)
+        running = asyncio.ensure_future(segmenter.segment(wanted))
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+        finished = running.done()
+        running.cancel()
+        await asyncio.wait_for(asyncio.gather(running, return_exceptions=True), 5)
+        assert segmenter._pixel_budget.free == 1 << 20, ticks
+        async with asyncio.timeout(1):
+            while segmenter._threads.busy or segmenter._canvases.taken or segmenter._identity.queued:  # type: ignore[union-attr]
+                await asyncio.sleep(0.001)
+        assert {each for each in asyncio.all_tasks() if "segment" in repr(each.get_coro())} == set(), ticks
+        # The event loop turns faster than threads work: later cancellations come at growing distances.
+        ticks = ticks + 1 if ticks < 60 else ticks * 5 // 4
+    assert isinstance(running.result(), SegmentedImage)

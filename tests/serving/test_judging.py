@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -228,3 +229,17 @@ async def test_where_the_verdict_cannot_be_drawn_the_plain_overlay_stays() -> No
     document = await run(job(10, 11, verdict=True, overlays=True), pipeline(FakeParser(READ), segmenter))
     assert document["generated_image"]["overlay"] == "data:plain"
     assert document["verdict"]["arrived"] is False
+
+
+@pytest.mark.parametrize("ticks", range(60))
+async def test_a_request_that_is_cancelled_at_any_tick_leaves_nothing_behind(ticks: int) -> None:
+    before = asyncio.all_tasks()
+    line = pipeline(FakeParser(READ), Painter({10: TWO_DOGS, 11: ONE_DOG}))
+    task = asyncio.ensure_future(run(job(10, 11, verdict=True, overlays=True, timeout_s=60), line))
+    for _ in range(ticks):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task], timeout=1)
+    assert task.done()
+    await asyncio.sleep(0.01)
+    assert asyncio.all_tasks() == before
