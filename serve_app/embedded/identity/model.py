@@ -46,6 +46,6 @@ def embed(model: Dinov2Model, crops: torch.Tensor) -> torch.Tensor:
     Returns:
         (N, D) float32 of length 1: the CLS token.
     """
-    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
+    mean, std = (torch.tensor(values, device=crops.device).view(1, 3, 1, 1) for values in (MEAN, STD))
     pixels = (crops.float() / 255 - mean) / std
     return F.normalize(model(pixels).last_hidden_state[:, 0].float(), dim=-1)
