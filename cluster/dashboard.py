@@ -72,14 +72,15 @@ ROWS: dict[str, tuple[Panel, ...]] = {
     "Where the time goes": (
         Panel(
             "Stages, p95",
-            "parse: parser; decode, encode, detect, masks: segmenter. encode and detect include the wait for a batch.",
+            "parse: parser; decode, encode, detect, masks, and for verdicts crops and identity: segmenter. encode, "
+            "detect and identity include the wait for a batch.",
             "s",
             ((quantile(0.95, "ray_genseg_stage_seconds", "stage"), "{{stage}}"),),
         ),
         Panel(
             "Mean batch size",
-            "Near the budget of its axis (images: max_pixels, pairs: max_pairs, prompts: max_prompts): a full GPU. "
-            "Near 1 under load: look at what comes before it.",
+            "Near the budget of its axis (images: max_pixels, pairs: max_pairs, prompts: max_prompts, crops: 32): a "
+            "full GPU. Near 1 under load: look at what comes before it.",
             "short",
             ((mean("ray_genseg_batch_size", "axis"), "{{axis}}"),),
         ),

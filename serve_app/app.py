@@ -15,8 +15,8 @@ from serve_app.config.files import app_config_from
 from serve_app.config.findings import place_of
 from serve_app.config.schema import AppConfig
 from serve_app.errors import ConfigError
-from serve_app.models.interface import Parser, Segmenter
-from serve_app.models.registry import load_parser, load_segmenter
+from serve_app.models.interface import IdentityModel, Parser, Segmenter
+from serve_app.models.registry import load_identity, load_parser, load_segmenter
 from serve_app.serving.ingress import Ingress
 from serve_app.serving.parser import ParserDeployment
 from serve_app.serving.segmenter import SegmenterDeployment
@@ -54,6 +54,7 @@ def bind(
     *,
     load_parser: Callable[[AppConfig], Parser] = load_parser,
     load_segmenter: Callable[[AppConfig], Segmenter[Any, Any, Any]] = load_segmenter,
+    load_identity: Callable[[AppConfig], IdentityModel | None] = load_identity,
 ) -> Application:
     """Bind the graph for a checked configuration.
 
@@ -62,6 +63,7 @@ def bind(
         options: options of the deployments by their name, over the defaults here, where no Serve config brings them.
         load_parser: loads the parser, inside its replicas.
         load_segmenter: loads the segmenter, inside its replicas.
+        load_identity: loads the model that compares individuals, beside the segmenter; returns None for no model.
     """
     # Ray annotates the undecorated form of `serve.deployment` as a decorator.
     deployment: Any = serve.deployment
@@ -96,9 +98,8 @@ def bind(
     )
     given = options or {}
     parser, segmenter, ingress = (each.options(**given.get(each.name, {})) for each in (parser, segmenter, ingress))
-    application: Application = ingress.bind(
-        config, parser.bind(config, load_parser), segmenter.bind(config, load_segmenter)
-    )
+    models = segmenter.bind(config, load_segmenter, load_identity=load_identity)
+    application: Application = ingress.bind(config, parser.bind(config, load_parser), models)
     return application
 
 

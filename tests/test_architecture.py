@@ -23,12 +23,12 @@ ORDER = (
     "__main__", "cli", "app", "batch", "client", "serving", "verdict", "models", "embedded", "entities", "images",
     "masks", "config", "schemas", "errors", "",
 )  # fmt: skip
-"""The packages; each imports only what stands to its right. The last is `serve_app` itself; `verdict` is to come."""
+"""The packages; each imports only what stands to its right. The last is `serve_app` itself."""
 
 SERVING_ORDER = (
-    "ingress", "http", "pipeline", "one_model", "stages", "segmenter", "objects", "parser", "fetch", "documents",
-    "remote", "routing", "image_files", "checked_request", "stamp", "connections", "addresses", "messages", "replica",
-    "ray_errors", "",
+    "ingress", "http", "pipeline", "judging", "one_model", "stages", "segmenter", "evidence", "overlays", "embeddings",
+    "objects", "parser", "fetch", "documents", "remote", "routing", "image_files", "checked_request", "stamp",
+    "connections", "addresses", "messages", "replica", "ray_errors", "",
 )  # fmt: skip
 """The same inside `serving`."""
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import ray
+import torch
 import yaml
 from jsonschema import Draft7Validator
 
@@ -167,6 +168,34 @@ def test_sizing_counts_the_largest_fleet_of_the_config(sizing: ModuleType) -> No
     deployments = largest_replicas(ROOT / "configs" / "multi-gpu.yaml")
     names = ("SegmenterDeployment", "ParserDeployment")
     assert tuple(deployments[name]["autoscaling_config"]["max_replicas"] for name in names) == sizing.FLEET
+
+
+def test_a_verdict_costs_under_3_percent_of_the_segmenter(sizing: ModuleType) -> None:
+    """By FLOP, at full size; also where no phrase is found and so no mask is drawn."""
+    from torch.utils.flop_counter import FlopCounterMode
+    from transformers import Dinov2Config, Dinov2Model
+
+    with torch.device("meta"):  # the configuration of facebook/dinov2-base
+        model = Dinov2Model(Dinov2Config(hidden_size=768, num_hidden_layers=12, num_attention_heads=12, image_size=518))
+        crops = torch.zeros(sizing.OBJECTS, 3, 224, 224)
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        model.eval()(crops)
+    assert counter.get_total_flops() / 1e9 == pytest.approx(sizing.OBJECTS * sizing.IDENTITY_GFLOP, rel=0.002)
+    for present in (0.0, 0.5, 1.0):
+        assert sizing.identity_share(sizing.Request(3, 4, present), 12) < 0.03
+    gib = sum(parameter.numel() for parameter in model.parameters()) * 2 / 2**30
+    assert f"weights {gib:.2f} GiB" in (CLUSTER / "SIZING.md").read_text()
+
+
+def test_the_weights_that_are_fetched_are_those_of_the_config() -> None:
+    models = load_file(MULTI_GPU).app.models
+    names = {models.text_parser.model_name, models.segmentation.model_name, models.identity.model_name}
+    dockerfile = (CLUSTER / "Dockerfile").read_text()
+    arguments = dict(re.findall(r"^ARG (\w+)=(\S+)$", dockerfile, re.MULTILINE))
+    assert {arguments[name] for name in re.findall(r'hf download "\$\{(\w+)\}"', dockerfile)} == names
+    (job,) = [document for document in documents(CLUSTER / "kuberay" / "weights.yaml") if document["kind"] == "Job"]
+    command = job["spec"]["template"]["spec"]["containers"][0]["command"][-1]
+    assert set(re.findall(r"hf download ([\w/.-]+)", command)) == names
 
 
 def test_sizing_costs_more_for_more_work(sizing: ModuleType) -> None:

@@ -106,6 +106,13 @@ def test_replicas_that_share_a_gpu_fit_its_memory(path: Path) -> None:
     assert sum(cap or 0 for _, cap in sharing) <= 0.95  # the CUDA contexts are in no fraction
 
 
+def test_a_segmenter_on_a_gpu_comes_with_an_identity_model_and_counts_its_memory(path: Path) -> None:
+    models = loaded(path).app.models
+    on_gpu = models.segmentation.device.startswith("cuda")
+    assert models.identity.model_name == ("facebook/dinov2-base" if on_gpu else "embedded")
+    assert not on_gpu or "0.4 GiB" in path.read_text()  # as computed in cluster/SIZING.md
+
+
 def test_every_retry_of_a_parser_server_ends_before_the_deadline(path: Path) -> None:
     app = loaded(path).app
     if app.models.text_parser.engine == "openai":

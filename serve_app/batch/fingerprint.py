@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from serve_app.batch.whole_file import write_whole
+from serve_app.config.models import AUTO, NONE, ModelsConfig, SegmentationModel
 
 VERSION = 1
+_SEGMENTER, _IDENTITY = "models.segmentation.model_name", "models.identity.model_name"
 _JOB_FILE = "job.json"
 _ROWS_FILE = "rows.bin"
 
@@ -30,11 +32,14 @@ class Fingerprint:
         settings: what decides about results, by the flag's or key's name. A job on a running service knows fewer.
         rows: digest of the row by digest of its id.
         models: the models' names as the results have them; empty before the first result.
+        identity: `model` and `threshold` of the verdicts' identity model, or the `model` none; empty before the first
+            verdict.
     """
 
     settings: dict[str, Setting] = field(default_factory=dict)
     rows: dict[int, int] = field(default_factory=dict)
     models: dict[str, str] = field(default_factory=dict)
+    identity: dict[str, Setting] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
         """Write it; the rows first, as they may only grow old, never wrong."""
@@ -46,7 +51,7 @@ class Fingerprint:
 
     def save_job(self, folder: Path) -> None:
         """Write everything but the rows."""
-        job = {"version": VERSION, "settings": self.settings, "models": self.models}
+        job = {"version": VERSION, "settings": self.settings, "models": self.models, "identity": self.identity}
         write_whole(folder / _JOB_FILE, json.dumps(job, indent=2).encode() + b"\n")
 
     @classmethod
@@ -66,7 +71,7 @@ class Fingerprint:
         if sys.byteorder == "big":
             numbers.byteswap()
         rows = dict(zip(numbers[::2], numbers[1::2], strict=True))
-        return cls(job["settings"], rows, job["models"])
+        return cls(job["settings"], rows, job["models"], job.get("identity", {}))
 
 
 def settings_difference(before: Fingerprint, now: Mapping[str, Setting], defaults: Mapping[str, Setting]) -> str | None:
@@ -79,14 +84,32 @@ def settings_difference(before: Fingerprint, now: Mapping[str, Setting], default
     """
     if not before.settings:
         return None
-    # Names of models stand in the results themselves, also where a running service had the settings.
-    models = {f"models.{part}.model_name": name for part, name in before.models.items()}
-    recorded: dict[str, Setting] = {**models, **before.settings}
+    recorded = {**_told_by_results(before, now), **before.settings}
+    was, comes = _meant({**defaults, **recorded}), _meant(now)
     flags = [name for name in {**before.settings, **now} if name.startswith("--")]
     parts = []
     for name in dict.fromkeys([*flags, *now]):
-        was, unrecorded = recorded.get(name, defaults.get(name)), name not in recorded and name in defaults
-        if was != now.get(name):
+        if was.get(name) != comes.get(name):
+            unrecorded = name not in recorded and name in defaults
             note = " (the default, as the folder does not record it)" if unrecorded else ""
-            parts.append(f"{name} was {was}{note} and is {now.get(name)}")
+            parts.append(f"{name} was {was.get(name)}{note} and is {comes.get(name)}")
     return ", ".join(parts) or None
+
+
+def _meant(settings: Mapping[str, Setting]) -> Mapping[str, Setting]:
+    """Name the identity model that `auto` means, which depends on the segmenter's model."""
+    if settings.get(_IDENTITY) != AUTO:
+        return settings
+    segmentation = SegmentationModel(model_name=str(settings[_SEGMENTER]))
+    return {**settings, _IDENTITY: ModelsConfig(segmentation=segmentation).identity_name or NONE}
+
+
+def _told_by_results(before: Fingerprint, now: Mapping[str, Setting]) -> dict[str, Setting]:
+    """Collect what the results themselves say of the models, also where a running service had the settings."""
+    told: dict[str, Setting] = {f"models.{part}.model_name": name for part, name in before.models.items()}
+    if before.identity:
+        told[_IDENTITY] = before.identity["model"]
+        # A threshold that the configuration leaves to the model shows in the next verdict, and is compared then.
+        threshold = now.get("models.identity.threshold")
+        told["models.identity.threshold"] = None if threshold is None else before.identity.get("threshold")
+    return told

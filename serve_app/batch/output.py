@@ -2,6 +2,7 @@
 
     DIR/part-00000.jsonl …          result documents, each with its row's id and other columns
     DIR/errors/part-00000.jsonl …   rows that failed: id, other columns, code, message, field
+    DIR/verdicts.csv                the verdicts, where rows have one; see `verdict_rows`
     DIR/summary.json                the figures of the last run
     DIR/wrong-rows.txt              what is wrong in the manifest, where that is more than a screen
     DIR/.genseg-batch/              the lock and the fingerprint
@@ -15,23 +16,30 @@ import errno
 import fcntl
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, TypedDict
 
-from serve_app.batch.fingerprint import Fingerprint
+from pydantic import JsonValue
+
+from serve_app.batch.fingerprint import Fingerprint, Setting
 from serve_app.batch.row import Row
 from serve_app.batch.shards import Line, ResultLine, ShardWriter, keep_lines, lines_of, shards
+from serve_app.batch.verdict_means import VerdictMeans, VerdictSummary, group_of
 from serve_app.batch.whole_file import write_whole
+from serve_app.config.models import NONE
 from serve_app.errors import GensegError
-from serve_app.schemas.dicts import ErrorDict, ModelsDict, ResultDict, images_of
+from serve_app.schemas.dicts import ErrorDict, ResultDict, images_of
 
 _STATE = ".genseg-batch"
 
 
 class Summary(TypedDict):
-    """The figures of a run, over everything that the folder holds but the last two: these are of this run."""
+    """The figures of a run, over everything that the folder holds, but for two: the rate and the seconds are its own.
+
+    `verdict` is null where no result has one.
+    """
 
     rows: int
     done: int
@@ -40,6 +48,7 @@ class Summary(TypedDict):
     left: int
     images: int
     objects: int
+    verdict: VerdictSummary | None
     images_per_s: float
     seconds: float
 
@@ -57,6 +66,7 @@ class OutputFolder:
         failed: error code by id, of rows whose latest try failed.
         images: images in all results.
         objects: objects in all results.
+        verdicts: means of all results' verdicts.
         fingerprint: whose results these are; None before the first job.
     """
 
@@ -67,6 +77,7 @@ class OutputFolder:
         self.failed: dict[str, str] = {}
         self.images = 0
         self.objects = 0
+        self.verdicts = VerdictMeans()
         self._results = ShardWriter(folder, rows_per_shard)
         self._errors = ShardWriter(folder / "errors", rows_per_shard)
         self._error_lines = 0
@@ -90,10 +101,10 @@ class OutputFolder:
         Raises:
             OutputError: it cannot be written, or comes from other models than the results before.
         """
-        self._check_models(document["meta"]["models"])
+        self._check_models(document)
         with _explained(self.folder):
             self._results.append(row.id, document, row.columns)
-        self._count(document)
+        self._count(document, row.columns)
         self.done.add(row.key)
         self.failed.pop(row.key, None)
 
@@ -161,26 +172,34 @@ class OutputFolder:
 
     def _note_result(self, line: Line) -> None:
         self.done.add(line.key)
-        self._count(line.result())
+        document = line.result()
+        self._count(document, document.get("columns", {}))
 
-    def _count(self, document: ResultDict) -> None:
+    def _count(self, document: ResultDict, columns: Mapping[str, JsonValue]) -> None:
         images = images_of(document)
         self.images += len(images)
         self.objects += sum(len(image["objects"] or ()) for image in images)
+        verdict = document.get("verdict")  # documents of earlier versions lack it
+        if verdict is not None:
+            self.verdicts.add(group_of(columns), verdict)
 
     def _note_error(self, line: Line) -> None:
         self._error_lines += 1
         self.failed[line.key] = line.error()["code"]
 
-    def _check_models(self, models: ModelsDict) -> None:
-        assert self.fingerprint is not None  # begin() comes first
-        if not self.fingerprint.models:
-            self.fingerprint.models = {name: str(value) for name, value in models.items()}
+    def _check_models(self, document: ResultDict) -> None:
+        """Note which models the first result and the first verdict are of; all others must be of the same ones."""
+        known = self.fingerprint
+        assert known is not None  # begin() comes first
+        models, identity = {name: str(value) for name, value in document["meta"]["models"].items()}, _identity(document)
+        for what, before, now in (("results", known.models, models), ("verdicts", known.identity, identity)):
+            if before and now and before != now:
+                was, comes = _named(before), _named(now)
+                raise OutputError(f"{self.folder}: holds {what} of {was}, but those that come now are of {comes}")
+        if not known.models or (identity and not known.identity):
+            known.models, known.identity = models, identity or known.identity
             with _explained(self.folder):
-                self.fingerprint.save_job(self.folder / _STATE)
-        elif self.fingerprint.models != models:
-            before, now = (", ".join(map(str, names.values())) for names in (self.fingerprint.models, models))
-            raise OutputError(f"{self.folder}: holds results of {before}, but those that come now are of {now}")
+                known.save_job(self.folder / _STATE)
 
     def _drop_old_errors(self) -> None:
         latest: dict[str, tuple[Path, int]] = {}
@@ -189,6 +208,19 @@ class OutputFolder:
         for path in shards(self.folder / "errors"):
             keep_lines(path, lambda line: latest.get(line.key) == (line.path, line.offset))
         self._error_lines = len(self.failed)
+
+
+def _identity(document: ResultDict) -> dict[str, Setting]:
+    """Say which model compared individuals, if any, and from which similarity on they are one; empty for no verdict."""
+    verdict = document.get("verdict")
+    if verdict is None:
+        return {}
+    identity = verdict["identity"]
+    return {"model": NONE} if identity is None else {"model": identity["model"], "threshold": identity["threshold"]}
+
+
+def _named(models: Mapping[str, Setting]) -> str:
+    return ", ".join(f"threshold {value}" if name == "threshold" else str(value) for name, value in models.items())
 
 
 @contextmanager

@@ -40,10 +40,11 @@ class Contents:
 def schema(pa: Any, contents: Contents) -> Any:
     """Make the schema: a row is a job.
 
-    `id` (text), `prompt`, `entities`, `images`, `box_format`, `coordinate_unit`, `meta`, and `column.NAME` for every
-    other column of the manifest. An image has its `role` and `index` besides the document's own keys; `presence` is a
-    map. Each object has `mask_rle`, null where the row asked for another format; `mask_polygons`, `mask_png` and
-    `overlay` are there if any row of the folder has them.
+    `id` (text), `prompt`, `entities`, `images`, `verdict`, `box_format`, `coordinate_unit`, `meta`, and `column.NAME`
+    for every other column of the manifest. An image has its `role` and `index` besides the document's own keys;
+    `presence` is a map. Each object has `mask_rle`, null where the row asked for another format; `mask_polygons`,
+    `mask_png` and `overlay` are there if any row of the folder has them. `verdict` has the document's own keys; it is
+    null where the row asked for none.
 
     Args:
         pa: the module pyarrow.
@@ -77,10 +78,46 @@ def schema(pa: Any, contents: Contents) -> Any:
             "prompt": text,
             "entities": pa.list_(text),
             "images": pa.list_(pa.struct(image)),
+            "verdict": _verdict(pa),
             "box_format": text,
             "coordinate_unit": text,
             "meta": _meta(pa),
             **{PREFIX + name: kinds[kind] for name, kind in contents.columns.items()},
+        }
+    )
+
+
+def _verdict(pa: Any) -> Any:
+    text, real, whole, truth = pa.string(), pa.float64(), pa.int64(), pa.bool_()
+    entity = {
+        "entity": text,
+        "asked": whole,
+        "exact": truth,
+        "asked_as": text,
+        "sources": pa.list_(whole),
+        "found": whole,
+        "status": text,
+        "objects": pa.list_(text),
+        "bare": pa.struct({"entity": text, "found": whole}),
+    }
+    reference = {
+        "image": whole,
+        "object_id": text,
+        "individual": whole,
+        "match": text,
+        "similarity": real,
+        "margin": real,
+        "status": text,
+    }
+    return pa.struct(
+        {
+            "arrived": truth,
+            "entities": pa.list_(pa.struct(entity)),
+            "references": pa.list_(pa.struct(reference)),
+            "overlaps": pa.list_(pa.struct({"image": text, "objects": pa.list_(text), "iou": real})),
+            "scores": pa.struct({"entities": real, "identity": real, "collapsed": real}),
+            "reasons": pa.list_(text),
+            "identity": pa.struct({"model": text, "pooling": text, "crop": text, "threshold": real}),
         }
     )
 
@@ -119,6 +156,7 @@ def job_row(document: ResultLine, contents: Contents) -> dict[str, Any]:
         "prompt": document["prompt"],
         "entities": document["entities"],
         "images": images,
+        "verdict": document.get("verdict"),
         "box_format": document["box_format"],
         "coordinate_unit": document["coordinate_unit"],
         "meta": {**meta, **maps},

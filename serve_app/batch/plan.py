@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -98,7 +98,7 @@ def make_plan(
     check_schemes(seen.schemes)
     for key in [key for key in output.failed if digest(key) not in seen.rows]:
         del output.failed[key]  # the row is gone, and nobody waits for it any more
-    output.begin(Fingerprint({**before.settings, **settings}, seen.rows, before.models))
+    output.begin(replace(before, settings={**before.settings, **settings}, rows=seen.rows))
     return Plan(manifest, shown, len(seen.rows), seen.left, frozenset(seen.redo), frozenset(seen.mask_formats))
 
 

@@ -16,7 +16,9 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import cast
 
-from serve_app.batch import coco, parquet
+from pydantic import JsonValue
+
+from serve_app.batch import coco, parquet, verdict_rows
 from serve_app.batch.fingerprint import Setting
 from serve_app.batch.job import Job, run_job
 from serve_app.batch.manifest import read_rows
@@ -32,7 +34,7 @@ from serve_app.cli.job_progress import JobProgress
 from serve_app.cli.options import CommandError, at_least_one
 from serve_app.config.files import LoadedConfig, load_file
 from serve_app.config.schema import AppConfig
-from serve_app.schemas.requests import RequestOptions
+from serve_app.schemas.requests import OptionArguments, RequestOptions
 
 DEFAULT_CONCURRENCY = 32
 DEFAULT_ROWS_PER_SHARD = 1000
@@ -41,6 +43,18 @@ ROW_ONLY = frozenset({"entities", "thresholds"})
 which differ from row to row."""
 NOT_OF_RESULTS = frozenset({"timeout_s"})
 """Options that change when a row fails, but no result."""
+OF_RESULTS = (
+    "models.text_parser.engine",
+    "models.text_parser.model_name",
+    "models.segmentation.engine",
+    "models.segmentation.model_name",
+    "models.segmentation.head_dtype",
+    "models.identity.model_name",
+    "models.identity.threshold",
+    "segmentation",
+    "entity_filter",
+)
+"""Keys and sections of a configuration that decide about results. A folder records them, as far as there are any."""
 ALWAYS_RECORDED = frozenset({"threshold", "mask_threshold"})
 """Recorded as null where they are not given, as folders of earlier versions have them."""
 
@@ -77,6 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"results in a file (default: {DEFAULT_ROWS_PER_SHARD})",
     )
+    parser.add_argument("--outline", action="store_true", help="the same as --overlay-style outline")
     parser.add_argument("--quiet", action="store_true", help="only errors on stderr")
     request_flags.add_flags(
         parser,
@@ -105,6 +120,8 @@ def run_with(args: argparse.Namespace, connect: Connect) -> int:
     check_paths(args.manifest, args.output, args.coco)
     if args.coco and args.mask_format not in {None, "rle"}:
         raise CommandError(f"--coco {args.coco}: needs masks as RLE, not --mask-format {args.mask_format}", usage=True)
+    if args.outline and args.overlay_style == "fill":
+        raise CommandError("--outline: contradicts --overlay-style fill", usage=True)
     with opened_manifest(args.manifest) as manifest:
         if args.format == "parquet":
             parquet.load_pyarrow()
@@ -136,9 +153,15 @@ def _run_rows(args: argparse.Namespace, loaded: LoadedConfig, manifest: Manifest
         return _conclude(plan, output, meter, progress)
 
 
+def options_of(args: argparse.Namespace) -> OptionArguments:
+    """Collect the options for rows that do not name them."""
+    options = request_flags.given(args)
+    return {**options, "overlay_style": "outline"} if args.outline else options
+
+
 def settings_of(args: argparse.Namespace, config: AppConfig) -> dict[str, Setting]:
     """Collect what decides about results besides the rows; of a service that runs already, only the flags are known."""
-    given = cast(Mapping[str, Setting], request_flags.given(args))
+    given = cast(Mapping[str, Setting], options_of(args))
     settings: dict[str, Setting] = {
         request_flags.flag_of(name): given.get(name)
         for name, field in RequestOptions.model_fields.items()
@@ -151,18 +174,16 @@ def settings_of(args: argparse.Namespace, config: AppConfig) -> dict[str, Settin
 
 def config_settings(config: AppConfig) -> dict[str, Setting]:
     """Collect what decides about results in a configuration."""
-    settings: dict[str, Setting] = {}
-    models = config.models.model_dump(
-        include={"text_parser": {"engine", "model_name"}, "segmentation": {"engine", "model_name"}}
-    )
-    for section, values in (
-        ("models.text_parser", models["text_parser"]),
-        ("models.segmentation", models["segmentation"]),
-        ("segmentation", config.segmentation.model_dump()),
-        ("entity_filter", config.entity_filter.model_dump(mode="json")),
-    ):
-        settings.update({f"{section}.{name}": value for name, value in values.items()})
-    return settings
+    values = _leaves("", config.model_dump(mode="json"))
+    return {name: value for name, value in values if any(f"{name}.".startswith(f"{each}.") for each in OF_RESULTS)}
+
+
+def _leaves(prefix: str, values: Mapping[str, JsonValue]) -> Iterator[tuple[str, Setting]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _leaves(f"{prefix}{name}.", value)
+        else:
+            yield f"{prefix}{name}", cast(Setting, value)
 
 
 @contextmanager
@@ -190,7 +211,7 @@ def _work(
     meter: Meter,
     progress: Progress,
 ) -> bool:
-    defaults = request_flags.given(args)
+    defaults = options_of(args)
     try:
         job = Job(output, reader, Patient(segment), defaults, meter, JobProgress(progress))
         return run_job(job, plan, args.concurrency)
@@ -201,6 +222,11 @@ def _work(
 def _write_further(
     args: argparse.Namespace, plan: Plan, folder: Path, output: OutputFolder, progress: Progress
 ) -> None:
+    if args.verdict or output.verdicts.rows:
+        path = output.folder / verdict_rows.FILE_NAME
+        rows = (placed.row for placed in read_rows(plan.manifest, plan.name))
+        written = verdict_rows.write_verdicts(path, (document for _, document in output.results(rows)))
+        progress.say(f"wrote {path}: {written.entities} entities, {written.references} references")
     if args.format == "parquet":
         progress.say(f"wrote {parquet.write_missing(output.folder)} Parquet files")
     if args.coco:
@@ -223,13 +249,15 @@ def _conclude(plan: Plan, output: OutputFolder, meter: Meter, progress: Progress
         "left": left,
         "images": output.images,
         "objects": output.objects,
+        "verdict": output.verdicts.summary(),
         "images_per_s": round(meter.images_per_s, 3),
         "seconds": round(meter.seconds, 3),
     }
     path = output.write_summary(summary)
-    progress.say(
-        f"{len(output.done)} of {plan.rows} rows done, {output.images} images, {output.objects} objects: {path}"
-    )
+    done = f"{len(output.done)} of {plan.rows} rows done, {output.images} images, {output.objects} objects"
+    if output.verdicts.rows:
+        done += f", everything arrived in {output.verdicts.arrived} of {output.verdicts.judged} judged rows"
+    progress.say(f"{done}: {path}")
     if left:
         print(f"genseg: stopped with {left} rows left; the same command goes on", file=sys.stderr)
     if failed:

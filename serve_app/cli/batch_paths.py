@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from serve_app.batch import verdict_rows
 from serve_app.batch.source_names import scheme_of, shown
 from serve_app.cli.options import CommandError
 from serve_app.cli.outputs import check_file, check_folder
 
-_RESULTS = frozenset({"summary.json", "wrong-rows.txt"})
+_RESULTS = frozenset({"summary.json", "wrong-rows.txt", verdict_rows.FILE_NAME})
 
 
 @dataclass(frozen=True)

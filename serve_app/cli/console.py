@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -33,6 +34,11 @@ class Progress:
     def on_terminal(self) -> bool:
         """Whether the next line can replace one; in a log file every line stays."""
         return self._out.isatty()
+
+    @property
+    def takes_colours(self) -> bool:
+        """Whether lines may have colours: on a terminal, unless the user says no. Source: no-color.org."""
+        return self.on_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
     def say(self, text: str) -> None:
         """Write a line that stays, in the place of the one that `show` wrote."""

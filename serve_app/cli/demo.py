@@ -1,4 +1,4 @@
-"""`genseg demo`: the embedded models on the bundled images; a JSON, one overlay per image, a short table."""
+"""`genseg demo`: the embedded models on the bundled images; a JSON, overlays, a short table, the verdict."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from serve_app.cli.console import Progress
 from serve_app.cli.ending import print_out
 from serve_app.cli.options import CommandError
 from serve_app.cli.outputs import STANDARD_OUTPUT, check_file, check_folder
-from serve_app.cli.report import as_json, summary, write_json
+from serve_app.cli.report import as_json, say_verdict, summary, write_json
 from serve_app.cli.run import segment_locally
 from serve_app.config.schema import AppConfig
 from serve_app.schemas.requests import ImageInput, SegmentRequest
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     check_folder("-o", folder)
     if folder.is_dir():
         check_file("-o", target)
-    request = bundled_request()
+    request = bundled_request().model_copy(update={"verdict": True})
     config = AppConfig()
     progress.say(f"prompt: {request.prompt}")
     document = segment_locally(request, config, progress)
@@ -48,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
     for path in (target, *written):
         progress.say(f"wrote {path}")
     print_out(as_json(document) if args.quiet else summary(document))
+    say_verdict(document, progress)
     return 0
 
 

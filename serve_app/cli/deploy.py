@@ -31,6 +31,8 @@ def find_checkpoints(config: AppConfig) -> None:
     names: list[tuple[str, locations.Kind]] = [(config.models.segmentation.model_name, "segmenter")]
     if config.models.text_parser.engine == "transformers":
         names.insert(0, (config.models.text_parser.model_name, "parser"))
+    if config.models.identity_name is not None:
+        names.append((config.models.identity_name, "identity"))
     places = [(name, locations.resolve(name, kind)) for name, kind in names]
     for name, place in places:
         if place == name and not Path(place).is_dir():

@@ -57,5 +57,6 @@ def patient(config: AppConfig) -> AppConfig:
 
 
 def _names(config: AppConfig) -> str:
-    names = (config.models.text_parser.model_name, config.models.segmentation.model_name)
-    return ", ".join(dict.fromkeys(names))
+    models = config.models
+    names = (models.text_parser.model_name, models.segmentation.model_name, models.identity_name)
+    return ", ".join(dict.fromkeys(name for name in names if name is not None))

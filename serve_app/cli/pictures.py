@@ -5,17 +5,21 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
 
 from serve_app.cli.options import CommandError
+from serve_app.cli.verdict_report import verdict_lines
 from serve_app.config.schema import AppConfig
 from serve_app.images import decoding, overlay
+from serve_app.images.marks import Marks, marks_of
 from serve_app.images.palette import Rgb, entity_colours
 from serve_app.images.sheet import Panel, compare_sheet
 from serve_app.schemas.dicts import ImageDict, ObjectDict, ResultDict, images_of
+from serve_app.schemas.events import Role
 from serve_app.schemas.requests import ImageInput, SegmentRequest
 
 
@@ -57,7 +61,7 @@ def write_pictures(
         CommandError: the folder cannot be written.
     """
     colours = entity_colours(document["entities"])
-    drawn = [*_draw(document, request, config, colours)]
+    drawn = [*_draw(document, request, config, colours, compare=compare)]
     written = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -67,11 +71,9 @@ def write_pictures(
             written.append(target)
         if compare and drawn:
             target = folder / "comparison.jpg"
-            panels = [
-                Panel(f"{each.role}: {each.name}", each.picture, each.counts, highlighted=each.role == "generated")
-                for each in drawn
-            ]
-            compare_sheet(panels, colours).save(target, quality=92)
+            verdict = document.get("verdict")
+            notes = () if verdict is None else verdict_lines(verdict)
+            compare_sheet([each.panel for each in drawn], colours, notes).save(target, quality=92)
             written.append(target)
     except OSError as error:
         raise CommandError(f"{folder}: {error.strerror or error}") from None
@@ -80,12 +82,12 @@ def write_pictures(
 
 @dataclass(frozen=True)
 class _Drawn:
-    """One annotated picture: the image's role, file name and objects of each entity."""
+    """One annotated picture: the image's role and file name, and how it stands on the sheet."""
 
     role: str
     name: str
     picture: Image.Image
-    counts: dict[str, int]
+    panel: Panel
 
 
 def _draw(
@@ -93,13 +95,41 @@ def _draw(
     request: SegmentRequest,
     config: AppConfig,
     colours: Mapping[str, Rgb],
+    *,
+    compare: bool,
 ) -> Iterator[_Drawn]:
-    for role, source, image in _pairs(document, request):
+    verdict = document.get("verdict")  # an older service sends none
+    for role, index, source, image in _images(document, request):
         if image["objects"] is None:
             continue
         assert isinstance(source.data, bytes)  # commands read their images themselves
-        picture = overlay.draw_objects(decoding.decode(source.data, config.limits), image["objects"], colours)
-        yield _Drawn(role, Path(image["path"]).name, picture, counts(image["objects"], document["entities"]))
+        pixels = decoding.decode(source.data, config.limits)
+        marks = None if verdict is None else marks_of(verdict, role, index)
+        draw = partial(overlay.draw_objects, pixels, image["objects"], colours, request.overlay_style)
+        picture = on_sheet = draw(marks)
+        if compare and role == "generated" and marks is not None and marks.lines:
+            on_sheet = draw(replace(marks, lines=()))  # they are the sheet's notes
+        file_name = Path(image["path"]).name
+        name = role if role == "generated" else f"{role}_{index}"
+        panel = Panel(
+            f"{name if verdict is None or role == 'generated' else f'ref {index}'}: {file_name}",
+            on_sheet,
+            counts(image["objects"], document["entities"]),
+            highlighted=role == "generated",
+            swatches={} if marks is None else _swatches(image["objects"], colours, marks),
+        )
+        yield _Drawn(name, file_name, picture, panel)
+
+
+def _swatches(objects: Sequence[ObjectDict], colours: Mapping[str, Rgb], marks: Marks) -> dict[str, list[Rgb]]:
+    """List the colours of each entity's objects."""
+    found: dict[str, list[Rgb]] = {}
+    for item in objects:
+        own = found.setdefault(item["label"], [])
+        colour = marks.colours.get(item["object_id"], colours.get(item["label"]))
+        if colour is not None and colour not in own:
+            own.append(colour)
+    return found
 
 
 def counts(objects: Sequence[ObjectDict], entities: list[str]) -> dict[str, int]:
@@ -108,8 +138,9 @@ def counts(objects: Sequence[ObjectDict], entities: list[str]) -> dict[str, int]
     return {entity: labels[entity] for entity in entities}
 
 
-def _pairs(document: ResultDict, request: SegmentRequest) -> list[tuple[str, ImageInput, ImageDict]]:
+def _images(document: ResultDict, request: SegmentRequest) -> Iterator[tuple[Role, int, ImageInput, ImageDict]]:
     contextual = zip(request.contextual_images, document["contextual_images"], strict=True)
-    pairs = [(f"contextual_{index}", source, image) for index, (source, image) in enumerate(contextual)]
-    source, image = request.generated_image, document["generated_image"]
-    return pairs if source is None or image is None else [*pairs, ("generated", source, image)]
+    for index, (source, image) in enumerate(contextual):
+        yield "contextual", index, source, image
+    if request.generated_image is not None and document["generated_image"] is not None:
+        yield "generated", 0, request.generated_image, document["generated_image"]

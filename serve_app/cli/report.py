@@ -1,4 +1,4 @@
-"""What a command tells of a result: the progress of its images, the JSON file, a short table."""
+"""What a command tells of a result: the progress of its images, the JSON file, a short table, the verdict."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from serve_app.batch.whole_file import write_whole
 from serve_app.cli.console import Progress
 from serve_app.cli.options import CommandError
+from serve_app.cli.verdict_report import verdict_table
 from serve_app.schemas.dicts import ErrorDict, ImageDict, ResultDict, images_of
 from serve_app.schemas.events import EventDict, Role
 from serve_app.schemas.requests import SegmentRequest
@@ -94,6 +95,14 @@ def summary(document: ResultDict) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join(lines)
+
+
+def say_verdict(document: ResultDict, progress: Progress) -> None:
+    """Say what the verdict is, if the document has one."""
+    verdict = document.get("verdict")  # an older service sends none
+    if verdict is not None:
+        table = verdict_table(verdict, len(document["contextual_images"]), coloured=progress.takes_colours)
+        progress.say(f"\n{table}")
 
 
 def _cell(image: ImageDict, entity: str) -> str:

@@ -17,7 +17,7 @@ from serve_app.cli.local_graph import PATIENCE_S, local_graph
 from serve_app.cli.options import CommandError
 from serve_app.cli.outputs import STANDARD_OUTPUT, check_file, check_folder
 from serve_app.cli.prompt import read_prompt
-from serve_app.cli.report import as_json, counted, follow, named, summary, write_json
+from serve_app.cli.report import as_json, counted, follow, named, say_verdict, summary, write_json
 from serve_app.client import Client
 from serve_app.client.address import read_base_url
 from serve_app.client.answers import EntitiesEvent, Event, ImageEvent
@@ -77,6 +77,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where they go, and write them (default: the configuration's, outputs/visualizations)",
     )
+    parser.add_argument(
+        "--outline", action="store_true", help="draw outlines without a fill, which hides the objects' own colours"
+    )
     parser.add_argument("--compare", action="store_true", help="write them, and one sheet with all images side by side")
     parser.add_argument("--quiet", action="store_true", help="print only the JSON, on standard output")
     parser.add_argument("--url", metavar="URL", help="use a running service instead of models of its own")
@@ -125,6 +128,8 @@ def run(args: argparse.Namespace) -> int:
     # Everything that can be wrong with the command line is found before Ray or a model starts.
     if args.prompt is None and args.entities is None:
         args.refuse("the following arguments are required: -p/--prompt, or --entities")
+    if args.outline and args.overlay_style == "fill":
+        raise CommandError("--outline: contradicts --overlay-style fill", usage=True)
     if not args.contextual and args.generated is None:
         raise CommandError("no image: give -c, -g or both", usage=True)
     if args.url is not None:
@@ -144,6 +149,7 @@ def run(args: argparse.Namespace) -> int:
     if draws:
         written = pictures.write_pictures(document, request, config, folder, compare=args.compare)
         progress.say(f"wrote {counted(len(written), 'picture')} to {folder}")
+    say_verdict(document, progress)
     return 1 if any(image["error"] for image in images_of(document)) else 0
 
 
@@ -184,6 +190,8 @@ def read_request(args: argparse.Namespace, config: AppConfig) -> SegmentRequest:
     read = read_images(images, config)
     # A service has thresholds of its own; those of a file that is given count more, and those of flags most.
     options = request_flags.given(args)
+    if args.outline:
+        options["overlay_style"] = "outline"
     if args.config:
         defaults = config.segmentation
         options = {"threshold": defaults.threshold, "mask_threshold": defaults.mask_threshold, **options}

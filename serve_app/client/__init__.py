@@ -29,6 +29,7 @@ from serve_app.client.failures import ConnectionFailed, InvalidAnswer
 from serve_app.client.requests import SegmentOptions
 from serve_app.client.results import ImageResult, ObjectResult, Result
 from serve_app.client.sync import Client
+from serve_app.schemas.verdict import Verdict
 
 __all__ = [
     "AsyncClient",
@@ -43,4 +44,5 @@ __all__ = [
     "Result",
     "ResultEvent",
     "SegmentOptions",
+    "Verdict",
 ]

@@ -19,6 +19,7 @@ from serve_app.client.saved import load_document
 from serve_app.schemas.dicts import ResultDict
 from serve_app.schemas.documents import ImageDocument, ObjectDocument, ResultDocument
 from serve_app.schemas.events import Role
+from serve_app.schemas.verdict import Verdict
 
 if TYPE_CHECKING:
     import numpy as np
@@ -137,6 +138,18 @@ class ImageResult:
             raise InvalidAnswer(f"{self.path}: neither objects nor an error")
         return tuple(ObjectResult(found, self.size_hw) for found in self.document.objects)
 
+    def find(self, object_id: str) -> ObjectResult:
+        """Return the instance with an id; a verdict names instances so.
+
+        Raises:
+            ValueError: this image has no such instance.
+            GensegError: this image failed, so nothing is known about its objects.
+        """
+        for each in self.objects:
+            if each.object_id == object_id:
+                return each
+        raise ValueError(f"{self.path} has no object {object_id!r}")
+
     def count(self, entity: str) -> int:
         """Count the instances of one entity in this image.
 
@@ -190,6 +203,11 @@ class Result:
     def request_id(self) -> str:
         """The request's id, as it stands in the server's log."""
         return self.document.meta.request_id
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Whether each thing that the prompt asks for arrived; None where the request did not ask (`verdict=True`)."""
+        return self.document.verdict
 
     @cached_property
     def contextual(self) -> tuple[ImageResult, ...]:

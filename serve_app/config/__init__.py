@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from serve_app.config.models import ModelsConfig, OpenAIConfig, SegmentationModel, TextParserModel
+from serve_app.config.models import IdentityConfig, ModelsConfig, OpenAIConfig, SegmentationModel, TextParserModel
 from serve_app.config.schema import (
     AppConfig,
     AuthConfig,
@@ -20,6 +20,6 @@ from serve_app.config.values import Section, bearer_token, http_address, known_d
 
 __all__ = [
     "AppConfig", "AuthConfig", "BatchingConfig", "CacheConfig", "DeviceConfig", "EntityFilterConfig", "FetchConfig",
-    "LimitsConfig", "ModelsConfig", "OpenAIConfig", "OutputConfig", "Section", "SegmentationConfig",
+    "IdentityConfig", "LimitsConfig", "ModelsConfig", "OpenAIConfig", "OutputConfig", "Section", "SegmentationConfig",
     "SegmentationModel", "ServingConfig", "TextParserModel", "bearer_token", "http_address", "known_device",
 ]  # fmt: skip

@@ -18,3 +18,6 @@ SEGMENTERS: Mapping[str, str] = {
     "transformers": "serve_app.models.sam3:load",
 }
 """Values of `models.segmentation.engine`."""
+
+IDENTITY = "serve_app.models.identity:load"
+"""Loads `models.identity`. There is one engine; which class it takes, the checkpoint says."""

@@ -15,6 +15,9 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 EMBEDDED = "embedded"
 """The `model_name` of the checkpoints that ship inside the package."""
 
+AUTO, NONE = "auto", "none"
+"""Further values of `models.identity.model_name`."""
+
 
 def additions_to_a_call(body: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
     """Check what the configuration adds to the body of a call.
@@ -71,8 +74,40 @@ class SegmentationModel(Section):
     gpu_memory_fraction: float | None = Field(None, gt=0, le=1, description="Hard cap of this process on its GPU.")
 
 
+class IdentityConfig(Section):
+    """The model that tells whether two objects are the same one, for verdicts; it runs in the segmenter's process, on
+    its device.
+    """
+
+    model_name: str = Field(
+        AUTO,
+        min_length=1,
+        description="Hub name or local folder of a DINOv2 or DINOv3 ViT model, `embedded`, `none` or `auto`. `none`: "
+        "individuals are not compared. `auto`: `embedded` if the segmenter is `embedded`, else `none`.",
+    )
+    threshold: float | None = Field(
+        None,
+        ge=-1,
+        le=1,
+        description="Two objects are the same one from this cosine on. Null: the model's own, that is "
+        "`genseg_threshold` in its config.json, or 0.6 where there is none.",
+    )
+    dtype: Dtype = Field(
+        "auto", description="`auto`: on a GPU float16 for DINOv2 and bfloat16 for DINOv3, on a CPU float32."
+    )
+
+
 class ModelsConfig(Section):
-    """Both models."""
+    """All models."""
 
     text_parser: TextParserModel = TextParserModel()
     segmentation: SegmentationModel = SegmentationModel()
+    identity: IdentityConfig = IdentityConfig()
+
+    @property
+    def identity_name(self) -> str | None:
+        """What `models.identity.model_name` means: a hub name, a folder or `embedded`; None for no model."""
+        name = self.identity.model_name
+        if name == AUTO:
+            name = EMBEDDED if self.segmentation.model_name == EMBEDDED else NONE
+        return None if name == NONE else name

@@ -74,6 +74,12 @@ class IngressLimits(ImageLimits):
     max_entities: int = Field(32, ge=1, le=1024, description="Entities of a request.")
     max_entity_chars: int = Field(256, ge=1, description="Characters of one entity. SAM3 reads 32 tokens.")
     max_prompt_chars: int = Field(4000, ge=1, description="Characters of a prompt.")
+    max_identity_objects: int = Field(
+        16,
+        ge=1,
+        le=256,
+        description="Objects of one entity and image that a verdict compares; the best ones are taken.",
+    )
 
 
 class LimitsConfig(IngressLimits, SegmenterLimits):
@@ -128,6 +134,9 @@ class CacheConfig(Section):
 
     vision_bytes: int = Field(1024 * MIB, ge=0, description="Image features, on the segmenter's device.")
     phrase_bytes: int = Field(64 * MIB, ge=0, description="Phrase embeddings, on the segmenter's device.")
+    identity_bytes: int = Field(
+        8 * MIB, ge=0, description="Embeddings of objects, in the segmenter's main memory; 3 KiB each with DINOv2-base."
+    )
     prompt_bytes: int = Field(16 * MIB, ge=0, description="Parsed prompts, in the parser's memory.")
 
 

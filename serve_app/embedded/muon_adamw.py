@@ -48,7 +48,7 @@ class Muon(torch.optim.Optimizer):
 
     def __init__(self, matrices: Iterable[nn.Parameter], lr: float = 1e-3) -> None:
         super().__init__(matrices, {"lr": lr})
-        self._dtype = fast_dtype()
+        self._dtype = fast_dtype(self.param_groups[0]["params"][0].device.type)
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:

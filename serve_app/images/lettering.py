@@ -51,6 +51,22 @@ def shorten(text: str, font: Font, max_width: int) -> str:
     return text[:fits].rstrip() + _ELLIPSIS if fits else ""
 
 
+def wrap(text: str, font: Font, max_width: int) -> list[str]:
+    """Break a text at its spaces into lines of at most a width; a longer word is cut.
+
+    Returns:
+        At least one line.
+    """
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".lstrip()
+        if width_of(longer, font) <= max_width:
+            lines[-1] = longer
+        else:
+            lines += [shorten(word, font, max_width)]
+    return [line for line in lines if line] or [""]
+
+
 def tag_size(text: str, font_size: int) -> tuple[int, int]:
     """Width and height of the tag that `draw_tag` draws, in pixels."""
     padding = _padding(font_size)
@@ -116,8 +132,14 @@ def _positions(size: tuple[int, int], box: Box) -> list[tuple[int, int]]:
 
 def covered_pixels(positions: NDArray[np.int64], taken: Sequence[Box]) -> NDArray[np.int64]:
     """Sum the pixels that each of some boxes shares with those taken: (N, 4) to (N,)."""
-    others = np.array(taken, dtype=np.int64).reshape(-1, 4)
-    ends = np.minimum(positions[:, None, 2:], others[None, :, 2:])
-    shared = np.maximum(ends - np.maximum(positions[:, None, :2], others[None, :, :2]), 0)
-    covered: NDArray[np.int64] = shared.prod(axis=2).sum(axis=1)
+    covered: NDArray[np.int64] = shared_pixels(positions, taken).sum(axis=1)
     return covered
+
+
+def shared_pixels(positions: NDArray[np.int64], others: Sequence[Box]) -> NDArray[np.int64]:
+    """Count the pixels that each of some boxes shares with each of M others: (N, 4) to (N, M)."""
+    boxes = np.array(others, dtype=np.int64).reshape(-1, 4)
+    ends = np.minimum(positions[:, None, 2:], boxes[None, :, 2:])
+    sides = np.maximum(ends - np.maximum(positions[:, None, :2], boxes[None, :, :2]), 0)
+    shared: NDArray[np.int64] = sides.prod(axis=2)
+    return shared

@@ -1,4 +1,4 @@
-"""One colour for each entity. Pure."""
+"""One colour for each entity, and more for what else is told apart. Pure."""
 
 from __future__ import annotations
 
@@ -55,7 +55,12 @@ def entity_colours(entities: Sequence[str]) -> dict[str, Rgb]:
     Returns:
         Red, green and blue in [0, 255] by entity; 32 are told apart, then colours return.
     """
-    return {entity: _COLOURS[i % len(_COLOURS)] for i, entity in enumerate(dict.fromkeys(entities))}
+    return {entity: colour_at(i) for i, entity in enumerate(dict.fromkeys(entities))}
+
+
+def colour_at(place: int) -> Rgb:
+    """Return the colour of a place from 0 on; from 32 on colours return."""
+    return _COLOURS[place % len(_COLOURS)]
 
 
 def text_colour(background: Rgb) -> Rgb:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from PIL import Image, ImageDraw
 
 from serve_app.images.fonts import without_boxes
-from serve_app.images.lettering import draw_text, font_of, label_of, printable, shorten, width_of
+from serve_app.images.lettering import draw_text, font_of, label_of, printable, shorten, width_of, wrap
 from serve_app.images.palette import Rgb
 
 _PANEL_WH = (640, 480)  # room for one image
@@ -18,6 +18,10 @@ _TITLE_SIZE = 22
 _LEGEND_SIZE = 18
 _LEGEND_LINE = 28
 _MAX_COLUMNS = 4
+_NOTE_SIZE = 20
+_NOTE_LINE = 30
+_MOST_NOTES = 40
+_MOST_SWATCHES = 4  # of one entity and image
 _PAPER: Rgb = (250, 250, 252)
 _INK: Rgb = (28, 28, 34)
 _FAINT: Rgb = (168, 168, 178)
@@ -29,16 +33,28 @@ class Panel:
     """One image of a sheet.
 
     `title` stands above it; `image` is annotated already; `counts` are the objects found by entity, 0 included, None
-    where the image failed; `highlighted` frames the generated image.
+    where the image failed; `highlighted` frames the generated image; `swatches` are the colours of an entity's objects
+    where they have others than the entity's.
     """
 
     title: str
     image: Image.Image
     counts: Mapping[str, int] | None = field(default_factory=dict)
     highlighted: bool = False
+    swatches: Mapping[str, Sequence[Rgb]] = field(default_factory=dict)
 
 
-def compare_sheet(panels: Sequence[Panel], colours: Mapping[str, Rgb]) -> Image.Image:
+@dataclass(frozen=True)
+class _Entry:
+    """One entity in a legend: how far from the left, its text, its colours, and whether there is any object of it."""
+
+    offset: int
+    text: str
+    colours: tuple[Rgb, ...]
+    found: bool
+
+
+def compare_sheet(panels: Sequence[Panel], colours: Mapping[str, Rgb], notes: Sequence[str] = ()) -> Image.Image:
     """Put images side by side, each with its title above and its objects counted by entity below.
 
     Bound: 4 bytes a pixel of the sheet, 1.5 MB a panel and its legend, and an RGB copy of one image at a time.
@@ -46,6 +62,7 @@ def compare_sheet(panels: Sequence[Panel], colours: Mapping[str, Rgb]) -> Image.
     Args:
         panels: in the order of the sheet, at least one; rows of up to four.
         colours: by entity, from `entity_colours`.
+        notes: lines below all images; the first is set off from the others. Of more than 40, the first are shown.
 
     Returns:
         An RGB image; no image on it is enlarged, and none is larger than 640 by 480.
@@ -57,19 +74,22 @@ def compare_sheet(panels: Sequence[Panel], colours: Mapping[str, Rgb]) -> Image.
         raise ValueError("a sheet needs at least one image")
     columns = math.ceil(len(panels) / math.ceil(len(panels) / _MAX_COLUMNS))  # rows of nearly equal length
     rows = [panels[i : i + columns] for i in range(0, len(panels), columns)]
-    heights = [max(_panel_height(panel) for panel in row) for row in rows]
+    heights = [max(_panel_height(panel, colours) for panel in row) for row in rows]
     width = columns * (_PANEL_WH[0] + _GAP) + _GAP
-    sheet = Image.new("RGB", (width, sum(heights) + _GAP * (len(rows) + 1)), _PAPER)
+    set_notes = _set_notes(notes, width - 2 * _GAP)
+    height = sum(heights) + _GAP * (len(rows) + 1) + (_NOTE_LINE * len(set_notes) + _GAP if set_notes else 0)
+    sheet = Image.new("RGB", (width, height), _PAPER)
     top = _GAP
     for row, height in zip(rows, heights, strict=True):
         for i, panel in enumerate(row):
             _draw_panel(sheet, panel, (_GAP + i * (_PANEL_WH[0] + _GAP), top), colours)
         top += height + _GAP
+    _draw_notes(sheet, set_notes, top)
     return sheet
 
 
-def _panel_height(panel: Panel) -> int:
-    return _TITLE_SIZE + _GAP // 2 + _PANEL_WH[1] + _GAP // 2 + _LEGEND_LINE * len(_legend_lines(panel.counts))
+def _panel_height(panel: Panel, colours: Mapping[str, Rgb]) -> int:
+    return _TITLE_SIZE + _GAP // 2 + _PANEL_WH[1] + _GAP // 2 + _LEGEND_LINE * len(_legend_lines(panel, colours))
 
 
 def _draw_panel(sheet: Image.Image, panel: Panel, corner: tuple[int, int], colours: Mapping[str, Rgb]) -> None:
@@ -90,37 +110,57 @@ def _draw_panel(sheet: Image.Image, panel: Panel, corner: tuple[int, int], colou
     sheet.paste(small, place)
 
     top += _PANEL_WH[1] + _GAP // 2
-    for line in _legend_lines(panel.counts):
-        for offset, text, entity, count in line:
-            _draw_entry(draw, (left + offset, top + _LEGEND_LINE // 2), text, colours.get(entity, _FRAME), count)
+    for line in _legend_lines(panel, colours):
+        for entry in line:
+            _draw_entry(draw, entry, (left, top + _LEGEND_LINE // 2))
         top += _LEGEND_LINE
 
 
-def _draw_entry(draw: ImageDraw.ImageDraw, middle: tuple[int, int], text: str, colour: Rgb, count: int) -> None:
-    """One entity: a swatch and its count; an outlined swatch and faint letters where there is none."""
-    x, y = middle
+def _draw_entry(draw: ImageDraw.ImageDraw, entry: _Entry, left_middle: tuple[int, int]) -> None:
+    """One entity: swatches and its count; an outlined swatch and faint letters where there is none."""
+    x, y = left_middle[0] + entry.offset, left_middle[1]
     half = _LEGEND_SIZE // 3
-    swatch = (x, y - half, x + 2 * half, y + half)
-    draw.rounded_rectangle(swatch, radius=3, fill=colour if count else None, outline=colour, width=2)
-    draw_text(draw, (x + 2 * half + 6, y), text, font_of(_LEGEND_SIZE), _INK if count else _FAINT)
+    for colour in entry.colours:
+        swatch = (x, y - half, x + 2 * half, y + half)
+        draw.rounded_rectangle(swatch, radius=3, fill=colour if entry.found else None, outline=colour, width=2)
+        x += 2 * half + 6
+    draw_text(draw, (x, y), entry.text, font_of(_LEGEND_SIZE), _INK if entry.found else _FAINT)
 
 
-def _legend_lines(counts: Mapping[str, int] | None) -> list[list[tuple[int, str, str, int]]]:
-    """Set the entries of a legend into lines: (offset from the left, text, entity, count) of each."""
-    if counts is None:
-        return [[(0, "no result", "", 0)]]
+def _legend_lines(panel: Panel, colours: Mapping[str, Rgb]) -> list[list[_Entry]]:
+    """Set the entries of a legend into lines."""
+    if panel.counts is None:
+        return [[_Entry(0, "no result", (_FRAME,), found=False)]]
     font = font_of(_LEGEND_SIZE)
-    swatch = 2 * (_LEGEND_SIZE // 3) + 6
-    lines: list[list[tuple[int, str, str, int]]] = [[]]
+    lines: list[list[_Entry]] = [[]]
     x = 0
-    for place, (entity, count) in enumerate(counts.items(), start=1):
+    for place, (entity, count) in enumerate(panel.counts.items(), start=1):
         number = f"  {count}"
-        room = _PANEL_WH[0] - swatch - width_of(number, font)
+        own = tuple(panel.swatches.get(entity, ()))[:_MOST_SWATCHES] or (colours.get(entity, _FRAME),)
+        swatches = len(own) * (2 * (_LEGEND_SIZE // 3) + 6)
+        room = _PANEL_WH[0] - swatches - width_of(number, font)
         text = shorten(label_of(entity, place), font, room) + number
-        width = swatch + width_of(text, font)
+        width = swatches + width_of(text, font)
         if x and x + width > _PANEL_WH[0]:
             lines.append([])
             x = 0
-        lines[-1].append((x, text, entity, count))
+        lines[-1].append(_Entry(x, text, own, count > 0))
         x += width + _GAP
     return lines
+
+
+def _set_notes(notes: Sequence[str], width: int) -> list[tuple[str, int]]:
+    """Wrap the notes: each line with its size in pixels."""
+    shown = [*notes[:_MOST_NOTES], *([f"and {len(notes) - _MOST_NOTES} more"] if len(notes) > _MOST_NOTES else [])]
+    lines = []
+    for place, note in enumerate(shown):
+        size = _NOTE_SIZE if place else _TITLE_SIZE + 4
+        lines += [(line, size) for line in wrap(without_boxes(printable(note)), font_of(size), width)]
+    return lines
+
+
+def _draw_notes(sheet: Image.Image, lines: Sequence[tuple[str, int]], top: int) -> None:
+    draw = ImageDraw.Draw(sheet)
+    for text, size in lines:
+        draw_text(draw, (_GAP, top + _NOTE_LINE / 2), text, font_of(size), _INK)
+        top += _NOTE_LINE

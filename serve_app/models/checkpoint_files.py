@@ -18,7 +18,9 @@ PROCESSORS = ("processor_config.json", "preprocessor_config.json")
 """Source: the names that transformers reads and writes."""
 
 
-def check_before_loading(model_name: str, source: str, role: str, model_types: Collection[str]) -> None:
+def check_before_loading(
+    model_name: str, source: str, role: str, model_types: Collection[str], *, reads_text: bool = True
+) -> str:
     """Refuse a checkpoint that cannot be loaded, before any of its weights are read or downloaded.
 
     Args:
@@ -26,6 +28,10 @@ def check_before_loading(model_name: str, source: str, role: str, model_types: C
         source: the folder, or the hub name, of which the configuration alone is downloaded.
         role: what the checkpoint is for, such as "segmenter".
         model_types: the values of `model_type` that the loader reads.
+        reads_text: whether the model needs a tokenizer.
+
+    Returns:
+        The `model_type`.
 
     Raises:
         CheckpointError: it is of another model, or the folder lacks files.
@@ -39,16 +45,17 @@ def check_before_loading(model_name: str, source: str, role: str, model_types: C
         is_of = f"it is a checkpoint of model_type {found!r}" if found else "it names no model_type in its config.json"
         raise CheckpointError(f"model {model_name}: {is_of}, but the {role} needs {needed}")
     if Path(source).is_dir():
-        lacking = [*missing_files(Path(source))]
+        lacking = [*missing_files(Path(source), reads_text=reads_text)]
         if lacking:
             more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
             raise CheckpointError(
                 f"model {model_name}: the checkpoint is incomplete: {', '.join(lacking[:3])}{more} missing in the "
                 "folder; download it again"
             )
+    return str(found)
 
 
-def missing_files(folder: Path) -> Iterator[str]:
+def missing_files(folder: Path, *, reads_text: bool = True) -> Iterator[str]:
     """Name the files that a checkpoint's folder lacks; of files of which one is enough, the usual one.
 
     Raises:
@@ -59,7 +66,7 @@ def missing_files(folder: Path) -> Iterator[str]:
         index = next((path for path in indices if path.is_file()), None)
         parts = WEIGHTS[:1] if index is None else sorted({*json.loads(index.read_bytes())["weight_map"].values()})
         yield from (part for part in parts if not (folder / part).is_file())
-    if not any(all((folder / name).is_file() for name in names) for names in TOKENIZERS):
+    if reads_text and not any(all((folder / name).is_file() for name in names) for names in TOKENIZERS):
         yield TOKENIZERS[0][0]
     if not any((folder / name).is_file() for name in PROCESSORS):
         yield PROCESSORS[0]

@@ -1,7 +1,7 @@
-"""What a parser and a segmenter must offer to be served. Importing this loads no model library.
+"""What a parser, a segmenter and an identity model must offer to be served. Importing this loads no model library.
 
-A model is one module with a function `load(config: AppConfig)`, annotated to return a Parser or a Segmenter, and one
-line in `config.engines`. Methods without `async` run in one thread, one call after another; `prepare` alone runs in
+A model is one module with a function `load(config: AppConfig)`, annotated to return what it is, and one line in
+`config.engines`. Methods without `async` run in one thread, one call after another; `prepare` alone runs in
 several threads. An error of one item stands in the item's place, as a GensegError. An exception that a method raises
 instead, or an answer of another length than the question, fails the whole batch; after several in a row Ray Serve
 replaces the replica.
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serve_app.errors import GensegError, InvalidRequest
+from serve_app.schemas.dicts import IdentityDict
 
 
 class Features(Protocol):
@@ -118,6 +119,33 @@ class PhraseChecker(Protocol):
 
         Returns:
             For each phrase, in order, None or the error that `embed` gives.
+        """
+
+
+Embedding = NDArray[np.float32]
+"""What an identity model makes of one object: (D,) float32 of length 1."""
+
+
+class IdentityModel(Protocol):
+    """Tells whether two objects are the same one: their embeddings are alike then, by the cosine."""
+
+    described: IdentityDict
+    """What a verdict says of the model: its name as configured, and from which cosine on two objects are the same."""
+
+    side: int
+    """Pixels a side of the model's input."""
+
+    dimension: int
+    """D, the length of an embedding."""
+
+    def embed(self, crops: Sequence[NDArray[np.uint8]]) -> Sequence[Embedding | GensegError]:
+        """Embed objects.
+
+        Args:
+            crops: (side, side, 3) uint8 RGB each, see `images.crops.object_crop`; at least one.
+
+        Returns:
+            The embedding, or the error, of each crop, in order. InternalError where the model's numbers are not finite.
         """
 
 

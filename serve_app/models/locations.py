@@ -1,6 +1,6 @@
 """Where a checkpoint is: a folder or a hub name.
 
-The only room that knows that some checkpoints ship inside the package.
+The only module that knows that some checkpoints ship inside the package.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Literal
 from serve_app.config.models import EMBEDDED
 from serve_app.errors import CheckpointError
 
-Kind = Literal["parser", "segmenter"]
+Kind = Literal["parser", "segmenter", "identity"]
 
 
 def resolve(model_name: str, kind: Kind) -> str:
@@ -19,7 +19,7 @@ def resolve(model_name: str, kind: Kind) -> str:
 
     Args:
         model_name: a hub name, a local folder, or `embedded`.
-        kind: which of the two embedded checkpoints is meant.
+        kind: which of the embedded checkpoints is meant.
 
     Returns:
         A folder, or the hub name unchanged.

@@ -92,7 +92,8 @@ class TimingsDict(TypedDict):
 class DroppedDict(TypedDict):
     """What the parser named and the service did not look for, and why.
 
-    A term of the entity filter, a phrase that the segmenter cannot read, or one beyond the limit of entities.
+    A term of the entity filter, a name of an image, a phrase that the segmenter cannot read, or one beyond the limit of
+    entities.
     """
 
     entity: str

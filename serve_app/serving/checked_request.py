@@ -65,6 +65,11 @@ class CheckedRequest:
     timeout_s: float
     entity_fields: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def contextual_images(self) -> int:
+        """How many there are."""
+        return sum(image.role == "contextual" for image in self.images)
+
     def refuse_entities(self, unreadable: Mapping[str, str]) -> None:
         """Refuse the request where the caller named what the segmenter cannot read.
 

@@ -59,7 +59,7 @@ class MaskBytes:
         if self._max_bytes is not None and self._taken > self._max_bytes:
             raise TooLarge(
                 f"the masks of this image take over {self._max_bytes} bytes of text; raise the threshold, "
-                'name fewer entities, or ask for mask_format "none" without overlays'
+                'name fewer entities, or ask for mask_format "none" without overlays and verdict'
             )
 
 

@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from serve_app.entities.mentions import Asked
 from serve_app.errors import GensegError
+from serve_app.images.marks import Marks
 from serve_app.schemas.base import MaskFormat, OverlayStyle
-from serve_app.schemas.dicts import DroppedDict, EntitiesDict, SegmentedDict
+from serve_app.schemas.dicts import DroppedDict, EntitiesDict, ObjectDict, SegmentedDict
 from serve_app.schemas.phrase_key import phrase_key
+from serve_app.verdict.evidence import Evidence
 
 
 @dataclass(frozen=True)
@@ -21,11 +24,13 @@ class ParsedPrompt:
         entities: what is looked for.
         dropped: what the model named besides, each with the reason why it is not looked for.
         model: name of the model whose reply was used, as configured; empty where no model read the prompt.
+        asked: what the prompt asks for, one an entity and in their order; empty where no verdict is asked for.
     """
 
     entities: tuple[str, ...]
     dropped: tuple[tuple[str, str], ...] = ()
     model: str = ""
+    asked: tuple[Asked, ...] = ()
 
     def without(self, unreadable: Mapping[str, str]) -> ParsedPrompt:
         """Drop the entities that the segmenter cannot read.
@@ -35,7 +40,8 @@ class ParsedPrompt:
         """
         kept = tuple(entity for entity in self.entities if entity not in unreadable)
         more = tuple((entity, unreadable[entity]) for entity in self.entities if entity in unreadable)
-        return ParsedPrompt(kept, self.dropped + more, self.model)
+        asked = tuple(each for each in self.asked if each.entity not in unreadable)
+        return ParsedPrompt(kept, self.dropped + more, self.model, asked)
 
     def dropped_document(self) -> list[DroppedDict]:
         """Write what is not looked for as documents and events show it."""
@@ -102,28 +108,52 @@ class ModelStamp:
 
 
 @dataclass(frozen=True)
+class JudgedImage:
+    """What a segmenter needs to know of a request to gather evidence for the verdict.
+
+    Attributes:
+        image: index among the contextual images; None for the generated one.
+        contextual_images: how many there are.
+        has_generated: whether there is a generated image; without one nothing is compared.
+        max_objects: objects of a label and image that are compared with others, at most.
+    """
+
+    image: int | None
+    contextual_images: int
+    has_generated: bool
+    max_objects: int
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether objects of this request's images are compared."""
+        return self.has_generated and self.contextual_images > 0
+
+
+@dataclass(frozen=True)
 class ImageTask:
     """One image's work for the segmenter.
 
     Attributes:
         key: content hash of the image file.
         data: the file's bytes, or a reference to them in the object store.
-        entities: entities in order, or a reference to the parser's answer, still under way.
+        parsed: a ParsedPrompt, or a reference to the parser's answer, still under way.
         options: how objects are chosen and written.
         request_id: whose work it is, for fairness and logs.
         timeout_s: seconds left until nobody waits for the answer any more.
         version: the only version of the model that may do the work; None where any may.
         replicas: ids of replicas that have that version; they are asked first.
+        judged: which image of the request it is, where a verdict is asked for; else None.
     """
 
     key: str
     data: Any
-    entities: Any
+    parsed: Any
     options: ObjectOptions
     request_id: str
     timeout_s: float
     version: str | None = None
     replicas: frozenset[str] = frozenset()
+    judged: JudgedImage | None = None
 
 
 @dataclass(frozen=True)
@@ -134,11 +164,15 @@ class SegmentedImage:
         document: the image's document without its path.
         stamp: of the model that did the work.
         unreadable: entities that this model cannot read, each with the reason; nothing in `document` is theirs.
+        evidence: for the verdict; None where the task asks for none.
+        drawn: the document's objects with their masks as RLE, where the verdict will be drawn on an overlay of them.
     """
 
     document: SegmentedDict
     stamp: ModelStamp
     unreadable: Mapping[str, str] = field(default_factory=dict)
+    evidence: Evidence | None = None
+    drawn: Sequence[ObjectDict] | None = None
 
 
 @dataclass(frozen=True)
@@ -146,6 +180,28 @@ class OtherModel:
     """The segmenter's answer where the task is for another version of the model; no work was done."""
 
     stamp: ModelStamp
+
+
+@dataclass(frozen=True)
+class OverlayTask:
+    """One overlay's work for the segmenter: an image that was segmented is drawn again, with what the verdict says.
+
+    Attributes:
+        key, data, request_id, timeout_s: as of ImageTask.
+        objects: with masks as RLE.
+        entities: all of the image; they have the colours.
+        style: of the overlay.
+        marks: what the verdict says of the image.
+    """
+
+    key: str
+    data: Any
+    objects: Sequence[ObjectDict]
+    entities: Sequence[str]
+    style: OverlayStyle
+    marks: Marks
+    request_id: str
+    timeout_s: float
 
 
 @dataclass(frozen=True)

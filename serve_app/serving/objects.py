@@ -62,7 +62,8 @@ class ObjectFinder:
         """
         document = documents.empty_image_document(size_wh, [])
         options = task.options
-        mask_threshold = options.mask_threshold if options.overlays or options.mask_format != "none" else None
+        needs_masks = options.overlays or options.verdict or options.mask_format != "none"
+        mask_threshold = options.mask_threshold if needs_masks else None
         left = [*phrases]
         together = _detected_together(left, options)
         while left:

@@ -17,6 +17,7 @@ from serve_app.config.schema import AppConfig
 from serve_app.config.user_config import ParserSettings, UserConfig
 from serve_app.entities.chat import read_entities
 from serve_app.entities.filter import EntityFilter
+from serve_app.entities.mentions import Asked, read_prompt, without_references
 from serve_app.entities.prompt_syntax import has_only_tags
 from serve_app.errors import DeadlineExceeded, GensegError, InternalError
 from serve_app.models.interface import LocalParser, Parser, RemoteParser
@@ -158,7 +159,7 @@ class ParserDeployment:
         return self._config.models.text_parser.model_name
 
     async def parse(
-        self, prompt: str, max_entities: int, request_id: str, timeout_s: float
+        self, prompt: str, max_entities: int, request_id: str, timeout_s: float, contextual_images: int | None = None
     ) -> ParsedPrompt | GensegError:
         """List the entities of a prompt.
 
@@ -167,6 +168,8 @@ class ParserDeployment:
             max_entities: those beyond are dropped, with the reason.
             request_id: for the logs.
             timeout_s: seconds left until nobody waits for the answer any more.
+            contextual_images: how many the request has, where a verdict is asked for. Then the prompt is read for what
+                it asks for, and what it excludes is looked for, too. None where no verdict is asked for.
 
         Returns:
             The entities, filtered, and the name of this replica's model; or the error, as a value.
@@ -174,11 +177,8 @@ class ParserDeployment:
         try:
             async with asyncio.timeout(timeout_s):
                 entities = await self._parsed.get(prompt, lambda: self._parse(prompt))
-            found = self._filter.apply(entities, prompt)
-            kept, over = within_limits(found.kept, max_entities, self._config.limits.max_entity_chars)
-            dropped = (*found.dropped, *over)
-            # The cache is this replica's own, so a cached reply is this model's too.
-            return ParsedPrompt(kept, dropped, self._config.models.text_parser.model_name)
+                # In a thread: long prompts take a tenth of a second.
+                return await asyncio.to_thread(self._read, prompt, entities, max_entities, contextual_images)
         except TimeoutError:
             return DeadlineExceeded("the deadline passed before the prompt was read")
         except GensegError as error:
@@ -186,6 +186,30 @@ class ParserDeployment:
         except Exception:
             logger.exception("request %s: the prompt could not be parsed", request_id)
             return InternalError("the prompt could not be parsed")
+
+    def _read(
+        self, prompt: str, entities: Sequence[str], max_entities: int, contextual_images: int | None
+    ) -> ParsedPrompt:
+        """Take the names of images out of the entities, filter them, and read what the prompt asks for."""
+        named, references = without_references(entities)
+        found = self._filter.apply(named, prompt)
+        dropped: list[tuple[str, str]] = [*references, *found.dropped]
+        asked: tuple[Asked, ...] = ()
+        names = found.kept
+        if contextual_images is not None:
+            asked = read_prompt(prompt, found.kept, contextual_images).asked
+            names, more = self._filter_new([each.entity for each in asked], known=found.kept)
+            dropped += more
+        kept, over = within_limits(names, max_entities, self._config.limits.max_entity_chars)
+        asked = tuple(each for each in asked if each.entity in kept)
+        # The cache is this replica's own, so a cached reply is this model's too.
+        return ParsedPrompt(kept, (*dropped, *over), self._config.models.text_parser.model_name, asked)
+
+    def _filter_new(self, names: Sequence[str], known: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
+        """Drop what the configuration excludes also where the reading names it, and not the parser."""
+        reasons = {name: self._filter.reason(name) for name in names if name not in known}
+        kept = [name for name in names if reasons.get(name) is None]
+        return kept, [(name, reason) for name, reason in reasons.items() if reason is not None]
 
     async def _parse(self, prompt: str) -> tuple[str, ...]:
         if has_only_tags(prompt):

@@ -18,6 +18,7 @@ from serve_app.schemas.requests import SegmentRequest
 from serve_app.serving import documents
 from serve_app.serving.checked_request import CheckedRequest, RequestImage, check
 from serve_app.serving.image_files import LoadedImage, load
+from serve_app.serving.judging import judged_image, read_given, verdict_of, with_marks
 from serve_app.serving.messages import ImageTask, OtherModel, ParsedPrompt, SegmentedImage
 from serve_app.serving.one_model import Again, ImagePart, from_one_model
 from serve_app.serving.stages import ParseHandle, Stages
@@ -110,33 +111,42 @@ class Pipeline:
                     if image.source.url is None:
                         await loading
                 if request.entities is None:
-                    parse = self._stages.parser.start(
-                        request.prompt, run.limits.max_entities, run.request_id, run.left_s
-                    )
-                entities = tasks.create_task(self._entities(run, parse, loads))
+                    parse = self._start_parse(run)
+                prompt = parse or await read_given(request)
+                entities = tasks.create_task(self._entities(run, prompt, loads))
                 # Every image is checked before any is segmented: a bad one costs no model time.
                 files = [await loading for loading in loads]
                 run.segmenting = time.monotonic()
                 asked = [
-                    tasks.create_task(self._segment(run, image, file, parse, entities))
+                    tasks.create_task(self._segment(run, image, file, prompt, entities))
                     for image, file in zip(request.images, files, strict=True)
                 ]
                 parsed = await entities
                 parts = await from_one_model([await part for part in asked], self._again(run, files, entities))
-                run.emit({"event": "result", "result": self._merge(run, parsed, parts)})
+                run.emit({"event": "result", "result": await self._merge(run, parsed, parts)})
         finally:
             if parse is not None:
                 parse.cancel()
 
+    def _start_parse(self, run: Run) -> ParseHandle:
+        request = run.request
+        return self._stages.parser.start(
+            request.prompt,
+            run.limits.max_entities,
+            run.request_id,
+            run.left_s,
+            request.contextual_images if request.options.verdict else None,
+        )
+
     async def _entities(
-        self, run: Run, parse: ParseHandle | None, loads: Sequence[asyncio.Task[LoadedImage]]
+        self, run: Run, prompt: ParseHandle | ParsedPrompt, loads: Sequence[asyncio.Task[LoadedImage]]
     ) -> ParsedPrompt:
         """Emit the `entities` event; return all entities that the segmenter was given, also those it cannot read."""
-        if parse is None:
-            parsed = shown = ParsedPrompt(run.request.entities or ())
+        if isinstance(prompt, ParsedPrompt):
+            parsed = shown = prompt
         else:
             started = time.monotonic()
-            parsed = await parse.result()
+            parsed = await prompt.result()
             run.timings_ms["parse"] = since_ms(started)
             shown = parsed.without(await self._unreadable(run, parsed.entities))
         # Once the first event is out, the status of a stream is 200: a bad image has to be known by then.
@@ -155,16 +165,17 @@ class Pipeline:
         run: Run,
         image: RequestImage,
         file: LoadedImage,
-        parse: ParseHandle | None,
+        prompt: ParseHandle | ParsedPrompt,
         entities: asyncio.Task[ParsedPrompt],
     ) -> ImagePart:
         task = ImageTask(
             key=file.key,
             data=await self._stages.store(file.data),
-            entities=run.request.entities if parse is None else await parse.entities(),
+            parsed=prompt if isinstance(prompt, ParsedPrompt) else await prompt.reference(),
             options=run.request.options,
             request_id=run.request_id,
             timeout_s=run.left_s,
+            judged=judged_image(run.request, image, run.limits),
         )
         part = await self._ask(run, image, file, task, entities)
         assert isinstance(part, ImagePart), "a task for any version is refused by none"
@@ -174,7 +185,7 @@ class Pipeline:
         """Make what segments an image for another version; its `image` event takes the place of the one before."""
 
         async def again(index: int, task: ImageTask) -> ImagePart | OtherModel:
-            known = replace(task, entities=entities.result().entities, timeout_s=run.left_s)
+            known = replace(task, parsed=entities.result(), timeout_s=run.left_s)
             return await self._ask(run, run.request.images[index], files[index], known, entities)
 
         return again
@@ -189,8 +200,8 @@ class Pipeline:
     ) -> ImagePart | OtherModel:
         """Have one image segmented, and emit its event after that of the entities."""
 
-        async def known() -> tuple[str, ...]:
-            return (await asyncio.shield(entities)).entities
+        async def known() -> ParsedPrompt:
+            return await asyncio.shield(entities)
 
         answer: SegmentedImage | None = None
         try:
@@ -214,7 +225,7 @@ class Pipeline:
         run.emit({"event": "image", "role": image.role, "index": image.index, "image": document})
         return ImagePart(document, task, answer)
 
-    def _merge(self, run: Run, parsed: ParsedPrompt, parts: Sequence[ImagePart]) -> ResultDict:
+    async def _merge(self, run: Run, parsed: ParsedPrompt, parts: Sequence[ImagePart]) -> ResultDict:
         request = run.request
         answers = [part.answer for part in parts if part.answer is not None]
         failure = parts[0].document["error"]
@@ -223,6 +234,10 @@ class Pipeline:
         # All answers come from one model, so what one cannot read none can.
         request.refuse_entities(answers[0].unreadable)
         shown = parsed.without(answers[0].unreadable)
+        # In a thread: many objects that resemble each other take a second.
+        verdict = await asyncio.to_thread(verdict_of, request, shown, parts) if request.options.verdict else None
+        if verdict is not None and request.options.overlays:
+            parts = await with_marks(self._stages.segmenter, request, parts, verdict, run.left_s)
         run.timings_ms["total"] = since_ms(run.started)
         with_roles = [*zip(request.images, (part.document for part in parts), strict=True)]
         return documents.result_document(
@@ -230,7 +245,7 @@ class Pipeline:
             entities=shown.entities,
             contextual_images=[document for image, document in with_roles if image.role == "contextual"],
             generated_image=next((document for image, document in with_roles if image.role == "generated"), None),
-            verdict=None,
+            verdict=verdict,
             meta=self._meta(run, shown, answers[0].stamp.name),
         )
 

@@ -16,7 +16,15 @@ import ray
 from ray.serve.handle import DeploymentHandle
 
 from serve_app.errors import DeadlineExceeded, GensegError, InternalError, Overloaded, ReplicaDied
-from serve_app.serving.messages import ImageOutcome, ImageTask, InputsLost, OtherModel, ParsedPrompt, SegmentedImage
+from serve_app.serving.messages import (
+    ImageOutcome,
+    ImageTask,
+    InputsLost,
+    OtherModel,
+    OverlayTask,
+    ParsedPrompt,
+    SegmentedImage,
+)
 from serve_app.serving.ray_errors import RAY_ERRORS, CallEnd, call_end
 from serve_app.serving.replica.cache import ByteLru
 
@@ -101,9 +109,12 @@ class ParserCalls:
         # By reference: the answer's place in the object store can be handed on before the answer is there.
         self.caller = Caller(handle.options(_by_reference=True), "parser", max_retries, on_retry)
 
-    def start(self, prompt: str, max_entities: int, request_id: str, timeout_s: float) -> ParseCall:
-        """Start reading a prompt; see ParseCall for the answer."""
-        return ParseCall(self.caller, lambda handle: handle.parse.remote(prompt, max_entities, request_id, timeout_s))
+    def start(
+        self, prompt: str, max_entities: int, request_id: str, timeout_s: float, contextual_images: int | None = None
+    ) -> ParseCall:
+        """Start reading a prompt; see ParserDeployment.parse for the arguments and ParseCall for the answer."""
+        arguments = (prompt, max_entities, request_id, timeout_s, contextual_images)
+        return ParseCall(self.caller, lambda handle: handle.parse.remote(*arguments))
 
     async def model_name(self) -> str:
         """Ask the deployment for its model; an answer means that it is ready."""
@@ -129,22 +140,22 @@ class ParseCall:
 
         self._task = asyncio.ensure_future(caller.call(once_then_again))
 
-    async def entities(self) -> Any:
-        """What a segmenter may wait for: the entities if they are there, else a reference to the answer."""
+    async def reference(self) -> Any:
+        """What a segmenter may wait for: the answer if it is there, else a reference to it."""
         if self._task.done():
-            return (await self.result()).entities
+            return await self.result()
         # The task has to run up to its first wait before there is a response.
         while self._first is None and not self._task.done():
             await asyncio.sleep(0)
         if self._task.done() or not hasattr(self._first, "_to_object_ref"):
-            return (await self.result()).entities
+            return await self.result()
         try:
             return await self._first._to_object_ref()
         except RAY_ERRORS:
-            return (await self.result()).entities  # raises what the call came to
+            return await self.result()  # raises what the call came to
 
     async def result(self) -> ParsedPrompt:
-        """Wait for the entities.
+        """Wait for the answer.
 
         Raises:
             GensegError: the prompt could not be parsed.
@@ -201,25 +212,41 @@ class SegmenterCalls:
         return dict(answer)
 
     async def segment(
-        self, task: ImageTask, again: Callable[[], Coroutine[Any, Any, tuple[str, ...]]]
+        self, task: ImageTask, again: Callable[[], Coroutine[Any, Any, ParsedPrompt]]
     ) -> SegmentedImage | OtherModel:
         """Segment one image.
 
         Args:
             task: its work.
-            again: the entities themselves, for when a reference in the task leads nowhere.
+            again: the parser's answer itself, for when a reference in the task leads nowhere.
 
         Raises:
             GensegError: what the segmenter answered, or what happened to the call.
         """
         outcome = await self._call(task)
         if isinstance(outcome, InputsLost):
-            outcome = await self._call(replace(task, entities=await again()))
+            outcome = await self._call(replace(task, parsed=await again()))
         if isinstance(outcome, InputsLost):
             raise InternalError("an image was lost on its way to the segmenter")
         if isinstance(outcome, GensegError):
             raise outcome
         return outcome
+
+    async def overlay(self, task: OverlayTask) -> str:
+        """Draw an overlay.
+
+        Returns:
+            A data URI.
+
+        Raises:
+            GensegError: what the segmenter answered, or what happened to the call.
+        """
+        answer: str | GensegError | InputsLost = await self.caller.call(lambda handle: handle.overlay.remote(task))
+        if isinstance(answer, InputsLost):
+            raise InternalError("an image was lost on its way to the segmenter")
+        if isinstance(answer, GensegError):
+            raise answer
+        return answer
 
     async def _call(self, task: ImageTask) -> ImageOutcome:
         outcome: ImageOutcome = await self.caller.call(lambda handle: handle.segment.remote(task))

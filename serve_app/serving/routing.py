@@ -18,14 +18,14 @@ from typing import Any
 
 from ray.serve.request_router import FIFOMixin, LocalityMixin, PendingRequest, RequestRouter, RunningReplica
 
-from serve_app.serving.messages import ImageTask
+from serve_app.serving.messages import ImageTask, OverlayTask
 
 SLACK = 2
 """Calls by which the home's queue may be longer than the shortest: a vision pass saved is worth about as much."""
 
 
 class ImageAffinityRouter(FIFOMixin, RequestRouter):
-    """Chooses a segmenter replica for a call whose first argument is an ImageTask.
+    """Chooses a segmenter replica for a call whose first argument is an ImageTask or an OverlayTask.
 
     The key is not handed over as Serve's `multiplexed_model_id`, made for a few models: Serve 2.60 keeps the last call
     of every id that it has seen, and with it the image in the object store, for ever.
@@ -47,9 +47,9 @@ class ImageAffinityRouter(FIFOMixin, RequestRouter):
             return []
         others = random.sample(candidate_replicas, min(2, len(candidate_replicas)))
         task = pending_request.args[0] if pending_request and pending_request.args else None
-        if not isinstance(task, ImageTask):
+        if not isinstance(task, ImageTask | OverlayTask):
             return [others]
-        if task.version is not None:
+        if isinstance(task, ImageTask) and task.version is not None:
             # Only a replica of this version does the work. The home may have another one, so any is tried.
             return [[each for each in candidate_replicas if each.replica_id.unique_id in task.replicas], others]
         home = home_of(task.key, candidate_replicas)

@@ -1,8 +1,9 @@
 """SegmenterDeployment: one image of one request at a time, batched with everybody else's.
 
 The order of an image's work: decode and resize in a thread → vision pass in a batch → (the entities arrive) → phrase
-embeddings → detector pass in a batch → masks and JSON in a thread. The event loop only waits. Thin by design: the
-model is behind `models.interface`, batches in `replica.batching`, documents in `documents`.
+embeddings → detector pass in a batch → masks and JSON in a thread; then, where a verdict is asked for, its evidence
+(see `serving.evidence`). The event loop only waits. Thin by design: the model is behind `models.interface`, batches in
+`replica.batching`, documents in `documents`.
 
 Threads do the work on masks and overlays in steps, and requests take turns (see `replica.turns`), so one with the
 largest images and the most masks delays another by the step under way, about a second at 50 megapixels; once nobody
@@ -17,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -28,23 +29,24 @@ from ray import ObjectRef
 from serve_app.config.schema import AppConfig, LimitsConfig
 from serve_app.config.user_config import SegmenterSettings, UserConfig
 from serve_app.errors import DeadlineExceeded, GensegError, InternalError
-from serve_app.images import decoding, overlay
+from serve_app.images import decoding
 from serve_app.images.modes import RgbArray
-from serve_app.images.palette import entity_colours
-from serve_app.masks.steps import Steps
-from serve_app.models.interface import Detections, Features, Pair, PhraseChecker, Segmenter
-from serve_app.models.registry import load_segmenter
-from serve_app.schemas.dicts import ObjectDict
+from serve_app.models.interface import Detections, Features, IdentityModel, Pair, PhraseChecker, Segmenter
+from serve_app.models.registry import load_identity, load_segmenter
 from serve_app.serving import documents
+from serve_app.serving.embeddings import identity_embedder
+from serve_app.serving.evidence import EvidenceFinder, FoundImage
 from serve_app.serving.messages import (
     ImageOutcome,
     ImageTask,
     InputsLost,
     OtherModel,
+    OverlayTask,
     ParsedPrompt,
     SegmentedImage,
 )
 from serve_app.serving.objects import ObjectFinder
+from serve_app.serving.overlays import OverlayPainter
 from serve_app.serving.ray_errors import RAY_ERRORS
 from serve_app.serving.replica.batching import Device, PullBatcher
 from serve_app.serving.replica.cache import ByteLru, CachedWork
@@ -55,6 +57,7 @@ from serve_app.serving.replica.metrics import Metrics
 from serve_app.serving.replica.phrases import PhraseReading
 from serve_app.serving.replica.turns import FairSlots, FairThreads
 from serve_app.serving.stamp import stamp_now
+from serve_app.verdict.evidence import Evidence
 
 logger = logging.getLogger("ray.serve")
 
@@ -67,7 +70,7 @@ PHRASES = 256
 ENTRY_BYTES = 1024
 """What a cache's entry takes besides its features: key, objects, places in dicts."""
 KEPT_PIXELS_BYTES = 256 * 1024 * 1024
-"""Pixels that are kept for overlays, of all images under way; an image beyond that is decoded again."""
+"""Pixels of all images under way that are kept for overlays and for identity; an image beyond is decoded again."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +87,9 @@ class SegmenterDeployment:
     Args:
         config: everything.
         load: makes the model; tests put a fake in its place.
+        load_identity: makes the model that compares individuals, or None.
         read: decodes an image file.
-        kept_pixels_bytes: pixels that are kept for overlays, of all images under way.
+        kept_pixels_bytes: pixels that are kept for overlays and for identity, of all images under way.
     """
 
     def __init__(
@@ -93,6 +97,7 @@ class SegmenterDeployment:
         config: AppConfig,
         load: Callable[[AppConfig], Segmenter[Any, Any, Any]] = load_segmenter,
         *,
+        load_identity: Callable[[AppConfig], IdentityModel | None] = load_identity,
         read: Callable[[bytes, LimitsConfig], RgbArray] = decoding.decode,
         kept_pixels_bytes: int = KEPT_PIXELS_BYTES,
     ) -> None:
@@ -126,9 +131,12 @@ class SegmenterDeployment:
             ByteLru(config.cache.phrase_bytes, lambda _, phrase: ENTRY_BYTES + phrase.nbytes),
             lambda hit: self._metrics.cache_lookup("phrase", hit),
         )
+        self._identity = identity_embedder(config, self._device, self._threads, self._metrics, load_identity)
+        self._painter = OverlayPainter(self._threads, self._canvases, self._metrics)
         checker = self._segmenter if isinstance(self._segmenter, PhraseChecker) else None
         self._objects = ObjectFinder(self._detector, self._threads, self._metrics)
         self._reading = PhraseReading(self._embedder, self._phrases, checker)
+        self._evidence = EvidenceFinder(self._objects, self._reading, self._threads, self._identity, self._metrics)
         self._metrics.watch_cache("vision", lambda: self._images.cache.nbytes)
         self._metrics.watch_cache("phrase", lambda: self._phrases.cache.nbytes)
 
@@ -163,6 +171,8 @@ class SegmenterDeployment:
     def check_health(self) -> None:
         """Called by Serve: a replica whose model keeps failing or answering nonsense is replaced."""
         self._health.check()
+        if self._identity is not None:
+            self._identity.check_health()
 
     async def model_name(self) -> str:
         """Name of the model, as configured; that it answers at all says that the model is loaded."""
@@ -198,6 +208,16 @@ class SegmenterDeployment:
             return OtherModel(self._stamp)
         return await self._in_time(self._segment(task), task.timeout_s, task.request_id)
 
+    async def overlay(self, task: OverlayTask) -> str | GensegError | InputsLost:
+        """Draw the objects of one image over it once more, with what the verdict says.
+
+        Returns:
+            A data URI of a JPEG; or the error, as a value; or InputsLost.
+        """
+        pixels = partial(self._pixels, task)
+        work = self._painter.draw(pixels, task.objects, task.entities, task.style, task.request_id, task.marks)
+        return await self._in_time(work, task.timeout_s, task.request_id)
+
     async def _in_time(
         self, work: Coroutine[Any, Any, Value], timeout_s: float, request_id: str
     ) -> Value | GensegError | InputsLost:
@@ -217,29 +237,45 @@ class SegmenterDeployment:
             return InternalError("the segmentation of an image failed")
 
     async def _segment(self, task: ImageTask) -> ImageOutcome:
-        with KeptPixels(self._pixel_budget, wanted=task.options.overlays) as kept:
+        wanted = task.options.overlays or self._evidence.needs_pixels(task.judged)
+        with KeptPixels(self._pixel_budget, wanted=wanted) as kept:
             encoded = await self._images.get(task.key, lambda: self._encode(task, kept))
-            entities = await _entities(task.entities)
-            if isinstance(entities, InputsLost):
-                return entities
-            return await self._find(task, encoded, entities, kept)
+            parsed = await _resolved(task.parsed)
+            if isinstance(parsed, GensegError):
+                return InputsLost()  # the parser's error is its caller's matter
+            return await self._find(task, encoded, parsed, partial(self._pixels, task, kept))
 
     async def _find(
-        self, task: ImageTask, encoded: EncodedImage, entities: Sequence[str], kept: KeptPixels
+        self, task: ImageTask, encoded: EncodedImage, parsed: ParsedPrompt, pixels: Callable[[], Awaitable[RgbArray]]
     ) -> SegmentedImage:
-        phrases, unreadable = await self._reading.read(entities, task.request_id)
+        phrases, unreadable = await self._reading.read(parsed.entities, task.request_id)
         options, limit = task.options, self._config.limits.max_mask_bytes
         document = await self._objects.find(
             encoded.features, encoded.size_wh, phrases, task, documents.MaskBytes(limit)
         )
+        evidence: Evidence | None = None
+        if task.judged is not None:
+            found = FoundImage(encoded.features, document, pixels)
+            asked = parsed.without(unreadable).asked
+            evidence = await self._evidence.find(found, asked, task, task.judged, limit)
         objects = document["objects"] or []
         if options.overlays:
-            document["overlay"] = await self._overlay(task, objects, [*phrases], kept)
+            document["overlay"] = await self._painter.draw(
+                pixels, objects, [*phrases], options.overlay_style, task.request_id
+            )
         if options.mask_format != "rle":
             steps = documents.to_mask_format(objects, options.mask_format, documents.MaskBytes(limit))
-            document["objects"] = await self._in_thread(steps, task)
+            document["objects"] = await self._threads.run_steps(steps, task.request_id)
         self._metrics.segmented(len(objects))
-        return SegmentedImage(document, self._stamp, unreadable)
+        drawn = objects if options.overlays and evidence is not None else None
+        return SegmentedImage(document, self._stamp, unreadable, evidence, drawn)
+
+    async def _pixels(self, task: ImageTask | OverlayTask, kept: KeptPixels | None = None) -> RgbArray:
+        """Return the pixels that are kept of an image; if there are none, decode it again."""
+        if kept is not None and kept.pixels is not None:
+            return kept.pixels
+        data = await _resolved(task.data)
+        return await self._threads.run(partial(self._read, data, self._config.limits), task.request_id)
 
     async def _encode(self, task: ImageTask, kept: KeptPixels) -> EncodedImage:
         data = await _resolved(task.data)
@@ -257,35 +293,7 @@ class SegmenterDeployment:
         image = self._read(data, self._config.limits)
         return image, self._segmenter.prepare(image)
 
-    async def _overlay(
-        self, task: ImageTask, objects: Sequence[ObjectDict], entities: Sequence[str], kept: KeptPixels
-    ) -> str:
-        data = b"" if kept.pixels is not None else await _resolved(task.data)
-        # A canvas is held from step to step, so there are few at a time.
-        async with self._canvases.hold(task.request_id):
-            with self._metrics.stage("overlay"):
-                pixels = kept.pixels
-                read = partial(self._read, data, self._config.limits) if pixels is None else lambda: pixels
-                return await self._in_thread(_drawn(read, objects, entities), task)
-
-    async def _in_thread(self, steps: Steps[Value], task: ImageTask) -> Value:
-        return await self._threads.run_steps(steps, task.request_id)
-
-
-def _drawn(read: Callable[[], RgbArray], objects: Sequence[ObjectDict], entities: Sequence[str]) -> Steps[str]:
-    picture = yield from overlay.draw_steps(read(), objects, entity_colours(entities))
-    yield
-    return overlay.overlay_data_uri(picture)
-
 
 async def _resolved(value: Any) -> Any:
     """Wait for a reference into the object store; anything else is itself."""
     return await value if isinstance(value, ObjectRef) else value
-
-
-async def _entities(value: Any) -> Sequence[str] | InputsLost:
-    """Read the task's entities; the parser's answer may be an error, which its caller deals with."""
-    answer = await _resolved(value)
-    if isinstance(answer, ParsedPrompt):
-        return answer.entities
-    return InputsLost() if isinstance(answer, GensegError) else answer

@@ -6,17 +6,17 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from serve_app.serving.messages import ImageTask, OtherModel, ParsedPrompt, SegmentedImage
+from serve_app.serving.messages import ImageTask, OtherModel, OverlayTask, ParsedPrompt, SegmentedImage
 
 
 class ParseHandle(Protocol):
     """A parse under way (see remote.ParseCall)."""
 
-    async def entities(self) -> Any:
-        """Entities, or a reference that the segmenter can wait for."""
+    async def reference(self) -> Any:
+        """The answer, or a reference to it that the segmenter can wait for."""
 
     async def result(self) -> ParsedPrompt:
-        """The entities; raises GensegError."""
+        """The answer; raises GensegError."""
 
     def cancel(self) -> None:
         """Nobody waits for it any more."""
@@ -25,7 +25,9 @@ class ParseHandle(Protocol):
 class ParserStage(Protocol):
     """Reads prompts (see remote.ParserCalls)."""
 
-    def start(self, prompt: str, max_entities: int, request_id: str, timeout_s: float) -> ParseHandle:
+    def start(
+        self, prompt: str, max_entities: int, request_id: str, timeout_s: float, contextual_images: int | None = None
+    ) -> ParseHandle:
         """Start reading a prompt."""
 
 
@@ -36,9 +38,12 @@ class SegmenterStage(Protocol):
         """Return the reasons of the phrases that the segmenter cannot read; raises GensegError."""
 
     async def segment(
-        self, task: ImageTask, again: Callable[[], Coroutine[Any, Any, tuple[str, ...]]]
+        self, task: ImageTask, again: Callable[[], Coroutine[Any, Any, ParsedPrompt]]
     ) -> SegmentedImage | OtherModel:
         """Segment one image; raises GensegError."""
+
+    async def overlay(self, task: OverlayTask) -> str:
+        """Draw an overlay; returns a data URI, raises GensegError."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,13 @@ def stamp_now(config: AppConfig) -> ModelStamp:
 
 def version_of(config: AppConfig) -> str:
     """Name what decides a replica's answers: replicas of one version may work for one document."""
-    decides = (serve_app.__version__, config.models.segmentation.model_dump_json(), config.device.model_dump_json())
+    models = config.models
+    decides = (
+        serve_app.__version__,
+        models.segmentation.model_dump_json(),
+        models.identity.model_dump_json(),
+        config.device.model_dump_json(),
+    )
     return blake2b("\n".join(decides).encode(), digest_size=8).hexdigest()
 
 

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from serve_app.entities.mentions import Asked, bare_noun
-from serve_app.masks.rle import iou_matrix
 from serve_app.schemas.dicts import EntityVerdictDict
 from serve_app.schemas.verdict import EntityStatus
-from serve_app.verdict.evidence import SAME_MASK_IOU, Picture, Seen, distinct
+from serve_app.verdict.evidence import Picture
 
 
-def judge_entities(
-    asked: Sequence[Asked], generated: Picture | None, bare: Mapping[str, Sequence[Seen]]
-) -> list[EntityVerdictDict]:
+def judge_entities(asked: Sequence[Asked], generated: Picture | None) -> list[EntityVerdictDict]:
     """Judge each entity.
 
     Args:
         asked: what the prompt asks for.
-        generated: None where there is no generated image.
-        bare: for the entities of `bare_nouns`, what was found of the noun in the generated image.
+        generated: with what was found of the nouns that `bare_nouns` names; None where there is no generated image.
 
     Returns:
         One row an entity, in order.
     """
-    return [_judged(each, generated, bare.get(each.entity, ())) for each in asked]
+    return [_judged(each, generated) for each in asked]
 
 
 def bare_nouns(asked: Sequence[Asked], generated: Picture | None) -> dict[str, str]:
@@ -35,17 +31,17 @@ def bare_nouns(asked: Sequence[Asked], generated: Picture | None) -> dict[str, s
         generated: None where there is no generated image.
 
     Returns:
-        The noun by the entity: {"blue sofa": "sofa"}.
+        The noun by the entity: {"blue sofa": "sofa"}. None for an image that failed.
     """
     nouns = {}
     for each in asked:
         noun = bare_noun(each.entity)
-        if noun is not None and _judged(each, generated, ())["status"] in {"missing", "too_few"}:
+        if noun is not None and _judged(each, generated)["status"] in {"missing", "too_few"}:
             nouns[each.entity] = noun
     return nouns
 
 
-def _judged(asked: Asked, generated: Picture | None, bare: Sequence[Seen]) -> EntityVerdictDict:
+def _judged(asked: Asked, generated: Picture | None) -> EntityVerdictDict:
     row: EntityVerdictDict = {
         "entity": asked.entity, "asked": asked.asked, "exact": asked.exact, "asked_as": asked.asked_as,
         "sources": list(asked.sources), "found": None, "status": "unknown", "objects": [], "bare": None,
@@ -56,10 +52,10 @@ def _judged(asked: Asked, generated: Picture | None, bare: Sequence[Seen]) -> En
     row["found"] = len(objects)
     row["objects"] = [each.object_id for each in objects]
     row["status"] = _status(asked, len(objects))
-    others = _besides(bare, generated.objects)
-    if row["status"] in {"missing", "too_few"} and others:
+    bare = generated.bare.get(asked.entity)
+    if row["status"] in {"missing", "too_few"} and bare is not None and bare["found"]:
         row["status"] = "other_attribute"
-        row["bare"] = {"entity": others[0].label, "found": len(others)}
+        row["bare"] = bare
     return row
 
 
@@ -73,10 +69,3 @@ def _status(asked: Asked, found: int) -> EntityStatus:
     if asked.asked is not None and asked.exact and found > asked.asked:
         return "too_many"
     return "ok"
-
-
-def _besides(bare: Sequence[Seen], listed: Sequence[Seen]) -> list[Seen]:
-    """Leave out the objects that are in the image's list already, under whatever label."""
-    candidates = distinct(bare)
-    overlaps = iou_matrix([each.mask for each in candidates], [each.mask for each in listed])
-    return [each for each, row in zip(candidates, overlaps, strict=True) if not (row > SAME_MASK_IOU).any()]

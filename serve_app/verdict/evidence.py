@@ -1,23 +1,19 @@
-"""What a verdict is based on: the objects of each image, with masks and embeddings."""
+"""What a verdict is based on: the objects of each image, with masks where the images are, and without for the judge."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from serve_app.masks.rle import iou_matrix
-from serve_app.schemas.dicts import RleDict
-
-SAME_MASK_IOU = 0.8
-"""Objects whose masks overlap by more than this are one thing."""
+from serve_app.schemas.dicts import BareDict, IdentityDict, RleDict
 
 
 @dataclass(frozen=True)
 class Seen:
-    """One object of an image.
+    """One object of an image, with its mask.
 
     Attributes:
         object_id, label, score: as in the result document.
@@ -33,29 +29,50 @@ class Seen:
 
 
 @dataclass(frozen=True)
+class Counted:
+    """One distinct object of an image; attributes as of `Seen`."""
+
+    object_id: str
+    label: str
+    score: float
+    embedding: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Two objects of one image and of different labels whose masks are nearly the same."""
+
+    object_ids: tuple[str, str]
+    iou: float
+
+
+@dataclass(frozen=True)
 class Picture:
-    """One image's objects, best first within a label; None where the segmentation failed."""
+    """What the judge needs to know of one image.
 
-    objects: tuple[Seen, ...] | None
-
-    def of_label(self, label: str) -> list[Seen]:
-        """Return the distinct objects of a label, best first. Empty for none, and for an image that failed."""
-        return distinct([each for each in self.objects or () if each.label == label])
-
-
-def distinct(objects: Sequence[Seen]) -> list[Seen]:
-    """Leave out objects whose mask is that of a better one.
-
-    Args:
-        objects: of one image and label.
-
-    Returns:
-        What is left, in order of descending score.
+    Attributes:
+        objects: distinct objects, best first within a label; None where the segmentation failed.
+        overlaps: the largest first.
+        bare: what was found of the nouns that `bare_nouns` names, by the entity.
     """
-    ranked = sorted(objects, key=lambda each: -each.score)
-    overlaps = iou_matrix([each.mask for each in ranked], [each.mask for each in ranked])
-    kept: list[int] = []
-    for place in range(len(ranked)):
-        if not (overlaps[place, kept] > SAME_MASK_IOU).any():
-            kept.append(place)
-    return [ranked[place] for place in kept]
+
+    objects: tuple[Counted, ...] | None
+    overlaps: tuple[Overlap, ...] = ()
+    bare: Mapping[str, BareDict] = field(default_factory=dict)
+
+    def of_label(self, label: str) -> list[Counted]:
+        """Return the distinct objects of a label, best first. Empty for none, and for an image that failed."""
+        return [each for each in self.objects or () if each.label == label]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a segmenter found out about one image for the verdict.
+
+    Attributes:
+        picture: the image.
+        identity: the model that made the embeddings; None where individuals are not compared.
+    """
+
+    picture: Picture
+    identity: IdentityDict | None = None

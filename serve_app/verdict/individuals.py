@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from serve_app.verdict.evidence import Seen
+from serve_app.verdict.evidence import Counted
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class View:
     """One object of a contextual image."""
 
     image: int
-    seen: Seen
+    seen: Counted
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Match:
     margin: float | None
 
 
-def similarities(first: Sequence[Seen], second: Sequence[Seen]) -> NDArray[np.float64]:
+def similarities(first: Sequence[Counted], second: Sequence[Counted]) -> NDArray[np.float64]:
     """Compute the cosine of each pair of embeddings.
 
     Args:
@@ -63,21 +63,19 @@ def individuals(views: Sequence[View], threshold: float) -> list[tuple[int, ...]
         The places of each individual's views, in order of the first; objects of one image are never one individual.
     """
     alike = similarities([view.seen for view in views], [view.seen for view in views])
-    group = list(range(len(views)))
-    pairs = [
-        (alike[a, b], a, b) for a in range(len(views)) for b in range(a + 1, len(views)) if alike[a, b] >= threshold
-    ]
-    for _, a, b in sorted(pairs, key=lambda pair: (-pair[0], pair[1], pair[2])):
-        joined = [place for place in range(len(views)) if group[place] in {group[a], group[b]}]
-        images = [views[place].image for place in joined]
-        if group[a] != group[b] and len(set(images)) == len(images):
-            first = min(group[a], group[b])
+    groups = [{place} for place in range(len(views))]
+    images = [{view.image} for view in views]  # of each view's group
+    first, second = np.nonzero(np.triu(alike >= threshold, k=1))
+    order = np.argsort(-alike[first, second], kind="stable")  # of equal pairs the first in order comes first
+    for a, b in zip(first[order].tolist(), second[order].tolist(), strict=True):
+        if images[a].isdisjoint(images[b]):  # views of one group share its images
+            joined, shown = groups[a] | groups[b], images[a] | images[b]
             for place in joined:
-                group[place] = first
-    return [tuple(place for place in range(len(views)) if group[place] == first) for first in sorted(set(group))]
+                groups[place], images[place] = joined, shown
+    return [tuple(sorted(group)) for place, group in enumerate(groups) if place == min(group)]
 
 
-def match(views: Sequence[View], groups: Sequence[tuple[int, ...]], found: Sequence[Seen]) -> list[Match]:
+def match(views: Sequence[View], groups: Sequence[tuple[int, ...]], found: Sequence[Counted]) -> list[Match]:
     """Match individuals and generated objects one to one, so that the sum of the similarities is highest.
 
     Args:

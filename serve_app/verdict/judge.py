@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from serve_app.entities.mentions import Asked
 from serve_app.schemas.dicts import (
     EntityVerdictDict,
     IdentityDict,
+    OverlapDict,
     ReferenceVerdictDict,
     VerdictDict,
     VerdictScoresDict,
 )
 from serve_app.schemas.verdict import ReferenceStatus
 from serve_app.verdict.entities import judge_entities
-from serve_app.verdict.evidence import Picture, Seen
-from serve_app.verdict.overlaps import find_overlaps
+from serve_app.verdict.evidence import Picture
+from serve_app.verdict.numbers import shown
 from serve_app.verdict.references import References, judge_references
+from serve_app.verdict.same_masks import MOST_OVERLAPS
 
 RIGHT = frozenset({"ok", "arrived", "not_asked"})
 
@@ -34,7 +36,6 @@ def judge(
     asked: Sequence[Asked],
     contextual: Sequence[Picture],
     generated: Picture | None,
-    bare: Mapping[str, Sequence[Seen]],
     identity: IdentitySettings | None,
 ) -> VerdictDict:
     """Judge whether what was asked for arrived.
@@ -43,10 +44,9 @@ def judge(
         asked: what the prompt asks for, one an entity.
         contextual: the contextual images' objects, with embeddings unless `identity` is None.
         generated: None where there is no generated image.
-        bare: what was found of the nouns that `bare_nouns` names, by entity.
         identity: None where individuals are not compared.
     """
-    entities = judge_entities(asked, generated, bare)
+    entities = judge_entities(asked, generated)
     references = References()
     if identity is not None:
         threshold = identity.described["threshold"]
@@ -56,7 +56,7 @@ def judge(
         "arrived": _arrived(statuses),
         "entities": entities,
         "references": references.rows,
-        "overlaps": find_overlaps(contextual, generated),
+        "overlaps": _overlaps(contextual, generated),
         "scores": _scores(entities, references.individuals),
         "reasons": [*_entity_reasons(entities), *_reference_reasons(references.rows), *references.remarks],
         "identity": None if identity is None else identity.described,
@@ -70,6 +70,18 @@ def _arrived(statuses: Sequence[str]) -> bool | None:
     return None if not statuses or "unknown" in statuses else True
 
 
+def _overlaps(contextual: Sequence[Picture], generated: Picture | None) -> list[OverlapDict]:
+    """List the pairs of all images that may be one thing, the largest first."""
+    named = [(f"contextual_images[{i}]", picture) for i, picture in enumerate(contextual)]
+    if generated is not None:
+        named.append(("generated_image", generated))
+    found = [(name, each) for name, picture in named for each in picture.overlaps]
+    found.sort(key=lambda item: -item[1].iou)
+    return [
+        {"image": name, "objects": [*each.object_ids], "iou": shown(each.iou)} for name, each in found[:MOST_OVERLAPS]
+    ]
+
+
 def _scores(
     entities: Sequence[EntityVerdictDict], individuals: Sequence[tuple[ReferenceStatus, float | None]]
 ) -> VerdictScoresDict:
@@ -80,7 +92,7 @@ def _scores(
 
 
 def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None
+    return shown(sum(values) / len(values)) if values else None
 
 
 def _entity_reasons(entities: Sequence[EntityVerdictDict]) -> Iterator[str]:

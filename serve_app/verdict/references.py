@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from serve_app.entities.mentions import Asked
 from serve_app.schemas.dicts import ReferenceVerdictDict
 from serve_app.schemas.verdict import ReferenceStatus
-from serve_app.verdict.evidence import Picture, Seen
+from serve_app.verdict.evidence import Counted, Picture
 from serve_app.verdict.individuals import Match, View, individuals, match, similarities
+from serve_app.verdict.numbers import shown
 
 
 @dataclass
@@ -35,15 +36,39 @@ def judge_references(
         most: objects of a label and image that take part; the best are chosen.
     """
     found = References()
-    is_tied = any(each.sources or each.beyond for each in asked)
-    for each in asked:
-        if each.asked == 0 or (is_tied and not (each.sources or each.beyond)):
-            continue
-        sources = each.sources if is_tied else tuple(range(len(contextual)))
+    is_tied = _is_tied(asked)
+    for each, sources in _compared(asked, len(contextual)):
         _Label(each, is_tied, threshold, most, found).judge(
             [(image, contextual[image]) for image in sources], generated
         )
     return found
+
+
+def compared_labels(asked: Sequence[Asked], contextual_images: int, image: int | None) -> list[str]:
+    """Tell which labels of an image are compared, so that their objects need embeddings.
+
+    Args:
+        asked: what the prompt asks for.
+        contextual_images: how many there are.
+        image: index among the contextual images; None for the generated one.
+    """
+    return [
+        each.entity
+        for each, sources in _compared(asked, contextual_images)
+        if (sources if image is None else image in sources)
+    ]
+
+
+def _is_tied(asked: Sequence[Asked]) -> bool:
+    return any(each.sources or each.beyond for each in asked)
+
+
+def _compared(asked: Sequence[Asked], contextual_images: int) -> Iterator[tuple[Asked, tuple[int, ...]]]:
+    """Choose the entities that are compared, each with its contextual images."""
+    is_tied = _is_tied(asked)
+    for each in asked:
+        if each.asked != 0 and (each.sources or each.beyond or not is_tied):
+            yield each, each.sources if is_tied else tuple(range(contextual_images))
 
 
 @dataclass
@@ -95,7 +120,7 @@ class _Label:
             return "arrived" if found.similarity >= self.threshold else "different"
         return "not_asked" if self.asked.asked is not None and matched >= self.asked.asked else "merged"
 
-    def _best(self, image: int, picture: Picture) -> list[Seen]:
+    def _best(self, image: int, picture: Picture) -> list[Counted]:
         objects = picture.of_label(self.asked.entity)
         if len(objects) > self.most:
             place = f"contextual_images[{image}]"
@@ -107,13 +132,13 @@ class _Label:
     ) -> Iterator[tuple[int | None, str | None]]:
         """Yield the images about which nothing can be said, with the reason where the entities do not give it."""
         entity = self.asked.entity
-        shown = {view.image for view in views}
+        showing = {view.image for view in views}
         for image, picture in sources:
             if picture.objects is None:
                 yield image, f"contextual_images[{image}]: the segmentation failed, {entity} cannot be compared"
-            elif image not in shown and self.is_tied:
+            elif image not in showing and self.is_tied:
                 yield image, f"contextual_images[{image}]: shows no {entity}, which the prompt takes from it"
-            elif image in shown and is_unknown:
+            elif image in showing and is_unknown:
                 yield image, None
         for number in self.asked.beyond:
             yield None, f"{entity}: the prompt names image {number}, which was not given"
@@ -129,5 +154,6 @@ def _row(
 ) -> ReferenceVerdictDict:  # fmt: skip
     return {
         "image": image, "object_id": object_id, "individual": individual, "match": partner,
-        "similarity": similarity, "margin": margin, "status": status,
+        "similarity": None if similarity is None else shown(similarity),
+        "margin": None if margin is None else shown(margin), "status": status,
     }  # fmt: skip

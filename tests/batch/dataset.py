@@ -14,11 +14,39 @@ import numpy as np
 
 from serve_app.errors import GensegError
 from serve_app.masks import rle
+from serve_app.schemas.dicts import VerdictDict
 from serve_app.schemas.requests import SegmentRequest
 from serve_app.serving import documents
 
 MODELS = {"text_parser": "fake-parser", "segmentation": "fake-segmenter"}
 SIZE_WH = (24, 16)
+
+
+def verdict_of(request: SegmentRequest) -> VerdictDict:
+    """A verdict on one thing, which the last contextual image shows; its numbers follow from that image's bytes."""
+    data = request.contextual_images[-1].data
+    assert isinstance(data, bytes)
+    number = hashlib.blake2b(data, digest_size=1).digest()[0]
+    arrived, similarity = number % 2 == 0, number / 256
+    return {
+        "arrived": arrived,
+        "entities": [
+            {
+                "entity": "dog", "asked": 1 if arrived else 2, "exact": True, "asked_as": "dog", "sources": [],
+                "found": 1, "status": "ok" if arrived else "too_few", "objects": ["dog_0"], "bare": None,
+            }
+        ],
+        "references": [
+            {
+                "image": 1, "object_id": "dog_0", "individual": 0, "match": "dog_0",
+                "similarity": similarity, "margin": None, "status": "arrived",
+            }
+        ],
+        "overlaps": [],
+        "scores": {"entities": float(arrived), "identity": similarity, "collapsed": 0.0},
+        "reasons": [] if arrived else ["dog: 2 asked, 1 found"],
+        "identity": {"model": "fake-identity", "pooling": "cls", "crop": "mask on grey", "threshold": 0.0},
+    }  # fmt: skip
 
 
 class FakeSegment:
@@ -27,10 +55,16 @@ class FakeSegment:
     Args:
         pause_s: of each row.
         fail: raises for the rows that should fail.
+        verdict: answers the rows that ask for a verdict.
     """
 
-    def __init__(self, pause_s: float = 0.0, fail: Callable[[SegmentRequest], GensegError | None] = lambda _: None):
-        self.pause_s, self.fail = pause_s, fail
+    def __init__(
+        self,
+        pause_s: float = 0.0,
+        fail: Callable[[SegmentRequest], GensegError | None] = lambda _: None,
+        verdict: Callable[[SegmentRequest], VerdictDict] = verdict_of,
+    ):
+        self.pause_s, self.fail, self.verdict = pause_s, fail, verdict
         self.requests: list[SegmentRequest] = []
         self.at_work = self.most_at_work = 0
         self.models = MODELS
@@ -46,7 +80,7 @@ class FakeSegment:
         error = self.fail(request)
         if error is not None:
             raise error
-        return document_of(request, self.models)
+        return document_of(request, self.models) | {"verdict": self.verdict(request) if request.verdict else None}
 
 
 def document_of(request: SegmentRequest, models: dict[str, str] = MODELS) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 import subprocess
@@ -20,7 +21,7 @@ KILLS = 5
 
 def start(manifest: Path, out: Path, pause_s: float = 0.01) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "tests.batch.command", str(pause_s), str(manifest), "--output", str(out)]
-    return subprocess.Popen([*command, "--rows-per-shard", "40", "--concurrency", "8", "--quiet"])
+    return subprocess.Popen([*command, "--rows-per-shard", "40", "--concurrency", "8", "--verdict", "--quiet"])
 
 
 def lines_written(out: Path) -> int:
@@ -38,10 +39,16 @@ def contents(out: Path) -> dict[str, dict[str, Any]]:
     return by_id(read_lines(out))
 
 
+def verdict_means(out: Path) -> dict[str, Any]:
+    means: dict[str, Any] = json.loads((out / "summary.json").read_text())["verdict"]
+    return means
+
+
 def test_killed_five_times_gives_what_an_undisturbed_job_gives(tmp_path: Path) -> None:
     manifest = write_dataset(tmp_path, ROWS)
     undisturbed = tmp_path / "undisturbed"
-    assert batch.run_with(parsed(manifest, "--output", undisturbed, "--quiet"), connecting(FakeSegment())) == 0
+    arguments = parsed(manifest, "--output", undisturbed, "--verdict", "--quiet")
+    assert batch.run_with(arguments, connecting(FakeSegment())) == 0
     out = tmp_path / "out"
     chance = random.Random(7)
     for kill in range(KILLS):
@@ -55,6 +62,9 @@ def test_killed_five_times_gives_what_an_undisturbed_job_gives(tmp_path: Path) -
     assert KILLS <= before < ROWS
     assert start(manifest, out).wait(60) == 0
     assert contents(out) == contents(undisturbed)
+    assert (out / "verdicts.csv").read_text() == (undisturbed / "verdicts.csv").read_text()
+    assert verdict_means(out) == verdict_means(undisturbed)
+    assert verdict_means(out)["all"]["rows"] == ROWS
     assert [path.name for path in out.glob(".part*")] == []
 
 

@@ -93,6 +93,8 @@ def test_columns_have_no_half_characters(column: dict[str, Any]) -> None:
         ("overlay", "overlays"),
         ("contextual_images", "contextual"),
         ("generated_image", "generated"),
+        ("generator", "generated"),
+        ("verdicts", "verdict"),
         ("context", "contextual"),
         ("Context", "contextual"),
         ("contextual-im", "contextual"),

@@ -110,6 +110,10 @@ class InstantReplies:
         """Answer at once."""
 
 
+def load_identity(config: AppConfig) -> None:
+    """Compare no individuals."""
+
+
 def load_segmenter(config: AppConfig) -> Any:
     """Make the segmenter; called in its replica."""
     return InstantSegmenter()
@@ -129,7 +133,7 @@ def graph(config: AppConfig) -> Application:
         max_ongoing_requests=config.serving.max_concurrent_requests + 32, ray_actor_options={"num_cpus": 0.25}
     )
     application: Application = ingress.bind(
-        config, parser.bind(config, load_parser), segmenter.bind(config, load_segmenter)
+        config, parser.bind(config, load_parser), segmenter.bind(config, load_segmenter, load_identity=load_identity)
     )
     return application
 

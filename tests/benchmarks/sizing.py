@@ -29,6 +29,7 @@ VISION_GFLOP = 5613.0  # per image
 TEXT_GFLOP = 19.4  # per phrase
 DETR_GFLOP = 256.0 + 20.4  # per (image, phrase): encoder and decoder
 MASK_GFLOP = 143.0  # per (image, phrase) with at least one kept query
+IDENTITY_GFLOP = 46.3  # per object of a verdict: DINOv2-base on a crop of 224 x 224; a test counts it
 
 # Qwen3-VL-8B in bf16, without its vision tower. Source: sizes of the published checkpoint.
 PARSER_BYTES = 16.3 * 1024**3 - 1.15e9
@@ -95,6 +96,7 @@ class Request:
 
 TYPICAL = Request(3, 4)
 FLEET = (24, 12)  # segmenters and parsers of configs/multi-gpu.yaml at their most, each with a GPU
+OBJECTS = 12  # of the typical request, compared for a verdict
 SHAPES = (Request(1, 3), TYPICAL, Request(4, 8), Request(16, 16))
 
 
@@ -103,6 +105,11 @@ def gflop(request: Request) -> tuple[float, float]:
     pairs = request.images * request.phrases
     head = request.phrases * TEXT_GFLOP + pairs * (DETR_GFLOP + request.present * MASK_GFLOP)
     return request.images * VISION_GFLOP, head
+
+
+def identity_share(request: Request, objects: int) -> float:
+    """Return what comparing objects costs, as a share of the segmenter's FLOP."""
+    return objects * IDENTITY_GFLOP / sum(gflop(request))
 
 
 def loop_gflop(request: Request) -> float:
@@ -166,6 +173,15 @@ def work_table() -> str:
             ]
         )
     return table(["images x phrases", "vision, TFLOP", "text and head, TFLOP", "together", "plain loop costs"], rows)
+
+
+def verdict_line() -> str:
+    """Say what a verdict adds to the typical request."""
+    return (
+        f"A verdict adds {IDENTITY_GFLOP:g} GFLOP for each object that it compares (DINOv2-base, counted): "
+        f"{OBJECTS * IDENTITY_GFLOP / 1e3:.2f} TFLOP for {OBJECTS} objects, {identity_share(TYPICAL, OBJECTS):.1%} of "
+        f"what the segmenter computes for {TYPICAL.images} x {TYPICAL.phrases}."
+    )
 
 
 def seconds_table() -> str:
@@ -245,6 +261,7 @@ def tables(ceiling_images_s: float | None = None, ceiling_cores: int = 2) -> str
         [
             "**Work of a request** (counted; half of the pairs present)",
             work_table(),
+            verdict_line(),
             f"**GPU-seconds of a request of {TYPICAL.images} images and {TYPICAL.phrases} phrases** "
             "(computed, from hopeful to cautious; not measured)",
             seconds_table(),

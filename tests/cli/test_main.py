@@ -154,6 +154,16 @@ def test_run_names_a_checkpoint_that_is_not_there(
     assert (code, line) == (1, f"genseg: model {nowhere}: there is no such folder")
 
 
+def test_run_names_an_identity_model_that_is_not_there(
+    tmp_path: Path, picture: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nowhere = tmp_path / "nowhere"
+    config = tmp_path / "config.yaml"
+    config.write_text(f"models: {{identity: {{model_name: {nowhere}}}}}\n")
+    code, line = failure(capsys, "run", "-p", "a dog", "-g", str(picture), "--config", str(config))
+    assert (code, line) == (1, f"genseg: model {nowhere}: there is no such folder")
+
+
 @pytest.mark.parametrize(
     ("left", "expected"),
     [

@@ -102,7 +102,13 @@ def build(args: dict[str, Any]) -> Any:
     from serve_app.app import bind
     from serve_app.config.files import app_config_from
 
-    return bind(app_config_from(args), load_parser=load_parser, load_segmenter=load_segmenter)
+    return bind(
+        app_config_from(args), load_parser=load_parser, load_segmenter=load_segmenter, load_identity=load_identity
+    )
+
+
+def load_identity(config: AppConfig) -> None:
+    """Stand in for registry.load_identity: these tests compare no individuals."""
 
 
 def load_segmenter(config: AppConfig) -> Any:

@@ -168,6 +168,21 @@ def test_load_file_raises_one_line_per_problem(tmp_path: Path) -> None:
             id="choice",
         ),
         pytest.param(
+            "models:\n  identity: {model_name: '', threshold: 1.5, dtype: half}\n  identitee: {}\n",
+            [
+                "2 models.identity.model_name: must not be empty, got ''",
+                "2 models.identity.threshold: must be at most 1, got 1.5",
+                "2 models.identity.dtype: must be 'auto', 'float32', 'bfloat16' or 'float16', got 'half'",
+                "3 models.identitee: unknown key 'identitee'; did you mean 'identity'?",
+            ],
+            id="identity",
+        ),
+        pytest.param(
+            "limits: {max_identity_objects: 0}\n",
+            ["1 limits.max_identity_objects: must be at least 1, got 0"],
+            id="identity-objects",
+        ),
+        pytest.param(
             "serving: {timeout_s: 900}\n",
             ["1 serving: timeout_s (900) is over max_timeout_s (300)"],
             id="numbers-that-contradict",
@@ -486,6 +501,23 @@ def test_app_config_from_takes_every_default() -> None:
 def test_app_config_from_takes_back_what_it_gave() -> None:
     config = AppConfig.model_validate({"auth": {"tokens": ("a", "b")}, "segmentation": {"threshold": 0}})
     assert app_config_from(config.model_dump()) == config
+
+
+@pytest.mark.parametrize(
+    ("identity", "segmenter", "expected"),
+    [
+        ("auto", "embedded", "embedded"),
+        ("auto", "facebook/sam3", None),
+        ("none", "embedded", None),
+        ("embedded", "facebook/sam3", "embedded"),
+        ("facebook/dinov2-base", "embedded", "facebook/dinov2-base"),
+    ],
+)
+def test_the_identity_model_is_the_embedded_one_beside_the_embedded_segmenter_and_else_the_one_named(
+    identity: str, segmenter: str, expected: str | None
+) -> None:
+    models = {"identity": {"model_name": identity}, "segmentation": {"model_name": segmenter}}
+    assert app_config_from({"models": models}).models.identity_name == expected
 
 
 @pytest.mark.parametrize("url", ["localhost:8001/v1", "ftp://host/v1", "", "http://", "http://[::1", "/v1"])

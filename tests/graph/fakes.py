@@ -7,14 +7,15 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from serve_app.config.schema import AppConfig
 from serve_app.errors import DeviceOutOfMemory, GensegError, InternalError, InvalidRequest
-from serve_app.models.interface import Detections, Pair
+from serve_app.models.interface import Detections, Embedding, Pair
+from serve_app.schemas.dicts import IdentityDict
 
 DIES, HANGS, FULL, NONSENSE = 13, 17, 19, 23
 """Widths of images that kill the replica, take long, do not fit the device, and confuse the model."""
@@ -83,12 +84,31 @@ def build(args: dict[str, Any]) -> Any:
     from serve_app.app import bind
     from serve_app.config.files import app_config_from
 
-    return bind(app_config_from(args), load_parser=load_parser, load_segmenter=load_segmenter)
+    return bind(
+        app_config_from(args), load_parser=load_parser, load_segmenter=load_segmenter, load_identity=load_identity
+    )
 
 
 def load_segmenter(config: AppConfig) -> Any:
     """Stand in for registry.load_segmenter."""
     return FakeSegmenter()
+
+
+class FakeIdentity:
+    """Tells objects apart by the mean colour of their crops."""
+
+    described: ClassVar[IdentityDict] = {"model": "fake", "pooling": "mean", "crop": "any", "threshold": 0.6}
+    side = 8
+    dimension = 4
+
+    def embed(self, crops: Sequence[NDArray[np.uint8]]) -> list[Embedding | GensegError]:
+        vectors = [np.append(crop.mean(axis=(0, 1)) - 128, 1.0).astype(np.float32) for crop in crops]
+        return [vector / np.float32(np.linalg.norm(vector)) for vector in vectors]
+
+
+def load_identity(config: AppConfig) -> FakeIdentity:
+    """Stand in for registry.load_identity."""
+    return FakeIdentity()
 
 
 def load_parser(config: AppConfig) -> Any:

@@ -21,7 +21,7 @@ import pytest
 from serve_app.config.schema import AppConfig, ServingConfig
 from tests.conftest import png
 from tests.graph.conftest import Graph
-from tests.graph.fakes import HANGS, load_parser, load_segmenter
+from tests.graph.fakes import HANGS, load_identity, load_parser, load_segmenter
 
 ADMITTED = 6
 JOB = json.dumps({"entities": ["dog"], "generated_image": {"data": base64.b64encode(png()).decode()}}).encode()
@@ -35,7 +35,7 @@ def small(ray_serve: str) -> Iterator[Graph]:
     from serve_app.app import bind
 
     config = AppConfig(serving=ServingConfig(max_concurrent_requests=ADMITTED))
-    application = bind(config, load_parser=load_parser, load_segmenter=load_segmenter)
+    application = bind(config, load_parser=load_parser, load_segmenter=load_segmenter, load_identity=load_identity)
     serve.run(application, name="callers", route_prefix="/callers")
     yield Graph(f"{ray_serve}/callers", serve.get_app_handle("callers"))
     serve.delete("callers")

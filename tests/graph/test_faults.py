@@ -15,7 +15,7 @@ import pytest
 from serve_app.config.schema import AppConfig, ServingConfig
 from tests.conftest import png
 from tests.graph.conftest import Graph
-from tests.graph.fakes import DIES, FULL, HANGS, NONSENSE, REASON, load_parser, load_segmenter
+from tests.graph.fakes import DIES, FULL, HANGS, NONSENSE, REASON, load_identity, load_parser, load_segmenter
 
 NAME = "faults"
 
@@ -24,7 +24,7 @@ def application(config: AppConfig, options: dict[str, dict[str, Any]] | None = N
     """The graph around fake models."""
     from serve_app.app import bind
 
-    return bind(config, options, load_parser=load_parser, load_segmenter=load_segmenter)
+    return bind(config, options, load_parser=load_parser, load_segmenter=load_segmenter, load_identity=load_identity)
 
 
 @pytest.fixture(scope="module")

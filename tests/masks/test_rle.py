@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from serve_app.masks.rle import area, bounds, decode_rle, encode_rle, rle_from_run_lengths
+from serve_app.masks.rle import area, bounds, decode_box, decode_rle, encode_rle, rle_from_run_lengths
 
 
 def stock_rle(mask: NDArray[np.bool_]) -> dict[str, object]:
@@ -60,3 +60,19 @@ def test_bounds_are_the_smallest_box(rows: slice, columns: slice, expected: tupl
     mask = np.zeros((20, 30), dtype=np.bool_)
     mask[rows, columns] = True
     assert bounds(encode_rle(mask)) == expected
+
+
+@settings(deadline=None)
+@given(st.integers(1, 12), st.integers(1, 12), st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0]), st.data())
+def test_decode_box_is_that_part_of_the_mask(height: int, width: int, share: float, data: st.DataObject) -> None:
+    mask = np.random.default_rng(data.draw(st.integers(0, 99))).random((height, width)) < share
+    x1, y1 = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
+    x2, y2 = data.draw(st.integers(x1 + 1, width)), data.draw(st.integers(y1 + 1, height))
+    part = decode_box(encode_rle(mask), (x1, y1, x2, y2))
+    assert part.dtype == np.bool_
+    np.testing.assert_array_equal(part, mask[y1:y2, x1:x2])
+
+
+def test_decode_box_refuses_counts_that_do_not_fill_the_size() -> None:
+    with pytest.raises(ValueError, match="do not fill its size 9x9"):
+        decode_box({"size": [9, 9], "counts": encode_rle(np.ones((3, 3), np.bool_))["counts"]}, (0, 0, 2, 2))

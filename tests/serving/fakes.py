@@ -11,13 +11,14 @@ from serve_app.errors import FetchFailed, GensegError
 from serve_app.schemas.dicts import ModelsDict, SegmentedDict
 from serve_app.schemas.requests import ImageInput, SegmentRequest
 from serve_app.serving.documents import result_of
-from serve_app.serving.messages import ImageTask, ModelStamp, OtherModel, ParsedPrompt, SegmentedImage
+from serve_app.serving.messages import ImageTask, ModelStamp, OtherModel, OverlayTask, ParsedPrompt, SegmentedImage
 from serve_app.serving.pipeline import Pipeline
 from serve_app.serving.stages import Stages
+from serve_app.verdict.evidence import Evidence, Picture
 from tests.conftest import png
 
 MODELS: ModelsDict = {"text_parser": "configured", "segmentation": "configured"}
-Again = Callable[[], Coroutine[Any, Any, tuple[str, ...]]]
+Again = Callable[[], Coroutine[Any, Any, ParsedPrompt]]
 
 
 class FakeParse:
@@ -30,7 +31,7 @@ class FakeParse:
             raise outcome
         return outcome
 
-    async def entities(self) -> Any:
+    async def reference(self) -> Any:
         return self._task
 
     async def result(self) -> ParsedPrompt:
@@ -43,9 +44,13 @@ class FakeParse:
 class FakeParser:
     def __init__(self, outcome: ParsedPrompt | GensegError | None = None, seconds: float = 0) -> None:
         self.outcome, self.seconds, self.started = outcome or ParsedPrompt(("dog", "sofa")), seconds, 0
+        self.contextual_images: int | None = None
 
-    def start(self, prompt: str, max_entities: int, request_id: str, timeout_s: float) -> FakeParse:
+    def start(
+        self, prompt: str, max_entities: int, request_id: str, timeout_s: float, contextual_images: int | None = None
+    ) -> FakeParse:
         self.started += 1
+        self.contextual_images = contextual_images
         return FakeParse(self.outcome, self.seconds)
 
 
@@ -57,6 +62,7 @@ class FakeSegmenter:
         self.tasks: list[ImageTask] = []
         self.cancelled = 0
         self.reasons: dict[str, str] = {}
+        self.overlays: list[OverlayTask] = []
 
     async def unreadable(self, phrases: Sequence[str], request_id: str, timeout_s: float) -> dict[str, str]:
         return {phrase: self.reasons[phrase] for phrase in phrases if phrase in self.reasons}
@@ -71,11 +77,23 @@ class FakeSegmenter:
             raise
         if width in self.outcomes:
             raise self.outcomes[width]
-        entities = await task.entities if asyncio.isfuture(task.entities) else task.entities
-        names = entities.entities if isinstance(entities, ParsedPrompt) else entities
-        unreadable = await self.unreadable(names, "", 1)
-        readable = [name for name in names if name not in unreadable]
-        return SegmentedImage(image_of(width, readable), self.stamp(task), unreadable)
+        parsed = await task.parsed if asyncio.isfuture(task.parsed) else task.parsed
+        assert isinstance(parsed, ParsedPrompt)
+        unreadable = await self.unreadable(parsed.entities, "", 1)
+        return SegmentedImage(
+            image_of(width, parsed.without(unreadable).entities),
+            self.stamp(task),
+            unreadable,
+            self.evidence(width, task, parsed),
+        )
+
+    def evidence(self, width: int, task: ImageTask, parsed: ParsedPrompt) -> Evidence | None:
+        """What the image shows, for the verdict: nothing, unless a test says otherwise."""
+        return None if task.judged is None else Evidence(Picture(()))
+
+    async def overlay(self, task: OverlayTask) -> str:
+        self.overlays.append(task)
+        return f"data:overlay {len(self.overlays)}"
 
     def stamp(self, task: ImageTask) -> ModelStamp:
         return ModelStamp("fake", "1", 0.0, "a")

@@ -54,7 +54,7 @@ async def test_one_document_comes_from_one_model(refusals: int, entities: list[s
     assert generated is not None
     assert first["presence"] == generated["presence"] == {"dog": 0.9, "sofa": 0.9}
     again = segmenter.tasks[2]
-    assert (again.version, again.replicas, again.entities) == ("2", {"b"}, ("dog", "sofa"))
+    assert (again.version, again.replicas, again.parsed.entities) == ("2", {"b"}, ("dog", "sofa"))
 
 
 async def test_a_document_that_would_mix_two_models_is_an_error() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import pytest
 
 from serve_app.config.models import ModelsConfig, TextParserModel
-from serve_app.config.schema import AppConfig, BatchingConfig
+from serve_app.config.schema import AppConfig, BatchingConfig, EntityFilterConfig
 from serve_app.errors import GensegError, Overloaded
 from serve_app.serving.messages import ParsedPrompt
 from serve_app.serving.parser import ParserDeployment
@@ -110,3 +110,55 @@ async def test_a_prompt_of_tags_alone_names_nothing_and_asks_no_model(
 ) -> None:
     parser = ParserDeployment(AppConfig(), lambda _: Remote())
     assert await parser.parse(prompt, 9, "request", 10) == ParsedPrompt((), dropped, "embedded")
+
+
+def replying(*entities: str, config: AppConfig | None = None) -> ParserDeployment:
+    """A parser whose model always names these entities."""
+    model = Local()
+    model.gate.set()
+    model.generate_each = lambda prompts: [json.dumps(entities) for _ in prompts]  # type: ignore[method-assign]
+    return ParserDeployment(config or AppConfig(), lambda _: model)
+
+
+async def parsed(parser: ParserDeployment, prompt: str, most: int = 9, images: int | None = None) -> ParsedPrompt:
+    answer = await parser.parse(prompt, most, "request", 10, images)
+    assert isinstance(answer, ParsedPrompt)
+    return answer
+
+
+@pytest.mark.parametrize("images", [None, 2], ids=["without a verdict", "with a verdict"])
+async def test_names_of_images_leave_the_entities(images: int | None) -> None:
+    parser = replying("dog from image 1", "second image", "image 2's sofa", "Dog", "soft light")
+    answer = await parsed(parser, "the dog from image 1 on image 2's sofa, second image, soft light", images=images)
+    assert answer.entities == ("dog", "sofa")
+    assert answer.dropped == (("second image", "image reference"), ("soft light", "lighting"))
+    assert [(each.entity, each.sources) for each in answer.asked] == (
+        [] if images is None else [("dog", (0,)), ("sofa", (1,))]
+    )
+
+
+async def test_what_the_prompt_excludes_is_looked_for_where_a_verdict_is_asked() -> None:
+    prompt = "Two dogs on grass without any cats. Change the car to red"
+    parser = replying("dogs", "grass", "car")
+    assert (await parsed(parser, prompt)).entities == ("dogs", "grass", "car")
+    answer = await parsed(parser, prompt, images=0)
+    assert answer.entities == ("dogs", "grass", "red car", "cats")
+    assert [(each.entity, each.asked, each.exact) for each in answer.asked] == [
+        ("dogs", 2, True), ("grass", None, False), ("red car", 1, False), ("cats", 0, True),
+    ]  # fmt: skip
+    assert answer.asked[3].asked_as == "without any cats"
+    assert (await parsed(parser, prompt)).entities == ("dogs", "grass", "car"), "the reply is cached, not the reading"
+
+
+async def test_excluded_things_take_the_last_places_and_are_dropped_beyond_the_limit() -> None:
+    answer = await parsed(replying("dog", "lawn"), "a dog on a lawn, no cats, no birds", 3, images=0)
+    assert answer.entities == ("dog", "lawn", "cats")
+    assert [each.entity for each in answer.asked] == ["dog", "lawn", "cats"]
+    assert answer.dropped == (("birds", "over the limit of 3 entities"),)
+
+
+async def test_what_the_configuration_excludes_is_not_looked_for_because_the_prompt_excludes_it() -> None:
+    config = AppConfig(entity_filter=EntityFilterConfig(excluded_terms=["cat"]))
+    answer = await parsed(replying("dog", config=config), "a dog, no cats, no birds", images=0)
+    assert [each.entity for each in answer.asked] == ["dog", "birds"]
+    assert (answer.entities, answer.dropped) == (("dog", "birds"), (("cats", "excluded by config"),))

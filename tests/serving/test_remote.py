@@ -46,7 +46,7 @@ async def test_entities_raise_what_the_call_came_to(error: Exception, expected: 
     caller.retry_after_s = 7.0
     call = ParseCall(caller, lambda _: FailingResponse(error))
     with pytest.raises(expected) as raised:
-        await call.entities()
+        await call.reference()
     if isinstance(raised.value, Overloaded):
         assert raised.value.retry_after_s == 7.0
 

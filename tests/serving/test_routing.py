@@ -4,7 +4,10 @@ from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
-from serve_app.serving.messages import ImageTask, ObjectOptions
+import pytest
+
+from serve_app.images.marks import Marks
+from serve_app.serving.messages import ImageTask, ObjectOptions, OverlayTask
 from serve_app.serving.routing import ImageAffinityRouter, home_of
 
 
@@ -39,3 +42,24 @@ async def test_an_image_for_one_version_goes_first_to_a_replica_that_has_it() ->
         first, others = await router.choose_replicas(candidates, call)
         assert [each.replica_id.unique_id for each in first] == ["b"]
         assert len(others) == 2
+
+
+class Idle(ImageAffinityRouter):
+    """Knows all replicas to be idle."""
+
+    def _queue_length(self, replica: Any) -> int:
+        return 0
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        ImageTask("key", b"", (), ObjectOptions(), "request", 1.0),
+        OverlayTask("key", b"", (), (), "fill", Marks(), "request", 1.0),
+    ],
+    ids=["segment", "overlay"],
+)
+async def test_an_image_goes_to_its_home(wanted: ImageTask | OverlayTask) -> None:
+    candidates = replicas("a", "b", "c", "d")
+    (first,), _ = await Idle.__new__(Idle).choose_replicas(candidates, SimpleNamespace(args=(wanted,)))  # type: ignore[arg-type]
+    assert first is home_of("key", candidates)

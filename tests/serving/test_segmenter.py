@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serve_app.config.models import ModelsConfig, SegmentationModel
+from serve_app.config.models import IdentityConfig, ModelsConfig, SegmentationModel
 from serve_app.config.schema import AppConfig, CacheConfig, LimitsConfig
 from serve_app.errors import DeadlineExceeded, GensegError, InvalidRequest, TooLarge
 from serve_app.images.decoding import decode
@@ -20,7 +20,7 @@ from serve_app.masks.formats import read_mask
 from serve_app.masks.rle import decode_rle
 from serve_app.models.interface import Detections
 from serve_app.schemas.base import MaskFormat
-from serve_app.serving.messages import ImageOutcome, ImageTask, ObjectOptions, OtherModel, SegmentedImage
+from serve_app.serving.messages import ImageOutcome, ImageTask, ObjectOptions, OtherModel, ParsedPrompt, SegmentedImage
 from serve_app.serving.segmenter import ENTRY_BYTES, SegmenterDeployment
 from serve_app.serving.stamp import version_of
 from tests.graph.fakes import FakeFeatures, FakeSegmenter
@@ -47,12 +47,18 @@ class Noisy(FakeSegmenter):
         ]
 
 
-def deployment(model: Any, **limits: Any) -> SegmenterDeployment:
-    return SegmenterDeployment(AppConfig(limits=LimitsConfig(**limits)), lambda _: model)
+def deployment(model: Any, identity: Any = None, **limits: Any) -> SegmenterDeployment:
+    return SegmenterDeployment(
+        AppConfig(limits=LimitsConfig(**limits)), lambda _: model, load_identity=lambda _: identity
+    )
+
+
+def none(config: AppConfig) -> None:
+    """Load no identity model."""
 
 
 def task(entities: tuple[str, ...] = ("dog",), timeout_s: float = 30.0, **options: Any) -> ImageTask:
-    return ImageTask("key", DATA, entities, ObjectOptions(**options), "request", timeout_s)
+    return ImageTask("key", DATA, ParsedPrompt(entities), ObjectOptions(**options), "request", timeout_s)
 
 
 def document_of(outcome: ImageOutcome) -> Any:
@@ -135,7 +141,9 @@ async def test_an_image_is_decoded_once_for_its_objects_and_its_overlay(budget: 
         read.append(data)
         return decode(data, limits)
 
-    segmenter = SegmenterDeployment(AppConfig(), lambda _: Noisy(), read=counted, kept_pixels_bytes=budget)
+    segmenter = SegmenterDeployment(
+        AppConfig(), lambda _: Noisy(), load_identity=none, read=counted, kept_pixels_bytes=budget
+    )
     document = document_of(await segmenter.segment(task(overlays=True)))
     assert read == [DATA] * decoded
     await segmenter.segment(dataclasses.replace(task(overlays=True), key="another"))
@@ -149,7 +157,8 @@ async def test_features_that_take_no_memory_do_not_fill_the_cache_without_a_boun
         def encode(self, images: Any) -> list[Any]:
             return [SimpleNamespace(nbytes=0) for _ in images]
 
-    segmenter = SegmenterDeployment(AppConfig(cache=CacheConfig(vision_bytes=10 * ENTRY_BYTES)), lambda _: Weightless())
+    config = AppConfig(cache=CacheConfig(vision_bytes=10 * ENTRY_BYTES))
+    segmenter = SegmenterDeployment(config, lambda _: Weightless(), load_identity=none)
     for number in range(30):
         assert isinstance(await segmenter.segment(dataclasses.replace(task(), key=f"image {number}")), SegmentedImage)
     assert segmenter._images.cache.nbytes == 10 * ENTRY_BYTES
@@ -170,7 +179,7 @@ async def test_masks_over_their_bytes_are_too_large_in_every_format(mask_format:
     assert isinstance(outcome, TooLarge)
     assert outcome.message == (
         "the masks of this image take over 2000 bytes of text; raise the threshold, "
-        'name fewer entities, or ask for mask_format "none" without overlays'
+        'name fewer entities, or ask for mask_format "none" without overlays and verdict'
     )
     free = document_of(await deployment(Noisy(40), max_mask_bytes=2000).segment(task(mask_format="none")))
     assert len(free["objects"]) == 40
@@ -250,8 +259,9 @@ def test_versions_differ_where_answers_may_and_not_where_only_the_service_differ
         ModelsConfig(segmentation=SegmentationModel(**fields))
         for fields in ({"model_name": "facebook/sam3"}, {"dtype": "bfloat16"}, {"tf32": True})
     ]
+    models.append(ModelsConfig(identity=IdentityConfig(model_name="none")))
     versions = [version_of(config) for config in (plain, *(AppConfig(models=each) for each in models))]
-    assert len({*versions}) == 4
+    assert len({*versions}) == 5
     assert version_of(AppConfig(cache=CacheConfig(vision_bytes=1), limits=LimitsConfig(max_images=2))) == versions[0]
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from serve_app.masks.rle import encode_rle
+from serve_app.masks.steps import finish
 from serve_app.schemas.dicts import RleDict
-from serve_app.verdict.evidence import Picture, Seen
+from serve_app.verdict.evidence import Counted, Picture, Seen
+from serve_app.verdict.same_masks import besides, compare_masks
 
 SIZE_HW = (20, 100)
 ANGLES = {"rex": 0.0, "rex again": 20.0, "rex turned": 45.0, "fido": 90.0, "luna": 180.0}
@@ -30,7 +34,19 @@ def seen(label: str, place: int, who: str = "rex", score: float | None = None, i
 
 def picture(*objects: Seen) -> Picture:
     """Make an image with these objects."""
-    return Picture(objects)
+    distinct, overlaps = finish(compare_masks(objects))
+    return Picture(
+        tuple(Counted(each.object_id, each.label, each.score, each.embedding) for each in distinct), tuple(overlaps)
+    )
+
+
+def with_bare(listed: list[Seen], **bare: list[Seen]) -> Picture:
+    """Make an image with these objects in which a second pass found those of "blue sofa" under the name `blue_sofa`."""
+    found = {
+        entity.replace("_", " "): {"entity": entity.split("_")[-1], "found": finish(besides(objects, listed))}
+        for entity, objects in bare.items()
+    }
+    return replace(picture(*listed), bare=found)
 
 
 FAILED = Picture(None)

@@ -6,7 +6,7 @@ import pytest
 
 from serve_app.entities.mentions import Asked
 from serve_app.verdict.evidence import Picture
-from serve_app.verdict.references import References, judge_references
+from serve_app.verdict.references import References, compared_labels, judge_references
 from tests.verdict.pictures import EMPTY, FAILED, picture, seen
 
 THRESHOLD = 0.6
@@ -124,3 +124,29 @@ def test_the_best_objects_take_part_and_the_rest_is_said() -> None:
     assert found.remarks == [
         "dog: the 2 objects of contextual_images[0] with the lowest scores were not compared (max_identity_objects)"
     ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "labels"),
+    [
+        ([DOG, Asked("sofa", 1)], [["dog", "sofa"], ["dog", "sofa"], ["dog", "sofa"]]),
+        ([TIED, Asked("sofa", 1)], [["dog"], ["dog"], []]),
+        ([DOG, Asked("sofa", 0, True)], [["dog"], ["dog"], ["dog"]]),
+        ([DOG, Asked("hat", 1, beyond=(3,))], [[], [], []]),
+        ([DOG, Asked("hat", 1, sources=(1,), beyond=(3,))], [["hat"], [], ["hat"]]),
+    ],
+    ids=["untied", "tied", "excluded", "an image that was not given", "one given, one not"],
+)
+def test_embeddings_are_needed_of_the_labels_that_are_compared(asked: list[Asked], labels: list[list[str]]) -> None:
+    assert [compared_labels(asked, 2, image) for image in (None, 0, 1)] == labels
+
+
+def test_without_contextual_images_no_embedding_is_needed() -> None:
+    assert compared_labels([DOG, Asked("sofa", 1)], 0, None) == []
+
+
+def test_many_alike_views_are_joined_in_little_time() -> None:
+    contextual = [picture(*(seen("dog", place, index=place) for place in range(10))) for _ in range(20)]
+    found = judged([Asked("dog", 10)], contextual, picture(*(seen("dog", place) for place in range(10))))
+    assert len(found.rows) == 200
+    assert len(found.individuals) == 10

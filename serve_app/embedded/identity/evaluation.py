@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import Dinov2Model
 
-from serve_app.embedded.identity.model import CHECKPOINT_DIR, SIDE, embed
+from serve_app.embedded.identity.model import CHECKPOINT_DIR, SIDE, THRESHOLD_KEY, embed
 from serve_app.embedded.identity.sprites import Individual, Split, load_individuals
 from serve_app.embedded.identity.views import make_view
 from serve_app.embedded.segmenter.glyphs import find_font
@@ -46,19 +47,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=1, help="of the views")
     parser.add_argument("--threshold", type=float, help="report errors at this cosine; default: where both are equal")
     parser.add_argument("--font", type=Path, help="NotoColorEmoji.ttf; searched if not given")
+    parser.add_argument(
+        "--write-threshold",
+        action="store_true",
+        help=f"write the threshold into the checkpoint's config.json, as {THRESHOLD_KEY}; needs --split validation",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print the figures as JSON.
 
     Returns:
-        The exit status, 0.
+        The exit status: 0, or 2 where the threshold should be written and the split is not the validation split.
     """
+    if args.write_threshold and args.split != "validation":
+        print(
+            "--write-threshold needs --split validation: the test split must not choose the threshold", file=sys.stderr
+        )
+        return 2
     model = Dinov2Model.from_pretrained(args.checkpoint, dtype=torch.float32).eval()
-    print(
-        json.dumps(evaluate(model, find_font(args.font), args.split, args.views, args.seed, args.threshold), indent=2)
-    )
+    figures = evaluate(model, find_font(args.font), args.split, args.views, args.seed, args.threshold)
+    print(json.dumps(figures, indent=2))
+    if args.write_threshold:
+        write_threshold(args.checkpoint, figures["threshold"])
     return 0
+
+
+def write_threshold(folder: Path, threshold: float) -> None:
+    """Write into a checkpoint from which cosine on two objects are the same one, to three decimals."""
+    file = folder / "config.json"
+    config = json.loads(file.read_text(encoding="utf-8")) | {THRESHOLD_KEY: round(threshold, 3)}
+    file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def evaluate(

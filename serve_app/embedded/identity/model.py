@@ -12,6 +12,9 @@ CHECKPOINT_DIR = Path(__file__).parents[1] / "checkpoints" / "identity"
 SIDE = 112
 """Pixels a side of the model's input: 8 by 8 patches of 14."""
 
+THRESHOLD_KEY = "genseg_threshold"
+"""Where the checkpoint's config.json says from which cosine on two objects are the same one."""
+
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of the channels. Source: preprocessor_config.json of facebook/dinov2-base."""
 
@@ -43,6 +46,6 @@ def embed(model: Dinov2Model, crops: torch.Tensor) -> torch.Tensor:
     Returns:
         (N, D) float32 of length 1: the CLS token.
     """
-    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
+    mean, std = (torch.tensor(values, device=crops.device).view(1, 3, 1, 1) for values in (MEAN, STD))
     pixels = (crops.float() / 255 - mean) / std
     return F.normalize(model(pixels).last_hidden_state[:, 0].float(), dim=-1)

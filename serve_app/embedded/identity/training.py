@@ -1,4 +1,4 @@
-"""Trains the embedded identity model by contrast, on a CPU, resumably.
+"""Trains the embedded identity model by contrast, on a CPU or a GPU, resumably.
 
 Two views of one individual shall be alike; the other individuals of a batch, other colours of the same sprite and other
 sprites of a like kind among them, shall not. `python -m serve_app.embedded.train identity --help` lists the options.
@@ -10,7 +10,6 @@ import argparse
 import math
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader, Dataset
 from transformers import Dinov2Model
 
 from serve_app.embedded.cpu_tuning import fast_dtype, keep_freed_memory
@@ -47,6 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--groups", type=int, default=12, help="groups of four individuals that are alike, a step")
     parser.add_argument("--temperature", type=float, default=0.1, help="of the cosines in the loss")
     parser.add_argument("--threads", type=int, default=2, help="of the arithmetic")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--workers", type=int, default=1, help="processes that make the views")
     parser.add_argument("--font", type=Path, help="NotoColorEmoji.ttf; searched if not given")
 
 
@@ -61,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     torch.manual_seed(args.seed)
     model = Dinov2Model.from_pretrained(args.warm_start, dtype=torch.float32) if args.warm_start else build_model()
     batches = ContrastBatches(load_individuals(find_font(args.font), "train"), args.seed, args.groups)
-    training = IdentityTraining(model, args)
+    training = IdentityTraining(model.to(args.device), args)
     training.train(batches)
     save_checkpoint(training.average.module, args.output)
     return 0
@@ -73,7 +75,7 @@ def save_checkpoint(model: Dinov2Model, folder: Path) -> None:
     build_processor().save_pretrained(folder)
 
 
-class ContrastBatches:
+class ContrastBatches(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     """Batches of views: groups of individuals that are hard to tell apart.
 
     Args:
@@ -128,24 +130,21 @@ class IdentityTraining:
         """Train to the last step; prints a line for the log now and then."""
         smooth: dict[str, float] = {}
         started, first_step = time.monotonic(), self.step
-        with ThreadPoolExecutor(1) as pool:
-            upcoming = pool.submit(batches.__getitem__, self.step)
-            while self.step < self._args.steps:
-                crops, who = upcoming.result()
-                upcoming = pool.submit(batches.__getitem__, self.step + 1)
-                for name, value in self._train_step(crops, who).items():
-                    smooth[name] = LOG_DECAY * smooth.get(name, value) + (1 - LOG_DECAY) * value
-                self.step += 1
-                if self.step % self._args.save_every == 0 or self.step == self._args.steps:
-                    self._save()
-                if self.step % LOG_EVERY == 0:
-                    rate = (self.step - first_step) / (time.monotonic() - started)
-                    figures = " ".join(f"{name}={value:.3f}" for name, value in smooth.items())
-                    print(f"step {self.step}/{self._args.steps} {rate:.2f} steps/s {figures}", flush=True)
+        numbers, device = range(self.step, self._args.steps), self._args.device
+        for crops, who in DataLoader(batches, batch_size=None, sampler=numbers, num_workers=self._args.workers):
+            for name, value in self._train_step(crops.to(device), who.to(device)).items():
+                smooth[name] = LOG_DECAY * smooth.get(name, value) + (1 - LOG_DECAY) * value
+            self.step += 1
+            if self.step % self._args.save_every == 0 or self.step == self._args.steps:
+                self._save()
+            if self.step % LOG_EVERY == 0:
+                rate = (self.step - first_step) / (time.monotonic() - started)
+                figures = " ".join(f"{name}={value:.3f}" for name, value in smooth.items())
+                print(f"step {self.step}/{self._args.steps} {rate:.2f} steps/s {figures}", flush=True)
 
     def _train_step(self, crops: torch.Tensor, who: torch.Tensor) -> dict[str, float]:
-        dtype = fast_dtype()
-        with torch.autocast("cpu", dtype=dtype, enabled=dtype is not torch.float32):
+        dtype = fast_dtype(self._args.device)
+        with torch.autocast(self._args.device, dtype=dtype, enabled=dtype is not torch.float32):
             embeddings = embed(self._model, crops)
         loss = contrastive_loss(embeddings, who, self._args.temperature)
         self._optimizer.zero_grad()
@@ -169,7 +168,7 @@ class IdentityTraining:
         unfinished.replace(self._args.state)
 
     def _load(self) -> None:
-        state = torch.load(self._args.state, weights_only=True)
+        state = torch.load(self._args.state, weights_only=True, map_location=self._args.device)
         self._model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self._optimizer.load_state_dict(state["optimizer"])
@@ -187,7 +186,7 @@ def contrastive_loss(embeddings: torch.Tensor, who: torch.Tensor, temperature: f
     Returns:
         A scalar. Source: Khosla et al., "Supervised Contrastive Learning", equation 2.
     """
-    itself = torch.eye(len(who), dtype=torch.bool)
+    itself = torch.eye(len(who), dtype=torch.bool, device=who.device)
     logits = (embeddings @ embeddings.T / temperature).masked_fill(itself, -math.inf)
     same = (who[:, None] == who[None]) & ~itself
     log_shares = F.log_softmax(logits, dim=1).masked_fill(~same, 0.0)

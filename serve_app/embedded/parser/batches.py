@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
+from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedTokenizerFast, Qwen3VLProcessor
 
 from serve_app.embedded.parser.checkpoint import answer_text, prompt_text
@@ -135,16 +136,9 @@ def parts(batch: Batch, most_tokens: int) -> Iterator[Batch]:
         yield Batch(batch.input_ids[start : start + rows], batch.is_answer[start : start + rows])
 
 
-def batches(
-    encoder: ChatEncoder,
-    rare_tokens: RareTokens,
-    seed: int,
-    batch_size: int,
-    pad_id: int,
-    first_step: int,
-    length_limit: Callable[[int], int],
-) -> Iterator[Batch]:
-    """Draw training batches without end; samples of like length share a batch.
+@dataclass(frozen=True)
+class BatchChunks(Dataset[list[Batch]]):
+    """Runs of _CHUNK_BATCHES training batches, by number; samples of like length share a batch.
 
     Args:
         encoder: tokenizes the samples.
@@ -152,22 +146,44 @@ def batches(
         seed: of the data.
         batch_size: samples a batch.
         pad_id: the padding token.
-        first_step: the number of the first batch, counted from 0; the same number gives the same batch in any run.
         length_limit: the most tokens that a sample may have at a step.
     """
-    for chunk in itertools.count(first_step // _CHUNK_BATCHES):
-        limit = length_limit(chunk * _CHUNK_BATCHES)
+
+    encoder: ChatEncoder
+    rare_tokens: RareTokens
+    seed: int
+    batch_size: int
+    pad_id: int
+    length_limit: Callable[[int], int]
+
+    def __getitem__(self, chunk: int) -> list[Batch]:
         rng = random.Random(chunk)
-        grammar = PromptGrammar(seed * 1_000_003 + chunk)
-        encoded = _encoded_samples(encoder, grammar, _CHUNK_BATCHES * batch_size, limit, rng)
+        grammar = PromptGrammar(self.seed * 1_000_003 + chunk)
+        limit = self.length_limit(chunk * _CHUNK_BATCHES)
+        encoded = _encoded_samples(self.encoder, grammar, _CHUNK_BATCHES * self.batch_size, limit, rng)
         encoded.sort(key=lambda sample: len(sample.tokens))
         encoded = [
-            replace(sample, tokens=rare_tokens.swap(sample.tokens, sample.answer_start, rng)) for sample in encoded
+            replace(sample, tokens=self.rare_tokens.swap(sample.tokens, sample.answer_start, rng)) for sample in encoded
         ]
         order = list(range(_CHUNK_BATCHES))
         rng.shuffle(order)
-        for index in order[first_step % _CHUNK_BATCHES if chunk == first_step // _CHUNK_BATCHES else 0 :]:
-            yield collate(encoded[index * batch_size : (index + 1) * batch_size], pad_id)
+        size = self.batch_size
+        return [collate(encoded[index * size : (index + 1) * size], self.pad_id) for index in order]
+
+
+def batches(chunks: BatchChunks, first_step: int, workers: int = 0) -> Iterator[Batch]:
+    """Draw training batches without end.
+
+    Args:
+        chunks: what they are drawn from.
+        first_step: the number of the first batch, counted from 0; the same number gives the same batch in any run.
+        workers: processes that make the batches; 0: this one does.
+    """
+    numbers = itertools.count(first_step // _CHUNK_BATCHES)
+    loader = DataLoader(chunks, batch_size=None, sampler=numbers, num_workers=workers)
+    for chunk in loader:
+        yield from chunk[first_step % _CHUNK_BATCHES :]
+        first_step = 0
 
 
 def _encoded_samples(

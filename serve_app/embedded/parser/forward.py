@@ -19,7 +19,7 @@ from transformers import Qwen3VLForConditionalGeneration
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples of a step, padded on the right.
+    """Samples of a step, padded on the right, on the model's device.
 
     Args:
         input_ids: (B, L) int64, what follows the shared prefix: the prompt, the rest of the chat, the answer.
@@ -65,8 +65,9 @@ def answer_logits(
     text_model = model.model.language_model
     rows, length = batch.input_ids.shape
     prefix = len(prefix_ids)
-    tokens = torch.cat((torch.tensor(prefix_ids), batch.input_ids.reshape(-1)))
-    positions = torch.cat((torch.arange(prefix), torch.arange(prefix, prefix + length).repeat(rows)))
+    device = batch.input_ids.device
+    tokens = torch.cat((torch.tensor(prefix_ids, device=device), batch.input_ids.reshape(-1)))
+    positions = torch.cat((torch.arange(prefix), torch.arange(prefix, prefix + length).repeat(rows))).to(device)
     hidden = nn.functional.embedding(tokens, text_model.embed_tokens.weight)
     # Text has one position for all three axes of the rotary embedding.
     cos, sin = text_model.rotary_emb(hidden[None], positions[None, None].expand(3, 1, -1))
@@ -77,8 +78,8 @@ def answer_logits(
         length=length,
         cos=cos[0, :, None, :half],
         sin=sin[0, :, None, :half],
-        prefix_mask=_causal(prefix, dtype),
-        own_mask=_causal(length, dtype),
+        prefix_mask=_causal(prefix, dtype, device),
+        own_mask=_causal(length, dtype, device),
         dtype=dtype,
     )
     for layer in text_model.layers:
@@ -91,8 +92,8 @@ def answer_logits(
     return _linear(_rms(before_answers, text_model.norm).to(dtype), model.lm_head)
 
 
-def _causal(size: int, dtype: torch.dtype) -> Tensor:
-    return torch.full((size, size), float("-inf"), dtype=dtype).triu(1)
+def _causal(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.full((size, size), float("-inf"), dtype=dtype, device=device).triu(1)
 
 
 def _linear(values: Tensor, layer: nn.Linear) -> Tensor:

@@ -20,7 +20,7 @@ from transformers import Qwen3VLForConditionalGeneration, Qwen3VLProcessor
 
 from serve_app.embedded.cpu_tuning import fast_dtype
 from serve_app.embedded.muon_adamw import MuonAdamW
-from serve_app.embedded.parser.batches import ChatEncoder, batches, parts
+from serve_app.embedded.parser.batches import BatchChunks, ChatEncoder, batches, parts
 from serve_app.embedded.parser.checkpoint import (
     answer_text,
     build_model,
@@ -37,8 +37,8 @@ from serve_app.embedded.parser.rare_tokens import RareTokens
 CHECKPOINT_FOLDER = Path(__file__).parents[1] / "checkpoints" / "parser"
 LONGEST_SAMPLE = 448
 """Tokens that a sample may have after the shared prefix: some 120 words and 20 things."""
-_MOST_TOKENS = 4096
-"""Padded tokens that are run at once; a step of long samples takes several runs."""
+_MOST_TOKENS = {"cpu": 4096, "cuda": 65536}
+"""Padded tokens that are run at once, by device; a step of long samples takes several runs."""
 _LENGTH_LIMITS = ((0.15, 36), (0.5, 64))
 """Up to a share of a run from random weights, the most tokens of a sample."""
 _TOKENIZER_SAMPLES = 30_000
@@ -69,6 +69,7 @@ class ParserTrainer:
         layers: of the model.
         key_heads: of each layer.
         warm_start: a checkpoint folder whose tokenizer and weights a new run takes, grown to `layers` and `key_heads`.
+        device: `cpu` or `cuda`.
 
     Raises:
         ValueError: the checkpoint cannot be grown to these sizes.
@@ -83,8 +84,10 @@ class ParserTrainer:
         layers: int,
         key_heads: int,
         warm_start: Path | None = None,
+        device: str = "cpu",
     ) -> None:
         torch.manual_seed(seed)
+        self._device = device
         self._seed = seed
         self._run_folder = run_folder
         self._warm_start = warm_start is not None
@@ -96,6 +99,7 @@ class ParserTrainer:
                 Qwen3VLForConditionalGeneration.from_pretrained(warm_start, dtype=torch.float32), layers, key_heads
             )
         )
+        self.model.to(device)
         self.encoder = ChatEncoder(self.processor)
         self.step = 0
         text_model = self.model.model.language_model
@@ -104,7 +108,7 @@ class ParserTrainer:
         self._average = [parameter.detach().clone() for parameter in self._trained]
         state_file = run_folder / _STATE_FILE
         if state_file.exists():
-            state = torch.load(state_file, weights_only=True)
+            state = torch.load(state_file, weights_only=True, map_location=device)
             self.model.load_state_dict(state["model"])
             self._optimizer.load_state_dict(state["optimizer"])
             self._average = state["average"]
@@ -121,7 +125,14 @@ class ParserTrainer:
         return processor
 
     def train(
-        self, steps: int, batch_size: int, peak_rate: float, report_every: int, save_every: int, out: Path
+        self,
+        steps: int,
+        batch_size: int,
+        peak_rate: float,
+        report_every: int,
+        save_every: int,
+        out: Path,
+        workers: int = 0,
     ) -> None:
         """Train up to a step count, reporting the mean loss, and save on the way and at the end.
 
@@ -132,17 +143,19 @@ class ParserTrainer:
             report_every: steps between two log lines.
             save_every: steps between two saves of state and checkpoint.
             out: the checkpoint's folder.
+            workers: processes that make the batches; 0: this one does.
         """
         self.model.train()
         started, since = time.monotonic(), self.step
-        total, count = 0.0, 0
+        total, count = torch.zeros((), device=self._device), 0
         pad_id = self.processor.tokenizer.pad_token_id
         rare_tokens = RareTokens(self.processor.tokenizer, self._seed)
 
         def length_limit(step: int) -> int:
             return LONGEST_SAMPLE if self._warm_start else rising_length_limit(step, steps)
 
-        stream = batches(self.encoder, rare_tokens, self._seed, batch_size, pad_id, self.step, length_limit)
+        chunks = BatchChunks(self.encoder, rare_tokens, self._seed, batch_size, pad_id, length_limit)
+        stream = batches(chunks, self.step, workers)
         while self.step < steps:
             rate = learning_rate(self.step, steps, peak_rate)
             total += self._train_step(next(stream), rate)
@@ -151,19 +164,20 @@ class ParserTrainer:
             if self.step % report_every == 0:
                 speed = (time.monotonic() - started) / (self.step - since)
                 print(f"step {self.step} loss {total / count:.4f} rate {rate:.2e} {speed:.3f} s/step", flush=True)
-                total, count = 0.0, 0
+                total, count = torch.zeros((), device=self._device), 0
             if self.step % save_every == 0 or self.step == steps:
                 self._save_state()
                 self.save_average(out)
 
-    def _train_step(self, batch: Batch, rate: float) -> float:
+    def _train_step(self, batch: Batch, rate: float) -> torch.Tensor:
         self._optimizer.zero_grad()
-        learnt, total = int(batch.is_answer.sum()), 0.0
-        for part in parts(batch, _MOST_TOKENS):
-            logits = answer_logits(self.model, self.encoder.prefix_ids, part, fast_dtype())
-            loss = nn.functional.cross_entropy(logits.float(), part.input_ids[part.is_answer], reduction="sum") / learnt
+        learnt, total = int(batch.is_answer.sum()), torch.zeros((), device=self._device)
+        for part in parts(batch, _MOST_TOKENS[self._device]):
+            here = Batch(part.input_ids.to(self._device), part.is_answer.to(self._device))
+            logits = answer_logits(self.model, self.encoder.prefix_ids, here, fast_dtype(self._device))
+            loss = nn.functional.cross_entropy(logits.float(), here.input_ids[here.is_answer], reduction="sum") / learnt
             loss.backward()
-            total += float(loss.detach())
+            total += loss.detach()
         nn.utils.clip_grad_norm_(self._trained, 1.0)
         self._optimizer.step(rate)
         # The average follows quickly at first and over about 200 steps later.
@@ -214,6 +228,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--key-heads", type=int, default=6, help="key and value heads of a layer")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--workers", type=int, default=0, help="processes that make the batches; 0: the training's own")
     parser.add_argument("--report-every", type=int, default=100, help="steps between log lines")
     parser.add_argument("--save-every", type=int, default=500, help="steps between saves of state and checkpoint")
 
@@ -230,6 +246,9 @@ def run(args: argparse.Namespace) -> int:
         args.layers,
         args.key_heads,
         args.warm_start,
+        args.device,
     )
-    trainer.train(args.steps, args.batch_size, args.learning_rate, args.report_every, args.save_every, args.out)
+    trainer.train(
+        args.steps, args.batch_size, args.learning_rate, args.report_every, args.save_every, args.out, args.workers
+    )
     return 0

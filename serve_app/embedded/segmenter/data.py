@@ -3,13 +3,16 @@
 Batch `i` depends on the seed and on `i` only, so a resumed run sees what an unbroken one would have seen.
 """
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2 import functional as tvf
 from transformers import CLIPTokenizer
 
@@ -59,6 +62,10 @@ class SceneBatch:
     counts: torch.Tensor
     masks: torch.Tensor
     owners: torch.Tensor
+
+    def to(self, device: str) -> SceneBatch:
+        """Copy the batch to a device."""
+        return SceneBatch(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
 
 class SceneBatches(Dataset[SceneBatch]):
@@ -119,6 +126,17 @@ class SceneBatches(Dataset[SceneBatch]):
             masks=torch.stack([_pad(grids[number][list(query.objects)]) for number, query in with_masks]),
             owners=torch.stack([patch_owners(patches[number][list(query.objects)]) for number, query in queries]),
         )
+
+
+def loaded(batches: Dataset[SceneBatch], numbers: range, workers: int) -> Iterator[SceneBatch]:
+    """Make batches one after another.
+
+    Args:
+        batches: by number.
+        numbers: which of them, in order.
+        workers: processes that make them ahead of time; 0: they are made here, on demand.
+    """
+    yield from DataLoader(batches, batch_size=None, sampler=numbers, num_workers=workers)
 
 
 def shrink(scene: Scene) -> torch.Tensor:

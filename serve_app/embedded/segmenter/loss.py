@@ -83,14 +83,14 @@ def match(output: SegmenterOutput, batch: SceneBatch) -> Matches:
     predicted = box_convert(output.boxes, "cxcywh", "xyxy")
     distance = (output.boxes[..., :, None, :] - centres[:, None]).abs().sum(-1)
     overlap = box_giou(predicted[..., :, None, :], batch.boxes[:, None])
-    cost = (5 * distance - 2 * overlap - 2 * output.logits.sigmoid()[..., None]).numpy()
+    cost = (5 * distance - 2 * overlap - 2 * output.logits.sigmoid()[..., None]).cpu().numpy()
     counts = batch.counts.tolist()
     rows = [np.zeros((4, 0), dtype=np.int64)]
     for layer in range(cost.shape[0]):
         for phrase in np.flatnonzero(counts):
             queries, targets = linear_sum_assignment(cost[layer, phrase, :, : counts[phrase]])
             rows.append(np.stack([np.full_like(queries, layer), np.full_like(queries, phrase), queries, targets]))
-    return Matches(*torch.from_numpy(np.concatenate(rows, axis=1)).unbind(0))
+    return Matches(*torch.from_numpy(np.concatenate(rows, axis=1)).to(output.boxes.device).unbind(0))
 
 
 def segmenter_loss(
@@ -176,7 +176,9 @@ def mask_loss(
     filled = batch.counts[: len(batch.masks)] > 0
     # Objects cover a small part of the picture, hence the weight.
     semantic = enlarge(output.semantic_logits)
-    semantic_bce = F.binary_cross_entropy_with_logits(semantic, union, pos_weight=torch.tensor(3.0))
+    semantic_bce = F.binary_cross_entropy_with_logits(
+        semantic, union, pos_weight=torch.tensor(3.0, device=union.device)
+    )
     semantic_dice = (dice_loss(semantic, union) * filled).sum() / filled.sum().clamp(min=1)
     total = (
         weights.mask_bce * bce

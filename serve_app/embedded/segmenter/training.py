@@ -1,4 +1,4 @@
-"""Trains the embedded segmenter on synthetic scenes, on a CPU, resumably.
+"""Trains the embedded segmenter on synthetic scenes, on a CPU or a GPU, resumably.
 
 `python -m serve_app.embedded.train segmenter --help` lists the options.
 """
@@ -22,7 +22,7 @@ from transformers.models.sam3.modeling_sam3 import inverse_sigmoid
 
 from serve_app.embedded.cpu_tuning import fast_dtype, keep_freed_memory
 from serve_app.embedded.muon_adamw import MuonAdamW
-from serve_app.embedded.segmenter.data import SceneBatch, SceneBatches
+from serve_app.embedded.segmenter.data import SceneBatch, SceneBatches, loaded
 from serve_app.embedded.segmenter.glyphs import sprites_for_command
 from serve_app.embedded.segmenter.loss import LossWeights, SegmenterOutput, segmenter_loss
 from serve_app.embedded.segmenter.model import CHECKPOINT_DIR, DETECTOR_WIDTH, build_model
@@ -50,7 +50,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--giou-weight", type=float, default=LossWeights.giou, help="of the boxes' overlap")
     parser.add_argument("--patch-boxes", type=float, default=LossWeights.patch_boxes, help="factor of patches' boxes")
     parser.add_argument("--part", default="", help="train the parameters whose names start so; default: all")
-    parser.add_argument("--replicas", type=int, default=2, help="processes of one thread each; one a core is best")
+    parser.add_argument(
+        "--replicas", type=int, default=2, help="processes of one thread each; one a core is best; 1 on a GPU"
+    )
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument(
+        "--workers", type=int, default=0, help="processes of each that draw scenes; 0: it draws them itself"
+    )
     parser.add_argument("--font", type=Path, help="NotoColorEmoji.ttf; searched if not given")
 
 
@@ -102,11 +108,12 @@ class SegmenterTraining:
         # Convolutions and norms of the finest maps take a third of the time in this layout.
         model.vision_encoder.neck.to(memory_format=torch.channels_last)
         model.mask_decoder.to(memory_format=torch.channels_last)
+        model.to(args.device)
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name.startswith(args.part))
         self._model = model.train()
         self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(args.average_decay), use_buffers=False)
-        self._patch_boxes = PatchBoxHead()
+        self._patch_boxes = PatchBoxHead().to(args.device)
         named = chain(model.named_parameters(), self._patch_boxes.named_parameters("patch_boxes"))
         self._trained = {name: parameter for name, parameter in named if parameter.requires_grad}
         self._optimizer = MuonAdamW(self._trained.items())
@@ -121,8 +128,11 @@ class SegmenterTraining:
         started, first_step = time.monotonic(), self.step
         parent = parent_process()
         # A killed parent does not take its replicas along: two runs would share one state.
-        while self.step < self._args.steps and (parent is None or parent.is_alive()):
-            for name, value in self._train_step(batches[self.step * replicas + rank]).items():
+        numbers = range(self.step * replicas + rank, self._args.steps * replicas, replicas)
+        for batch in loaded(batches, numbers, self._args.workers):
+            if parent is not None and not parent.is_alive():
+                return
+            for name, value in self._train_step(batch.to(self._args.device)).items():
                 smooth[name] = LOG_DECAY * smooth.get(name, value) + (1 - LOG_DECAY) * value
             self.step += 1
             if rank == 0 and (self.step % self._args.save_every == 0 or self.step == self._args.steps):
@@ -133,8 +143,8 @@ class SegmenterTraining:
                 yield f"step {self.step}/{self._args.steps} {rate:.2f} steps/s {figures}"
 
     def _train_step(self, batch: SceneBatch) -> dict[str, float]:
-        dtype = fast_dtype()
-        with torch.autocast("cpu", dtype=dtype, enabled=dtype is not torch.float32):
+        dtype = fast_dtype(self._args.device)
+        with torch.autocast(self._args.device, dtype=dtype, enabled=dtype is not torch.float32):
             output = forward(self._model, batch, self._patch_boxes)
         loss, log = segmenter_loss(output, batch, self._weights)
         self._optimizer.zero_grad()
@@ -160,7 +170,7 @@ class SegmenterTraining:
         unfinished.replace(self._args.state)
 
     def _load(self) -> None:
-        state = torch.load(self._args.state, weights_only=True)
+        state = torch.load(self._args.state, weights_only=True, map_location=self._args.device)
         self._model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self._patch_boxes.load_state_dict(state["patch_boxes"])
@@ -182,7 +192,7 @@ class PatchBoxHead(nn.Module):
     def forward(self, encoded: torch.Tensor) -> torch.Tensor:
         """Predict from (N, G * G, DETECTOR_WIDTH), row by row: cxcywh in units of the picture, (N, G * G, 4)."""
         side = math.isqrt(encoded.shape[1])
-        middles = (torch.arange(side) + 0.5) / side
+        middles = (torch.arange(side, device=encoded.device) + 0.5) / side
         centres = torch.stack([middles.repeat(side), middles.repeat_interleave(side)], -1)
         shift, size = self.output(F.relu(self.hidden(encoded))).float().split(2, -1)
         return torch.cat([centres + shift, F.softplus(size)], -1)
@@ -190,6 +200,8 @@ class PatchBoxHead(nn.Module):
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Replace each gradient by its mean over the replicas; parameters that the loss does not reach have none."""
+    if distributed.get_world_size() == 1:
+        return
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     flat = torch.cat([gradient.flatten() for gradient in gradients])
     distributed.all_reduce(flat)

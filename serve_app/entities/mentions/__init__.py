@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from serve_app.entities.mentions.bare_noun import bare_noun
-from serve_app.entities.mentions.reading import Asked, Reading, read_prompt, without_references
+from serve_app.entities.mentions.reading import Asked, Reading, read_named, read_prompt, without_references
 
-__all__ = ["Asked", "Reading", "bare_noun", "read_prompt", "without_references"]
+__all__ = ["Asked", "Reading", "bare_noun", "read_named", "read_prompt", "without_references"]

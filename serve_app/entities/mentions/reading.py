@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from serve_app.entities.filter import Dropped, builtin_reason
 from serve_app.entities.mentions.bare_noun import bare_noun
@@ -19,7 +19,7 @@ from serve_app.entities.mentions.quantities import quantity_of
 from serve_app.entities.mentions.recolouring import recolourings
 from serve_app.entities.mentions.stand_ins import with_stand_ins
 from serve_app.entities.mentions.ties import ties
-from serve_app.entities.mentions.tokens import Token, tokenise
+from serve_app.entities.mentions.tokens import tokenise
 from serve_app.entities.mentions.words import PREPOSITIONS, words_of
 from serve_app.entities.phrases import distinct
 from serve_app.entities.words import split_words
@@ -101,18 +101,34 @@ def read_prompt(prompt: str, entities: Sequence[str], contextual_images: int) ->
         The entities in order, a recoloured one under its new name; behind them those that the prompt excludes and the
         list lacks.
     """
-    prompt = _spaced_once(prompt)
-    tokens = tokenise(prompt)
-    phrases = [Phrase(mention, quantity_of(tokens, mention)) for mention in find_mentions(tokens, entities)]
-    reader = _Reader(prompt, tokens, with_stand_ins(tokens, phrases), contextual_images)
+    reader = _Reader(prompt, entities, contextual_images)
     asked = [reader.asked(index, entity) for index, entity in enumerate(entities)]
     return Reading((*_distinct(asked), *reader.excluded_besides(entities)))
+
+
+def read_named(prompt: str, entities: Sequence[str], contextual_images: int) -> tuple[Asked, ...]:
+    """Read what a prompt asks for of entities that the caller named.
+
+    Args:
+        prompt: as the caller wrote it; English; may be empty.
+        entities: distinct.
+        contextual_images: how many there are.
+
+    Returns:
+        One `Asked` an entity, in order and under the caller's name, also where the prompt recolours it.
+    """
+    reader = _Reader(prompt, entities, contextual_images)
+    return tuple(replace(reader.asked(index, entity), entity=entity) for index, entity in enumerate(entities))
 
 
 class _Reader:
     """Adds up the mentions of each entity."""
 
-    def __init__(self, prompt: str, tokens: list[Token], phrases: list[Phrase], images: int) -> None:
+    def __init__(self, prompt: str, entities: Sequence[str], images: int) -> None:
+        prompt = _spaced_once(prompt)
+        tokens = tokenise(prompt)
+        mentioned = [Phrase(mention, quantity_of(tokens, mention)) for mention in find_mentions(tokens, entities)]
+        phrases = with_stand_ins(tokens, mentioned)
         self._prompt = prompt
         self._tokens = tokens
         self._phrases = phrases

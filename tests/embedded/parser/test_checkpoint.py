@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoProcessor, Qwen3VLForConditionalGeneration, Qwen3VLProcessor
 
-from serve_app.embedded.parser.batches import Answer, ChatEncoder, batches, collate, parts, with_slip
+from serve_app.embedded.parser.batches import Answer, BatchChunks, ChatEncoder, batches, collate, parts, with_slip
 from serve_app.embedded.parser.checkpoint import (
     CHAT_TEMPLATE,
     INSTRUCTION,
@@ -134,8 +134,8 @@ def test_batches_are_the_same_from_any_first_step(processor: Qwen3VLProcessor) -
     def limit(step: int) -> int:
         return 36 if step < 16 else 64
 
-    whole = list(itertools.islice(batches(encoder, rare, 1, 2, 0, first_step=0, length_limit=limit), 20))
-    resumed = list(itertools.islice(batches(encoder, rare, 1, 2, 0, first_step=17, length_limit=limit), 3))
+    whole = list(itertools.islice(batches(BatchChunks(encoder, rare, 1, 2, 0, limit), first_step=0), 20))
+    resumed = list(itertools.islice(batches(BatchChunks(encoder, rare, 1, 2, 0, limit), first_step=17), 3))
     for first, second in zip(whole[17:], resumed, strict=True):
         assert torch.equal(first.input_ids, second.input_ids)
         assert torch.equal(first.is_answer, second.is_answer)
@@ -190,7 +190,7 @@ def test_a_slip_is_no_entity_that_is_still_to_come() -> None:
 
 def test_parts_of_a_batch_hold_its_rows_in_order(processor: Qwen3VLProcessor) -> None:
     encoder, rare = ChatEncoder(processor), RareTokens(processor.tokenizer, seed=1)
-    batch = next(batches(encoder, rare, 1, 8, 0, first_step=0, length_limit=lambda step: 64))
+    batch = next(batches(BatchChunks(encoder, rare, 1, 8, 0, lambda step: 64), first_step=0))
     length = batch.input_ids.shape[1]
     for most, sizes in ((3 * length, [3, 3, 2]), (1, [1] * 8), (100 * length, [8])):
         cut = list(parts(batch, most))

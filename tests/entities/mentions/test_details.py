@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from serve_app.entities.filter import Dropped
-from serve_app.entities.mentions import bare_noun, read_prompt, without_references
+from serve_app.entities.mentions import Asked, bare_noun, read_named, read_prompt, without_references
 from serve_app.entities.mentions.image_references import image_references
 
 
@@ -85,3 +85,18 @@ def test_images_are_named_by_number(prompt: str, numbers: list[tuple[int, ...]])
 )
 def test_the_bare_noun_is_the_phrase_without_leading_adjectives(phrase: str, bare: str | None) -> None:
     assert bare_noun(phrase) == bare
+
+
+def test_entities_of_the_callers_keep_their_names_and_none_is_added() -> None:
+    prompt = "Change the car to red, no clouds; two dogs from image 2"
+    read = read_named(prompt, ["car", "Dogs", "lorry"], 2)
+    assert [(each.entity, each.asked, each.exact, each.sources) for each in read] == [
+        ("car", 1, False, ()), ("Dogs", 2, True, (1,)), ("lorry", None, False, ()),
+    ]  # fmt: skip
+    assert [each.entity for each in read_prompt(prompt, ["car", "dogs"], 2).asked] == ["red car", "dogs", "clouds"]
+    assert read_named("", ["car"], 0) == (Asked("car"),)
+
+
+def test_a_prompt_of_exclusions_alone_is_read_in_time_that_grows_with_its_length() -> None:
+    words = " ".join(f"no thing{number}" for number in range(300))
+    assert [each.entity for each in read_prompt(words, [], 0).asked] == [f"thing{number}" for number in range(300)]

@@ -425,4 +425,6 @@ async def test_openapi_describes_both_bodies_and_every_error() -> None:
     assert set(answers) == {"application/json", "application/x-ndjson"}
     events = answers["application/x-ndjson"]["schema"]["anyOf"]
     assert [event["properties"]["event"]["const"] for event in events] == ["entities", "image", "result", "error"]
+    verdict = document["components"]["schemas"]["Verdict"]["properties"]
+    assert [*verdict] == ["arrived", "entities", "references", "overlaps", "scores", "reasons", "identity"]
     assert "$ref" not in json.dumps(events)

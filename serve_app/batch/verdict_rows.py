@@ -1,0 +1,94 @@
+"""The verdicts of a dataset as one table of text: a row an entity, and a row a reference."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from pydantic import JsonValue
+
+from serve_app.batch.output import OutputError
+from serve_app.batch.shards import ResultLine
+from serve_app.batch.verdict_means import group_of
+from serve_app.batch.whole_file import whole_file
+from serve_app.schemas.verdict import EntityVerdict, ReferenceVerdict
+
+FILE_NAME = "verdicts.csv"
+OF_THE_JOB = ("id", "group", "arrived", "kind")
+COLUMNS = tuple(dict.fromkeys([*OF_THE_JOB, *EntityVerdict.model_fields, *ReferenceVerdict.model_fields]))
+"""Both kinds of rows have a `status`; a cell of a column that the row's kind does not have is empty."""
+
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""A spreadsheet reads a text that starts so as a formula. Source: OWASP, "CSV Injection"."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """How many rows of each kind a table has."""
+
+    entities: int
+    references: int
+
+
+def write_verdicts(path: Path, results: Iterable[ResultLine]) -> Written:
+    """Write the verdicts of results as CSV in UTF-8; results without a verdict have no row.
+
+    The columns are `COLUMNS`: `id`, `group` and `arrived` of the job, `kind` (`entity` or `reference`), then the fields
+    of the verdict's rows. Null is an empty cell, a list or an object is JSON. A text that a spreadsheet would read as a
+    formula gets an apostrophe before it.
+
+    Args:
+        path: a reader sees the old file or the new one.
+        results: in the order of the table.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    counts = {"entity": 0, "reference": 0}
+    try:
+        with whole_file(path) as whole:
+            # Ids may hold half of a surrogate pair, which the shards write the same way.
+            file = io.TextIOWrapper(whole, "utf-8", errors="backslashreplace", newline="", write_through=True)
+            writer = csv.writer(file)
+            writer.writerow(COLUMNS)
+            for document in results:
+                for row in _rows(document):
+                    writer.writerow([_cell(row.get(column)) for column in COLUMNS])
+                    counts[str(row["kind"])] += 1
+            file.detach()  # `whole_file` closes what is below it
+    except OSError as error:
+        raise OutputError(f"{path}: {error.strerror or error}") from None
+    return Written(counts["entity"], counts["reference"])
+
+
+def _rows(document: ResultLine) -> Iterator[Mapping[str, JsonValue]]:
+    verdict = document.get("verdict")  # documents of earlier versions lack it
+    if verdict is None:
+        return
+    job = {"id": document["id"], "group": group_of(document.get("columns", {})) or None, "arrived": verdict["arrived"]}
+    for entity in verdict["entities"]:
+        yield {**job, "kind": "entity", **cast(Mapping[str, JsonValue], entity)}
+    for reference in verdict["references"]:
+        yield {**job, "kind": "reference", **cast(Mapping[str, JsonValue], reference)}
+
+
+def _cell(value: JsonValue) -> str:
+    match value:
+        case None:
+            return ""
+        case str():
+            return f"'{value}" if value.startswith(_FORMULA_STARTS) and not _is_number(value) else value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+        return True
+    except ValueError:
+        return False

@@ -1,0 +1,201 @@
+"""A segmenter replica's embeddings of objects: cut out of the picture, embedded in batches, kept by image and mask.
+
+Runs where the pixels and the masks are, on the segmenter's device: passes take turns with the vision pass and the
+detector pass. What is held: at most PICTURES pictures at a time while objects are cut out of them, and then the crops,
+150 KB each at 224 x 224 pixels, until their pass is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from hashlib import blake2b
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serve_app.config.schema import AppConfig
+from serve_app.images.crops import object_crop
+from serve_app.images.modes import RgbArray
+from serve_app.masks.rle import bounds, decode_box
+from serve_app.masks.steps import Steps
+from serve_app.models.interface import Embedding, IdentityModel
+from serve_app.models.registry import load_identity
+from serve_app.schemas.dicts import RleDict
+from serve_app.serving.replica.batching import Device, PullBatcher
+from serve_app.serving.replica.cache import ByteLru, CachedWork
+from serve_app.serving.replica.health import ModelHealth
+from serve_app.serving.replica.metrics import Metrics
+from serve_app.serving.replica.turns import FairSlots, FairThreads
+from serve_app.verdict.evidence import Seen
+
+CROPS = 32
+"""Of one pass of the identity model."""
+
+PICTURES = 4
+"""Pictures out of which objects are cut at the same time: 600 MB at 50 megapixels."""
+
+ENTRY_BYTES = 256
+"""What the cache's entry takes besides the embedding: key, array object, places in dicts."""
+
+
+def identity_embedder(
+    config: AppConfig,
+    device: Device,
+    threads: FairThreads,
+    metrics: Metrics,
+    load: Callable[[AppConfig], IdentityModel | None] = load_identity,
+) -> IdentityEmbedder | None:
+    """Load the identity model and make its embedder.
+
+    Args:
+        config: everything.
+        device: the segmenter's.
+        threads: cut objects out.
+        metrics: of the replica.
+        load: makes the model; tests put a fake in its place.
+
+    Returns:
+        None where `models.identity` names no model; nothing is loaded or imported for it then.
+
+    Raises:
+        GensegError: the model cannot be loaded.
+    """
+    model = load(config)
+    return None if model is None else IdentityEmbedder(model, device, threads, metrics, config.cache.identity_bytes)
+
+
+class IdentityEmbedder:
+    """Embeds objects of images.
+
+    Args:
+        model: makes embeddings of crops.
+        device: the segmenter's.
+        threads: cut objects out.
+        metrics: of the replica.
+        cache_bytes: of embeddings that are kept.
+    """
+
+    def __init__(
+        self, model: IdentityModel, device: Device, threads: FairThreads, metrics: Metrics, cache_bytes: int
+    ) -> None:
+        self.described = model.described
+        self._side = model.side
+        # An object without a pixel resembles nothing: its cosine with everything is 0.
+        self._nothing: Embedding = np.zeros(model.dimension, np.float32)
+        self._threads = threads
+        self._metrics = metrics
+        self._health = ModelHealth()
+        self._pictures = FairSlots(PICTURES, each=PICTURES - 1)
+        self._cache: ByteLru[Embedding] = ByteLru(
+            cache_bytes, lambda key, embedding: ENTRY_BYTES + len(key) + embedding.nbytes
+        )
+        # Two requests for the same objects at the same time wait for one piece of work; what it makes goes to _cache.
+        self._flights: CachedWork[Mapping[str, Embedding]] = CachedWork(ByteLru(0, lambda *_: 1))
+        self._batcher: PullBatcher[NDArray[np.uint8], Embedding] = PullBatcher(
+            device,
+            model.embed,
+            budget=CROPS,
+            observe=lambda size: metrics.batch_size.observe(size, tags={"axis": "crops"}),
+            note=self._health.note,
+        )
+        metrics.watch_queue("crops", lambda: self._batcher.queued)
+        metrics.watch_cache("identity", lambda: self._cache.nbytes)
+
+    @property
+    def queued(self) -> int:
+        """Crops that wait for a pass, and pictures that wait until objects are cut out of them."""
+        return self._batcher.queued + self._pictures.queued
+
+    def check_health(self) -> None:
+        """Raise RuntimeError where the model keeps failing; see ModelHealth."""
+        self._health.check()
+
+    async def embed(
+        self,
+        image_key: str,
+        pixels: Callable[[], Awaitable[RgbArray]],
+        objects: Sequence[Seen],
+        request_id: str,
+    ) -> list[Seen]:
+        """Embed the objects of one image.
+
+        Args:
+            image_key: content hash of the image file.
+            pixels: decodes the image; called at most once, and only if an embedding is not in the cache.
+            objects: with masks at the image's size; may be none.
+            request_id: whose turn it is.
+
+        Returns:
+            The objects, in order, each with its embedding: (D,) float32 of length 1, read-only. All 0 where the mask is
+            empty, because such an object resembles nothing.
+
+        Raises:
+            GensegError: what the model answered for one of them, or Overloaded.
+            Exception: what `pixels` raises.
+        """
+        keys = [_key(image_key, each.mask) for each in objects]
+        found: dict[str, Embedding] = {}
+        missing: dict[str, RleDict] = {}
+        for key, each in zip(keys, objects, strict=True):
+            if key in found or key in missing:
+                continue
+            cached = self._cache.get(key)
+            self._metrics.cache_lookup("identity", cached is not None)
+            if cached is None:
+                missing[key] = each.mask
+            else:
+                found[key] = cached
+        if missing:
+            found.update(await self._flights.get(" ".join(missing), lambda: self._make(missing, pixels, request_id)))
+        return [replace(each, embedding=found[key]) for key, each in zip(keys, objects, strict=True)]
+
+    async def _make(
+        self, missing: Mapping[str, RleDict], pixels: Callable[[], Awaitable[RgbArray]], request_id: str
+    ) -> Mapping[str, Embedding]:
+        boxes = {key: bounds(mask) for key, mask in missing.items()}
+        made = {key: self._nothing for key, box in boxes.items() if not any(box)}
+        shown = [key for key in missing if key not in made]
+        if not shown:
+            return made
+        crops = await self._cut(pixels, [(missing[key], boxes[key]) for key in shown], request_id)
+        with self._metrics.stage("identity"):
+            outcomes = await self._batcher.submit(crops, request_id)
+        failure: BaseException | None = None
+        for key, outcome in zip(shown, outcomes, strict=True):
+            if isinstance(outcome, BaseException):
+                failure = failure or outcome
+                continue
+            outcome.flags.writeable = False  # it is shared by all who ask for it
+            made[key] = outcome
+            self._cache.put(key, outcome)
+        if failure is not None:
+            raise failure
+        return made
+
+    async def _cut(
+        self,
+        pixels: Callable[[], Awaitable[RgbArray]],
+        objects: Sequence[tuple[RleDict, tuple[int, int, int, int]]],
+        request_id: str,
+    ) -> list[NDArray[np.uint8]]:
+        # A picture is held while its crops wait for a thread, so there are few at a time.
+        async with self._pictures.hold(request_id):
+            steps = _crops(await pixels(), objects, self._side)
+            with self._metrics.stage("crops"):
+                return await self._threads.run_steps(steps, request_id)
+
+
+def _crops(
+    image: RgbArray, objects: Sequence[tuple[RleDict, tuple[int, int, int, int]]], side: int
+) -> Steps[list[NDArray[np.uint8]]]:
+    crops = []
+    for mask, box in objects:
+        x1, y1, x2, y2 = box
+        crops.append(object_crop(image[y1:y2, x1:x2], decode_box(mask, box), side))
+        yield
+    return crops
+
+
+def _key(image_key: str, mask: RleDict) -> str:
+    return f"{image_key}:{blake2b(mask['counts'].encode(), digest_size=16).hexdigest()}"

@@ -1,0 +1,67 @@
+"""Masks that are nearly the same, found without comparing every pair: the same pairs as by comparing all."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from serve_app.masks.rle import encode_rle, iou_matrix
+from serve_app.masks.steps import finish
+from serve_app.verdict.evidence import Seen
+from serve_app.verdict.same_masks import MOST_OVERLAPS, besides, compare_masks
+
+
+def boxes(seed: int, count: int, labels: int) -> list[Seen]:
+    """Make objects whose masks are boxes near three places; some are empty."""
+    rng = np.random.default_rng(seed)
+    objects = []
+    for index in range(count):
+        mask = np.zeros((40, 60), np.bool_)
+        left, top = (10, 5) if index % 2 else (30, 12)
+        mask[top + rng.integers(2) : top + 15 - rng.integers(3), left : left + rng.integers(12, 16)] = index % 17 > 0
+        label = f"thing {rng.integers(labels)}"
+        objects.append(Seen(f"{label}_{index}", label, float(rng.random()), encode_rle(mask)))
+    return objects
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_all_pairs_over_the_bound_are_found(seed: int) -> None:
+    objects = boxes(seed, 30, labels=8)
+    iou = iou_matrix([each.mask for each in objects], [each.mask for each in objects])
+    distinct, overlaps = finish(compare_masks(objects))
+    pairs = [
+        (iou[a, b], objects[a].object_id, objects[b].object_id)
+        for a in range(len(objects))
+        for b in range(a + 1, len(objects))
+        if iou[a, b] > 0.8 and objects[a].label != objects[b].label
+    ]
+    assert len(pairs) > 0
+    expected = sorted(pairs, key=lambda pair: -pair[0])[:MOST_OVERLAPS]
+    assert [(each.iou, *each.object_ids) for each in overlaps] == expected
+    kept: list[int] = []
+    for place in sorted(range(len(objects)), key=lambda place: -objects[place].score):
+        if not any(iou[place, k] > 0.8 and objects[place].label == objects[k].label for k in kept):
+            kept.append(place)
+    assert [each.object_id for each in distinct] == [objects[place].object_id for place in kept]
+    assert len(distinct) < len(objects)
+
+
+def test_the_largest_overlaps_are_listed_and_no_more_than_the_bound() -> None:
+    mask = boxes(0, 2, 1)[1].mask
+    objects = [Seen(f"{n}_0", str(n), 0.5, mask) for n in range(20)]
+    _, overlaps = finish(compare_masks(objects))
+    assert len(overlaps) == MOST_OVERLAPS
+    assert [each.object_ids for each in overlaps[:2]] == [("0_0", "1_0"), ("0_0", "2_0")]
+
+
+def test_nothing_is_compared_with_nothing() -> None:
+    assert finish(compare_masks([])) == ([], [])
+    assert finish(besides([], boxes(0, 3, 1))) == 0
+
+
+def test_one_thing_twice_besides_the_list_counts_once() -> None:
+    listed, other = boxes(0, 3, 1)[1:]
+    twice = [Seen("sofa_0", "sofa", 0.9, other.mask), Seen("sofa_1", "sofa", 0.8, other.mask)]
+    assert finish(besides(twice, [listed])) == 1
+    assert finish(besides(twice, [listed, other])) == 0
+    assert finish(besides(twice, [])) == 1
