@@ -53,7 +53,7 @@ def test_what_was_asked_is_held_against_what_is_there(judging: Graph, pictured: 
     assert document["entities"] == ["dogs", "blue sofa", "cats"]
     verdict = document["verdict"]
     assert [[*row.values()] for row in verdict["entities"]] == [
-        ["dogs", 2, True, "Two dogs", [0], 1, "too_few", ["dogs_0"], None],
+        ["dogs", 2, True, "two dogs", [0], 1, "too_few", ["dogs_0"], None],
         ["blue sofa", 1, False, "a blue sofa", [], 0, "other_attribute", [], {"entity": "sofa", "found": 1}],
         ["cats", 0, True, "without any cats", [], 0, "ok", [], None],
     ]
