@@ -19,6 +19,8 @@ DATA = {
       for kind in ("parser", "segmenter")
       for name in ("config.json", "model.safetensors", "processor_config.json", "tokenizer.json",
                    "tokenizer_config.json", "README.md")),
+    *(f"embedded/checkpoints/identity/{name}"
+      for name in ("config.json", "model.safetensors", "preprocessor_config.json", "README.md")),
     "embedded/checkpoints/parser/chat_template.jinja",
     "embedded/checkpoints/parser/generation_config.json",
     *(f"embedded/images/{name}" for name in ("contextual_0.jpg", "contextual_1.jpg", "generated.jpg", "result.jpg")),

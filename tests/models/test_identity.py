@@ -271,7 +271,6 @@ assert not {"torch", "transformers"} & set(sys.modules)
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.skipif(not (embedded.CHECKPOINT_DIR / "config.json").is_file(), reason="the checkpoint is not there yet")
 def test_the_embedded_model_is_small_and_brings_its_threshold() -> None:
     model = load_identity(AppConfig())
     assert model is not None

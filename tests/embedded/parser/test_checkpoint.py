@@ -42,7 +42,7 @@ DATA = Path(__file__).parents[2] / "data"
 PROMPTS = DATA / "prompts.json"
 LONG_PROMPTS = DATA / "prompts_long.json"
 GRAMMAR_PROMPTS = DATA / "prompts_grammar.json"
-"""Held-out prompts of the grammar that the checkpoint in the package was trained on."""
+"""Held-out prompts of the grammar as it was before it had long prompts and edit instructions."""
 MAX_CHECKPOINTS_BYTES = 26_000_000
 """All embedded models together, in the package."""
 
@@ -61,7 +61,7 @@ def checkpoint() -> ParserCheckpoint:
 def test_checkpoints_are_small_and_have_a_card() -> None:
     checkpoints = CHECKPOINT_FOLDER.parent
     assert sum(path.stat().st_size for path in checkpoints.rglob("*") if path.is_file()) < MAX_CHECKPOINTS_BYTES
-    assert {card.parent.name for card in checkpoints.glob("*/README.md")} == {"parser", "segmenter"}
+    assert {card.parent.name for card in checkpoints.glob("*/README.md")} == {"parser", "segmenter", "identity"}
 
 
 def test_checkpoint_loads_without_missing_or_unused_weights() -> None:
@@ -299,6 +299,16 @@ def test_measure_counts_lists_and_entities() -> None:
         ("A dog,\r\na cat\r\n", '["dog", "cat"]'),
         ("a \U0001f436 dog \u2014 a cat/#tree", '["dog", "cat", "tree"]'),
         ('A sign saying "open" above a door', '["sign", "door"]'),
+        ("A bowl of jalape\u00f1o peppers", '["bowl of jalape\u00f1o peppers"]'),
+        ("Two dogs from image 1 on a blue sofa, no tree", '["dogs", "blue sofa"]'),
+        ("Put the dog from image 1 on a red sofa", '["dog", "red sofa"]'),
+        ("Change the car to red", '["red car"]'),
+        ("Replace the cat with a rabbit", '["rabbit"]'),
+        ("A park with no dogs", '["park"]'),
+        (
+            "A postman riding a bicycle with a loaf of bread in the front basket",
+            '["postman", "bicycle", "loaf of bread", "front basket"]',
+        ),
     ],
 )
 def test_checkpoint_reads_simple_prompts(checkpoint: ParserCheckpoint, prompt: str, reply: str) -> None:
@@ -317,8 +327,17 @@ def test_checkpoint_reads_most_hand_written_prompts(checkpoint: ParserCheckpoint
     assert figures.f1 >= 0.85, str(figures)
 
 
-def test_checkpoint_reads_held_out_prompts_of_the_grammar(checkpoint: ParserCheckpoint) -> None:
-    samples = read_prompts(GRAMMAR_PROMPTS)
+def test_checkpoint_reads_most_of_long_prompts(checkpoint: ParserCheckpoint) -> None:
+    samples = read_prompts(LONG_PROMPTS)[::5]
+    figures = measure(samples, checkpoint.replies([sample.prompt for sample in samples]))
+    assert figures.unreadable <= 1
+    assert figures.f1 >= 0.75, str(figures)
+
+
+@pytest.mark.parametrize("samples", [read_prompts(GRAMMAR_PROMPTS), held_out_samples(80, seed=0, most=8)])
+def test_checkpoint_reads_held_out_prompts_of_the_grammar(
+    checkpoint: ParserCheckpoint, samples: list[PromptSample]
+) -> None:
     figures = measure(samples, [checkpoint.reply(sample.prompt) for sample in samples])
     assert figures.unreadable == 0
     assert figures.exact_rate >= 0.9, str(figures)
