@@ -1,8 +1,6 @@
-"""Which parts of a model stay in float32 when its matrix products and its attention compute in half precision."""
+"""Which parts of SAM3's detector head are rounded to half precision, and what a GPU does with what is not."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,36 +11,6 @@ def allow_tf32(allowed: bool) -> None:
     """Let a GPU round float32 to TF32 in matrix products and convolutions, or in neither; holds for the process."""
     torch.set_float32_matmul_precision("high" if allowed else "highest")
     torch.backends.cudnn.allow_tf32 = allowed  # True by default, whatever the line above says
-
-
-class _RoundedNorm(nn.Module):
-    """A layer norm in float32 whose output goes on in another type."""
-
-    def __init__(self, norm: nn.LayerNorm, dtype: torch.dtype) -> None:
-        super().__init__()
-        self._norm, self._dtype = norm, dtype
-
-    def forward(self, states: Tensor) -> Tensor:
-        """Normalize."""
-        normed: Tensor = self._norm(states)
-        return normed.to(self._dtype)
-
-
-def round_backbone(backbone: Any, dtype: torch.dtype) -> None:
-    """Let a vision transformer's attention and MLPs, all the work, compute in `dtype`.
-
-    The rest is not even rounded. What the layers add to: rounded after every layer, the sum moves most scores about
-    twice as far from those of float32. The positions and frequencies of the rotary embedding: where the grid is three
-    windows wide, a position is a multiple of a third, which bfloat16 does not have, and the rounded angles would move
-    the scores more than all other rounding together.
-    """
-    if dtype is torch.float32:
-        return
-    for layer in backbone.layers:
-        layer.attention.to(dtype)
-        layer.mlp.to(dtype)
-        layer.layer_norm1 = _RoundedNorm(layer.layer_norm1, dtype)
-        layer.layer_norm2 = _RoundedNorm(layer.layer_norm2, dtype)
 
 
 class _RoundedAttention(nn.Module):

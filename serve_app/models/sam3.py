@@ -27,11 +27,12 @@ from serve_app.models.checkpoint_files import check_before_loading
 from serve_app.models.image_input import ImagePreparer
 from serve_app.models.interface import Detections
 from serve_app.models.memory import halve_when_full
-from serve_app.models.precision import allow_tf32, round_backbone
+from serve_app.models.precision import allow_tf32
 from serve_app.models.sam3_answers import Scores, copied_to_host, scores_of
 from serve_app.models.sam3_features import ImageFeatures, Pair, PhraseFeatures
 from serve_app.models.sam3_head import DetectorHead, PairOutputs
 from serve_app.models.sam3_text import PhraseEmbedder
+from serve_app.models.sam3_vision import VisionEncoder
 
 logger = logging.getLogger(__name__)
 
@@ -65,23 +66,14 @@ class Sam3Segmenter:
         head_dtype: torch.dtype = torch.float32,
         compile_backend: str | None = None,
     ) -> None:
-        self._vision_dtype = vision_dtype
-        vision = model.config.vision_config
-        backbone = vision.backbone_config
         self._input = ImagePreparer(processor.image_processor)
         self.resolution_hw = self._input.resolution_hw
-        patch = int(backbone.patch_size)
+        patch = int(model.config.vision_config.backbone_config.patch_size)
         grid_hw = (self.resolution_hw[0] // patch, self.resolution_hw[1] // patch)
         self._head = DetectorHead(model, grid_hw, head_dtype)
         self._text = PhraseEmbedder(model, processor.tokenizer)
         self._model = model
-        self._vision = model.vision_encoder
-        round_backbone(self._vision.backbone, vision_dtype)
-        # The neck's last level is not used by the detector. The one before it, all that scores and boxes see, costs a
-        # thousandth of the vision pass and stays exact.
-        *self._fine_layers, self._coarse_layer = [*self._vision.neck.fpn_layers][:-1]
-        for layer in self._fine_layers:
-            layer.to(vision_dtype)
+        self._vision = VisionEncoder(model.vision_encoder, vision_dtype)
         self._compiled = compile_backend is not None
         self._see = self._look
         if compile_backend is not None:
@@ -156,11 +148,8 @@ class Sam3Segmenter:
 
     def _look(self, pixels: Tensor) -> tuple[list[Tensor], Tensor]:
         """(B, 3, S, S) to the finer maps and the tokens."""
-        states = self._vision.backbone(pixels).last_hidden_state
-        maps = states.unflatten(1, self._head.grid_hw).permute(0, 3, 1, 2)
-        rounded = maps.to(self._vision_dtype)
-        fine = [layer(rounded) for layer in self._fine_layers]
-        return fine, self._head.attend(self._coarse_layer(maps))
+        fine, coarse = self._vision(pixels)
+        return fine, self._head.attend(coarse)
 
     def _padded(self, items: Sequence[Item]) -> list[Item]:
         """Fill a batch up to a power of two where shapes are compiled, so that there are few of them."""

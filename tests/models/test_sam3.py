@@ -152,7 +152,7 @@ def test_no_resize_holds_more_than_twice_the_picture_or_the_result(small_checkpo
 def test_no_phrase_triggers_another_vision_pass(small_checkpoint: Path) -> None:
     segmenter = load(small_checkpoint)
     passes: list[int] = []
-    segmenter._vision.backbone.register_forward_pre_hook(lambda _, inputs: passes.append(len(inputs[0])))
+    segmenter._vision.register_forward_pre_hook(lambda _, inputs: passes.append(len(inputs[0])))
     found(segmenter, pictures(3), PHRASES, 0.0)
     assert passes == [3]
 
@@ -232,7 +232,7 @@ def test_the_compiled_model_has_no_graph_break_and_the_same_answers(
 def test_half_precision_vision_keeps_exact_what_it_adds_to_and_where_things_are(tmp_path: Path, dtype: str) -> None:
     """The real grid is three windows wide: 24 of 72. A third has no exact half-precision number."""
     folder = make(tmp_path, side=84)
-    half, full = (load(folder, dtype=each)._vision for each in (dtype, "float32"))
+    half, full = (load(folder, dtype=each)._model.vision_encoder for each in (dtype, "float32"))
     buffers = dict(full.named_buffers())
     thirds = buffers["backbone.layers.1.position_ids"]
     assert not torch.equal(thirds.to(getattr(torch, dtype)).float(), thirds)
@@ -240,7 +240,7 @@ def test_half_precision_vision_keeps_exact_what_it_adds_to_and_where_things_are(
     for name, buffer in half.named_buffers():
         assert buffer.dtype == torch.float32
         assert torch.equal(buffer, buffers[name]), name
-    weights = {name.replace("._norm", ""): value for name, value in half.named_parameters()}
+    weights = dict(half.named_parameters())
     for name, value in full.named_parameters():
         rounded = any(part in name for part in ("attention", "mlp", "neck.fpn_layers.0", "neck.fpn_layers.1"))
         assert weights[name].dtype == (getattr(torch, dtype) if rounded else torch.float32), name
