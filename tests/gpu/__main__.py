@@ -84,9 +84,11 @@ def _say_what_it_would_show(parts: Sequence[str]) -> int:
 
 def _rows_of(part: str, device: str, tiny: bool) -> list[dict[str, Any]]:
     """Run one part in this process; what is tiny has no bar to meet."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before the hub's library is imported
     import torch
+    from transformers.utils import logging
 
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    logging.disable_progress_bar()
     torch.set_grad_enabled(False)
     where = torch.device(device if device == "cpu" or ":" in device else f"{device}:0")
     if where.type == "cuda":

@@ -93,7 +93,7 @@ def _combinations() -> list[tuple[str, str, bool]]:
 def _compared(made: Sam3Segmenter, expected: Sequence[Scene], name: str) -> Row:
     seen = Differences()
     for scene in expected:
-        (features,) = models.encoded(made, [np.asarray(scene.image)])
+        (features,) = models.encoded(made, [np.array(scene.image)])
         texts = models.embedded(made, scene.phrases)
         found = models.detected(made, [Pair(features, text, THRESHOLD) for text in texts])
         for ours, theirs in zip(found, scene.found, strict=True):
@@ -147,12 +147,12 @@ def iou(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
 
 def _parser(device: torch.device, count: int | None) -> Row:
     prompts = [entry["prompt"] for entry in json.loads((DATA / "prompts.json").read_text())][:count]
-    entities: dict[str, list[list[str]]] = {}
+    runs: list[list[list[str]]] = []
     for place, dtype in (("cpu", "float32"), (str(device), "float32"), (str(device), "bfloat16")):
         parser = EntityParser.load(TextParserModel(device_map=place, dtype=dtype), DeviceConfig())
         replies = [reply for at in range(0, len(prompts), 8) for reply in parser.generate_each(prompts[at : at + 8])]
-        entities[f"{place} {dtype}"] = [read_entities(reply) for reply in replies if isinstance(reply, str)]
-    first, *others = entities.values()
+        runs.append([read_entities(reply) for reply in replies if isinstance(reply, str)])
+    first, *others = runs
     differ = [sum(a != b for a, b in zip(first, other, strict=True)) for other in others]
     print(f"  parser: of {len(prompts)} prompts {differ[0]} differ in float32, {differ[1]} in bfloat16", flush=True)
     return limited(
