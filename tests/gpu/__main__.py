@@ -5,9 +5,9 @@
     python -m tests.gpu --json gpu.json     also writes the figures to a file
     python -m tests.gpu --tiny --device cpu every part on a CPU with very small models: tries the code, measures nothing
 
-Needs PyTorch 2.11, transformers 5.17, torchvision, pydantic and Pillow, or newer, and no network: neither Ray nor
-FastAPI nor pycocotools is imported, and the models of published size are built on the device with random weights.
-pytest is needed by the part `tests` alone. Each part is a process of its own, ends within 8 minutes, and prints as
+Needs PyTorch 2.11, transformers 5.17, torchvision and Pillow, or newer, and no network: neither Ray nor FastAPI nor
+pycocotools is imported, pydantic is not needed (see without_pydantic), and the models of published size are built on
+the device with random weights. pytest is needed by the part `tests` alone. Each part is a process of its own, ends within 8 minutes, and prints as
 it goes. On one H100 all parts together take about 12 minutes (an estimate, not measured).
 
 Exit status: 0; or 1 where a part failed or a figure missed its bar. Without a GPU 0.

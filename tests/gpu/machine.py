@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-PACKAGES = ("torch", "torchvision", "transformers", "numpy", "pillow", "ray", "fastapi", "pycocotools")
+PACKAGES = ("torch", "torchvision", "transformers", "numpy", "pillow", "pydantic", "ray", "fastapi", "pycocotools")
 CLOCKS = ("driver_version", "clocks.sm", "clocks.max.sm", "clocks.mem", "power.limit", "temperature.gpu", "pstate")
 
 

@@ -12,7 +12,7 @@ import torch
 from tests.gpu.__main__ import PARTS, main
 
 FOLDER = Path(__file__).parent
-ABSENT = ("ray", "fastapi", "starlette", "pycocotools")
+ABSENT = ("ray", "fastapi", "starlette", "pycocotools", "pydantic")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="it would measure")
@@ -40,7 +40,6 @@ def test_a_cpu_tries_very_small_models_only(capsys: pytest.CaptureFixture[str]) 
     assert "--tiny" in capsys.readouterr().err
 
 
-@pytest.mark.timeout(180)
 def test_a_part_runs_where_ray_and_the_others_are_missing(tmp_path: Path) -> None:
     parts = ", ".join(f"tests.gpu.part_{part}" for part in PARTS if part != "tests")
     rows = tmp_path / "rows.json"
@@ -49,6 +48,6 @@ def test_a_part_runs_where_ray_and_the_others_are_missing(tmp_path: Path) -> Non
         f"import {parts}\nfrom tests.gpu.__main__ import main\n"
         f"sys.exit(main(['memory', '--tiny', '--device', 'cpu', '--rows-to', {str(rows)!r}]))"
     )
-    ended = subprocess.run([sys.executable, "-c", program], cwd=FOLDER.parent.parent, check=False)
+    ended = subprocess.run([sys.executable, "-c", program], cwd=FOLDER.parent.parent, check=False, timeout=170)
     assert ended.returncode == 0
     assert rows.stat().st_size > 0
