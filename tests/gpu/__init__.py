@@ -1,4 +1,4 @@
-"""What only a GPU can show; see __main__. Imports neither Ray nor FastAPI nor pycocotools, and does without pydantic."""
+"""What only a GPU can show; see __main__. Imports neither Ray nor FastAPI nor pycocotools; pydantic may be missing."""
 
 from importlib.util import find_spec
 

@@ -7,8 +7,9 @@
 
 Needs PyTorch 2.11, transformers 5.17, torchvision and Pillow, or newer, and no network: neither Ray nor FastAPI nor
 pycocotools is imported, pydantic is not needed (see without_pydantic), and the models of published size are built on
-the device with random weights. pytest is needed by the part `tests` alone. Each part is a process of its own, ends within 8 minutes, and prints as
-it goes. On one H100 all parts together take about 12 minutes (an estimate, not measured).
+the device with random weights. pytest is needed by the part `tests` alone. Each part is a process of its own, ends
+within 8 minutes, and prints as it goes. On one H100 all parts together take about 12 minutes (an estimate, not
+measured).
 
 Exit status: 0; or 1 where a part failed or a figure missed its bar. Without a GPU 0.
 """
