@@ -78,13 +78,17 @@ class ImagePreparer:
         """
         if self._mean_and_std is None:
             return torch.stack([*images]).to(device)
-        # Stacked as they lie in memory, channels last. From pinned memory the copy does not hold up this thread.
-        rows = [image.permute(1, 2, 0) for image in images]
-        stacked = torch.empty((len(rows), *rows[0].shape), dtype=torch.uint8, pin_memory=device.type == "cuda")
-        torch.stack(rows, out=stacked)
-        levels = stacked.to(device, non_blocking=True).permute(0, 3, 1, 2)
+        # From pinned memory the copy does not hold up this thread.
+        levels = self.stacked(images, pinned=device.type == "cuda").to(device, non_blocking=True)
         mean, std = (value.to(device, non_blocking=True) for value in self._mean_and_std)
         return levels.to(torch.float32, memory_format=torch.contiguous_format).sub_(mean).div_(std)
+
+    @staticmethod
+    def stacked(images: Sequence[Tensor], *, pinned: bool = False) -> Tensor:
+        """Put prepared pictures together as they lie in memory, channels last: (B, 3, S, S) uint8 on the CPU."""
+        rows = [image.permute(1, 2, 0) for image in images]
+        stacked = torch.empty((len(rows), *rows[0].shape), dtype=torch.uint8, pin_memory=pinned)
+        return torch.stack(rows, out=stacked).permute(0, 3, 1, 2)
 
     def _resized(self, planes: Tensor, size_hw: tuple[int, int]) -> Tensor:
         size = SizeDict(height=size_hw[0], width=size_hw[1])

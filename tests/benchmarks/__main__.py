@@ -21,12 +21,14 @@ from tests.benchmarks import machine
 from tests.benchmarks.rows import Row, normalised, table
 
 EXPECTED_S: dict[str, int | None] = {
+    "prepare": None,
     "postprocess": None,
     "batcher": None,
     "parser": None,
     "growth": None,
     "orchestration": None,
     "http": None,
+    "head": None,
     "full_size": None,
     "batch": 420,
 }

@@ -86,8 +86,12 @@ def error_of(exact: Answers, rounded: Answers) -> HeadError:
         box_max=max(boxes),
         iou_min=min(ious),
         presence_max=max(abs(rounded[key].presence - full.presence) for key, full in exact.items()),
-        flipped=sum((full.scores > SCORE).sum() != (rounded[key].scores > SCORE).sum() for key, full in exact.items()),
+        flipped=sum(_count(full) != _count(rounded[key]) for key, full in exact.items()),
     )
+
+
+def _count(found: Detections) -> int:
+    return int((found.scores > SCORE).sum())
 
 
 def _iou(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
