@@ -222,7 +222,9 @@ class Sam3Segmenter:
     ) -> list[Detections | GensegError]:
         sound = scores.sound() & [bool(np.isfinite(each.sum())) for each in masks]
         if not sound.all():
-            logger.error("the head, in %s, answered with values that are not finite", self._head.dtype)
+            logger.error(
+                "the head answered with values that are not finite; it computes in %s, see head_dtype", self._head.dtype
+            )
         return [
             Detections(
                 boxes=scores.boxes[row][order],

@@ -320,6 +320,20 @@ def test_one_setting_rounds_products_and_convolutions_to_tf32_or_neither(small_c
         load(small_checkpoint)
 
 
+def test_a_half_precision_head_compiles_without_a_graph_break(small_checkpoint: Path) -> None:
+    model, processor = Sam3Model.from_pretrained(small_checkpoint), Sam3Processor.from_pretrained(small_checkpoint)
+    halves = {"vision_dtype": torch.bfloat16, "head_dtype": torch.float16}
+    compiled = Sam3Segmenter(model.eval(), processor, **halves, compile_backend="eager")
+    compiled.warm_up(max_pixels=2 * 56 * 56, max_pairs=4)
+    torch._dynamo.utils.counters.clear()
+    with torch.compiler.set_stance("fail_on_recompile"):
+        answers = found(compiled, pictures(2), PHRASES[:2], 0.2)
+    assert not torch._dynamo.utils.counters["graph_break"]
+    plain = load(small_checkpoint, dtype="bfloat16", head_dtype="float16")
+    for ours, full in zip(answers, found(plain, pictures(2), PHRASES[:2], 0.2), strict=True):
+        np.testing.assert_allclose(ours.scores, full.scores, atol=2e-3)
+
+
 class OutOfMemoryOver(Sam3Segmenter):
     """A device that holds no more than two images or pairs."""
 
