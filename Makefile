@@ -1,6 +1,7 @@
 # make demo   the whole job on the models that ship inside: results/demo/
 # make test   ruff, mypy and every test
 # make bench  measures against the plain loop; BENCH=--quick only tries whether it runs, BENCH=batch one part
+# make gpu    what only a GPU can show; GPU="plain split" some parts, PYTHON=python3 installs nothing and uses that Python
 # Each makes .venv first; each step is skipped when nothing changed.
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: install demo test check bench chaos overload soak hostile cluster-test format clean
+.PHONY: install demo test check bench gpu chaos overload soak hostile cluster-test format clean
 
 install: $(STAMP)
 
@@ -31,6 +32,15 @@ check: install
 
 bench: install
 	$(BIN)/python -m tests.benchmarks $(BENCH)
+
+# A PYTHON that is given is used as it is.
+ifeq ($(origin PYTHON),file)
+gpu: install
+	$(BIN)/python -m tests.gpu $(GPU)
+else
+gpu:
+	$(PYTHON) -m tests.gpu $(GPU)
+endif
 
 chaos overload soak: install
 	$(BIN)/python -m tests.stress.$@

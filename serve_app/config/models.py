@@ -47,7 +47,9 @@ class TextParserModel(Section):
     """The language model that lists the entities of a prompt."""
 
     model_name: str = Field("embedded", min_length=1, description="Hub name, local folder, or `embedded`.")
-    dtype: Dtype = Field("auto", description="`auto`: bfloat16 on a GPU, float32 on a CPU.")
+    dtype: Dtype = Field(
+        "auto", description="`auto`: bfloat16 on a GPU, or float16 where it has no bfloat16; float32 on a CPU."
+    )
     device_map: Device = Field(
         "auto", description="`auto`, `cpu`, `cuda` or `cuda:N`; `auto` takes a GPU if one is there."
     )
@@ -64,12 +66,19 @@ class SegmentationModel(Section):
     model_name: str = Field("embedded", min_length=1, description="Hub name, local folder, or `embedded`.")
     dtype: Dtype = Field(
         "auto",
-        description="Of the vision encoder; the head stays float32. `auto`: bfloat16 on a GPU, float32 on a CPU. "
-        "A CPU without bfloat16 arithmetic takes float32 in its place.",
+        description="Of the vision encoder. `auto`: bfloat16 on a GPU, or float16 where it has no bfloat16; float32 on "
+        "a CPU. A CPU without bfloat16 arithmetic takes float32 in its place.",
+    )
+    head_dtype: Dtype = Field(
+        "auto",
+        description="What the detector head multiplies in; scores, presence and boxes are float32 always. `auto`: "
+        "float16 on a GPU, float32 elsewhere.",
     )
     device: Device = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
     engine: Annotated[str, one_of(SEGMENTERS)] = Field("transformers", description="What runs the model.")
-    tf32: bool = Field(False, description="Let a GPU multiply the head's float32 in TF32: faster, less exact.")
+    tf32: bool = Field(
+        False, description="Let a GPU multiply and convolve what is left in float32 in TF32: faster, less exact."
+    )
     compile: bool = Field(False, description="Run the model's modules through torch.compile, warmed up at start.")
     gpu_memory_fraction: float | None = Field(None, gt=0, le=1, description="Hard cap of this process on its GPU.")
 

@@ -3,6 +3,8 @@
 An RLE's *run lengths* count pixels down the columns, one column after another, outside and inside the mask in turn,
 outside first (so the first may be 0).
 
+pycocotools is imported when a mask is encoded: the models, which give masks as logits, run without it.
+
 Source: pycocotools 2.0, common/maskApi.c.
 """
 
@@ -13,7 +15,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools import mask as coco
 
 from serve_app.schemas.dicts import RleDict
 
@@ -30,7 +31,7 @@ def encode_rle(mask: NDArray[np.bool_]) -> RleDict:
         mask: (H, W) bool, each side at least 1; quickest in Fortran order.
     """
     pixels = np.asfortranarray(mask, dtype=np.bool_).view(np.uint8)
-    encoded: bytes = coco.encode(pixels[:, :, None])[0]["counts"]
+    encoded: bytes = _coco().encode(pixels[:, :, None])[0]["counts"]
     return {"size": list(mask.shape), "counts": encoded.decode("ascii")}
 
 
@@ -101,19 +102,25 @@ def rle_from_run_lengths(lengths: NDArray[Any], size_hw: tuple[int, int]) -> Rle
         size_hw: height and width in pixels.
     """
     size = [int(side) for side in size_hw]
-    encoded: bytes = coco.frPyObjects({"size": size, "counts": lengths}, *size)["counts"]
+    encoded: bytes = _coco().frPyObjects({"size": size, "counts": lengths}, *size)["counts"]
     return {"size": size, "counts": encoded.decode("ascii")}
 
 
 def area(rle: RleDict) -> int:
     """Count the pixels of the mask."""
-    return int(coco.area(dict(rle)))
+    return int(_coco().area(dict(rle)))
 
 
 def bounds(rle: RleDict) -> tuple[int, int, int, int]:
     """Find the smallest box around the mask: x1, y1, x2, y2 in pixels, ends excluded; all 0 for an empty mask."""
-    x, y, width, height = (round(value) for value in coco.toBbox(dict(rle)).tolist())
+    x, y, width, height = (round(value) for value in _coco().toBbox(dict(rle)).tolist())
     return (x, y, x + width, y + height) if width and height else (0, 0, 0, 0)
+
+
+def _coco() -> Any:
+    from pycocotools import mask
+
+    return mask
 
 
 def _numbers(groups: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -141,5 +148,5 @@ def iou_matrix(first: Sequence[RleDict], second: Sequence[RleDict]) -> NDArray[n
     if not first or not second:
         return np.zeros((len(first), len(second)))
     coded = [[{"size": each["size"], "counts": each["counts"].encode()} for each in side] for side in (first, second)]
-    found: NDArray[np.float64] = coco.iou(coded[0], coded[1], [0] * len(second))
+    found: NDArray[np.float64] = _coco().iou(coded[0], coded[1], [0] * len(second))
     return np.nan_to_num(found)

@@ -35,11 +35,16 @@ Embedded = TypeVar("Embedded", bound=Features)
 
 @dataclass(frozen=True)
 class Pair(Generic[Encoded, Embedded]):
-    """One question: every instance of `phrase` in `image` with a score above `threshold`, in [0, 1]."""
+    """One question: every instance of `phrase` in `image` with a score above `threshold`, in [0, 1].
+
+    Attributes:
+        masks: False where nobody looks at the masks; a model that draws none then may leave `mask_logits` empty.
+    """
 
     image: Encoded
     phrase: Embedded
     threshold: float
+    masks: bool = True
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,8 @@ class Detections:
         boxes: (N, 4) float32 xyxy, relative to the image, in [0, 1].
         scores: (N,) float32 in [0, 1]: query score x presence score.
         presence: presence score of the phrase in the image, in [0, 1].
-        mask_logits: (N, h, w) float32, on the model's mask grid, which covers the whole image.
+        mask_logits: (N, h, w) float32, on the model's mask grid, which covers the whole image; (0, h, w) where the
+            pair asked for no masks.
     """
 
     boxes: NDArray[np.float32]

@@ -9,8 +9,7 @@ arguments. Knows no Ray, no wire format and no cache. Not thread-safe: one threa
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -28,9 +27,12 @@ from serve_app.models.checkpoint_files import check_before_loading
 from serve_app.models.image_input import ImagePreparer
 from serve_app.models.interface import Detections
 from serve_app.models.memory import halve_when_full
-from serve_app.models.precision import keep_residual_exact
+from serve_app.models.precision import allow_tf32
+from serve_app.models.sam3_answers import Scores, copied_to_host, scores_of
 from serve_app.models.sam3_features import ImageFeatures, Pair, PhraseFeatures
 from serve_app.models.sam3_head import DetectorHead, PairOutputs
+from serve_app.models.sam3_text import PhraseEmbedder
+from serve_app.models.sam3_vision import VisionEncoder
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +53,8 @@ class Sam3Segmenter:
     Args:
         model: in eval mode, on its device, in float32.
         processor: the checkpoint's own.
-        vision_dtype: what the vision encoder computes in; the head stays float32.
+        vision_dtype: what the vision encoder computes in.
+        head_dtype: what the head multiplies in.
         compile_backend: of torch.compile for the vision encoder and the head; None runs them as they are.
     """
 
@@ -60,25 +63,17 @@ class Sam3Segmenter:
         model: Sam3Model,
         processor: Sam3Processor,
         vision_dtype: torch.dtype = torch.float32,
+        head_dtype: torch.dtype = torch.float32,
         compile_backend: str | None = None,
     ) -> None:
-        self._processor = processor
-        self._tokenizing = threading.Lock()  # a tokenizer of Rust that two threads use fails with "Already borrowed"
-        self._vision_dtype = vision_dtype
-        vision = model.config.vision_config
-        backbone = vision.backbone_config
         self._input = ImagePreparer(processor.image_processor)
         self.resolution_hw = self._input.resolution_hw
-        patch = int(backbone.patch_size)
-        self._head = DetectorHead(model, (self.resolution_hw[0] // patch, self.resolution_hw[1] // patch))
+        patch = int(model.config.vision_config.backbone_config.patch_size)
+        grid_hw = (self.resolution_hw[0] // patch, self.resolution_hw[1] // patch)
+        self._head = DetectorHead(model, grid_hw, head_dtype)
+        self._text = PhraseEmbedder(model, processor.tokenizer)
         self._model = model
-        self._vision = model.vision_encoder.to(vision_dtype)
-        keep_residual_exact(self._vision.backbone, vision_dtype)
-        # The neck's last level is not used by the detector. The one before it, all that scores and boxes see, costs a
-        # thousandth of the vision pass and stays exact.
-        *self._fine_layers, self._coarse_layer = [*self._vision.neck.fpn_layers][:-1]
-        self._coarse_layer.float()
-        self._positions = int(model.config.text_config.max_position_embeddings)
+        self._vision = VisionEncoder(model.vision_encoder, vision_dtype)
         self._compiled = compile_backend is not None
         self._see = self._look
         if compile_backend is not None:
@@ -98,7 +93,7 @@ class Sam3Segmenter:
         """
         place = checkpoints.resolve_device(config.device, device.cuda_device)
         checkpoints.cap_memory(place, config.gpu_memory_fraction)
-        torch.set_float32_matmul_precision("high" if config.tf32 else "highest")
+        allow_tf32(config.tf32)
         source = locations.resolve(config.model_name, "segmenter")
         with checkpoints.explain(config.model_name):
             check_before_loading(config.model_name, source, "segmenter", ("sam3", "sam3_video"))
@@ -114,7 +109,9 @@ class Sam3Segmenter:
                     "this CPU has no bfloat16 arithmetic, and emulates it slowly: vision computes in float32"
                 )
                 dtype = torch.float32
-            return cls(model.to(place).eval(), processor, dtype, "inductor" if config.compile else None)
+            head_dtype = checkpoints.resolve_head_dtype(config.head_dtype, place)
+            backend = "inductor" if config.compile else None
+            return cls(model.to(place).eval(), processor, dtype, head_dtype, backend)
 
     @property
     def device(self) -> torch.device:
@@ -122,7 +119,7 @@ class Sam3Segmenter:
         return self._head.position.device
 
     def prepare(self, image: NDArray[np.uint8]) -> Tensor:
-        """Resize and normalise a picture, (H, W, 3) uint8 RGB, to (3, S, S) float32 on the CPU; see ImagePreparer.
+        """Resize a picture, (H, W, 3) uint8 RGB, to (3, S, S) uint8 on the CPU; see ImagePreparer.
 
         CPU work; any thread may call it.
         """
@@ -141,7 +138,7 @@ class Sam3Segmenter:
 
     @torch.inference_mode()
     def _encode(self, images: Sequence[Tensor]) -> list[ImageFeatures]:
-        pixels = torch.stack(self._padded(images)).to(self.device)
+        pixels = self._input.batch(self._padded(images), self.device)
         fine, tokens = self._see(pixels)
         # Copies, so that one cached image does not keep its whole batch in memory.
         return [
@@ -151,11 +148,8 @@ class Sam3Segmenter:
 
     def _look(self, pixels: Tensor) -> tuple[list[Tensor], Tensor]:
         """(B, 3, S, S) to the finer maps and the tokens."""
-        states = self._vision.backbone(pixels).last_hidden_state
-        maps = states.unflatten(1, self._head.grid_hw).permute(0, 3, 1, 2)
-        rounded = maps.to(self._vision_dtype)
-        fine = [layer(rounded) for layer in self._fine_layers]
-        return fine, self._head.attend(self._coarse_layer(maps))
+        fine, coarse = self._vision(pixels)
+        return fine, self._head.attend(coarse)
 
     def _padded(self, items: Sequence[Item]) -> list[Item]:
         """Fill a batch up to a power of two where shapes are compiled, so that there are few of them."""
@@ -185,7 +179,6 @@ class Sam3Segmenter:
                 self._detect([Pair(features, phrase, -1.0)] * size)
             size *= 2
 
-    @torch.inference_mode()
     def embed(self, phrases: Sequence[str]) -> list[PhraseFeatures | InvalidRequest]:
         """Run the text encoder.
 
@@ -196,39 +189,11 @@ class Sam3Segmenter:
             One entry per phrase, in order. A phrase longer than the text encoder's positions gets the error: cut
             silently, it would look for something else.
         """
-        if not phrases:
-            return []
-        tokens = self._tokens(phrases)
-        good = [index for index, mask in enumerate(tokens["attention_mask"]) if self._fits(mask)]
-        found: dict[int, PhraseFeatures] = {}
-        if good:
-            ids = torch.tensor([tokens["input_ids"][index] for index in good], device=self.device)
-            mask = torch.tensor([tokens["attention_mask"][index] for index in good], device=self.device)
-            states = self._model.get_text_features(input_ids=ids, attention_mask=mask).pooler_output
-            for row, index in enumerate(good):
-                found[index] = PhraseFeatures(phrases[index], states[row].clone(), mask[row].bool())
-        return [found.get(index) or self._too_long() for index in range(len(phrases))]
+        return self._text.embed(phrases)
 
     def check_phrases(self, phrases: Sequence[str]) -> list[InvalidRequest | None]:
         """Tell which phrases `embed` would refuse; see interface.PhraseChecker. Any thread may call it."""
-        return [None if self._fits(mask) else self._too_long() for mask in self._tokens(phrases)["attention_mask"]]
-
-    def _tokens(self, phrases: Sequence[str]) -> Mapping[str, list[list[int]]]:
-        with self._tokenizing:
-            tokens: Mapping[str, list[list[int]]] = self._processor.tokenizer(
-                [*phrases],
-                padding="max_length",
-                max_length=self._positions,
-                truncation=False,
-                return_attention_mask=True,
-            )
-        return tokens
-
-    def _fits(self, mask: Sequence[int]) -> bool:
-        return sum(mask) <= self._positions
-
-    def _too_long(self) -> InvalidRequest:
-        return InvalidRequest(f"longer than the {self._positions} tokens that the segmenter reads")
+        return self._text.check(phrases)
 
     def detect(self, pairs: Sequence[Pair]) -> list[Detections | GensegError]:
         """Find every instance for each pair.
@@ -247,51 +212,56 @@ class Sam3Segmenter:
         text = torch.stack([pair.phrase.states for pair in filled])
         text_mask = torch.stack([pair.phrase.mask for pair in filled])
         out = self._head.detect(torch.stack([pair.image.tokens for pair in filled]), text, text_mask)
-        presence = out.presence_logits.sigmoid()
-        scores = out.logits.sigmoid() * presence[:, None]
-        limits = torch.tensor([pair.threshold for pair in filled], dtype=scores.dtype, device=scores.device)
-        order = [
-            torch.nonzero(row).flatten()[values[row].argsort(descending=True, stable=True)]
-            for row, values in zip((scores > limits[:, None]).cpu(), scores.cpu(), strict=True)
-        ]
-        masks = self._masks(pairs, out, order, text, text_mask)
-        sound = (torch.isfinite(scores).all(1) & torch.isfinite(out.boxes).all(2).all(1)).tolist()
+        scores = scores_of(out, len(pairs))
+        kept = [scores.above(row, pair.threshold) for row, pair in enumerate(pairs)]
+        masks = self._masks(pairs, out, kept, text, text_mask)
+        return self._answers(scores, kept, masks)
+
+    def _answers(
+        self, scores: Scores, kept: Sequence[NDArray[np.intp]], masks: Sequence[NDArray[np.float32]]
+    ) -> list[Detections | GensegError]:
+        sound = scores.sound() & [bool(np.isfinite(each.sum())) for each in masks]
+        if not sound.all():
+            logger.error(
+                "the head answered with values that are not finite; it computes in %s, see head_dtype", self._head.dtype
+            )
         return [
             Detections(
-                boxes=_array(out.boxes[row][order[row]]),
-                scores=_array(scores[row][order[row]]),
-                presence=float(presence[row]),
-                mask_logits=_array(masks[row]),
+                boxes=scores.boxes[row][order],
+                scores=scores.scores[row][order],
+                presence=float(scores.presence[row]),
+                mask_logits=masks[row],
             )
             if sound[row]
             else InternalError("the segmentation model answered with values that are not numbers")
-            for row in range(len(pairs))
+            for row, order in enumerate(kept)
         ]
 
     def _masks(
         self,
         pairs: Sequence[Pair],
         out: PairOutputs,
-        order: Sequence[Tensor],
+        kept: Sequence[NDArray[np.intp]],
         text: Tensor,
         text_mask: Tensor,
-    ) -> list[Tensor]:
+    ) -> list[NDArray[np.float32]]:
         height, width = pairs[0].image.fine[0].shape[-2:]
-        masks = [out.queries.new_zeros((0, height, width)) for _ in pairs]
+        masks = [np.zeros((0, height, width), np.float32) for _ in pairs]
         rows_of_image: dict[int, list[int]] = {}
         for row, pair in enumerate(pairs):
-            if len(order[row]):
+            if pair.masks and len(kept[row]):
                 rows_of_image.setdefault(id(pair.image), []).append(row)
+        drawn: list[Tensor] = []
         for rows in rows_of_image.values():
-            fine = [level.float() for level in pairs[rows[0]].image.fine]
-            queries = [out.queries[row][order[row]] for row in rows]
-            filled = self._padded(rows)
-            drawn = self._head.masks(fine, out.tokens[filled], queries, text[filled], text_mask[filled])
-            for row, mask in zip(rows, drawn, strict=True):
-                masks[row] = mask
+            queries = [out.queries[row].index_select(0, self._indices(kept[row])) for row in rows]
+            filled = self._indices(self._padded(rows))
+            tokens, states, mask = (part.index_select(0, filled) for part in (out.tokens, text, text_mask))
+            drawn += self._head.masks(pairs[rows[0]].image.fine, tokens, queries, states, mask)
+        # One wait for the masks of all images.
+        order = [row for rows in rows_of_image.values() for row in rows]
+        for row, mask_logits in zip(order, copied_to_host(drawn), strict=True):
+            masks[row] = mask_logits
         return masks
 
-
-def _array(tensor: Tensor) -> NDArray[np.float32]:
-    array: NDArray[np.float32] = tensor.float().cpu().numpy()
-    return array
+    def _indices(self, values: Sequence[int] | NDArray[np.intp]) -> Tensor:
+        return torch.as_tensor(values).to(self.device, non_blocking=True)

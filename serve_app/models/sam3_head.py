@@ -8,8 +8,9 @@ Runs the checkpoint's own modules in an order that computes nothing twice. Again
    the finest feature maps are broadcast over the image's phrases and never copied.
 4. The 1x1 projection of the finest map is folded into the few mask embeddings, being linear.
 
-Every step is exact up to float rounding. Source of the modules and their order: transformers,
-models/sam3/modeling_sam3.py, `Sam3Model.forward`.
+In float32 every step is exact up to float rounding. In half precision the attention, the MLPs and the pixels of the
+mask decoder are rounded (see `precision.round_layers`); scores, presence and boxes are not. Source of the modules and
+their order: transformers, models/sam3/modeling_sam3.py, `Sam3Model.forward`.
 
 Knows tensors only: no images, no thresholds' meaning, no caches.
 """
@@ -24,8 +25,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import Sam3Model
-from transformers.masking_utils import create_bidirectional_mask
 from transformers.models.sam3.modeling_sam3 import box_cxcywh_to_xyxy, inverse_sigmoid
+
+from serve_app.models.precision import round_layers
 
 
 @dataclass(frozen=True)
@@ -53,17 +55,22 @@ class DetectorHead(nn.Module):
     Args:
         model: the loaded model; its modules are shared, not copied.
         grid_hw: height and width of the coarsest feature map, in tokens.
+        dtype: what matrix products, attention and convolutions compute in; everything else is in float32.
     """
 
     position: Tensor
 
-    def __init__(self, model: Sam3Model, grid_hw: tuple[int, int]) -> None:
+    def __init__(self, model: Sam3Model, grid_hw: tuple[int, int], dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.encoder = model.detr_encoder
         self.decoder = model.detr_decoder
         self.scoring = model.dot_product_scoring
         self.mask_decoder = model.mask_decoder
         self.grid_hw = grid_hw
+        self.dtype = dtype
+        for part in (self.encoder, self.decoder, self.mask_decoder):
+            round_layers(part, dtype)
+        self.mask_decoder.pixel_decoder.to(dtype)
         weight = self.decoder.query_embed.weight
         shape = torch.Size((1, weight.shape[-1], *grid_hw))
         position = model.vision_encoder.neck.position_encoding(shape, weight.device, weight.dtype)
@@ -110,7 +117,7 @@ class DetectorHead(nn.Module):
             vision_features=tokens,
             text_features=text,
             vision_pos_encoding=position,
-            text_mask=text_mask,
+            text_mask=_text_attention(text_mask),
             spatial_shapes=self._spatial_shapes,
         )
         queries = decoded.intermediate_hidden_states[-1]
@@ -126,7 +133,7 @@ class DetectorHead(nn.Module):
         )
 
     def _encode(self, tokens: Tensor, text: Tensor, text_mask: Tensor, position: Tensor) -> Tensor:
-        text_attention = _text_attention(self.encoder, tokens, text, text_mask)
+        text_attention = _text_attention(text_mask)
         first, *others = self.encoder.layers
         attended, _ = first.cross_attn(
             query=first.layer_norm2(tokens), key=text, value=text, attention_mask=text_attention
@@ -161,28 +168,32 @@ class DetectorHead(nn.Module):
         logits = []
         for pair, kept in enumerate(queries):
             embedded = decoder.mask_embedder(kept)
-            mask = torch.einsum("nd,dhw->nhw", embedded @ weight, pixels[pair])
-            logits.append(mask + (embedded @ projection.bias)[:, None, None])
+            mask = torch.einsum("nd,dhw->nhw", (embedded @ weight).to(self.dtype), pixels[pair])
+            logits.append(mask.float() + (embedded @ projection.bias)[:, None, None])
         return logits
 
     def pixels(self, fine: Sequence[Tensor], tokens: Tensor, text: Tensor, text_mask: Tensor) -> Tensor:
-        """Embed every pixel of the mask grid for each phrase of one image: (P, D, H_0, W_0)."""
+        """Embed every pixel of the mask grid for each phrase of one image: (P, D, H_0, W_0), in the head's dtype."""
         decoder = self.mask_decoder
-        attention = _text_attention(decoder, tokens, text, text_mask)
         attended, _ = decoder.prompt_cross_attn(
-            query=decoder.prompt_cross_attn_norm(tokens), key=text, value=text, attention_mask=attention
+            query=decoder.prompt_cross_attn_norm(tokens),
+            key=text,
+            value=text,
+            attention_mask=_text_attention(text_mask),
         )
-        pixels = (tokens + attended).transpose(1, 2).unflatten(2, self.grid_hw)
+        pixels = (tokens + attended).to(self.dtype).transpose(1, 2).unflatten(2, self.grid_hw)
         upsampling = decoder.pixel_decoder
         for stage, level in enumerate(reversed(fine)):
-            pixels = F.interpolate(pixels, size=level.shape[-2:], mode="nearest") + level
+            pixels = F.interpolate(pixels, size=level.shape[-2:], mode="nearest") + level.to(self.dtype)
             pixels = F.relu(upsampling.norms[stage](upsampling.conv_layers[stage](pixels)))
         embedded: Tensor = pixels
         return embedded
 
 
-def _text_attention(module: nn.Module, states: Tensor, text: Tensor, text_mask: Tensor) -> Tensor | None:
-    mask: Tensor | None = create_bidirectional_mask(
-        config=module.config, inputs_embeds=states, attention_mask=text_mask, encoder_hidden_states=text
-    )
-    return mask
+def _text_attention(text_mask: Tensor) -> Tensor:
+    """Let every state attend to a phrase's own tokens: (P, L) to (P, 1, 1, L).
+
+    A mask of four dimensions is taken as it is; of a mask of two, transformers would ask whether it pads at all, and
+    so make the host wait for the device.
+    """
+    return text_mask[:, None, None, :]

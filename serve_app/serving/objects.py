@@ -62,8 +62,7 @@ class ObjectFinder:
         """
         document = documents.empty_image_document(size_wh, [])
         options = task.options
-        needs_masks = options.overlays or options.verdict or options.mask_format != "none"
-        mask_threshold = options.mask_threshold if needs_masks else None
+        mask_threshold = options.mask_threshold if _needs_masks(options) else None
         left = [*phrases]
         together = _detected_together(left, options)
         while left:
@@ -76,7 +75,9 @@ class ObjectFinder:
         return document
 
     async def _detect(self, image: Features, phrases: Mapping[str, Features], task: ImageTask) -> dict[str, Detections]:
-        pairs = [Pair(image, phrase, task.options.threshold_of(entity)) for entity, phrase in phrases.items()]
+        options = task.options
+        masks = _needs_masks(options)
+        pairs = [Pair(image, phrase, options.threshold_of(entity), masks) for entity, phrase in phrases.items()]
         with self._metrics.stage("detect"):
             found = await self._detector.submit(pairs, task.request_id)
         detections = {}
@@ -85,6 +86,10 @@ class ObjectFinder:
                 raise outcome
             detections[entity] = outcome
         return detections
+
+
+def _needs_masks(options: ObjectOptions) -> bool:
+    return options.overlays or options.verdict or options.mask_format != "none"
 
 
 def _detected_together(entities: Sequence[str], options: ObjectOptions) -> int:

@@ -402,10 +402,10 @@ def test_run_takes_the_identity_model_that_auto_means(manifest: Path, config: An
 
 
 def test_a_folder_records_what_decides_about_results() -> None:
-    recorded = batch.config_settings(AppConfig()).keys() - {"models.segmentation.head_dtype"}
-    assert recorded == {
+    assert batch.config_settings(AppConfig()).keys() == {
         *(f"models.{model}.{key}" for model in ("text_parser", "segmentation") for key in ("engine", "model_name")),
         *(f"models.identity.{key}" for key in ("model_name", "threshold")),
+        "models.segmentation.head_dtype",
         *(f"segmentation.{key}" for key in ("threshold", "mask_threshold")),
         *(f"entity_filter.{key}" for key in ("excluded_terms", "builtin_terms", "only_from_prompt")),
     }

@@ -21,6 +21,7 @@ from tests.benchmarks import machine
 from tests.benchmarks.rows import Row, normalised, table
 
 EXPECTED_S: dict[str, int | None] = {
+    "prepare": None,
     "postprocess": None,
     "batcher": None,
     "parser": None,
@@ -28,6 +29,7 @@ EXPECTED_S: dict[str, int | None] = {
     "verdict": None,
     "orchestration": None,
     "http": None,
+    "head": None,
     "full_size": None,
     "batch": 420,
     "identity": 34,

@@ -9,7 +9,7 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTokenizer, Sam3Config, Sam3ImageProcessor, Sam3Model, Sam3Processor
 
-SIDE, WIDTH, GRID = 56, 32, 16
+SIDE, WIDTH, PATCH = 56, 32, 14
 
 
 def tokenizer() -> CLIPTokenizer:
@@ -31,8 +31,9 @@ def tokenizer() -> CLIPTokenizer:
     return CLIPTokenizer(vocab=model["vocab"], merges=merges)
 
 
-def config(tokens: CLIPTokenizer) -> Sam3Config:
-    """A configuration of the real shape, small everywhere."""
+def config(tokens: CLIPTokenizer, side: int = SIDE) -> Sam3Config:
+    """A configuration of the real shape, small everywhere; `side` is that of its input in pixels."""
+    grid = side // PATCH
     return Sam3Config(
         vision_config={
             "backbone_config": {
@@ -41,14 +42,14 @@ def config(tokens: CLIPTokenizer) -> Sam3Config:
                 "intermediate_size": 64,
                 "num_hidden_layers": 2,
                 "num_attention_heads": 2,
-                "image_size": SIDE,
-                "pretrain_image_size": SIDE,
-                "patch_size": 14,
+                "image_size": side,
+                "pretrain_image_size": side,
+                "patch_size": PATCH,
                 "window_size": 2,
                 "global_attn_indexes": [1],
             },
             "fpn_hidden_size": WIDTH,
-            "backbone_feature_sizes": [[GRID, GRID], [GRID // 2, GRID // 2], [GRID // 4, GRID // 4]],
+            "backbone_feature_sizes": [[4 * grid, 4 * grid], [2 * grid, 2 * grid], [grid, grid]],
         },
         text_config={
             "model_type": "clip_text_model",
@@ -74,11 +75,11 @@ def config(tokens: CLIPTokenizer) -> Sam3Config:
     )  # fmt: skip
 
 
-def make(folder: Path, seed: int = 0) -> Path:
+def make(folder: Path, seed: int = 0, side: int = SIDE) -> Path:
     """Save model and processor in a folder."""
     torch.manual_seed(seed)
     tokens = tokenizer()
-    Sam3Model(config(tokens)).eval().save_pretrained(folder)
-    size = {"height": SIDE, "width": SIDE}
+    Sam3Model(config(tokens, side)).eval().save_pretrained(folder)
+    size = {"height": side, "width": side}
     Sam3Processor(Sam3ImageProcessor(size=size), tokens).save_pretrained(folder)
     return folder

@@ -285,3 +285,29 @@ def test_resolve_device_names_what_is_missing(device: str, words: str) -> None:
 )
 def test_resolve_dtype(dtype: str, device: str, expected: torch.dtype) -> None:
     assert checkpoints.resolve_dtype(dtype, torch.device(device)) is expected
+
+
+@pytest.mark.parametrize(
+    ("capability", "expected"), [((7, 5), torch.float16), ((8, 0), torch.bfloat16), ((12, 0), torch.bfloat16)]
+)
+def test_auto_is_float16_on_a_gpu_without_bfloat16(
+    capability: tuple[int, int], expected: torch.dtype, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert checkpoints.resolve_dtype("auto", torch.device("cuda:0"), lambda _: capability) is expected
+    assert checkpoints.resolve_dtype("bfloat16", torch.device("cuda:0"), lambda _: capability) is torch.bfloat16
+    warned = ["this GPU, of compute capability 7.5, has no bfloat16: dtype auto is float16"]
+    assert caplog.messages == (warned if expected is torch.float16 else [])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "device", "expected"),
+    [
+        ("auto", "cpu", torch.float32),
+        ("auto", "cuda:0", torch.float16),
+        ("bfloat16", "cuda:0", torch.bfloat16),
+        ("float16", "cpu", torch.float16),
+        ("float32", "cuda:0", torch.float32),
+    ],
+)
+def test_resolve_head_dtype(dtype: str, device: str, expected: torch.dtype) -> None:
+    assert checkpoints.resolve_head_dtype(dtype, torch.device(device)) is expected

@@ -11,6 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import Sam3Model, Sam3Processor
 
 from serve_app.config.models import SegmentationModel
@@ -19,6 +20,7 @@ from serve_app.errors import DeviceOutOfMemory, InternalError, InvalidRequest
 from serve_app.models.interface import Detections, Pair
 from serve_app.models.sam3 import Sam3Segmenter
 from serve_app.models.sam3_features import ImageFeatures, PhraseFeatures
+from tests.models.small_segmenter import make
 
 PHRASES = ["dog", "red sofa", "a very long phrase of many words", "x"]
 
@@ -93,6 +95,11 @@ def test_a_pair_has_a_threshold_of_its_own(segmenter: Sam3Segmenter) -> None:
     assert nothing.mask_logits.shape == (0, *everything.mask_logits.shape[1:])
 
 
+def normalised(segmenter: Sam3Segmenter, image: NDArray[np.uint8]) -> torch.Tensor:
+    """What the vision encoder sees of a picture."""
+    return segmenter._input.batch([segmenter.prepare(image)], torch.device("cpu"))[0]
+
+
 def stock_pixels(folder: Path, image: NDArray[np.uint8]) -> torch.Tensor:
     processor = Sam3Processor.from_pretrained(folder)
     pixels: torch.Tensor = processor(images=Image.fromarray(image), return_tensors="pt")["pixel_values"][0]
@@ -106,7 +113,8 @@ def test_prepare_gives_the_stock_processors_pixels(
     segmenter: Sam3Segmenter, small_checkpoint: Path, size_hw: tuple[int, int]
 ) -> None:
     image = np.random.default_rng(3).integers(0, 256, (*size_hw, 3), dtype=np.uint8)
-    assert torch.equal(segmenter.prepare(image), stock_pixels(small_checkpoint, image))
+    assert segmenter.prepare(image).dtype == torch.uint8
+    assert torch.equal(normalised(segmenter, image), stock_pixels(small_checkpoint, image))
 
 
 @pytest.mark.parametrize(
@@ -118,7 +126,7 @@ def test_prepare_shortens_a_tall_picture_first_and_stays_close(
     image = np.random.default_rng(3).integers(0, 256, (*size_hw, 3), dtype=np.uint8)
     level = 1 / 127.5
     stock = stock_pixels(small_checkpoint, image)
-    assert torch.allclose(segmenter.prepare(image), stock, rtol=0, atol=2 * level + 1e-6)
+    assert torch.allclose(normalised(segmenter, image), stock, rtol=0, atol=2 * level + 1e-6)
 
 
 def test_no_resize_holds_more_than_twice_the_picture_or_the_result(small_checkpoint: Path) -> None:
@@ -144,7 +152,7 @@ def test_no_resize_holds_more_than_twice_the_picture_or_the_result(small_checkpo
 def test_no_phrase_triggers_another_vision_pass(small_checkpoint: Path) -> None:
     segmenter = load(small_checkpoint)
     passes: list[int] = []
-    segmenter._vision.backbone.register_forward_pre_hook(lambda _, inputs: passes.append(len(inputs[0])))
+    segmenter._vision.register_forward_pre_hook(lambda _, inputs: passes.append(len(inputs[0])))
     found(segmenter, pictures(3), PHRASES, 0.0)
     assert passes == [3]
 
@@ -218,6 +226,112 @@ def test_the_compiled_model_has_no_graph_break_and_the_same_answers(
     for ours, plain in zip(answers, found(segmenter, pictures(2), PHRASES[:2], 0.2), strict=True):
         np.testing.assert_allclose(ours.scores, plain.scores, atol=1e-6)
         np.testing.assert_allclose(ours.mask_logits, plain.mask_logits, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_vision_keeps_exact_what_it_adds_to_and_where_things_are(tmp_path: Path, dtype: str) -> None:
+    """The real grid is three windows wide: 24 of 72. A third has no exact half-precision number."""
+    folder = make(tmp_path, side=84)
+    half, full = (load(folder, dtype=each)._model.vision_encoder for each in (dtype, "float32"))
+    buffers = dict(full.named_buffers())
+    thirds = buffers["backbone.layers.1.position_ids"]
+    assert not torch.equal(thirds.to(getattr(torch, dtype)).float(), thirds)
+    assert {name.rpartition(".")[2] for name in buffers} == {"position_ids", "inv_freq", "original_inv_freq"}
+    for name, buffer in half.named_buffers():
+        assert buffer.dtype == torch.float32
+        assert torch.equal(buffer, buffers[name]), name
+    weights = dict(half.named_parameters())
+    for name, value in full.named_parameters():
+        rounded = any(part in name for part in ("attention", "mlp", "neck.fpn_layers.0", "neck.fpn_layers.1"))
+        assert weights[name].dtype == (getattr(torch, dtype) if rounded else torch.float32), name
+        assert rounded or torch.equal(weights[name], value), name
+
+
+def test_pairs_that_want_no_masks_draw_none(segmenter: Sam3Segmenter) -> None:
+    (image,) = sound(segmenter.encode([segmenter.prepare(pictures(1)[0])]), ImageFeatures)
+    dog, cat = sound(segmenter.embed(["dog", "cat"]), PhraseFeatures)
+    drawn: list[int] = []
+    decoder = segmenter._model.mask_decoder.prompt_cross_attn_norm
+    hook = decoder.register_forward_pre_hook(lambda _, inputs: drawn.append(len(inputs[0])))
+    with_masks = sound(segmenter.detect([Pair(image, dog, 0.0), Pair(image, cat, 0.0)]), Detections)
+    mixed = sound(segmenter.detect([Pair(image, dog, 0.0, masks=False), Pair(image, cat, 0.0)]), Detections)
+    sound(segmenter.detect([Pair(image, dog, 0.0, masks=False), Pair(image, cat, 0.0, masks=False)]), Detections)
+    hook.remove()
+    assert drawn == [2, 1]
+    for ours, full in zip(mixed, with_masks, strict=True):
+        np.testing.assert_array_equal(ours.scores, full.scores)
+        np.testing.assert_array_equal(ours.boxes, full.boxes)
+    assert [len(each.mask_logits) for each in mixed] == [0, 7]
+    np.testing.assert_allclose(mixed[1].mask_logits, with_masks[1].mask_logits, atol=1e-5)
+
+
+class Waits(TorchDispatchMode):
+    """Counts the operations whose result or shape the host must know at once: on a GPU it would wait for each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        if torch.Tag.data_dependent_output in func.tags or torch.Tag.dynamic_output_shape in func.tags:
+            self.seen.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+def test_detect_waits_for_no_value_but_the_results(segmenter: Sam3Segmenter) -> None:
+    images = sound(segmenter.encode([segmenter.prepare(image) for image in pictures(2)]), ImageFeatures)
+    phrases = sound(segmenter.embed(PHRASES), PhraseFeatures)
+    with Waits() as waits:
+        answers = segmenter.detect([Pair(image, phrase, 0.2) for image in images for phrase in phrases])
+    assert sum(len(each.scores) for each in sound(answers, Detections)) > 0
+    assert waits.seen == []
+    with waits:
+        torch.ones(3).nonzero()
+        torch.ones(()).item()
+    assert len(waits.seen) == 2
+
+
+class NoMasks(Sam3Segmenter):
+    """Draws the first image's masks out of no numbers."""
+
+    def _masks(self, *args):  # type: ignore[no-untyped-def]
+        masks = super()._masks(*args)
+        masks[0] = np.full_like(masks[0], np.inf)
+        return masks
+
+
+def test_masks_that_are_not_finite_are_an_error_of_their_pair(small_checkpoint: Path) -> None:
+    model, processor = Sam3Model.from_pretrained(small_checkpoint), Sam3Processor.from_pretrained(small_checkpoint)
+    broken = NoMasks(model.eval(), processor)
+    (image,) = sound(broken.encode([broken.prepare(pictures(1)[0])]), ImageFeatures)
+    (phrase,) = sound(broken.embed(["dog"]), PhraseFeatures)
+    first, second = broken.detect([Pair(image, phrase, 0.0)] * 2)
+    assert isinstance(first, InternalError)
+    assert isinstance(second, Detections)
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_one_setting_rounds_products_and_convolutions_to_tf32_or_neither(small_checkpoint: Path, allowed: bool) -> None:
+    try:
+        load(small_checkpoint, tf32=allowed)
+        assert torch.backends.cuda.matmul.allow_tf32 == allowed
+        assert torch.backends.cudnn.allow_tf32 == allowed
+    finally:
+        load(small_checkpoint)
+
+
+def test_a_half_precision_head_compiles_without_a_graph_break(small_checkpoint: Path) -> None:
+    model, processor = Sam3Model.from_pretrained(small_checkpoint), Sam3Processor.from_pretrained(small_checkpoint)
+    halves = {"vision_dtype": torch.bfloat16, "head_dtype": torch.float16}
+    compiled = Sam3Segmenter(model.eval(), processor, **halves, compile_backend="eager")
+    compiled.warm_up(max_pixels=2 * 56 * 56, max_pairs=4)
+    torch._dynamo.utils.counters.clear()
+    with torch.compiler.set_stance("fail_on_recompile"):
+        answers = found(compiled, pictures(2), PHRASES[:2], 0.2)
+    assert not torch._dynamo.utils.counters["graph_break"]
+    plain = load(small_checkpoint, dtype="bfloat16", head_dtype="float16")
+    for ours, full in zip(answers, found(plain, pictures(2), PHRASES[:2], 0.2), strict=True):
+        np.testing.assert_allclose(ours.scores, full.scores, atol=2e-3)
 
 
 class OutOfMemoryOver(Sam3Segmenter):

@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import time
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -96,6 +96,30 @@ async def test_the_answer_has_its_masks_in_the_format_asked_for(mask_format: str
     for item in document["objects"]:
         assert [*item] == ["object_id", "label", "bbox", "score", *key]
     assert [item["label"] for item in document["objects"]] == ["dog", "cat"]
+
+
+@pytest.mark.parametrize(
+    ("options", "drawn"),
+    [({}, True), ({"mask_format": "none"}, False), ({"mask_format": "none", "overlays": True}, True)],
+    ids=["masks", "none", "none but overlays"],
+)
+async def test_masks_are_asked_for_only_where_somebody_looks_at_them(options: dict[str, Any], drawn: bool) -> None:
+    class Asked(Noisy):
+        def detect(self, pairs: Any) -> list[Detections | GensegError]:
+            asked.extend(pair.masks for pair in pairs)
+            found = cast(list[Detections], super().detect(pairs))
+            empty = np.zeros((0, self.grid, self.grid), np.float32)
+            return [
+                each if pair.masks else dataclasses.replace(each, mask_logits=empty)
+                for each, pair in zip(found, pairs, strict=True)
+            ]
+
+    asked: list[bool] = []
+    document = document_of(await deployment(Asked(2)).segment(task(("dog", "cat"), **options)))
+    assert asked == [drawn, drawn]
+    assert [item["object_id"] for item in document["objects"]] == ["dog_0", "dog_1", "cat_0", "cat_1"]
+    assert [item["bbox"] for item in document["objects"]] == [[0, 0, document["width"], document["height"]]] * 4
+    assert all(("mask_rle" in item) == (not options) for item in document["objects"])
 
 
 async def test_a_caller_who_leaves_at_any_tick_leaves_nothing_behind() -> None:
