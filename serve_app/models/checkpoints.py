@@ -195,7 +195,7 @@ def resolve_head_dtype(dtype: str, device: torch.device) -> torch.dtype:
     """Turn a configured `head_dtype` into torch's.
 
     `auto` is float32 on a CPU and float16 on a GPU: every GPU that PyTorch supports has it, at the speed of bfloat16.
-    On the held-out scenes it moves the embedded model's scores by a tenth of what bfloat16 moves them.
+    On the held-out scenes it moves the embedded model's scores by an eighth of what bfloat16 moves them.
     """
     if dtype == "auto":
         return torch.float16 if device.type == "cuda" else torch.float32

@@ -17,6 +17,7 @@ Knows tensors only: no images, no thresholds' meaning, no caches.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -76,10 +77,7 @@ class DetectorHead(nn.Module):
         position = model.vision_encoder.neck.position_encoding(shape, weight.device, weight.dtype)
         self.register_buffer("position", position.flatten(2).transpose(1, 2), persistent=False)  # (1, T, D)
         self._spatial_shapes = torch.tensor([grid_hw], dtype=torch.long)
-        # The decoder takes the grid's sizes out of that tensor, which would break a compiled graph and, on a GPU,
-        # wait for it a dozen times a pass; plain ints do neither.
-        bias = self.decoder._get_rpb_matrix
-        self.decoder._get_rpb_matrix = lambda boxes, _: bias(boxes, grid_hw)
+        self.decoder._get_rpb_matrix = self._position_bias
 
     def compile_with(self, compile_: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
         """Put compiled forms in the place of `detect` and `pixels`."""
@@ -131,6 +129,33 @@ class DetectorHead(nn.Module):
             queries=queries,
             tokens=tokens,
         )
+
+    def _position_bias(self, boxes: Tensor, _: object) -> Tensor:
+        """Bias the attention of queries by where a token lies from their boxes.
+
+        In the place of the decoder's own, which takes the grid's sizes out of a tensor: that would break a compiled
+        graph and make the host wait for a GPU a dozen times a pass. The sum of the two axes, by far the largest tensor
+        of the decoder, is written once, in the head's dtype, as attention reads it.
+
+        Args:
+            boxes: (P, Q, 4) reference boxes, centre and size.
+
+        Returns:
+            (P, heads, Q, T) in the head's dtype.
+        """
+        edges = box_cxcywh_to_xyxy(boxes)
+        height, width = self.grid_hw
+        rows = self._axis_bias(self.decoder.box_rpb_embed_y, edges[..., 1::2], height)
+        columns = self._axis_bias(self.decoder.box_rpb_embed_x, edges[..., 0::2], width)
+        return (rows[..., :, None] + columns[..., None, :]).flatten(3)
+
+    def _axis_bias(self, embed: nn.Module, edges: Tensor, size: int) -> Tensor:
+        """(P, Q, 2) edges of boxes on one axis to (P, heads, Q, size)."""
+        cells = torch.arange(size, device=edges.device, dtype=edges.dtype) / size
+        deltas = (cells[:, None] - edges[:, :, None, :]) * 8
+        scaled = deltas.sign() * torch.log2(deltas.abs() + 1.0) / math.log2(8)
+        embedded: Tensor = embed(scaled)
+        return embedded.permute(0, 3, 1, 2).to(self.dtype)
 
     def _encode(self, tokens: Tensor, text: Tensor, text_mask: Tensor, position: Tensor) -> Tensor:
         text_attention = _text_attention(text_mask)
