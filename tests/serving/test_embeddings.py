@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -16,9 +17,9 @@ from serve_app.config.schema import AppConfig
 from serve_app.errors import DeviceOutOfMemory, FetchFailed, GensegError, InternalError
 from serve_app.images.crops import object_crop
 from serve_app.images.modes import RgbArray
-from serve_app.masks.rle import encode_rle
+from serve_app.masks.rle import bounds, encode_rle
 from serve_app.models.interface import Embedding, IdentityModel
-from serve_app.schemas.dicts import IdentityDict
+from serve_app.schemas.dicts import IdentityDict, RleDict
 from serve_app.serving.embeddings import CROPS, IdentityEmbedder, identity_embedder
 from serve_app.serving.replica.batching import Device
 from serve_app.serving.replica.metrics import Metrics
@@ -161,6 +162,37 @@ async def test_a_pass_takes_no_more_than_its_crops(device: Device) -> None:
     found = await embedder(model, device).embed("a", Picture().pixels, seen(*range(CROPS + 5)), "r")
     assert model.passes == [CROPS, 5]
     assert len(found) == CROPS + 5
+
+
+async def test_an_image_with_many_objects_fills_no_queue(device: Device) -> None:
+    """Else the crops of one request could be more than may wait, and it would be refused each time it comes."""
+    made, longest = embedder(MeanColour(), device), 0
+
+    def note(size: int) -> None:
+        nonlocal longest
+        longest = max(longest, made._batcher.queued + size)
+
+    made._batcher._observe = note
+    picture = Picture()
+    found = await made.embed("a", picture.pixels, seen(*range(5 * CROPS + 3)), "r")
+    assert (longest, picture.asked, made._pictures.taken) == (CROPS, 1, 0)
+    for seed, each in enumerate(found):
+        assert each.embedding is not None
+        np.testing.assert_array_equal(each.embedding, mean_colour(object_crop(picture.image, mask_of(seed), SIDE)))
+
+
+async def test_masks_are_read_in_threads(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """32 MB of masks, which an image may have, take half a second to read."""
+    loop, readers = threading.get_ident(), set()
+
+    def noted(mask: RleDict) -> tuple[int, int, int, int]:
+        readers.add(threading.get_ident())
+        return bounds(mask)
+
+    monkeypatch.setattr("serve_app.serving.embeddings.bounds", noted)
+    await embedder(MeanColour(), device).embed("a", Picture().pixels, seen(1, 2), "r")
+    assert readers
+    assert loop not in readers
 
 
 async def test_an_object_without_a_pixel_resembles_nothing(device: Device) -> None:
