@@ -235,11 +235,12 @@ async def test_a_model_that_keeps_failing_fails_the_health_check(device: Device)
         made.check_health()
 
 
-async def test_a_caller_who_leaves_at_any_tick_leaves_nothing_behind(device: Device) -> None:
+@pytest.mark.parametrize("count", [2, CROPS + 2], ids=["one pass", "two passes"])
+async def test_a_caller_who_leaves_at_any_tick_leaves_nothing_behind(device: Device, count: int) -> None:
     ticks, finished = 0, False
     while not finished:
         made = embedder(MeanColour(), device)
-        running = asyncio.ensure_future(made.embed("a", Picture().pixels, seen(1, 2), "r"))
+        running = asyncio.ensure_future(made.embed("a", Picture().pixels, seen(*range(count)), "r"))
         for _ in range(ticks):
             await asyncio.sleep(0 if ticks < 20 else 0.001)
         finished = running.done()
