@@ -59,27 +59,32 @@ def marks_of(verdict: VerdictDict, role: Role, index: int) -> Marks:
         than 32 of all these; then colours return.
     """
     individuals = _individuals(verdict)
+    of_label: dict[str, list[_Individual]] = {}
+    for each in individuals:
+        of_label.setdefault(each.label, []).append(each)
     if role == "contextual":
-        return _marks_of_reference(individuals, index, _lines(verdict, f"contextual_images[{index}]"))
+        return _marks_of_reference(of_label, index, _lines(verdict, f"contextual_images[{index}]"))
     unwanted = [row for row in verdict["entities"] if row["status"] == "unwanted"]
     return Marks(
         {each.match: each.colour for each in individuals if each.match and each.colour},
         {
-            **{each.match: _match_notes(each, individuals) for each in individuals if each.match},
+            **{each.match: _match_notes(each, of_label[each.label]) for each in individuals if each.match},
             **{name: ("not wanted",) for row in unwanted for name in row["objects"]},
         },
         _lines(verdict, "generated_image"),
     )
 
 
-def _marks_of_reference(individuals: Sequence[_Individual], index: int, lines: tuple[str, ...]) -> Marks:
+def _marks_of_reference(of_label: Mapping[str, Sequence[_Individual]], index: int, lines: tuple[str, ...]) -> Marks:
     colours, notes = {}, {}
-    for each in individuals:
-        for view in each.views:
-            if view["image"] == index and view["object_id"] is not None:
-                notes[view["object_id"]] = _view_notes(view, each, individuals)
-                if each.colour is not None:
-                    colours[view["object_id"]] = each.colour
+    for individuals in of_label.values():
+        matched = sum(each.match is not None for each in individuals)
+        for each in individuals:
+            for view in each.views:
+                if view["image"] == index and view["object_id"] is not None:
+                    notes[view["object_id"]] = _view_notes(view, matched)
+                    if each.colour is not None:
+                        colours[view["object_id"]] = each.colour
     return Marks(colours, notes, lines)
 
 
@@ -96,11 +101,11 @@ def _individuals(verdict: VerdictDict) -> list[_Individual]:
     ]
 
 
-def _match_notes(each: _Individual, individuals: Sequence[_Individual]) -> tuple[str, ...]:
+def _match_notes(each: _Individual, of_label: Sequence[_Individual]) -> tuple[str, ...]:
     """Say of which reference a generated object is the match: "= ref 0 (0.83)", "unlike ref 0 (0.31)"."""
     relation = "unlike" if each.views[0]["status"] == "different" else "="
     similarity = max(view["similarity"] or 0.0 for view in each.views)
-    crowd = Counter(view["image"] for other in individuals if other.label == each.label for view in other.views)
+    crowd = Counter(view["image"] for other in of_label for view in other.views)
     views = sorted(each.views, key=lambda view: -(view["similarity"] or 0.0))[:_MOST_VIEWS]
     long = ", ".join(_place(view, named=crowd[view["image"]] > 1) for view in views)
     short = ", ".join(_place(view, named=False) for view in views)
@@ -116,13 +121,15 @@ def _place(view: ReferenceVerdictDict, *, named: bool) -> str:
     return f"ref {view['image']} {view['object_id']}" if named else f"ref {view['image']}"
 
 
-def _view_notes(view: ReferenceVerdictDict, each: _Individual, individuals: Sequence[_Individual]) -> tuple[str, ...]:
-    """Say what became of an object of a contextual image: "arrived (0.83)", "merged"."""
+def _view_notes(view: ReferenceVerdictDict, matched: int) -> tuple[str, ...]:
+    """Say what became of an object of a contextual image, of whose label so many individuals have a match.
+
+    "arrived (0.83)", "merged".
+    """
     status = view["status"].replace("_", " ")
     if view["similarity"] is None:
         return (status,)
-    alternatives = sum(other.label == each.label and other.match is not None for other in individuals)
-    partner = f" as {view['match']}" if alternatives > 1 and view["status"] == "arrived" else ""
+    partner = f" as {view['match']}" if matched > 1 and view["status"] == "arrived" else ""
     texts = (f"{status}{partner} ({view['similarity']:.2f})", f"{status} ({view['similarity']:.2f})")
     return tuple(dict.fromkeys(texts))
 

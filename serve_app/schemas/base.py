@@ -6,7 +6,7 @@ Knows shapes and ranges only.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
@@ -65,6 +65,13 @@ class Incoming(Wire):
             unknown = next(str(key) for key in value if key not in cls.model_fields)
             raise PydanticCustomError("unknown_key", "unknown field '{key}'", {"key": shown_key(unknown)})
         return value
+
+    def __setstate__(self, state: Any) -> None:
+        """Unpickle; what the sender's version does not know has its default, as it has in JSON."""
+        super().__setstate__(state)
+        for name, each in type(self).model_fields.items():
+            if name not in self.__dict__ and not each.is_required():
+                self.__dict__[name] = each.get_default(call_default_factory=True)
 
 
 _LONGEST_KEY = 60  # of a key that callers choose, in messages

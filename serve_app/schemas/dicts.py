@@ -190,7 +190,7 @@ class OverlapDict(TypedDict):
 
 
 class VerdictScoresDict(TypedDict):
-    """The verdict in numbers, each in [0, 1]; null where nothing could be judged."""
+    """The verdict in numbers: shares in [0, 1], and a mean cosine (`identity`); null where nothing could be judged."""
 
     entities: float | None
     identity: float | None

@@ -1,8 +1,8 @@
 """A segmenter replica's embeddings of objects: cut out of the picture, embedded in batches, kept by image and mask.
 
 Runs where the pixels and the masks are, on the segmenter's device: passes take turns with the vision pass and the
-detector pass. What is held: at most PICTURES pictures at a time while objects are cut out of them, and then the crops,
-150 KB each at 224 x 224 pixels, until their pass is done.
+detector pass. What is held: at most PICTURES pictures at a time, each until the last of its objects is cut out, and of
+each image the CROPS crops of one pass, 150 KB each at 224 x 224 pixels, until that pass is done.
 """
 
 from __future__ import annotations
@@ -134,7 +134,10 @@ class IdentityEmbedder:
             GensegError: what the model answered for one of them, or Overloaded.
             Exception: what `pixels` raises.
         """
-        keys = [_key(image_key, each.mask) for each in objects]
+        if not objects:
+            return []
+        # In a thread: the masks of an image may be 32 MB of text.
+        keys = await self._threads.run_steps(_keys(image_key, objects), request_id)
         found: dict[str, Embedding] = {}
         missing: dict[str, RleDict] = {}
         for key, each in zip(keys, objects, strict=True):
@@ -153,16 +156,33 @@ class IdentityEmbedder:
     async def _make(
         self, missing: Mapping[str, RleDict], pixels: Callable[[], Awaitable[RgbArray]], request_id: str
     ) -> Mapping[str, Embedding]:
-        boxes = {key: bounds(mask) for key, mask in missing.items()}
+        boxes = await self._threads.run_steps(_boxes(missing), request_id)
         made = {key: self._nothing for key, box in boxes.items() if not any(box)}
         shown = [key for key in missing if key not in made]
         if not shown:
             return made
-        crops = await self._cut(pixels, [(missing[key], boxes[key]) for key in shown], request_id)
+        # One pass's crops at a time, so that an image with many objects neither fills the memory nor the queue.
+        *groups, last = [shown[start : start + CROPS] for start in range(0, len(shown), CROPS)]
+        # A picture is held while its crops wait for a thread, so there are few at a time.
+        async with self._pictures.hold(request_id):
+            image = await pixels()
+            for group in groups:
+                crops = await self._cut(image, [(missing[key], boxes[key]) for key in group], request_id)
+                made.update(await self._embedded(group, crops, request_id))
+            crops = await self._cut(image, [(missing[key], boxes[key]) for key in last], request_id)
+            del image
+        made.update(await self._embedded(last, crops, request_id))
+        return made
+
+    async def _embedded(
+        self, keys: Sequence[str], crops: Sequence[NDArray[np.uint8]], request_id: str
+    ) -> dict[str, Embedding]:
+        """Embed crops and keep the embeddings; of several errors the first is raised."""
         with self._metrics.stage("identity"):
             outcomes = await self._batcher.submit(crops, request_id)
+        made: dict[str, Embedding] = {}
         failure: BaseException | None = None
-        for key, outcome in zip(shown, outcomes, strict=True):
+        for key, outcome in zip(keys, outcomes, strict=True):
             if isinstance(outcome, BaseException):
                 failure = failure or outcome
                 continue
@@ -174,16 +194,26 @@ class IdentityEmbedder:
         return made
 
     async def _cut(
-        self,
-        pixels: Callable[[], Awaitable[RgbArray]],
-        objects: Sequence[tuple[RleDict, tuple[int, int, int, int]]],
-        request_id: str,
+        self, image: RgbArray, objects: Sequence[tuple[RleDict, tuple[int, int, int, int]]], request_id: str
     ) -> list[NDArray[np.uint8]]:
-        # A picture is held while its crops wait for a thread, so there are few at a time.
-        async with self._pictures.hold(request_id):
-            steps = _crops(await pixels(), objects, self._side)
-            with self._metrics.stage("crops"):
-                return await self._threads.run_steps(steps, request_id)
+        with self._metrics.stage("crops"):
+            return await self._threads.run_steps(_crops(image, objects, self._side), request_id)
+
+
+def _keys(image_key: str, objects: Sequence[Seen]) -> Steps[list[str]]:
+    keys = []
+    for each in objects:
+        keys.append(f"{image_key}:{blake2b(each.mask['counts'].encode(), digest_size=16).hexdigest()}")
+        yield
+    return keys
+
+
+def _boxes(masks: Mapping[str, RleDict]) -> Steps[dict[str, tuple[int, int, int, int]]]:
+    boxes = {}
+    for key, mask in masks.items():
+        boxes[key] = bounds(mask)
+        yield
+    return boxes
 
 
 def _crops(
@@ -195,7 +225,3 @@ def _crops(
         crops.append(object_crop(image[y1:y2, x1:x2], decode_box(mask, box), side))
         yield
     return crops
-
-
-def _key(image_key: str, mask: RleDict) -> str:
-    return f"{image_key}:{blake2b(mask['counts'].encode(), digest_size=16).hexdigest()}"

@@ -123,14 +123,12 @@ class EvidenceFinder:
         document = image.document
         size_wh = document["width"], document["height"]
         found = await self._objects.find(image.features, size_wh, phrases, task, MaskBytes(max_mask_bytes))
-        seen = [_seen(each) for each in found["objects"] or ()]
-        bare: dict[str, BareDict] = {}
+        seen: dict[str, list[Seen]] = {entity: [] for entity in phrases}
+        for each in found["objects"] or ():
+            seen[each["label"]].append(_seen(each))
         with self._metrics.stage("verdict"):
-            for entity in phrases:
-                steps = besides([each for each in seen if each.label == entity], listed)
-                count = await self._threads.run_steps(steps, task.request_id)
-                bare[entity] = {"entity": nouns[entity], "found": count}
-        return bare
+            counts = await self._threads.run_steps(besides(seen, listed), task.request_id)
+        return {entity: {"entity": nouns[entity], "found": count} for entity, count in counts.items()}
 
 
 def _seen(found: ObjectDict) -> Seen:

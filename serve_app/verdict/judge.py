@@ -18,7 +18,7 @@ from serve_app.schemas.verdict import ReferenceStatus
 from serve_app.verdict.entities import judge_entities
 from serve_app.verdict.evidence import Picture
 from serve_app.verdict.numbers import shown
-from serve_app.verdict.references import References, judge_references
+from serve_app.verdict.references import References, judge_references, not_given
 from serve_app.verdict.same_masks import MOST_OVERLAPS
 
 RIGHT = frozenset({"ok", "arrived", "not_asked"})
@@ -47,8 +47,9 @@ def judge(
         identity: None where individuals are not compared.
     """
     entities = judge_entities(asked, generated)
-    references = References()
-    if identity is not None:
+    if identity is None:
+        references = References(remarks=not_given(asked))
+    else:
         threshold = identity.described["threshold"]
         references = judge_references(asked, contextual, generated, threshold, identity.max_objects)
     statuses = [*(each["status"] for each in entities), *(status for status, _ in references.individuals)]

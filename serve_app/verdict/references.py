@@ -44,6 +44,15 @@ def judge_references(
     return found
 
 
+def not_given(asked: Sequence[Asked]) -> list[str]:
+    """Say which images the prompt names that the request lacks."""
+    return [
+        f"{each.entity}: the prompt names image {number}, which was not given"
+        for each in asked
+        for number in each.beyond
+    ]
+
+
 def compared_labels(asked: Sequence[Asked], contextual_images: int, image: int | None) -> list[str]:
     """Tell which labels of an image are compared, so that their objects need embeddings.
 
@@ -140,8 +149,7 @@ class _Label:
                 yield image, f"contextual_images[{image}]: shows no {entity}, which the prompt takes from it"
             elif image in showing and is_unknown:
                 yield image, None
-        for number in self.asked.beyond:
-            yield None, f"{entity}: the prompt names image {number}, which was not given"
+        yield from ((None, reason) for reason in not_given([self.asked]))
 
 
 def _left_out(entity: str, place: str, count: int) -> str:

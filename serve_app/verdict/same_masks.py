@@ -7,7 +7,7 @@ areas differ too much are left out first.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,18 +114,26 @@ def compare_masks(objects: Sequence[Seen]) -> Steps[tuple[list[Seen], list[Overl
     return [objects[place] for place in kept], overlaps
 
 
-def besides(bare: Sequence[Seen], listed: Sequence[Seen]) -> Steps[int]:
+def besides(bare: Mapping[str, Sequence[Seen]], listed: Sequence[Seen]) -> Steps[dict[str, int]]:
     """Count the distinct objects that are not in an image's list already, under whatever label.
 
     Args:
-        bare: of one noun.
-        listed: the image's objects.
+        bare: what was found of the nouns of some entities, by the entity.
+        listed: the image's objects; each is measured once.
+
+    Returns:
+        The number by the entity.
     """
-    candidates, _ = yield from compare_masks(bare)
+    candidates: list[Seen] = []
+    entities: list[str] = []
+    for entity, objects in bare.items():
+        distinct, _ = yield from compare_masks(objects)
+        candidates += distinct
+        entities += [entity] * len(distinct)
     masks = yield from _Masks.of([*candidates, *listed])
     places = range(len(candidates), len(candidates) + len(listed))
-    count = 0
-    for place in range(len(candidates)):
+    counts = dict.fromkeys(bare, 0)
+    for place, entity in enumerate(entities):
         alike = yield from masks.like(place, places)
-        count += not alike
-    return count
+        counts[entity] += not alike
+    return counts

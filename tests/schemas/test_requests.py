@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from serve_app.errors import GensegError, InvalidRequest, TooLarge
 from serve_app.schemas.requests import (
     MAX_ENTITIES,
     MAX_IMAGES,
+    ImageInput,
     SegmentRequest,
     parse_entities_request,
     parse_request,
@@ -129,3 +131,12 @@ def test_from_files_says_in_one_line_what_is_wrong(options: dict[str, Any], mess
 def test_a_name_of_the_form_in_a_json_body_is_answered_with_that_of_the_body(key: str, meant: str) -> None:
     with pytest.raises(InvalidRequest, match=f"unknown field; did you mean '{meant}'"):
         parse_request({"prompt": "a dog", key: None})
+
+
+def test_a_request_of_a_handle_caller_of_an_earlier_version_has_the_defaults() -> None:
+    sent = SegmentRequest(prompt="a dog", generated_image=ImageInput(data=b"x"), threshold=0.3)
+    for field in ("verdict", "overlay_style"):  # an earlier version has no such fields
+        del sent.__dict__[field]
+    request = parse_request(pickle.loads(pickle.dumps(sent)))
+    assert (request.verdict, request.overlay_style, request.threshold) == (False, "fill", 0.3)
+    assert request == SegmentRequest(prompt="a dog", generated_image=ImageInput(data=b"x"), threshold=0.3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -16,9 +17,9 @@ from serve_app.config.schema import AppConfig
 from serve_app.errors import DeviceOutOfMemory, FetchFailed, GensegError, InternalError
 from serve_app.images.crops import object_crop
 from serve_app.images.modes import RgbArray
-from serve_app.masks.rle import encode_rle
+from serve_app.masks.rle import bounds, encode_rle
 from serve_app.models.interface import Embedding, IdentityModel
-from serve_app.schemas.dicts import IdentityDict
+from serve_app.schemas.dicts import IdentityDict, RleDict
 from serve_app.serving.embeddings import CROPS, IdentityEmbedder, identity_embedder
 from serve_app.serving.replica.batching import Device
 from serve_app.serving.replica.metrics import Metrics
@@ -163,6 +164,37 @@ async def test_a_pass_takes_no_more_than_its_crops(device: Device) -> None:
     assert len(found) == CROPS + 5
 
 
+async def test_an_image_with_many_objects_fills_no_queue(device: Device) -> None:
+    """Else the crops of one request could be more than may wait, and it would be refused each time it comes."""
+    made, longest = embedder(MeanColour(), device), 0
+
+    def note(size: int) -> None:
+        nonlocal longest
+        longest = max(longest, made._batcher.queued + size)
+
+    made._batcher._observe = note
+    picture = Picture()
+    found = await made.embed("a", picture.pixels, seen(*range(5 * CROPS + 3)), "r")
+    assert (longest, picture.asked, made._pictures.taken) == (CROPS, 1, 0)
+    for seed, each in enumerate(found):
+        assert each.embedding is not None
+        np.testing.assert_array_equal(each.embedding, mean_colour(object_crop(picture.image, mask_of(seed), SIDE)))
+
+
+async def test_masks_are_read_in_threads(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """32 MB of masks, which an image may have, take half a second to read."""
+    loop, readers = threading.get_ident(), set()
+
+    def noted(mask: RleDict) -> tuple[int, int, int, int]:
+        readers.add(threading.get_ident())
+        return bounds(mask)
+
+    monkeypatch.setattr("serve_app.serving.embeddings.bounds", noted)
+    await embedder(MeanColour(), device).embed("a", Picture().pixels, seen(1, 2), "r")
+    assert readers
+    assert loop not in readers
+
+
 async def test_an_object_without_a_pixel_resembles_nothing(device: Device) -> None:
     model, picture = MeanColour(), Picture()
     empty = Seen("dog_0", "dog", 0.9, encode_rle(np.zeros((HEIGHT, WIDTH), np.bool_)))
@@ -203,11 +235,12 @@ async def test_a_model_that_keeps_failing_fails_the_health_check(device: Device)
         made.check_health()
 
 
-async def test_a_caller_who_leaves_at_any_tick_leaves_nothing_behind(device: Device) -> None:
+@pytest.mark.parametrize("count", [2, CROPS + 2], ids=["one pass", "two passes"])
+async def test_a_caller_who_leaves_at_any_tick_leaves_nothing_behind(device: Device, count: int) -> None:
     ticks, finished = 0, False
     while not finished:
         made = embedder(MeanColour(), device)
-        running = asyncio.ensure_future(made.embed("a", Picture().pixels, seen(1, 2), "r"))
+        running = asyncio.ensure_future(made.embed("a", Picture().pixels, seen(*range(count)), "r"))
         for _ in range(ticks):
             await asyncio.sleep(0 if ticks < 20 else 0.001)
         finished = running.done()

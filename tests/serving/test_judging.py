@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from serve_app.config.schema import AppConfig, LimitsConfig
 from serve_app.entities.mentions import Asked
 from serve_app.errors import GensegError, InternalError
-from serve_app.images.marks import marks_of
+from serve_app.images.marks import Marks, marks_of
 from serve_app.schemas.dicts import IdentityDict
 from serve_app.schemas.documents import ResultDocument
 from serve_app.schemas.requests import SegmentRequest
@@ -215,6 +216,22 @@ async def test_overlays_show_the_verdict_in_the_result_and_not_before() -> None:
     assert (first.key, first.data) == (segmenter.tasks[0].key, segmenter.tasks[0].data)
     assert first.entities == ["dogs", "blue sofa"]
     assert first.objects[0]["mask_rle"]["counts"] == "X1", "masks travel, whatever the format"
+
+
+async def test_what_is_drawn_is_put_together_in_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The largest verdict takes half a second; on the event loop, or in a thread an image, others would wait."""
+    threads: list[int] = []
+
+    def noted(*arguments: Any) -> Marks:
+        threads.append(threading.get_ident())
+        return marks_of(*arguments)
+
+    monkeypatch.setattr("serve_app.serving.judging.marks_of", noted)
+    await run(
+        job(10, 12, verdict=True, overlays=True), pipeline(FakeParser(READ), Painter({10: TWO_DOGS, 12: ONE_DOG}))
+    )
+    assert len(threads) == 2
+    assert len({*threads, threading.get_ident()}) == 2
 
 
 @pytest.mark.parametrize("options", [{"verdict": True}, {"overlays": True}], ids=["no overlays", "no verdict"])

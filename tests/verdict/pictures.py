@@ -42,10 +42,8 @@ def picture(*objects: Seen) -> Picture:
 
 def with_bare(listed: list[Seen], **bare: list[Seen]) -> Picture:
     """Make an image with these objects in which a second pass found those of "blue sofa" under the name `blue_sofa`."""
-    found = {
-        entity.replace("_", " "): {"entity": entity.split("_")[-1], "found": finish(besides(objects, listed))}
-        for entity, objects in bare.items()
-    }
+    counts = finish(besides({entity.replace("_", " "): objects for entity, objects in bare.items()}, listed))
+    found = {entity: {"entity": entity.split()[-1], "found": count} for entity, count in counts.items()}
     return replace(picture(*listed), bare=found)
 
 

@@ -75,3 +75,9 @@ def test_overlaps_of_different_labels_are_listed_largest_first() -> None:
         ("generated_image", "dog_0", "brown dog_0"),
     ]
     assert overlaps[-1]["iou"] == 0.8889, "written with four digits"
+
+
+def test_an_image_that_was_not_given_is_named_also_where_nothing_is_compared() -> None:
+    verdict = judge([Asked("dog", 1, False, "the dog", (), (5,))], [picture()], picture(seen("dog", 3)), None)
+    assert (verdict["references"], verdict["identity"]) == ([], None)
+    assert verdict["reasons"] == ["dog: the prompt names image 5, which was not given"]

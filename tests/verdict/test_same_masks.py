@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from serve_app.masks.rle import encode_rle, iou_matrix
+from serve_app.masks.rle import area, encode_rle, iou_matrix
 from serve_app.masks.steps import finish
 from serve_app.verdict.evidence import Seen
 from serve_app.verdict.same_masks import MOST_OVERLAPS, besides, compare_masks
@@ -56,12 +56,32 @@ def test_the_largest_overlaps_are_listed_and_no_more_than_the_bound() -> None:
 
 def test_nothing_is_compared_with_nothing() -> None:
     assert finish(compare_masks([])) == ([], [])
-    assert finish(besides([], boxes(0, 3, 1))) == 0
+    assert finish(besides({}, boxes(0, 3, 1))) == {}
+    assert finish(besides({"sofa": []}, boxes(0, 3, 1))) == {"sofa": 0}
 
 
 def test_one_thing_twice_besides_the_list_counts_once() -> None:
     listed, other = boxes(0, 3, 1)[1:]
     twice = [Seen("sofa_0", "sofa", 0.9, other.mask), Seen("sofa_1", "sofa", 0.8, other.mask)]
-    assert finish(besides(twice, [listed])) == 1
-    assert finish(besides(twice, [listed, other])) == 0
-    assert finish(besides(twice, [])) == 1
+    assert finish(besides({"blue sofa": twice}, [listed])) == {"blue sofa": 1}
+    assert finish(besides({"blue sofa": twice}, [listed, other])) == {"blue sofa": 0}
+    assert finish(besides({"blue sofa": twice}, [])) == {"blue sofa": 1}
+
+
+def test_the_nouns_of_several_entities_are_counted_apart() -> None:
+    """Two entities may have one noun, whose objects then count for both."""
+    listed, other = boxes(0, 3, 1)[1:]
+    found = [Seen("a_0", "a", 0.9, other.mask), Seen("a_1", "a", 0.8, listed.mask)]
+    assert finish(besides({"blue sofa": found, "red sofa": found[:1], "old hat": found[1:]}, [listed])) == {
+        "blue sofa": 1, "red sofa": 1, "old hat": 0,
+    }  # fmt: skip
+
+
+def test_listed_masks_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image may list 32 MB of masks: a second of reading."""
+    listed, other = boxes(0, 3, 1)[1:]
+    measured: list[str] = []
+    monkeypatch.setattr("serve_app.verdict.same_masks.area", lambda rle: measured.append(rle["counts"]) or area(rle))
+    bare = {str(n): [Seen(f"{n}_0", str(n), 0.9, other.mask)] for n in range(5)}
+    assert finish(besides(bare, [listed])) == dict.fromkeys(bare, 1)
+    assert measured.count(listed.mask["counts"]) == 1
