@@ -75,3 +75,9 @@ def test_overlaps_of_different_labels_are_listed_largest_first() -> None:
         ("generated_image", "dog_0", "brown dog_0"),
     ]
     assert overlaps[-1]["iou"] == 0.8889, "written with four digits"
+
+
+def test_objects_that_lack_the_attribute_are_told_in_the_reason() -> None:
+    shown = replace(picture(seen("red cars", 0)), bare={"red cars": {"entity": "cars", "found": 1}})
+    verdict = judge([Asked("red cars", 2, True)], [], shown, None)
+    assert verdict["reasons"] == ["red cars: 2 asked, 1 found, but 1 for 'cars' alone"]
