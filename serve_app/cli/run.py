@@ -78,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where they go, and write them (default: the configuration's, outputs/visualizations)",
     )
     parser.add_argument(
-        "--outline", action="store_true", help="draw outlines without a fill, which hides the objects' own colours"
+        "--outline", action="store_true", help="draw outlines only; a fill would hide the objects' own colours"
     )
     parser.add_argument("--compare", action="store_true", help="write them, and one sheet with all images side by side")
     parser.add_argument("--quiet", action="store_true", help="print only the JSON, on standard output")

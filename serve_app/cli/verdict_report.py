@@ -79,7 +79,7 @@ def _asked(row: EntityVerdictDict) -> str:
 
 def _entity_status(row: EntityVerdictDict) -> str:
     if row["bare"] is not None:
-        return f"{row['bare']['found']} {row['bare']['entity']} of another kind"
+        return f"{row['bare']['found']} for '{row['bare']['entity']}' alone"
     return _ENTITY_WORDS.get(row["status"], row["status"].replace("_", " "))
 
 

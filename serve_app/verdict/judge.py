@@ -106,7 +106,7 @@ def _entity_reasons(entities: Sequence[EntityVerdictDict]) -> Iterator[str]:
             yield f"{name}: must not be there, {found} found"
         elif row["bare"] is not None:
             other = row["bare"]
-            yield f"{name}: {number} asked, {found} found, besides {other['found']} {other['entity']} of another kind"
+            yield f"{name}: {number} asked, {found} found, but {other['found']} for '{other['entity']}' alone"
         elif status != "ok":
             yield f"{name}: {number} asked, {found} found"
 

@@ -72,7 +72,7 @@ def test_each_status_has_words(asked: Asked, generated: Any, row: str) -> None:
 def test_a_noun_of_another_kind_is_named() -> None:
     answer = document()
     answer["verdict"]["entities"][1] |= {"status": "other_attribute", "bare": {"entity": "sofa", "found": 1}}
-    assert "1 sofa of another kind" in verdict_table(answer["verdict"], 1, coloured=False)
+    assert "1 for 'sofa' alone" in verdict_table(answer["verdict"], 1, coloured=False)
 
 
 @pytest.mark.parametrize(

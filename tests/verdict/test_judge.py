@@ -81,3 +81,9 @@ def test_an_image_that_was_not_given_is_named_also_where_nothing_is_compared() -
     verdict = judge([Asked("dog", 1, False, "the dog", (), (5,))], [picture()], picture(seen("dog", 3)), None)
     assert (verdict["references"], verdict["identity"]) == ([], None)
     assert verdict["reasons"] == ["dog: the prompt names image 5, which was not given"]
+
+
+def test_objects_that_lack_the_attribute_are_told_in_the_reason() -> None:
+    shown = replace(picture(seen("red cars", 0)), bare={"red cars": {"entity": "cars", "found": 1}})
+    verdict = judge([Asked("red cars", 2, True)], [], shown, None)
+    assert verdict["reasons"] == ["red cars: 2 asked, 1 found, but 1 for 'cars' alone"]
