@@ -37,6 +37,11 @@ class Counted:
     score: float
     embedding: NDArray[np.float32] | None = None
 
+    @property
+    def is_blank(self) -> bool:
+        """Whether it has an embedding that says nothing, all zeros, since its mask is empty."""
+        return self.embedding is not None and not self.embedding.any()
+
 
 @dataclass(frozen=True)
 class Overlap:

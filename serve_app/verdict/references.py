@@ -92,22 +92,30 @@ class _Label:
 
     def judge(self, sources: Sequence[tuple[int, Picture]], generated: Picture | None) -> None:
         views = [View(image, seen) for image, picture in sources for seen in self._best(image, picture)]
-        is_unknown = generated is None or generated.objects is None
-        rows: list[ReferenceVerdictDict] = []
-        for image, reason in self._unknown(sources, views, is_unknown):
+        candidates = self._best(None, generated) if views and generated is not None else []
+        visible = [view for view in views if not view.seen.is_blank]
+        rows = [self._blank(view.image, view.seen) for view in views if view.seen.is_blank]
+        # What is in the generated image, but has no pixels, may be any of the individuals.
+        is_blank = bool(candidates) and all(each.is_blank for each in candidates)
+        if is_blank and visible:
+            self.found.remarks.append(_empty("generated_image", candidates[0]))
+        is_unknown = generated is None or generated.objects is None or is_blank
+        for image, reason in self._unknown(sources, views, visible, is_unknown):
             rows.append(_row(image, None, None, None, None, None, "unknown"))
             self.found.individuals.append(("unknown", None))
             if reason:
                 self.found.remarks.append(reason)
-        if views and generated is not None and not is_unknown:
-            rows += self._match(views, generated)
+        if visible and not is_unknown:
+            rows += self._match(visible, [each for each in candidates if not each.is_blank])
         self.found.rows += sorted(rows, key=lambda row: (row["image"] is None, row["image"] or 0))
 
-    def _match(self, views: Sequence[View], generated: Picture) -> list[ReferenceVerdictDict]:
-        candidates = generated.of_label(self.asked.entity)
-        if len(candidates) > self.most:
-            self.found.remarks.append(_left_out(self.asked.entity, "generated_image", len(candidates) - self.most))
-            candidates = candidates[: self.most]
+    def _blank(self, image: int, seen: Counted) -> ReferenceVerdictDict:
+        """Say that an object cannot be compared, because its mask is empty."""
+        self.found.individuals.append(("unknown", None))
+        self.found.remarks.append(_empty(f"contextual_images[{image}]", seen))
+        return _row(image, seen.object_id, None, None, None, None, "unknown")
+
+    def _match(self, views: Sequence[View], candidates: Sequence[Counted]) -> list[ReferenceVerdictDict]:
         matches = match(views, individuals(views, self.threshold), candidates)
         matched = sum(each.found is not None for each in matches)
         by_view = similarities([view.seen for view in views], candidates)
@@ -129,27 +137,31 @@ class _Label:
             return "arrived" if found.similarity >= self.threshold else "different"
         return "not_asked" if self.asked.asked is not None and matched >= self.asked.asked else "merged"
 
-    def _best(self, image: int, picture: Picture) -> list[Counted]:
+    def _best(self, image: int | None, picture: Picture) -> list[Counted]:
         objects = picture.of_label(self.asked.entity)
         if len(objects) > self.most:
-            place = f"contextual_images[{image}]"
+            place = "generated_image" if image is None else f"contextual_images[{image}]"
             self.found.remarks.append(_left_out(self.asked.entity, place, len(objects) - self.most))
         return objects[: self.most]
 
     def _unknown(
-        self, sources: Sequence[tuple[int, Picture]], views: Sequence[View], is_unknown: bool
+        self, sources: Sequence[tuple[int, Picture]], views: Sequence[View], visible: Sequence[View], is_unknown: bool
     ) -> Iterator[tuple[int | None, str | None]]:
         """Yield the images about which nothing can be said, with the reason where the entities do not give it."""
         entity = self.asked.entity
-        showing = {view.image for view in views}
+        showing, comparable = {view.image for view in views}, {view.image for view in visible}
         for image, picture in sources:
             if picture.objects is None:
                 yield image, f"contextual_images[{image}]: the segmentation failed, {entity} cannot be compared"
             elif image not in showing and self.is_tied:
                 yield image, f"contextual_images[{image}]: shows no {entity}, which the prompt takes from it"
-            elif image in showing and is_unknown:
+            elif image in comparable and is_unknown:
                 yield image, None
         yield from ((None, reason) for reason in not_given([self.asked]))
+
+
+def _empty(place: str, seen: Counted) -> str:
+    return f"{place} {seen.object_id}: its mask is empty, so it cannot be compared"
 
 
 def _left_out(entity: str, place: str, count: int) -> str:

@@ -33,7 +33,7 @@ class HeadError:
 
     Attributes:
         objects: of float32, above SCORE.
-        score_mean, score_max: difference of an object's score.
+        score_mean, score_95, score_max: difference of an object's score; 95 % of the objects move by at most score_95.
         box_max: difference of a box's edge, in widths or heights of the image.
         iou_min: of an object's two masks.
         presence_max: difference of a phrase's presence.
@@ -42,6 +42,7 @@ class HeadError:
 
     objects: int
     score_mean: float
+    score_95: float
     score_max: float
     box_max: float
     iou_min: float
@@ -82,6 +83,7 @@ def error_of(exact: Answers, rounded: Answers) -> HeadError:
     return HeadError(
         objects=len(scores),
         score_mean=float(np.mean(scores)),
+        score_95=float(np.percentile(scores, 95)),
         score_max=max(scores),
         box_max=max(boxes),
         iou_min=min(ious),

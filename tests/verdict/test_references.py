@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from serve_app.entities.mentions import Asked
-from serve_app.verdict.evidence import Picture
+from serve_app.verdict.evidence import Picture, Seen
 from serve_app.verdict.references import References, compared_labels, judge_references
 from tests.verdict.pictures import EMPTY, FAILED, picture, seen
 
@@ -37,6 +40,28 @@ def test_another_one_is_different() -> None:
 
 def test_none_of_the_label_is_missing() -> None:
     assert rows(judged([DOG], [picture(seen("dog", 0))], picture(seen("cat", 1)))) == [(0, "dog_0", 0, None, "missing")]
+
+
+def blank(label: str, place: int) -> Seen:
+    """An object whose mask is empty: its embedding says nothing."""
+    return replace(seen(label, place), embedding=np.zeros(2, np.float32))
+
+
+def test_an_object_with_an_empty_mask_cannot_be_compared() -> None:
+    found = judged([DOG], [picture(blank("dog", 0)), picture(seen("dog", 1))], picture(seen("dog", 3)))
+    assert rows(found) == [(0, "dog_0", None, None, "unknown"), (1, "dog_1", 0, "dog_3", "arrived")]
+    assert found.remarks == ["contextual_images[0] dog_0: its mask is empty, so it cannot be compared"]
+
+
+def test_nothing_is_known_where_the_generated_objects_have_empty_masks() -> None:
+    found = judged([DOG], [picture(seen("dog", 0))], picture(blank("dog", 3)))
+    assert rows(found) == [(0, None, None, None, "unknown")]
+    assert found.remarks == ["generated_image dog_3: its mask is empty, so it cannot be compared"]
+
+
+def test_an_empty_mask_beside_another_object_takes_no_match() -> None:
+    found = judged([DOG], [picture(seen("dog", 0))], picture(blank("dog", 3), seen("dog", 4, "rex again")))
+    assert rows(found) == [(0, "dog_0", 0, "dog_4", "arrived")]
 
 
 def test_two_views_of_one_individual_share_a_match() -> None:
