@@ -81,7 +81,7 @@ class IdentityEmbedder:
     ) -> None:
         self.described = model.described
         self._side = model.side
-        # An object without a pixel resembles nothing: its cosine with everything is 0.
+        # Of an object whose mask is empty; the verdict does not compare it.
         self._nothing: Embedding = np.zeros(model.dimension, np.float32)
         self._threads = threads
         self._metrics = metrics
@@ -128,7 +128,7 @@ class IdentityEmbedder:
 
         Returns:
             The objects, in order, each with its embedding: (D,) float32 of length 1, read-only. All 0 where the mask is
-            empty, because such an object resembles nothing.
+            empty: such an object cannot be compared.
 
         Raises:
             GensegError: what the model answered for one of them, or Overloaded.

@@ -25,6 +25,7 @@ from serve_app.embedded.identity.model import CHECKPOINT_DIR, SIDE, build_model,
 from serve_app.embedded.identity.sprites import Individual, load_individuals
 from serve_app.embedded.identity.views import make_view
 from serve_app.embedded.muon_adamw import MuonAdamW
+from serve_app.embedded.schedule import schedule
 from serve_app.embedded.segmenter.glyphs import find_font
 
 LOG_EVERY = 20
@@ -197,8 +198,3 @@ def nearest_is_same(embeddings: torch.Tensor, who: torch.Tensor) -> float:
     """Return how often the nearest other view of a batch shows the same individual."""
     cosines = (embeddings @ embeddings.T).fill_diagonal_(-2.0)
     return float((who[cosines.argmax(1)] == who).float().mean())
-
-
-def schedule(step: int, warmup: int, steps: int) -> float:
-    """Learning rate as a part of its peak: a short linear rise, then half a cosine down to 0 at `steps`."""
-    return min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))

@@ -22,6 +22,7 @@ from transformers.models.sam3.modeling_sam3 import inverse_sigmoid
 
 from serve_app.embedded.cpu_tuning import fast_dtype, keep_freed_memory
 from serve_app.embedded.muon_adamw import MuonAdamW
+from serve_app.embedded.schedule import schedule
 from serve_app.embedded.segmenter.data import SceneBatch, SceneBatches, loaded
 from serve_app.embedded.segmenter.glyphs import sprites_for_command
 from serve_app.embedded.segmenter.loss import LossWeights, SegmenterOutput, segmenter_loss
@@ -208,11 +209,6 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     flat /= distributed.get_world_size()
     for gradient, part in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
         gradient.copy_(part.view_as(gradient))
-
-
-def schedule(step: int, warmup: int, steps: int) -> float:
-    """Learning rate as a part of its peak: a short linear rise, then half a cosine down to 0 at `steps`."""
-    return min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
 
 
 def forward(model: Sam3Model, batch: SceneBatch, patch_boxes: PatchBoxHead) -> SegmenterOutput:

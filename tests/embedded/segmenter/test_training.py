@@ -6,6 +6,7 @@ import torch
 from torch import distributed
 from transformers import Sam3Model, Sam3Processor
 
+from serve_app.embedded.schedule import schedule
 from serve_app.embedded.segmenter.data import SceneBatch, SceneBatches, patch_owners
 from serve_app.embedded.segmenter.glyphs import SpriteLibrary
 from serve_app.embedded.segmenter.model import build_model, build_processor, build_tokenizer
@@ -170,7 +171,7 @@ def test_focal_and_dice_loss_vanish_on_a_sure_right_answer() -> None:
 
 
 def test_schedule_rises_then_falls_to_zero() -> None:
-    rates = [training.schedule(step, 10, 100) for step in range(101)]
+    rates = [schedule(step, 10, 100) for step in range(101)]
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) > 0.97
     assert rates[100] == pytest.approx(0)

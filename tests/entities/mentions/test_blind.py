@@ -18,8 +18,6 @@ CASES = [
     for line in (Path(__file__).parents[2] / "data" / "mentions_blind.jsonl").read_text(encoding="utf-8").splitlines()
 ]
 FIELDS = ("entity", "asked", "exact", "asked_as", "sources")
-FAILURES: dict[str, str] = {}
-"""Prompts that are still read otherwise, with the reason."""
 
 
 def found_of(case: dict[str, Any]) -> list[dict[str, Any]]:
@@ -32,8 +30,6 @@ def found_of(case: dict[str, Any]) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=case["prompt"][:60]) for case in CASES])
 def test_a_prompt_is_read_as_expected(case: dict[str, Any]) -> None:
-    if case["prompt"] in FAILURES:
-        pytest.xfail(FAILURES[case["prompt"]])
     assert found_of(case) == case["expected"]
 
 
