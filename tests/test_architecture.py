@@ -28,7 +28,7 @@ ORDER = (
 SERVING_ORDER = (
     "ingress", "http", "pipeline", "judging", "one_model", "stages", "segmenter", "evidence", "overlays", "embeddings",
     "objects", "parser", "fetch", "documents", "remote", "routing", "image_files", "checked_request", "stamp",
-    "connections", "addresses", "messages", "replica", "ray_errors", "",
+    "connections", "addresses", "messages", "replica", "autoscaling", "ray_errors", "",
 )  # fmt: skip
 """The same inside `serving`."""
 
