@@ -9,7 +9,7 @@ from typing import Any
 
 from serve_app.config.schema import AppConfig
 from serve_app.errors import GensegError
-from tests.graph.fakes import FakeFeatures, FakeSegmenter, load_identity
+from tests.graph.fakes import FakeFeatures, FakeSegmenter
 
 PASS_S = 0.2
 """Of a slow pass, whatever the size of its batch."""
@@ -48,6 +48,10 @@ def build(args: dict[str, Any]) -> Any:
 def load_parser(config: AppConfig) -> SlowParser:
     """Stand in for registry.load_parser."""
     return SlowParser()
+
+
+def load_identity(config: AppConfig) -> None:
+    """Stand in for registry.load_identity: no individuals are compared here."""
 
 
 def load_segmenter(config: AppConfig) -> Any:
