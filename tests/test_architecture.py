@@ -41,7 +41,7 @@ MAY_TOO = ("batch.service", "serving.ray_errors")
 LIBRARIES = {
     "ray": (
         "app", "batch.service", "cli", "config.serve_config", "serving.ingress", "serving.ray_errors",
-        "serving.remote", "serving.replica.metrics", "serving.routing", "serving.segmenter", "serving.stamp",
+        "serving.remote", "serving.replica.metrics", "serving.routing", "serving.stamp",
     ),
     "torch": ("models", "embedded"),
     "transformers": ("models", "embedded"),

@@ -29,7 +29,7 @@ from serve_app.serving.replica.cache import ByteLru, CachedWork
 from serve_app.serving.replica.health import ModelHealth
 from serve_app.serving.replica.heap import give_back_free_memory
 from serve_app.serving.replica.metrics import Metrics
-from serve_app.serving.replica.model_steps import model_step
+from serve_app.serving.replica.model_steps import model_step, watch_device
 from serve_app.serving.replica.work import BusyTime
 
 logger = logging.getLogger("ray.serve")
@@ -63,6 +63,7 @@ class LocalReplies:
         self._batcher: PullBatcher[str, str] = model_step(
             "prompts", parser.generate_each, max_prompts, device=self._device, health=self._health, metrics=metrics
         )
+        watch_device(self._device, metrics)
 
     async def reply(self, prompt: str) -> str:
         """Return the reply to a prompt."""
@@ -90,9 +91,10 @@ class LocalReplies:
 class RemoteReplies:
     """Replies of a model on a server, one call a prompt; a new replica would not make the server any better."""
 
-    def __init__(self, parser: RemoteParser) -> None:
+    def __init__(self, parser: RemoteParser, metrics: Metrics) -> None:
         self._parser, self.check = parser, parser.check
         self._calls = BusyTime()
+        metrics.watch_busy("calls", lambda: self._calls.seconds)
 
     async def reply(self, prompt: str) -> str:
         """Return the reply to a prompt."""
@@ -115,7 +117,9 @@ class RemoteReplies:
 
 def replies_of(parser: Parser, max_prompts: int, metrics: Metrics) -> Replies:
     """Choose how the replies of a parser are got, by the protocol that it follows."""
-    return LocalReplies(parser, max_prompts, metrics) if isinstance(parser, LocalParser) else RemoteReplies(parser)
+    if isinstance(parser, LocalParser):
+        return LocalReplies(parser, max_prompts, metrics)
+    return RemoteReplies(parser, metrics)
 
 
 def entry_bytes(prompt: str, entities: tuple[str, ...]) -> int:

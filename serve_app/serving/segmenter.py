@@ -24,8 +24,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from ray import ObjectRef
-
 from serve_app.config.schema import AppConfig, LimitsConfig
 from serve_app.config.user_config import SegmenterSettings, UserConfig
 from serve_app.errors import DeadlineExceeded, GensegError, InternalError
@@ -55,7 +53,7 @@ from serve_app.serving.replica.health import ModelHealth
 from serve_app.serving.replica.heap import give_back_free_memory
 from serve_app.serving.replica.kept_pixels import KeptPixels, PixelBudget
 from serve_app.serving.replica.metrics import Metrics
-from serve_app.serving.replica.model_steps import model_step
+from serve_app.serving.replica.model_steps import model_step, watch_device
 from serve_app.serving.replica.phrases import PhraseReading
 from serve_app.serving.replica.turns import FairSlots, FairThreads
 from serve_app.serving.stamp import stamp_now
@@ -139,6 +137,8 @@ class SegmenterDeployment:
         self._objects = ObjectFinder(self._detector, self._threads, self._metrics)
         self._reading = PhraseReading(self._embedder, self._phrases, checker)
         self._evidence = EvidenceFinder(self._objects, self._reading, self._threads, self._identity, self._metrics)
+        watch_device(self._device, self._metrics)
+        self._metrics.watch_busy("threads", lambda: self._threads.busy_s)
         self._metrics.watch_cache("vision", lambda: self._images.cache.nbytes)
         self._metrics.watch_cache("phrase", lambda: self._phrases.cache.nbytes)
 
@@ -282,5 +282,5 @@ class SegmenterDeployment:
 
 
 async def _resolved(value: Any) -> Any:
-    """Wait for a reference into the object store; anything else is itself."""
-    return await value if isinstance(value, ObjectRef) else value
+    """Wait for a reference into the object store, or for another awaitable; anything else is itself."""
+    return await value if isinstance(value, Awaitable) else value

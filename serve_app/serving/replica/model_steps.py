@@ -1,4 +1,4 @@
-"""One step of a model as a batcher: its batch sizes and its queue are shown, its failures counted."""
+"""A model's device and the steps that run on it, shown: each step a batcher with its sizes, its queue, its failures."""
 
 from __future__ import annotations
 
@@ -12,6 +12,12 @@ from serve_app.serving.replica.metrics import Metrics
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
+
+
+def watch_device(device: Device, metrics: Metrics) -> None:
+    """Show how long a device worked, and how long its work takes in full passes (at least)."""
+    metrics.watch_busy("device", lambda: device.work.busy_s)
+    metrics.watch_busy("full passes", lambda: device.work.least_s)
 
 
 def model_step(
