@@ -26,7 +26,7 @@ CONFIGS = Path(__file__).parent.parent.parent / "configs"
 NAME = "autoscaling"
 PARSER, SEGMENTER = "ParserDeployment", "SegmenterDeployment"
 REQUESTS = 8
-HASTE = {"min_replicas": 1, "max_replicas": 3, "upscale_delay_s": 1, "downscale_delay_s": 1}
+HASTE = {"min_replicas": 1, "max_replicas": 2, "upscale_delay_s": 1, "downscale_delay_s": 1}
 PERIODS = {"metrics_interval_s": 0.5, "look_back_period_s": 2}
 TIMEOUT_S = 60
 
@@ -34,7 +34,7 @@ TIMEOUT_S = 60
 def application() -> dict[str, Any]:
     """configs/embedded.yaml with models that can be slow, scaled as configs/multi-gpu.yaml says, without its delays.
 
-    A pass of either model holds two prompts or one image.
+    A pass of either model holds one prompt or one image.
     """
     (app,) = yaml.safe_load((CONFIGS / "embedded.yaml").read_text())["applications"]
     (scaled,) = yaml.safe_load((CONFIGS / "multi-gpu.yaml").read_text())["applications"]
@@ -45,7 +45,7 @@ def application() -> dict[str, Any]:
         if deployment["name"] in (PARSER, SEGMENTER):
             del deployment["num_replicas"]
             deployment["autoscaling_config"] = {**HASTE, **PERIODS, "policy": policies[deployment["name"]]}
-            deployment["user_config"] = {"batching": {"max_prompts": 2}}
+            deployment["user_config"] = {"batching": {"max_prompts": 1}}
         if deployment["name"] == SEGMENTER:
             deployment["user_config"] = {"batching": {"max_pixels": 64}}
     return dict(app)
