@@ -4,9 +4,8 @@
 policy counts calls under way. A segmenter's call is under way while its prompt is parsed, so a slow parser would add
 segmenters, which cannot help.
 
-The Serve controller runs this module ten times a second: it imports nothing but the standard library, and a policy that
-raises would stop the whole controller, so it answers whatever it is given. What a replica reports is made in
-`replica.work`.
+The Serve controller calls the policy ten times a second. This module imports nothing but the standard library, since it
+is loaded there. `replica.work` makes what a replica reports.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 LEAST_S = "work_least_s"
-"""Seconds of full passes that the replica's finished work is worth, at least; only ever grows, as the next four do."""
+"""Seconds that the replica's work so far would take in full batches, at least. It only grows, as do the next three."""
 MOST_S = "work_most_s"
 """The same, at most."""
 THREADS_S = "threads_s"
@@ -64,7 +63,7 @@ class Load:
     """What one replica had to do of late; 1 is what it can do.
 
     Attributes:
-        least: at least so much. Below `most` where the replica ran passes that were not full, and where it is not known
+        least: at least so much. It is below `most` if the replica's batches were not full and it has not learnt yet
             how much longer full ones take.
         most: at most so much.
     """
@@ -78,8 +77,8 @@ def replicas_needed(
 ) -> int:
     """Decide how many replicas a deployment needs.
 
-    It grows to ceil(least / grow_at), where `least` is the sum of all replicas; it shrinks to ceil(most / shrink_at),
-    where the same load is further from the limit; between the two it stays. Where something is not known, it stays too.
+    With the sums of all replicas' loads, it grows to ceil(least / grow_at) and shrinks to ceil(most / shrink_at).
+    Between the two the number stays. It also does not shrink while a replica has reported nothing.
 
     Args:
         loads: of the running replicas; None where a replica has reported nothing.
@@ -89,7 +88,7 @@ def replicas_needed(
         ongoing: calls that somebody waits for. While there are any, one replica stays.
 
     Returns:
-        The number, outside the bounds of the deployment maybe; Ray applies those, and the delays.
+        The number. It may be outside the deployment's bounds: Ray applies those, and the delays.
     """
     known = [load for load in loads if load is not None]
     if not known:
@@ -98,7 +97,7 @@ def replicas_needed(
     grown = math.ceil(sum(load.least for load in known) / grow_at)
     if grown > target:
         return grown
-    # A full replica does not show what else there is to do: those that are starting will be needed.
+    # Full replicas may hide more load than they show, so the ones that are starting are kept.
     full = most > grow_at * len(known)
     if full or len(known) < len(loads):
         return target
@@ -159,10 +158,10 @@ class WorkPolicy:
 
     def _load(self, reported: Mapping[str, Sequence[Sample]], oldest: float) -> Load | None:
         """Read what one replica reported; None where that is too little or too old."""
-        shares = {name: share_of(reported.get(name, ()), oldest) for name in (LEAST_S, MOST_S, THREADS_S, CALLS_S)}
-        if all(share is None for share in shares.values()):
+        shares = [share_of(reported.get(name, ()), oldest) for name in (LEAST_S, MOST_S, THREADS_S, CALLS_S)]
+        if all(share is None for share in shares):
             return None
-        least, most, threads, calls = (share or 0.0 for share in shares.values())
+        least, most, threads, calls = (share or 0.0 for share in shares)
         waiting = mean_of(reported.get(QUEUED_S, ())) / self._drain_s
         others = max(threads, calls / self._calls)
         return Load(max(least, others) + waiting, max(most, others) + waiting)

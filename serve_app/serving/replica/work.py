@@ -1,11 +1,14 @@
 """How much a replica works, for the autoscaling (see `serving.autoscaling`).
 
-All sums only ever grow, and reading them changes nothing: it does not matter who asks, nor how often. A change costs
-about a microsecond. For use from the event loop's thread only.
+All sums only ever grow, and reading them changes nothing: it does not matter who asks, nor how often. Measured: 2 us
+for a pass, 0.5 us for a piece of work of a thread. For use from the event loop's thread only.
 
-A pass over a batch that is not full takes part of its time for nothing: a language model reads all its weights for one
-prompt as for eight. So a device may be busy all the time and still have room. `PassTimes` learns from passes of
-different sizes how long a full one takes; until then the work is known between two bounds.
+A pass over a batch that is not full wastes time: a language model reads all its weights for one prompt as for eight. So
+a device may be busy all the time and still have room. `PassTimes` learns from passes of different sizes how long a full
+one takes; until then the work is known between two bounds.
+
+The seconds of a pass are those until the model's method returns. On a GPU the vision pass returns before the GPU is
+done; the next pass that reads results back waits for it, and the rest of the time counts there.
 """
 
 from __future__ import annotations
@@ -54,7 +57,10 @@ class BusyTime:
 
 
 class PassTimes:
-    """Learns how the time of a pass grows with its fill: seconds = fixed + slope * fill."""
+    """Learns how the time of a pass grows with its fill: seconds = fixed + slope * fill.
+
+    If the budget of the batches changes, fills before and after differ in meaning until the old passes are forgotten.
+    """
 
     def __init__(self) -> None:
         self._count = 0
