@@ -28,7 +28,7 @@ PARSER, SEGMENTER = "ParserDeployment", "SegmenterDeployment"
 REQUESTS = 8
 HASTE = {"min_replicas": 1, "max_replicas": 2, "upscale_delay_s": 1, "downscale_delay_s": 1}
 PERIODS = {"metrics_interval_s": 0.5, "look_back_period_s": 2}
-TIMEOUT_S = 60
+TIMEOUT_S = 120
 
 
 def application() -> dict[str, Any]:
@@ -103,7 +103,7 @@ def load(url: str, **fields: str) -> Iterator[list[int]]:
     assert {*statuses} == {200}
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 async def test_a_slow_parser_adds_parsers_and_no_segmenter(url: str) -> None:
     def run() -> None:
         segmenters = set()
@@ -123,7 +123,7 @@ async def test_a_slow_parser_adds_parsers_and_no_segmenter(url: str) -> None:
     await asyncio.to_thread(run)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 async def test_slow_segmenters_grow_and_shrink_again(url: str) -> None:
     def run() -> None:
         assert replicas(SEGMENTER) == 1
