@@ -116,10 +116,26 @@ ROWS: dict[str, tuple[Panel, ...]] = {
     ),
     "Replicas and machines": (
         Panel(
-            "Healthy replicas",
-            "By deployment.",
+            "Replicas",
+            "Healthy ones by deployment, and what the autoscaling asks for before the bounds. They follow the load.",
             "short",
-            ((f"sum by (deployment) (ray_serve_deployment_replica_healthy{{{APP}}})", "{{deployment}}"),),
+            (
+                (f"sum by (deployment) (ray_serve_deployment_replica_healthy{{{APP}}})", "{{deployment}}"),
+                (f"sum by (deployment) (ray_serve_autoscaling_desired_replicas{{{APP}}})", "wanted: {{deployment}}"),
+            ),
+        ),
+        Panel(
+            "Load of a replica",
+            "Mean over the replicas. device: share of the time in which the model runs. full passes: share that the "
+            "same work would take in full batches; the autoscaling counts this and threads (decoding, masks). calls: "
+            "those of a parser to its server that are under way.",
+            "short",
+            (
+                (
+                    f"avg by (deployment, of) (rate(ray_genseg_busy_seconds{{{APP}}}[{WINDOW}]))",
+                    "{{deployment}}: {{of}}",
+                ),
+            ),
         ),
         Panel(
             "GPU busy",

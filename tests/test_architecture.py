@@ -28,7 +28,7 @@ ORDER = (
 SERVING_ORDER = (
     "ingress", "http", "pipeline", "judging", "one_model", "stages", "segmenter", "evidence", "overlays", "embeddings",
     "objects", "parser", "fetch", "documents", "remote", "routing", "image_files", "checked_request", "stamp",
-    "connections", "addresses", "messages", "replica", "ray_errors", "",
+    "connections", "addresses", "messages", "replica", "autoscaling", "ray_errors", "",
 )  # fmt: skip
 """The same inside `serving`."""
 
@@ -41,7 +41,7 @@ MAY_TOO = ("batch.service", "serving.ray_errors")
 LIBRARIES = {
     "ray": (
         "app", "batch.service", "cli", "config.serve_config", "serving.ingress", "serving.ray_errors",
-        "serving.remote", "serving.replica.metrics", "serving.routing", "serving.segmenter", "serving.stamp",
+        "serving.remote", "serving.replica.metrics", "serving.routing", "serving.stamp",
     ),
     "torch": ("models", "embedded"),
     "transformers": ("models", "embedded"),

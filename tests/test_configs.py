@@ -13,6 +13,7 @@ from serve_app.app import ANSWERED, SPARE_SLOTS
 from serve_app.config.files import LoadedConfig, check_file, load_file
 from serve_app.config.serve_config import IMPORT_PATH
 from serve_app.config.user_config import SETTINGS
+from serve_app.serving.autoscaling import WorkPolicy
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 pytestmark = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -79,7 +80,12 @@ def test_the_ingress_drains_longer_than_a_request_may_take(path: Path) -> None:
 def test_deployments_that_scale_can_scale(path: Path) -> None:
     for deployment in deployments(path).values():
         if scaling := deployment.get("autoscaling_config"):
-            assert deployment["max_ongoing_requests"] >= 2 * scaling["target_ongoing_requests"]
+            if policy := scaling.get("policy"):
+                assert policy["policy_function"] == f"{WorkPolicy.__module__}:{WorkPolicy.__name__}"
+                assert deployment["max_ongoing_requests"] >= 2 * policy["policy_kwargs"].get("calls", 0)
+                assert "target_ongoing_requests" not in scaling, "the policy does not read it"
+            else:
+                assert deployment["max_ongoing_requests"] >= 2 * scaling["target_ongoing_requests"]
             assert scaling["min_replicas"] >= 2
 
 

@@ -23,6 +23,7 @@ from serve_app.config.findings import (
     shown,
     validated,
 )
+from serve_app.config.policy import policy_findings
 from serve_app.config.schema import AppConfig
 from serve_app.config.strict_schema import strict_findings, value_at
 from serve_app.config.user_config import SETTINGS, Settings, settings_from
@@ -129,9 +130,12 @@ def autoscaling_findings(deployment: object) -> Iterator[Finding]:
     given = value_at(deployment, ("autoscaling_config",))
     if not isinstance(given, Mapping):
         return
-    # Validating a policy would import it.
+    # The schema would import the policy, and raise where that fails.
     for finding in strict_findings(AutoscalingConfig, {key: given[key] for key in given if key != "policy"}, []):
         yield finding.under(("autoscaling_config",))
+    if "policy" in given:
+        for finding in policy_findings(given["policy"]):
+            yield finding.under(("autoscaling_config", "policy"))
     target = given.get("target_ongoing_requests", DEFAULT_TARGET_ONGOING)
     slots = value_at(deployment, ("max_ongoing_requests",))
     if is_number(slots) and is_number(target) and slots < target:

@@ -26,6 +26,7 @@ from serve_app.serving.replica.batching import Device, PullBatcher
 from serve_app.serving.replica.cache import ByteLru, CachedWork
 from serve_app.serving.replica.health import ModelHealth
 from serve_app.serving.replica.metrics import Metrics
+from serve_app.serving.replica.model_steps import model_step
 from serve_app.serving.replica.turns import FairSlots, FairThreads
 from serve_app.verdict.evidence import Seen
 
@@ -92,14 +93,9 @@ class IdentityEmbedder:
         )
         # Two requests for the same objects at the same time wait for one piece of work; what it makes goes to _cache.
         self._flights: CachedWork[Mapping[str, Embedding]] = CachedWork(ByteLru(0, lambda *_: 1))
-        self._batcher: PullBatcher[NDArray[np.uint8], Embedding] = PullBatcher(
-            device,
-            model.embed,
-            budget=CROPS,
-            observe=lambda size: metrics.batch_size.observe(size, tags={"axis": "crops"}),
-            note=self._health.note,
+        self._batcher: PullBatcher[NDArray[np.uint8], Embedding] = model_step(
+            "crops", model.embed, CROPS, device=device, health=self._health, metrics=metrics
         )
-        metrics.watch_queue("crops", lambda: self._batcher.queued)
         metrics.watch_cache("identity", lambda: self._cache.nbytes)
 
     @property

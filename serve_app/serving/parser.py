@@ -22,12 +22,15 @@ from serve_app.entities.prompt_syntax import has_only_tags
 from serve_app.errors import DeadlineExceeded, GensegError, InternalError
 from serve_app.models.interface import LocalParser, Parser, RemoteParser
 from serve_app.models.registry import load_parser
+from serve_app.serving.autoscaling import CALLS_S
 from serve_app.serving.messages import ParsedPrompt
 from serve_app.serving.replica.batching import Device, PullBatcher
 from serve_app.serving.replica.cache import ByteLru, CachedWork
 from serve_app.serving.replica.health import ModelHealth
 from serve_app.serving.replica.heap import give_back_free_memory
 from serve_app.serving.replica.metrics import Metrics
+from serve_app.serving.replica.model_steps import model_step, watch_device
+from serve_app.serving.replica.work import BusyTime
 
 logger = logging.getLogger("ray.serve")
 
@@ -47,20 +50,20 @@ class Replies(Protocol):
     def limit_batches(self, max_prompts: int) -> None:
         """Read at most this many prompts in one batch from now on."""
 
+    def work(self) -> dict[str, float]:
+        """Report the work so far; see `serving.autoscaling`."""
+
 
 class LocalReplies:
     """Replies of a model in this process, in batches; a model that keeps failing needs a new replica."""
 
     def __init__(self, parser: LocalParser, max_prompts: int, metrics: Metrics) -> None:
         self._health = ModelHealth()
-        self._batcher: PullBatcher[str, str] = PullBatcher(
-            Device(ThreadPoolExecutor(1, "parser-model")),
-            parser.generate_each,
-            budget=max_prompts,
-            observe=lambda size: metrics.batch_size.observe(size, tags={"axis": "prompts"}),
-            note=self._health.note,
+        self._device = Device(ThreadPoolExecutor(1, "parser-model"))
+        self._batcher: PullBatcher[str, str] = model_step(
+            "prompts", parser.generate_each, max_prompts, device=self._device, health=self._health, metrics=metrics
         )
-        metrics.watch_queue("prompts", lambda: self._batcher.queued)
+        watch_device(self._device, metrics)
 
     async def reply(self, prompt: str) -> str:
         """Return the reply to a prompt."""
@@ -80,12 +83,26 @@ class LocalReplies:
         """Read at most this many prompts in one batch from now on."""
         self._batcher.budget = max_prompts
 
+    def work(self) -> dict[str, float]:
+        """Report the model's work."""
+        return self._device.work.report()
+
 
 class RemoteReplies:
     """Replies of a model on a server, one call a prompt; a new replica would not make the server any better."""
 
-    def __init__(self, parser: RemoteParser) -> None:
-        self.reply, self.check = parser.reply, parser.check
+    def __init__(self, parser: RemoteParser, metrics: Metrics) -> None:
+        self._parser, self.check = parser, parser.check
+        self._calls = BusyTime()
+        metrics.watch_busy("calls", lambda: self._calls.seconds)
+
+    async def reply(self, prompt: str) -> str:
+        """Return the reply to a prompt."""
+        self._calls.begin()
+        try:
+            return await self._parser.reply(prompt)
+        finally:
+            self._calls.end()
 
     def check_health(self) -> None:
         """Do nothing."""
@@ -93,10 +110,16 @@ class RemoteReplies:
     def limit_batches(self, max_prompts: int) -> None:
         """Do nothing: the server makes its own batches."""
 
+    def work(self) -> dict[str, float]:
+        """Report the calls: each takes one of the replica's slots; how much the server works is not known here."""
+        return {CALLS_S: self._calls.seconds}
+
 
 def replies_of(parser: Parser, max_prompts: int, metrics: Metrics) -> Replies:
     """Choose how the replies of a parser are got, by the protocol that it follows."""
-    return LocalReplies(parser, max_prompts, metrics) if isinstance(parser, LocalParser) else RemoteReplies(parser)
+    if isinstance(parser, LocalParser):
+        return LocalReplies(parser, max_prompts, metrics)
+    return RemoteReplies(parser, metrics)
 
 
 def entry_bytes(prompt: str, entities: tuple[str, ...]) -> int:
@@ -148,6 +171,10 @@ class ParserDeployment:
     def check_health(self) -> None:
         """Called by Serve: a replica whose own model keeps failing is replaced; a server elsewhere is not ours."""
         self._replies.check_health()
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Called by Serve, for the autoscaling: the model's work, or the calls to its server."""
+        return self._replies.work()
 
     async def model_name(self) -> str:
         """Name of the model, as configured; that it answers at all says that the model is loaded.

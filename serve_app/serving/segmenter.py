@@ -24,8 +24,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from ray import ObjectRef
-
 from serve_app.config.schema import AppConfig, LimitsConfig
 from serve_app.config.user_config import SegmenterSettings, UserConfig
 from serve_app.errors import DeadlineExceeded, GensegError, InternalError
@@ -34,6 +32,7 @@ from serve_app.images.modes import RgbArray
 from serve_app.models.interface import Detections, Features, IdentityModel, Pair, PhraseChecker, Segmenter
 from serve_app.models.registry import load_identity, load_segmenter
 from serve_app.serving import documents
+from serve_app.serving.autoscaling import THREADS_S
 from serve_app.serving.embeddings import identity_embedder
 from serve_app.serving.evidence import EvidenceFinder, FoundImage
 from serve_app.serving.messages import (
@@ -54,6 +53,7 @@ from serve_app.serving.replica.health import ModelHealth
 from serve_app.serving.replica.heap import give_back_free_memory
 from serve_app.serving.replica.kept_pixels import KeptPixels, PixelBudget
 from serve_app.serving.replica.metrics import Metrics
+from serve_app.serving.replica.model_steps import model_step, watch_device
 from serve_app.serving.replica.phrases import PhraseReading
 from serve_app.serving.replica.turns import FairSlots, FairThreads
 from serve_app.serving.stamp import stamp_now
@@ -61,7 +61,6 @@ from serve_app.verdict.evidence import Evidence
 
 logger = logging.getLogger("ray.serve")
 
-Item = TypeVar("Item")
 Value = TypeVar("Value")
 
 PHRASES = 256
@@ -116,11 +115,12 @@ class SegmenterDeployment:
         self._pixel_budget = PixelBudget(kept_pixels_bytes)
         self._health = ModelHealth()
         pixels = self._segmenter.resolution_hw[0] * self._segmenter.resolution_hw[1]
-        self._encoder: PullBatcher[Any, Features] = self._batcher(
+        step = partial(model_step, device=self._device, health=self._health, metrics=self._metrics)
+        self._encoder: PullBatcher[Any, Features] = step(
             "images", self._segmenter.encode, config.batching.max_pixels, lambda _: pixels
         )
-        self._embedder: PullBatcher[str, Features] = self._batcher("phrases", self._segmenter.embed, PHRASES)
-        self._detector: PullBatcher[Pair[Any, Any], Detections] = self._batcher(
+        self._embedder: PullBatcher[str, Features] = step("phrases", self._segmenter.embed, PHRASES)
+        self._detector: PullBatcher[Pair[Any, Any], Detections] = step(
             "pairs", self._segmenter.detect, config.batching.max_pairs
         )
         self._images: CachedWork[EncodedImage] = CachedWork(
@@ -137,27 +137,10 @@ class SegmenterDeployment:
         self._objects = ObjectFinder(self._detector, self._threads, self._metrics)
         self._reading = PhraseReading(self._embedder, self._phrases, checker)
         self._evidence = EvidenceFinder(self._objects, self._reading, self._threads, self._identity, self._metrics)
+        watch_device(self._device, self._metrics)
+        self._metrics.watch_busy("threads", lambda: self._threads.busy_s)
         self._metrics.watch_cache("vision", lambda: self._images.cache.nbytes)
         self._metrics.watch_cache("phrase", lambda: self._phrases.cache.nbytes)
-
-    def _batcher(
-        self,
-        axis: str,
-        run: Callable[[Sequence[Item]], Sequence[Value | GensegError]],
-        budget: int,
-        cost: Callable[[Item], int] = lambda _: 1,
-    ) -> PullBatcher[Item, Value]:
-        """Batch one of the model's steps; its sizes and its queue are shown as those of `axis`."""
-        batcher = PullBatcher(
-            self._device,
-            run,
-            budget=budget,
-            cost=cost,
-            observe=lambda size: self._metrics.batch_size.observe(size, tags={"axis": axis}),
-            note=self._health.note,
-        )
-        self._metrics.watch_queue(axis, lambda: batcher.queued)
-        return batcher
 
     def reconfigure(self, user_config: object) -> None:
         """Take new batch budgets and limits without a restart; see UserConfig for what happens to wrong ones."""
@@ -173,6 +156,10 @@ class SegmenterDeployment:
         self._health.check()
         if self._identity is not None:
             self._identity.check_health()
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Called by Serve, for the autoscaling: the work of the model and of the threads, see `serving.autoscaling`."""
+        return {**self._device.work.report(), THREADS_S: self._threads.busy_s}
 
     async def model_name(self) -> str:
         """Name of the model, as configured; that it answers at all says that the model is loaded."""
@@ -295,5 +282,5 @@ class SegmenterDeployment:
 
 
 async def _resolved(value: Any) -> Any:
-    """Wait for a reference into the object store; anything else is itself."""
-    return await value if isinstance(value, ObjectRef) else value
+    """Wait for a reference into the object store, or for another awaitable; anything else is itself."""
+    return await value if isinstance(value, Awaitable) else value

@@ -96,20 +96,21 @@ def fault(wanted: Job, document: dict[str, Any]) -> str | None:
 
 
 class Load:
-    """Keeps so many requests under way, without a pause, in a thread of its own, while it is entered.
+    """Keeps so many requests under way, in a thread of its own, while it is entered.
 
     Args:
         url: of the service.
         concurrency: requests at once.
         headers: of every request.
+        pause_s: before each request, in seconds.
 
     Attributes:
         answers: of every request, in the order in which they came.
     """
 
-    def __init__(self, url: str, concurrency: int, headers: dict[str, str]) -> None:
+    def __init__(self, url: str, concurrency: int, headers: dict[str, str], pause_s: float = 0.0) -> None:
         self.answers: list[Answer] = []
-        self._url, self._concurrency, self._headers = url, concurrency, headers
+        self._url, self._concurrency, self._headers, self._pause_s = url, concurrency, headers, pause_s
         self._stop = threading.Event()
         self._jobs = map(job, itertools.count(1))
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
@@ -130,6 +131,7 @@ class Load:
 
     async def _work(self, http: httpx.AsyncClient) -> None:
         while not self._stop.is_set():
+            await asyncio.sleep(self._pause_s)
             self.answers.append(await ask(http, self._url, next(self._jobs)))
 
     def until(self, condition: Callable[[], bool], timeout_s: float) -> float:

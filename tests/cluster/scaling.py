@@ -18,21 +18,23 @@ ONE_IMAGE = 64
 SCALING = {
     "min_replicas": 1,
     "max_replicas": 4,
-    "target_ongoing_requests": 2,
     "upscale_delay_s": 1,
     "downscale_delay_s": 4,
     "metrics_interval_s": 1,
     "look_back_period_s": 3,
 }
 MANY, FEW = 8, 1
+PAUSE_S = 2.0
+"""Before a request of the few: without it one request after the other keeps a segmenter busy, which is much load."""
 
 
 def application() -> dict[str, Any]:
-    """configs/multi-gpu.yaml with one ingress and one parser, and an autoscaling that does not wait for minutes."""
+    """configs/multi-gpu.yaml with one ingress and one parser, and its own autoscaling, without the delays."""
     app = files.sharing_gpus(files.application("multi-gpu", SLOW))
     app = files.at_the_entrance(files.fixed(app, **{PARSER: 1, INGRESS: 1}), nodes.ENTRANCE)
     batching = {"batching": {"max_pixels": ONE_IMAGE, "max_pairs": 32}}
-    return files.changed(app, SEGMENTER, autoscaling_config=SCALING, user_config=batching)
+    policy = files.deployments(app)[SEGMENTER]["autoscaling_config"]["policy"]
+    return files.changed(app, SEGMENTER, autoscaling_config={**SCALING, "policy": policy}, user_config=batching)
 
 
 def run(cluster: Nodes) -> Outcome:
@@ -44,7 +46,7 @@ def run(cluster: Nodes) -> Outcome:
         up_s = much.until(lambda: len(nodes.replicas(SEGMENTER)) == 4, 90)
         time.sleep(6)
         where = [*nodes.replicas(SEGMENTER).values()]
-    with Load(cluster.url, FEW, cluster.headers) as little:
+    with Load(cluster.url, FEW, cluster.headers, PAUSE_S) as little:
         down_s = little.until(
             lambda: [len(nodes.replicas(SEGMENTER, state)) for state in ("RUNNING", "STOPPING")] == [1, 0], 120
         )

@@ -73,6 +73,18 @@ def test_load_file_draws_user_config_into_the_app(tmp_path: Path) -> None:
     assert loaded.serve["applications"][0]["args"] == {"segmentation": {"threshold": 0.4}}
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "serve_app.serving.autoscaling:WorkPolicy",
+        "ray.serve.autoscaling_policy.replica_queue_length_autoscaling_policy",
+    ],
+)
+def test_load_file_accepts_policies(name: str, tmp_path: Path) -> None:
+    text = SERVE_FILE.replace("target_ongoing_requests: 8", f"policy: {{policy_function: {name}}}")
+    assert load_file(write(tmp_path, text)).serve is not None
+
+
 def test_load_file_raises_one_line_per_problem(tmp_path: Path) -> None:
     path = write(tmp_path, "segmentation: {threshold: 2}\ncahce: {}\n")
     with pytest.raises(ConfigError) as caught:
@@ -307,6 +319,36 @@ SERVE_FAULTS = [
         "target_ongoing_requests: 8",
         "target_ongoing_requests: many",
         "14 …deployments[1].autoscaling_config.target_ongoing_requests: must be a number, got 'many'",
+    ),
+    *(
+        (
+            "target_ongoing_requests: 8",
+            f"policy: {{{policy}}}",
+            f"14 …deployments[1].autoscaling_config.policy{fault}",
+        )
+        for policy, fault in (
+            (
+                "policy_function: serve_app.serving.autoscaling:WorkPolicies",
+                ".policy_function: 'serve_app.serving.autoscaling' has no policy 'WorkPolicies'; "
+                "did you mean 'WorkPolicy'?",
+            ),
+            (
+                "policy_function: serve_app.serving.autoscalling:WorkPolicy",
+                ".policy_function: 'serve_app.serving.autoscalling' cannot be imported: "
+                "No module named 'serve_app.serving.autoscalling'",
+            ),
+            ("policy_function: 7", ".policy_function: must be of the form module:name, got 7"),
+            ("policy_functio: x:y", ".policy_functio: unknown key 'policy_functio'; did you mean 'policy_function'?"),
+            ("policy_kwargs: 7", ".policy_kwargs: must be a mapping of keys, got 7"),
+            (
+                "policy_function: serve_app.serving.autoscaling.WorkPolicy, policy_kwargs: {grow_a: 0.7}",
+                ".policy_kwargs.grow_a: unknown key 'grow_a'; did you mean 'grow_at'?",
+            ),
+            (
+                "policy_function: serve_app.serving.autoscaling:WorkPolicy, policy_kwargs: {grow_at: 7}",
+                ".policy_kwargs: is refused by WorkPolicy: grow_at must be at most 1, got 7",
+            ),
+        )
     ),
     (
         "num_gpus: 0.4",

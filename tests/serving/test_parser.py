@@ -12,6 +12,7 @@ import pytest
 from serve_app.config.models import ModelsConfig, TextParserModel
 from serve_app.config.schema import AppConfig, BatchingConfig, EntityFilterConfig
 from serve_app.errors import GensegError, Overloaded
+from serve_app.serving.autoscaling import CALLS_S, LEAST_S, MOST_S, QUEUED_S
 from serve_app.serving.messages import ParsedPrompt
 from serve_app.serving.parser import ParserDeployment
 from serve_app.serving.replica.health import MAX_FAILURES
@@ -60,6 +61,36 @@ async def test_a_server_that_keeps_failing_costs_no_replica_and_is_not_ready() -
     parser.check_health()
     with pytest.raises(Overloaded):
         await parser.model_name()
+
+
+async def test_the_work_of_a_model_in_the_replica_is_that_of_its_passes() -> None:
+    model = Local()
+    parser = ParserDeployment(AppConfig(batching=BatchingConfig(max_prompts=2)), lambda _: model)
+    assert await parser.record_autoscaling_stats() == {LEAST_S: 0, MOST_S: 0, QUEUED_S: 0}
+    answers = [asyncio.ensure_future(parser.parse(f"dog {index}", 9, "request", 10)) for index in range(5)]
+    await asyncio.sleep(0.1)
+    model.gate.set()
+    await asyncio.gather(*answers)
+    done = await parser.record_autoscaling_stats()
+    assert 0.04 < done[LEAST_S] < done[MOST_S], "the first pass held one prompt where two have room"
+    assert done[QUEUED_S] == 0
+    await asyncio.sleep(0.05)
+    await parser.parse("dog 0", 9, "request", 10)
+    assert await parser.record_autoscaling_stats() == done, "a prompt that is in the cache is no work"
+
+
+async def test_the_work_of_a_model_on_a_server_is_its_calls() -> None:
+    class Slow(Remote):
+        async def reply(self, prompt: str) -> str:
+            await asyncio.sleep(0.1)
+            raise Overloaded("busy")
+
+    parser = ParserDeployment(AppConfig(), lambda _: Slow())
+    await asyncio.gather(*(parser.parse(f"dog {index}", 9, "request", 10) for index in range(3)))
+    done = await parser.record_autoscaling_stats()
+    assert done == {CALLS_S: pytest.approx(0.3, abs=0.1)}
+    await asyncio.sleep(0.05)
+    assert await parser.record_autoscaling_stats() == done
 
 
 async def test_a_user_config_changes_the_batches_of_a_model_in_the_replica() -> None:

@@ -20,6 +20,7 @@ from serve_app.masks.formats import read_mask
 from serve_app.masks.rle import decode_rle
 from serve_app.models.interface import Detections
 from serve_app.schemas.base import MaskFormat
+from serve_app.serving.autoscaling import LEAST_S, MOST_S, QUEUED_S, THREADS_S
 from serve_app.serving.messages import ImageOutcome, ImageTask, ObjectOptions, OtherModel, ParsedPrompt, SegmentedImage
 from serve_app.serving.segmenter import ENTRY_BYTES, SegmenterDeployment
 from serve_app.serving.stamp import version_of
@@ -120,6 +121,29 @@ async def test_masks_are_asked_for_only_where_somebody_looks_at_them(options: di
     assert [item["object_id"] for item in document["objects"]] == ["dog_0", "dog_1", "cat_0", "cat_1"]
     assert [item["bbox"] for item in document["objects"]] == [[0, 0, document["width"], document["height"]]] * 4
     assert all(("mask_rle" in item) == (not options) for item in document["objects"])
+
+
+async def test_an_image_that_waits_for_its_prompt_is_no_work() -> None:
+    class Slow(Noisy):
+        def detect(self, pairs: Any) -> list[Detections | GensegError]:
+            time.sleep(0.1)
+            return super().detect(pairs)
+
+    segmenter = deployment(Slow())
+    parsed: asyncio.Future[ParsedPrompt] = asyncio.get_running_loop().create_future()
+    running = asyncio.ensure_future(segmenter.segment(dataclasses.replace(task(), parsed=cast(Any, parsed))))
+    await asyncio.sleep(0.1)
+    before = await segmenter.record_autoscaling_stats()
+    await asyncio.sleep(0.1)
+    assert not running.done()
+    assert await segmenter.record_autoscaling_stats() == before
+    parsed.set_result(ParsedPrompt(("dog",)))
+    document_of(await running)
+    after = await segmenter.record_autoscaling_stats()
+    assert after[MOST_S] - before[MOST_S] > 0.09
+    assert after[LEAST_S] - before[LEAST_S] < 0.05, "one pair is a small part of a pass"
+    assert after[THREADS_S] > before[THREADS_S] > 0, "decoding, and then the masks"
+    assert after[QUEUED_S] == before[QUEUED_S] == 0
 
 
 async def test_a_caller_who_leaves_at_any_tick_leaves_nothing_behind() -> None:

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from typing import Generic, TypeVar
 
 from serve_app.errors import InternalError, Overloaded
+from serve_app.serving.replica.work import DeviceWork, PassTimes
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -26,11 +27,16 @@ class Device:
 
     Args:
         executor: runs one job at a time; the models are not thread-safe.
+
+    Attributes:
+        turn: held by the batcher whose pass runs.
+        work: what all of them did and have waiting.
     """
 
     def __init__(self, executor: Executor) -> None:
         self.executor = executor
         self.turn = asyncio.Lock()
+        self.work = DeviceWork()
 
 
 class PullBatcher(Generic[Item, Result]):
@@ -68,6 +74,8 @@ class PullBatcher(Generic[Item, Result]):
         # One queue per caller, served in turn: a caller with many items does not hold up one with few.
         self._queues: dict[str, deque[tuple[Item, asyncio.Future[Result]]]] = {}
         self._worker: asyncio.Task[None] | None = None
+        self._times = PassTimes()
+        device.work.watch(self._queued_s)
 
     @property
     def queued(self) -> int:
@@ -119,12 +127,15 @@ class PullBatcher(Generic[Item, Result]):
         loop = asyncio.get_running_loop()
         items = [item for item, _ in batch]
         outcomes: Sequence[Result | Exception]
+        end = self._device.work.begin(min(1.0, self._passes(items)), self._times)
         try:
             outcomes = await loop.run_in_executor(self._device.executor, self._run, items)
             if len(outcomes) != len(items):
                 raise InternalError(f"the model gave {len(outcomes)} answers to {len(items)} questions")
         except Exception as error:
             outcomes = [error] * len(items)
+        finally:
+            end()
         self._note(outcomes)
         for (_, future), outcome in zip(batch, outcomes, strict=True):
             if future.done():
@@ -133,6 +144,15 @@ class PullBatcher(Generic[Item, Result]):
                 future.set_exception(outcome)
             else:
                 future.set_result(outcome)
+
+    def _passes(self, items: Iterable[Item]) -> float:
+        """Count how many full passes items take, in parts of one."""
+        return sum(map(self._cost, items)) / self.budget
+
+    def _queued_s(self) -> float:
+        """Count the seconds that the device needs for what somebody waits for."""
+        waiting = (item for queue in self._queues.values() for item, future in queue if not future.done())
+        return self._passes(waiting) * self._times.full_s
 
     def _take(self) -> list[tuple[Item, asyncio.Future[Result]]]:
         """Take one item of each caller in turn while the budget lasts; drop what nobody waits for."""

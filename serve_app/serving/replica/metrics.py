@@ -78,6 +78,8 @@ class Metrics:
         self._misses = counter("genseg_cache_misses_total", "Cache misses.", "cache")
         self._cache_bytes = gauge("genseg_cache_bytes", "Bytes in a cache.", "cache")
         self._queue_length = gauge("genseg_queue_length", "Waiting items.", "queue")
+        # A gauge, because Ray's counters take differences; it only grows, so Prometheus takes the rate of it.
+        self._busy_seconds = gauge("genseg_busy_seconds", "Seconds of work so far.", "of")
         self._watch = Watch()
         self.retries = counter("genseg_retries_total", "Repeated calls.", "stage")
         self.rejections = counter("genseg_rejections_total", "Refused work.", "code")
@@ -89,6 +91,10 @@ class Metrics:
     def watch_queue(self, queue: str, read_length: Callable[[], float]) -> None:
         """Show a queue's length."""
         self._watch.add(self._queue_length, {"queue": queue}, read_length)
+
+    def watch_busy(self, of: str, read_seconds: Callable[[], float]) -> None:
+        """Show for how long something has worked."""
+        self._watch.add(self._busy_seconds, {"of": of}, read_seconds)
 
     def segmented(self, objects: int) -> None:
         """Count one image and the objects found in it."""

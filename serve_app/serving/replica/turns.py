@@ -16,6 +16,7 @@ from functools import partial
 from typing import TypeVar
 
 from serve_app.masks.steps import Steps, advance
+from serve_app.serving.replica.work import BusyTime
 
 Value = TypeVar("Value")
 
@@ -113,6 +114,8 @@ class FairThreads:
     def __init__(self, threads: int, name: str) -> None:
         self._executor = ThreadPoolExecutor(threads, name)
         self._slots = FairSlots(threads, max(1, threads - 1))
+        self._threads = threads
+        self._work = BusyTime()
 
     @property
     def queued(self) -> int:
@@ -123,6 +126,11 @@ class FairThreads:
     def busy(self) -> int:
         """Threads at work."""
         return self._slots.taken
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds of work, divided by the number of threads: it grows by 1 a second while all of them work."""
+        return self._work.seconds / self._threads
 
     async def run(self, function: Callable[[], Value], caller: str) -> Value:
         """Call a function in a thread.
@@ -135,6 +143,7 @@ class FairThreads:
             Exception: what the function raises.
         """
         await self._slots.acquire(caller)
+        self._work.begin()
         running = asyncio.get_running_loop().run_in_executor(self._executor, function)
         running.add_done_callback(partial(self._end, caller))
         return await asyncio.shield(running)  # a thread cannot be stopped: it is taken until it is done
@@ -155,4 +164,5 @@ class FairThreads:
 
     def _end(self, caller: str, running: asyncio.Future[Value]) -> None:
         running.exception()  # seen, also where nobody waits for it
+        self._work.end()
         self._slots.release(caller)
