@@ -145,7 +145,7 @@ def retry_notice(report: str) -> str | None:
     found = _RETRYING.search(report)
     if found is None or found[1] == "0":
         return None
-    return f"a replica failed to start, and Ray tries again up to {found[1]} times: {_reason(report)}"
+    return f"a replica failed to start, and Ray tries again (tries left: {found[1]}): {_reason(report)}"
 
 
 def lacking_room(

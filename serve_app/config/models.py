@@ -52,8 +52,8 @@ class TextParserModel(Section):
     )
     device_map: Device = Field(
         "auto",
-        description="`auto`, `cpu`, `cuda` or `cuda:N`. `auto`: the GPU that Ray lends the replica; the CPU if Ray has no "
-        "GPU when the graph is built. N counts the GPUs that Ray lends the replica, from 0.",
+        description="`auto`, `cpu`, `cuda` or `cuda:N`. `auto`: the GPU that Ray lends the replica; the CPU if Ray has "
+        "no GPU when the graph is built. N counts the GPUs that Ray lends the replica, from 0.",
     )
     engine: Annotated[str, one_of(PARSERS)] = Field("transformers", description="What runs the model.")
     openai: OpenAIConfig = OpenAIConfig()

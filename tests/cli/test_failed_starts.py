@@ -73,7 +73,7 @@ serve_app.errors.CheckpointError: model ./m: there is no such folder
 
 def test_a_failed_start_that_is_tried_again_is_named_with_its_reason() -> None:
     assert retry_notice(REPORT.format(left=19)) == (
-        "a replica failed to start, and Ray tries again up to 19 times: model ./m: there is no such folder"
+        "a replica failed to start, and Ray tries again (tries left: 19): model ./m: there is no such folder"
     )
     assert retry_notice(REPORT.format(left=0)) is None
     assert retry_notice("Deployment 'Ingress' has 1 replicas that wait") is None

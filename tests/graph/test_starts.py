@@ -21,6 +21,7 @@ from serve_app.config.models import ModelsConfig, SegmentationModel
 from serve_app.config.schema import AppConfig, ServingConfig
 from serve_app.errors import CheckpointError
 from serve_app.schemas.requests import SegmentRequest
+from tests.conftest import free_port
 from tests.graph.fakes import FakeReplies
 
 CHECKPOINT = Path(serve_app.embedded.__file__).parent / "checkpoints" / "segmenter"
@@ -56,7 +57,7 @@ def test_a_service_whose_weights_arrive_after_its_replicas_comes_up_by_itself(
         while failed <= RAYS_OWN_LIMIT:
             assert time.monotonic() < limit
             notice = retry_notice(message("late"))
-            failed = 20 - int(notice.split("up to ")[1].split()[0]) if notice else 0
+            failed = 20 - int(notice.split("left: ")[1].split(")")[0]) if notice else 0
             time.sleep(0.2)
         assert notice is not None
         assert notice.endswith(f"model {folder}: there is no such folder")
@@ -79,6 +80,29 @@ def test_serve_gives_up_after_as_many_failed_starts_as_the_configuration_says(ra
             wait_until_running("never", grows=True)
     finally:
         serve.delete("never")
+
+
+SERVE = """applications:
+  - name: segmentation
+    route_prefix: /
+    import_path: serve_app.app:build
+    args: {models: {segmentation: {model_name: ./model}}}
+"""
+
+
+@pytest.mark.timeout(300)
+def test_genseg_serve_on_its_own_ray_gives_up_after_the_second_start(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{")
+    (tmp_path / "serve.yaml").write_text(SERVE)
+    command = [sys.executable, "-m", "serve_app", "serve", "serve.yaml", "--port", str(free_port())]
+    environment = {**os.environ, "RAY_ADDRESS": "local"}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=280
+    )
+    assert done.returncode == 1
+    assert "a replica failed to start, and Ray tries again (tries left: 1): model ./model: " in done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith("genseg: model ./model: ")
 
 
 def devices(config: AppConfig) -> list[str]:
