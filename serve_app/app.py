@@ -76,8 +76,8 @@ def bind(
     starts = config.serving.max_failed_starts or MAX_FAILED_STARTS
     resources = default_actor_options(config, cluster_gpus())
     given = options or {}
-    actors = {name: given.get(name, {}).get("ray_actor_options", each) for name, each in resources.items()}
-    _warn_of_auto(config, {name: each.get("num_gpus", 0) for name, each in actors.items()})
+    actors = {name: given.get(name, {}).get("ray_actor_options") or each for name, each in resources.items()}
+    _warn_of_auto(config, {name: each.get("num_gpus") or 0 for name, each in actors.items()})
     parser = deployment(ParserDeployment).options(
         graceful_shutdown_timeout_s=grace_s,
         max_ongoing_requests=64,

@@ -7,7 +7,6 @@ with the replica that Ray lends it to.
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
@@ -19,8 +18,6 @@ from ray.experimental.internal_kv import _internal_kv_get
 
 from serve_app.config.devices import with_auto_on_cpu
 from serve_app.config.schema import AppConfig
-
-logger = logging.getLogger("ray.serve")
 
 Model = TypeVar("Model")
 
