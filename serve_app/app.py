@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import ray
 from ray import serve
 from ray.serve import Application
 
 from serve_app.config.auth import auth_findings
-from serve_app.config.devices import GPU_SHARE, PARSER, SEGMENTER, devices_of
+from serve_app.config.devices import GPU_SHARE, PARSER, SEGMENTER, auto_warning, devices_of
 from serve_app.config.files import app_config_from
 from serve_app.config.findings import place_of
 from serve_app.config.schema import AppConfig
 from serve_app.errors import ConfigError
 from serve_app.models.interface import IdentityModel, Parser, Segmenter
 from serve_app.models.registry import load_identity, load_parser, load_segmenter
+from serve_app.serving.gpus import cluster_gpus, is_autoscaled, on_lent_device
 from serve_app.serving.ingress import Ingress
 from serve_app.serving.parser import ParserDeployment
 from serve_app.serving.segmenter import SegmenterDeployment
+
+logger = logging.getLogger("ray.serve")
 
 APP_NAME = "segmentation"
 ANSWERED = 4
 """Requests at once that get our own answer, as a multiple of those that are admitted: the others a 429 in JSON."""
 SPARE_SLOTS = 64
 """Besides those, in each ingress replica, for /healthz and /readyz."""
-MAX_STARTS = 2
-"""A model that cannot be loaded will not be loadable the twentieth time, Ray's default."""
+MAX_FAILED_STARTS = 20
+"""Ray's own default. On a cluster the cause may pass: weights that are still being copied, a node that is lost."""
 
 
 def build(args: dict[str, Any]) -> Application:
@@ -70,12 +73,16 @@ def bind(
     admitted = config.serving.max_concurrent_requests
     # A stop waits for the requests under way, also in the deployments that work for them.
     grace_s = config.serving.timeout_s + 10
-    resources = default_actor_options(config, _cluster_gpus())
+    starts = config.serving.max_failed_starts or MAX_FAILED_STARTS
+    resources = default_actor_options(config, cluster_gpus())
+    given = options or {}
+    actors = {name: given.get(name, {}).get("ray_actor_options") or each for name, each in resources.items()}
+    _warn_of_auto(config, {name: each.get("num_gpus") or 0 for name, each in actors.items()})
     parser = deployment(ParserDeployment).options(
         graceful_shutdown_timeout_s=grace_s,
         max_ongoing_requests=64,
         max_queued_requests=4 * admitted,
-        max_constructor_retry_count=MAX_STARTS,
+        max_constructor_retry_count=starts,
         ray_actor_options=resources[PARSER],
     )
     segmenter = deployment(SegmenterDeployment).options(
@@ -84,7 +91,7 @@ def bind(
         # Images of requests whose prompt is being read hold slots too; a full replica costs its callers pauses.
         max_ongoing_requests=128,
         max_queued_requests=admitted * config.limits.max_images,
-        max_constructor_retry_count=MAX_STARTS,
+        max_constructor_retry_count=starts,
         ray_actor_options=resources[SEGMENTER],
     )
     ingress = deployment(serve.ingress()(Ingress)).options(
@@ -93,13 +100,13 @@ def bind(
         max_ongoing_requests=ANSWERED * admitted + SPARE_SLOTS,
         graceful_shutdown_timeout_s=grace_s,
         max_queued_requests=64,
+        max_constructor_retry_count=starts,
         backpressure_config={"retry_after_s": config.serving.retry_after_s},
         ray_actor_options=resources["Ingress"],
     )
-    given = options or {}
     parser, segmenter, ingress = (each.options(**given.get(each.name, {})) for each in (parser, segmenter, ingress))
-    models = segmenter.bind(config, load_segmenter, load_identity=load_identity)
-    application: Application = ingress.bind(config, parser.bind(config, load_parser), models)
+    models = segmenter.bind(config, on_lent_device(load_segmenter), load_identity=on_lent_device(load_identity))
+    application: Application = ingress.bind(config, parser.bind(config, on_lent_device(load_parser)), models)
     return application
 
 
@@ -123,5 +130,8 @@ def default_actor_options(config: AppConfig, cluster_gpus: float) -> dict[str, d
     return {"Ingress": {"num_cpus": 0.25}, PARSER: model(PARSER), SEGMENTER: model(SEGMENTER)}
 
 
-def _cluster_gpus() -> float:
-    return float(ray.cluster_resources().get("GPU", 0)) if ray.is_initialized() else 0.0
+def _warn_of_auto(config: AppConfig, num_gpus: Mapping[str, float]) -> None:
+    """Log what `auto` means where Ray has no GPU now and an autoscaler may add some."""
+    warning = auto_warning(config, num_gpus)
+    if warning is not None and is_autoscaled():
+        logger.warning(warning)

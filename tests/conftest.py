@@ -17,6 +17,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 # As `genseg serve` and the image in cluster/ set it.
 os.environ.setdefault("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", "serve_app.serving.http.proxy_guard.middlewares")
 os.environ.setdefault("MALLOC_ARENA_MAX", "2")
+os.environ.setdefault("RAY_SERVE_MAX_PER_REPLICA_RETRY_COUNT", "1000")
 
 
 def free_port() -> int:

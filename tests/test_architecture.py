@@ -27,7 +27,7 @@ ORDER = (
 
 SERVING_ORDER = (
     "ingress", "http", "pipeline", "judging", "one_model", "stages", "segmenter", "evidence", "overlays", "embeddings",
-    "objects", "parser", "fetch", "documents", "remote", "routing", "image_files", "checked_request", "stamp",
+    "objects", "parser", "fetch", "documents", "remote", "routing", "image_files", "checked_request", "stamp", "gpus",
     "connections", "addresses", "messages", "replica", "autoscaling", "ray_errors", "",
 )  # fmt: skip
 """The same inside `serving`."""
@@ -40,7 +40,7 @@ MAY_TOO = ("batch.service", "serving.ray_errors")
 
 LIBRARIES = {
     "ray": (
-        "app", "batch.service", "cli", "config.serve_config", "serving.ingress", "serving.ray_errors",
+        "app", "batch.service", "cli", "config.serve_config", "serving.gpus", "serving.ingress", "serving.ray_errors",
         "serving.remote", "serving.replica.metrics", "serving.routing", "serving.stamp",
     ),
     "torch": ("models", "embedded"),

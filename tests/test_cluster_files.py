@@ -193,9 +193,82 @@ def test_the_weights_that_are_fetched_are_those_of_the_config() -> None:
     dockerfile = (CLUSTER / "Dockerfile").read_text()
     arguments = dict(re.findall(r"^ARG (\w+)=(\S+)$", dockerfile, re.MULTILINE))
     assert {arguments[name] for name in re.findall(r'hf download "\$\{(\w+)\}"', dockerfile)} == names
+    assert "facebook/sam3" in names
+    assert re.findall(r'hf download "\$\{SEGMENTER\}" (.*?) \\', dockerfile) == ["--exclude sam3.pt"]
+    assert set(models_of(downloader())) == names
+    for container in waiting_containers():
+        assert set(models_of(container)) == names
+
+
+def downloader() -> dict[str, Any]:
+    """The container that fills the volume."""
     (job,) = [document for document in documents(CLUSTER / "kuberay" / "weights.yaml") if document["kind"] == "Job"]
-    command = job["spec"]["template"]["spec"]["containers"][0]["command"][-1]
-    assert set(re.findall(r"hf download ([\w/.-]+)", command)) == names
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    return dict(container)
+
+
+def waiting_containers() -> list[dict[str, Any]]:
+    """The containers that wait for it: one in each group of workers."""
+    groups = [group for path in (RAY_SERVICE, RAY_JOB) for group in cluster_of(path)["workerGroupSpecs"]]
+    found = [container for group in groups for container in group["template"]["spec"]["initContainers"]]
+    assert len(found) == len(groups) == 3
+    return found
+
+
+def models_of(container: dict[str, Any]) -> list[str]:
+    (value,) = [variable["value"] for variable in container["env"] if variable["name"] == "MODELS"]
+    return str(value).split()
+
+
+def run_on_a_volume(container: dict[str, Any], folder: Path, **stubs: str) -> subprocess.CompletedProcess[str]:
+    """Run a container's script with a folder in the place of /models, and stubs before the usual programs."""
+    program, *flags, script = container["command"]
+    assert (program, flags) in [("sh", ["-c"]), ("bash", ["-ec"])]
+    for name, text in stubs.items():
+        stub(folder / "bin", name, text)
+    (folder / "models").mkdir(exist_ok=True)
+    script = f"MODELS='{' '.join(models_of(container))}'\n" + script.replace("/models", str(folder / "models"))
+    return shell(f"set -e\n{script}" if flags == ["-ec"] else script, folder / "bin", folder)
+
+
+def test_the_download_marks_its_models_last_and_takes_back_the_marks_of_a_former_one(tmp_path: Path) -> None:
+    first, *_ = models_of(downloader())
+    mark = tmp_path / "models" / ".complete" / first
+    mark.parent.mkdir(parents=True)
+    mark.touch()
+    marks = f"find {tmp_path}/models/.complete -type f | wc -l"
+    record = f'echo "$@ with $({marks}) marks" >> {tmp_path}/calls'
+    broken = run_on_a_volume(downloader(), tmp_path, hf=f'{record}; [ "$2" = {first} ]')
+    assert broken.returncode != 0
+    assert not mark.exists()  # the second download failed
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert calls == [f"download {name} --exclude sam3.pt with 0 marks" for name in models_of(downloader())[:2]]
+    assert run_on_a_volume(downloader(), tmp_path, hf=record).returncode == 0
+    assert (tmp_path / "calls").read_text().splitlines()[2:] == [
+        f"download {name} --exclude sam3.pt with 0 marks" for name in models_of(downloader())
+    ]
+    assert all((tmp_path / "models" / ".complete" / name).is_file() for name in models_of(downloader()))
+
+
+@pytest.mark.parametrize("index", range(3))
+def test_workers_wait_for_the_marks_of_all_their_models_and_say_for_which(index: int, tmp_path: Path) -> None:
+    container = waiting_containers()[index]
+    complete = tmp_path / "models" / ".complete"
+    first, *others = models_of(container)
+    (complete / "other").mkdir(parents=True)
+    (complete / "other" / "model").touch()  # of a former set of models
+    for name in others:
+        (complete / name).parent.mkdir(exist_ok=True)
+        (complete / name).touch()
+    sleep = f"echo slept >> {tmp_path}/sleeps; mkdir -p {(complete / first).parent}"
+    sleep += f"; if [ $(wc -l < {tmp_path}/sleeps) = 2 ]; then touch {complete / first}; fi"
+    done = run_on_a_volume(container, tmp_path, sleep=sleep)
+    assert done.returncode == 0, done.stderr
+    assert (
+        done.stdout.splitlines() == [f"waiting for the weights of {first}, which the job genseg-weights downloads"] * 2
+    )
+    mounts = [mount for mount in container["volumeMounts"] if mount["name"] == "models"]
+    assert mounts == [{"name": "models", "mountPath": "/models", "readOnly": True}]
 
 
 def test_sizing_costs_more_for_more_work(sizing: ModuleType) -> None:
@@ -231,7 +304,7 @@ def test_ray_version_is_the_installed_one(path: Path) -> None:
 def test_ray_pods_run_without_privileges(path: Path) -> None:
     for template in pod_templates(path):
         assert template["spec"]["securityContext"]["runAsNonRoot"] is True
-        for container in template["spec"]["containers"]:
+        for container in (*template["spec"].get("initContainers", []), *template["spec"]["containers"]):
             assert container["securityContext"]["allowPrivilegeEscalation"] is False
             assert container["resources"]["requests"]["memory"] == container["resources"]["limits"]["memory"]
 
@@ -414,7 +487,12 @@ def test_every_node_of_the_launcher_may_read_the_secret() -> None:
 
 
 def test_the_image_and_the_virtual_machines_set_what_genseg_serve_sets() -> None:
-    wanted = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": serve.GUARD, **ray_session.FEW_HEAPS}
+    wanted = {
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": serve.GUARD,
+        **ray_session.FEW_HEAPS,
+        **ray_session.SEGMENTS_THAT_GROW,
+        **ray_session.STARTS_AS_CONFIGURED,
+    }
     image = (CLUSTER / "Dockerfile").read_text().splitlines()
     by_hand = (CLUSTER / "README.md").read_text().splitlines()
     for name, value in wanted.items():
@@ -427,6 +505,14 @@ def test_the_image_has_what_the_launcher_runs_in_it() -> None:
     (packages,) = re.findall(r"--no-install-recommends ([^\\]+)", text)
     assert {"rsync", "openssh-client", "nginx"} <= set(packages.split())
     assert "/etc/profile.d/" in text  # its login shells set PATH anew
+
+
+def test_the_gpu_image_has_the_compiler_that_triton_calls() -> None:
+    _, runtime = (CLUSTER / "Dockerfile").read_text().split(" AS runtime\n")
+    assert runtime.startswith("ARG VARIANT=")
+    assert 'if [ "${VARIANT}" = gpu ]; then compiler="gcc libc6-dev"; fi' in runtime
+    (packages,) = re.findall(r"--no-install-recommends ([^\\]+)", runtime)
+    assert "${compiler:-}" in packages.split()
 
 
 GUIDE = (CLUSTER / "README.md").read_text()
@@ -449,7 +535,20 @@ def run_guide(heading: str, folder: Path) -> list[dict[str, str]]:
     """Run a section's commands, with stubs for all programs that need a cluster, and return the calls of the stubs."""
     stubs, record = folder / "bin", folder / "calls"
     call = f'printf \'%s\\t%s\\n\' "$(basename "$0") $*" "${{{token_variable()}:-}}" >> {record}'
-    for program in ("ray", "serve", "genseg", "kubectl", "docker", "aws", "python", "curl", "nginx", "sudo", "apt-get"):
+    for program in (
+        "ray",
+        "hf",
+        "serve",
+        "genseg",
+        "kubectl",
+        "docker",
+        "aws",
+        "python",
+        "curl",
+        "nginx",
+        "sudo",
+        "apt-get",
+    ):
         stub(stubs, program, call)
     stub(stubs, "openssl", f"{call}; echo 0123456789abcdef")
     (folder / "cluster").symlink_to(CLUSTER)
@@ -616,6 +715,18 @@ def images_of(resource: Any) -> Iterator[str]:
             yield from images_of(value)
 
 
+def paths_of_images(resource: Any, path: str = "") -> Iterator[str]:
+    """Where a resource names images, as kustomize writes it: keys with slashes, lists left out."""
+    if isinstance(resource, dict):
+        for key, value in resource.items():
+            if key == "image":
+                yield f"{path}/{key}".removeprefix("/")
+            yield from paths_of_images(value, f"{path}/{key}")
+    elif isinstance(resource, list):
+        for value in resource:
+            yield from paths_of_images(value, path)
+
+
 @pytest.mark.parametrize("folder", ["kuberay", "kuberay-job"])
 def test_kustomize_renames_the_image_of_every_manifest(folder: str) -> None:
     (kustomization,) = documents(CLUSTER / folder / "kustomization.yaml")
@@ -630,7 +741,7 @@ def test_kustomize_renames_the_image_of_every_manifest(folder: str) -> None:
             for image in images_of(document):
                 assert image.split(":")[0] in renamed
             if document["kind"] in {"RayService", "RayJob"}:  # kustomize knows where the others name their images
-                assert len([kind for kind, _ in paths if kind == document["kind"]]) == 2
+                assert {path for kind, path in paths if kind == document["kind"]} == {*paths_of_images(document)}
 
 
 @pytest.mark.parametrize("folder", ["kuberay", "kuberay-job", "kuberay-incremental-upgrade"])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from serve_app.cli import ray_session
 from serve_app.cli.console import Progress
-from serve_app.cli.deploy import find_checkpoints, lacking_room, run_application, wait_until_running
+from serve_app.cli.deploy import find_checkpoints, for_own_ray, lacking_room, run_application, wait_until_running
 from serve_app.cli.local_graph import patient
 from serve_app.cli.options import CommandError
 from serve_app.cli.signals import finish_undisturbed
@@ -60,7 +60,7 @@ def job_graph(
                 yield serve.get_app_handle(app_name)
         elif not standalone and _is_deployed(app_name):
             with progress.step(f"using the application {app_name!r}"):
-                wait_until_running(app_name, grows=True)
+                wait_until_running(app_name, grows=True, say=progress.say)
             yield serve.get_app_handle(app_name)
         else:
             with _own_graph(loaded, progress, f"{app_name}-batch-{uuid.uuid4().hex[:8]}") as handle:
@@ -95,7 +95,8 @@ def _deploy(loaded: LoadedConfig, progress: Progress, name: str, *, grows: bool)
         # The file's deadlines and tokens are for a service; nobody but this job calls this graph.
         for section in ("serving", "auth"):
             options.get("Ingress", {}).get("user_config", {}).pop(section, None)
-        run_application(bind(patient(loaded.app), options), name, route_prefix=None, grows=grows)
+        config = patient(loaded.app) if grows else for_own_ray(patient(loaded.app))
+        run_application(bind(config, options), name, route_prefix=None, grows=grows, say=progress.say)
 
 
 def deployment_options(document: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from serve_app.config.files import LoadedConfig
 from serve_app.config.schema import AppConfig
 from serve_app.errors import CheckpointError, GensegError, InternalError
 
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from ray.serve.schema import ApplicationStatusOverview, LoggingConfig
 
 POLL_S = 0.2
+OWN_RAY_FAILED_STARTS = 2
+"""`serving.max_failed_starts` on a Ray of one's own: what cannot be loaded there will not load the twentieth time."""
+_RETRYING = re.compile(r"A replica failed to start.*?Retrying (\d+) more time")
 _SLOW = re.compile(r"Deployment '(\w+)'.* to be scheduled\..*each replica: (\{.*?\}).*available: (\{.*?\})")
 
 
@@ -39,14 +44,44 @@ def find_checkpoints(config: AppConfig) -> None:
             hub.check_name(name)
 
 
-def run_application(application: Application, name: str, route_prefix: str | None, *, grows: bool = False) -> None:
-    """Deploy an application and wait until it runs; `grows` as in wait_until_running.
+def for_own_ray(config: AppConfig) -> AppConfig:
+    """Let Serve give up soon, unless the configuration says when: on a Ray of one's own nothing arrives later."""
+    if config.serving.max_failed_starts is not None:
+        return config
+    serving = config.serving.model_copy(update={"max_failed_starts": OWN_RAY_FAILED_STARTS})
+    return config.model_copy(update={"serving": serving})
+
+
+def file_for_own_ray(loaded: LoadedConfig) -> LoadedConfig:
+    """Do the same for a file, of which Ray itself reads the `args:`."""
+    from serve_app.config.serve_config import IMPORT_PATH
+
+    document = copy.deepcopy(loaded.serve)
+    for application in (document or {}).get("applications", []):
+        if application.get("import_path") == IMPORT_PATH:
+            args = application.get("args") or {}
+            serving = {**(args.get("serving") or {})}
+            if serving.get("max_failed_starts") is None:
+                serving["max_failed_starts"] = OWN_RAY_FAILED_STARTS
+            application["args"] = {**args, "serving": serving}
+    return LoadedConfig(for_own_ray(loaded.app), document)
+
+
+def run_application(
+    application: Application,
+    name: str,
+    route_prefix: str | None,
+    *,
+    grows: bool = False,
+    say: Callable[[str], None] | None = None,
+) -> None:
+    """Deploy an application and wait until it runs; `grows` and `say` as in wait_until_running.
 
     Raises:
         GensegError: it cannot start; the message is the model loader's own where that is the reason.
     """
     hand_over(application, name, route_prefix)
-    wait_until_running(name, grows=grows)
+    wait_until_running(name, grows=grows, say=say)
 
 
 def hand_over(application: Application, name: str, route_prefix: str | None) -> None:
@@ -72,12 +107,13 @@ def without_access_log(given: LoggingConfig | None) -> LoggingConfig:
     return given.model_copy(update={"enable_access_log": False})
 
 
-def wait_until_running(name: str, *, grows: bool) -> None:
+def wait_until_running(name: str, *, grows: bool, say: Callable[[str], None] | None = None) -> None:
     """Wait until an application that was deployed runs.
 
     Args:
         name: of the application.
         grows: whether the cluster may get the resources that it lacks; if not, waiting for them is an error.
+        say: told once that a replica failed to start, where Serve starts it again.
 
     Raises:
         GensegError: it cannot start.
@@ -94,7 +130,22 @@ def wait_until_running(name: str, *, grows: bool) -> None:
         lacking = None if grows else unplaced(report)
         if lacking is not None:
             raise InternalError(lacking)
+        if say is not None and (notice := retry_notice(report)) is not None:
+            say(notice)
+            say = None
         time.sleep(POLL_S)
+
+
+def retry_notice(report: str) -> str | None:
+    """Find in Serve's report that replicas fail to start and are started again: many times, which takes minutes.
+
+    Returns:
+        A line for the user, with the reason of the failure; None where none has failed.
+    """
+    found = _RETRYING.search(report)
+    if found is None or found[1] == "0":
+        return None
+    return f"a replica failed to start, and Ray tries again (tries left: {found[1]}): {_reason(report)}"
 
 
 def lacking_room(
@@ -139,12 +190,22 @@ def unplaced(report: str) -> str | None:
 
 def start_failure(report: str) -> GensegError:
     """Find our own line in Ray's report of a failed start, which is a remote traceback."""
+    if (line := _our_line(report)) is not None:
+        return CheckpointError(line)
+    return InternalError(f"the graph could not be started: {_reason(report)}")
+
+
+def _our_line(report: str) -> str | None:
     for line in report.replace("\\n", "\n").splitlines():
         for marker in ("CheckpointError: ", "ConfigError: "):
             if marker in line:
-                return CheckpointError(line.split(marker, 1)[1].strip())
+                return line.split(marker, 1)[1].strip()
+    return None
+
+
+def _reason(report: str) -> str:
     lines = [line.strip() for line in report.splitlines() if line.strip()]
-    return InternalError(f"the graph could not be started: {lines[-1][:300] if lines else 'no reason given'}")
+    return _our_line(report) or (lines[-1][:300] if lines else "no reason given")
 
 
 def _report(status: ApplicationStatusOverview) -> str:

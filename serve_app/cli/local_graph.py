@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from serve_app.cli.console import Progress
-from serve_app.cli.deploy import find_checkpoints, lacking_room, run_application
+from serve_app.cli.deploy import find_checkpoints, for_own_ray, lacking_room, run_application
 from serve_app.cli.ray_session import private_ray, resources_of_nodes
 from serve_app.config.devices import device_findings
 from serve_app.config.findings import place_of
@@ -46,7 +46,7 @@ def local_graph(config: AppConfig, progress: Progress) -> Iterator[DeploymentHan
         if lacking := lacking_room(config, None, resources_of_nodes()):
             raise InternalError(lacking)
         with progress.step(f"loading models ({_names(config)})"):
-            run_application(bind(patient(config)), APP_NAME, route_prefix=None)
+            run_application(bind(for_own_ray(patient(config))), APP_NAME, route_prefix=None)
         yield serve.get_app_handle(APP_NAME)
 
 

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 
 from serve_app.cli import ray_session
 from serve_app.cli.console import Progress
-from serve_app.cli.deploy import find_checkpoints, hand_over, lacking_room, wait_until_running, without_access_log
+from serve_app.cli.deploy import (
+    file_for_own_ray,
+    find_checkpoints,
+    hand_over,
+    lacking_room,
+    wait_until_running,
+    without_access_log,
+)
 from serve_app.cli.options import CommandError, port_number
 from serve_app.cli.serve_address import (
     DEFAULT_PORT,
@@ -73,7 +80,7 @@ def _serve(args: argparse.Namespace, progress: Progress) -> int:
             names, host, port = _start(args, loaded, stop, progress)
         with progress.step("loading models"):
             for name in names:
-                wait_until_running(name, grows=stop.joined)
+                wait_until_running(name, grows=stop.joined, say=progress.say)
         stop.serves = names
         for line in addresses(loaded, host, port):
             progress.say(line)
@@ -105,7 +112,7 @@ def _start(
         with progress.step("starting Ray"):
             ray_session.start(logs=True)
     stop.deployed, stop.leaves_serve = names, running is not None
-    _deploy(loaded, host, port)
+    _deploy(loaded if joined else file_for_own_ray(loaded), host, port)
     return names, host, port
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
-from serve_app.config.findings import Finding, Path
+from serve_app.config.findings import Finding, Path, place_of
+from serve_app.config.models import EMBEDDED
 from serve_app.config.schema import AppConfig
 
 PARSER, SEGMENTER = "ParserDeployment", "SegmenterDeployment"
@@ -44,3 +45,40 @@ def device_findings(config: AppConfig, num_gpus: Mapping[str, float]) -> Iterato
             word = "write `cuda`" if number else "write 0"
             count = "1 GPU" if lent == 1 else f"{lent} GPUs"
             yield Finding(path, f"Ray lends a replica of {deployment} {count}, numbered from 0: {word}")
+
+
+def auto_warning(config: AppConfig, num_gpus: Mapping[str, float]) -> str | None:
+    """Say what `auto` means on a cluster that has no GPU now and may get some.
+
+    Args:
+        config: everything.
+        num_gpus: what deployments ask Ray for, by name; one that is left out asks for none.
+
+    Returns:
+        One line; None where no model, apart from the small embedded ones, would run on a CPU for that reason.
+    """
+    models = config.models
+    names = {PARSER: models.text_parser.model_name, SEGMENTER: models.segmentation.model_name}
+    places = [
+        place_of(place)
+        for deployment, (place, device) in devices_of(config).items()
+        if device == "auto" and names[deployment] != EMBEDDED and not num_gpus.get(deployment)
+    ]
+    if not places:
+        return None
+    return (
+        f"{' and '.join(places)}: auto means the CPU here, because the cluster has no GPU now, and it will not change "
+        "when the autoscaler adds one; write `cuda` if the replicas are to wait for a GPU"
+    )
+
+
+def with_auto_on_cpu(config: AppConfig) -> AppConfig:
+    """Return a configuration in which `auto` is `cpu`, for a process that was lent no GPU."""
+    models = config.models
+    parser, segmenter = models.text_parser, models.segmentation
+    if parser.device_map == "auto":
+        parser = parser.model_copy(update={"device_map": "cpu"})
+    if segmenter.device == "auto":
+        segmenter = segmenter.model_copy(update={"device": "cpu"})
+    models = models.model_copy(update={"text_parser": parser, "segmentation": segmenter})
+    return config.model_copy(update={"models": models})

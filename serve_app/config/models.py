@@ -51,7 +51,9 @@ class TextParserModel(Section):
         "auto", description="`auto`: bfloat16 on a GPU, or float16 where it has no bfloat16; float32 on a CPU."
     )
     device_map: Device = Field(
-        "auto", description="`auto`, `cpu`, `cuda` or `cuda:N`; `auto` takes a GPU if one is there."
+        "auto",
+        description="`auto`, `cpu`, `cuda` or `cuda:N`. `auto`: the GPU that Ray lends the replica; the CPU if Ray has "
+        "no GPU when the graph is built. N counts the GPUs that Ray lends the replica, from 0.",
     )
     engine: Annotated[str, one_of(PARSERS)] = Field("transformers", description="What runs the model.")
     openai: OpenAIConfig = OpenAIConfig()
@@ -74,7 +76,7 @@ class SegmentationModel(Section):
         description="What the detector head multiplies in; scores, presence and boxes are float32 always. `auto`: "
         "float16 on a GPU, float32 elsewhere.",
     )
-    device: Device = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
+    device: Device = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`, as for `device_map`.")
     engine: Annotated[str, one_of(SEGMENTERS)] = Field("transformers", description="What runs the model.")
     tf32: bool = Field(
         False, description="Let a GPU multiply and convolve what is left in float32 in TF32: faster, less exact."

@@ -77,6 +77,8 @@ def _only_of(path: str, key: str) -> str:
     """Name the deployments whose `user_config` takes a key, if not all those of its section do."""
     takers = _takers(path)
     names = [name for name, keys in takers.items() if key in keys]
+    if takers and not names:
+        return " In `args:` only."
     return "" if len(names) == len(takers) else f" In `user_config:` of {' and '.join(names)} only."
 
 

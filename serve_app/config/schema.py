@@ -5,7 +5,7 @@ Knows neither YAML nor Ray nor any model; `config.files` reads files and says on
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -140,8 +140,8 @@ class CacheConfig(Section):
     prompt_bytes: int = Field(16 * MIB, ge=0, description="Parsed prompts, in the parser's memory.")
 
 
-class ServingConfig(Section):
-    """Deadlines, retries and admission at the ingress."""
+class IngressServing(Section):
+    """Deadlines, retries and admission at the ingress, which may change while it runs."""
 
     timeout_s: float = Field(60.0, gt=0, description="Deadline of a request that names none.")
     max_timeout_s: float = Field(300.0, gt=0, description="Longest deadline a request may ask for.")
@@ -156,10 +156,23 @@ class ServingConfig(Section):
     retry_after_s: float = Field(1.0, gt=0, description="`Retry-After` of an overloaded answer.")
 
     @model_validator(mode="after")
-    def _default_within_maximum(self) -> ServingConfig:
+    def _default_within_maximum(self) -> Self:
         if self.timeout_s > self.max_timeout_s:
             raise ValueError(f"timeout_s ({self.timeout_s:g}) is over max_timeout_s ({self.max_timeout_s:g})")
         return self
+
+
+class ServingConfig(IngressServing):
+    """Deadlines, retries and admission at the ingress; and how often replicas may fail to start."""
+
+    max_failed_starts: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="Failed starts of a deployment's replicas after which Serve gives up. Null: 20, Ray's default; 2 "
+        "if `genseg` starts a Ray of its own, where a model that cannot be loaded will not load later either. Ray "
+        "itself stops after RAY_SERVE_MAX_PER_REPLICA_RETRY_COUNT (3 if not set) times the number of replicas.",
+    )
 
 
 class AppConfig(Section):

@@ -19,11 +19,11 @@ from serve_app.config.schema import (
     EntityFilterConfig,
     FetchConfig,
     IngressLimits,
+    IngressServing,
     ParserBatching,
     SegmentationConfig,
     SegmenterBatching,
     SegmenterLimits,
-    ServingConfig,
 )
 from serve_app.config.values import Section
 from serve_app.errors import ConfigError
@@ -71,7 +71,7 @@ class IngressSettings(Settings):
 
     segmentation: SegmentationConfig | None = None
     limits: IngressLimits | None = None
-    serving: ServingConfig | None = None
+    serving: IngressServing | None = None
     fetch: FetchConfig | None = None
     auth: AuthConfig | None = None
 

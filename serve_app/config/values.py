@@ -21,7 +21,9 @@ def known_device(text: str) -> str:
     Raises:
         ValueError: the text is not such a name.
     """
-    if not re.fullmatch(r"auto|cpu|mps|(cuda|xpu)(:\d+)?", text):
+    if re.fullmatch(r"(mps|xpu)(:\d+)?", text):
+        raise ValueError(f"{text!r} is not supported: nothing was tested on it; use auto, cpu, cuda or cuda:N")
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
         raise ValueError(f"{text!r} is not a known device: use auto, cpu, cuda or cuda:N")
     return text
 

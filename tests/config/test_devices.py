@@ -1,4 +1,4 @@
-"""A GPU that no replica can see is an error of the configuration, on its line."""
+"""Devices that no replica can have are errors of the configuration, on their lines; and what `auto` means."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from serve_app.config.devices import PARSER, SEGMENTER, auto_warning, with_auto_on_cpu
 from serve_app.config.files import check_file
+from serve_app.config.models import ModelsConfig, SegmentationModel, TextParserModel
+from serve_app.config.schema import AppConfig
 
 SERVE = """applications:
   - import_path: serve_app.app:build
@@ -51,3 +54,55 @@ def test_a_gpu_beyond_what_ray_lends_is_named(tmp_path: Path, text: str, expecte
     path.write_text(text)
     found = [f"{problem.line} {problem}" for problem in check_file(path)]
     assert [each.replace("applications[0].args.models.segmentation.", "…") for each in found] == expected
+
+
+@pytest.mark.parametrize("device", ["mps", "xpu", "xpu:1"])
+def test_a_device_that_pytorch_knows_and_nothing_here_was_tested_on_is_refused(tmp_path: Path, device: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(f"models:\n  segmentation:\n    device: '{device}'\n")
+    assert [problem.at("c.yaml") for problem in check_file(path)] == [
+        f"c.yaml:3: models.segmentation.device: {device!r} is not supported: nothing was tested on it; use auto, cpu, "
+        "cuda or cuda:N"
+    ]
+
+
+def models(parser: str, segmenter: str, **more: str) -> AppConfig:
+    """A configuration whose models are on these devices."""
+    text = TextParserModel(model_name="Qwen/Qwen3-VL-4B-Instruct", device_map=parser, **more)
+    return AppConfig(
+        models=ModelsConfig(
+            text_parser=text, segmentation=SegmentationModel(model_name="facebook/sam3", device=segmenter)
+        )
+    )
+
+
+MEANS = (
+    ": auto means the CPU here, because the cluster has no GPU now, and it will not change when the autoscaler adds "
+    "one; write `cuda` if the replicas are to wait for a GPU"
+)
+BOTH = "models.text_parser.device_map and models.segmentation.device"
+
+
+@pytest.mark.parametrize(
+    ("config", "num_gpus", "expected"),
+    [
+        (models("auto", "auto"), {}, BOTH + MEANS),
+        (models("cuda", "auto"), {PARSER: 0.5, SEGMENTER: 0.0}, "models.segmentation.device" + MEANS),
+        (models("auto", "auto"), {PARSER: 1}, "models.segmentation.device" + MEANS),
+        (models("auto", "cuda", engine="openai"), {SEGMENTER: 0.5}, None),
+        (models("cpu", "cpu"), {}, None),
+        (AppConfig(), {}, None),
+    ],
+    ids=["both", "one", "a GPU in the file", "on a server", "said", "embedded"],
+)
+def test_what_auto_means_where_the_cluster_may_get_gpus(
+    config: AppConfig, num_gpus: dict[str, float], expected: str | None
+) -> None:
+    assert auto_warning(config, num_gpus) == expected
+
+
+def test_auto_is_the_cpu_for_a_process_that_was_lent_no_gpu() -> None:
+    changed = with_auto_on_cpu(models("auto", "cuda")).models
+    assert (changed.text_parser.device_map, changed.segmentation.device) == ("cpu", "cuda")
+    assert with_auto_on_cpu(models("cuda:0", "auto")).models.segmentation.device == "cpu"
+    assert with_auto_on_cpu(models("cuda", "cpu")) == models("cuda", "cpu")
