@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pickle import UnpicklingError
 
 from safetensors import SafetensorError
+from transformers.utils.logging import disable_progress_bar
 
 from serve_app.errors import CheckpointError, GensegError
 from serve_app.models.devices import MemoryWall
@@ -79,6 +80,11 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 def _first_line(text: str) -> str:
     return text.strip().splitlines()[0][:300] if text.strip() else "unknown reason"
+
+
+def hide_loading_bar() -> None:
+    """Let transformers draw no bar while it loads weights; downloads keep theirs."""
+    disable_progress_bar()
 
 
 def check_complete(model_name: str, missing_keys: object, mismatched_keys: object = ()) -> None:

@@ -109,3 +109,36 @@ def _at_least(built_for: str) -> str:
     major = built_for.partition(".")[0]
     least = DRIVER_OF_CUDA.get(int(major)) if major.isdigit() else None
     return "" if least is None else f" of version {least} or newer"
+
+
+@dataclass(frozen=True)
+class Card:
+    """One GPU.
+
+    Attributes:
+        name: such as "NVIDIA L4".
+        total_bytes: its memory.
+        capability: compute capability; None where it is not known.
+        used_bytes: of its memory, by all processes; None where it is not known.
+    """
+
+    name: str
+    total_bytes: int
+    capability: tuple[int, int] | None = None
+    used_bytes: int | None = None
+
+
+def cards() -> tuple[Card, ...]:
+    """List the GPUs that this process can use, by their numbers; none where CUDA does not work."""
+    if not torch.cuda.is_available():
+        return ()
+    found = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    return tuple(Card(each.name, int(each.total_memory), (each.major, each.minor)) for each in found)
+
+
+def oldest_capability() -> tuple[int, int] | None:
+    """Return the oldest compute capability for which this PyTorch has kernels; None where it has none."""
+    # get_arch_list() is empty where CUDA does not work.
+    flags = torch._C._cuda_getArchFlags() if torch.version.cuda else ""
+    numbers = [int(flag.removeprefix("sm_")) for flag in (flags or "").split() if flag.removeprefix("sm_").isdigit()]
+    return divmod(min(numbers), 10) if numbers else None

@@ -118,3 +118,8 @@ def resolve_head_dtype(dtype: str, device: torch.device) -> torch.dtype:
     if dtype == "auto":
         return torch.float16 if device.type == "cuda" else torch.float32
     return resolve_dtype(dtype, device)
+
+
+def is_exact(dtype: torch.dtype) -> bool:
+    """Tell whether a type rounds no more than float32."""
+    return dtype is torch.float32
