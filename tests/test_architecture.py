@@ -20,8 +20,8 @@ MAX_UNTYPED = 20
 """Lines with a mapping whose values may be anything."""
 
 ORDER = (
-    "__main__", "cli", "doctor", "app", "batch", "client", "serving", "verdict", "models", "embedded", "entities",
-    "images", "masks", "config", "schemas", "errors", "",
+    "__main__", "cli", "app", "batch", "client", "serving", "verdict", "models", "embedded", "entities", "images",
+    "masks", "config", "schemas", "errors", "",
 )  # fmt: skip
 """The packages; each imports only what stands to its right. The last is `serve_app` itself."""
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from serve_app.doctor.check import Check, Status, counted, gib
-from serve_app.doctor.machine import Disk, Machine
+from serve_app.cli.doctor.check import Check, Status, counted, gib
+from serve_app.cli.doctor.machine import Disk, Machine
 from serve_app.models.cuda import Card, why_not
 from serve_app.models.devices import BFLOAT16_SINCE
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from serve_app.cli.doctor.check import Check, counted, gib
+from serve_app.cli.doctor.machine import Machine
+from serve_app.cli.doctor.setup import Model, Setup
 from serve_app.config.models import Dtype
-from serve_app.doctor.check import Check, counted, gib
-from serve_app.doctor.machine import Machine
-from serve_app.doctor.setup import Model, Setup
 from serve_app.models.cuda import Card
 from serve_app.models.devices import BFLOAT16_SINCE
 from serve_app.models.hub import WHERE_TO_SET

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from serve_app.cli.doctor.agreement import Agreement, Objects, compare
+from serve_app.cli.doctor.budgets import SegmenterBytes
+from serve_app.cli.doctor.samples import IN_THE_IMAGES, PHRASES
 from serve_app.config.schema import AppConfig
-from serve_app.doctor.agreement import Agreement, Objects, compare
-from serve_app.doctor.budgets import SegmenterBytes
-from serve_app.doctor.samples import IN_THE_IMAGES, PHRASES
 from serve_app.errors import GensegError
 from serve_app.images.modes import RgbArray
 from serve_app.masks.from_logits import rles_from_logits

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
-from serve_app.doctor.check import Check, Status, can_run
+from serve_app.cli.doctor.check import Check, Status, can_run
 
 WORDS: dict[Status, str] = {"ok": "ok", "warn": "warn", "fail": "FAIL", "no": "no"}
 COLOURS: dict[Status, str] = {"ok": "32", "warn": "33", "fail": "31", "no": "2"}

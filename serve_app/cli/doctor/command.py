@@ -8,17 +8,17 @@ import sys
 from typing import TYPE_CHECKING
 
 from serve_app.cli.console import Progress
+from serve_app.cli.doctor.check import Check, can_run
+from serve_app.cli.doctor.report import Row, as_json, as_lines
+from serve_app.cli.doctor.setup_checks import DASHBOARD_PORT
 from serve_app.cli.ending import print_out
 from serve_app.cli.options import CommandError
 from serve_app.cli.serve_address import DEFAULT_HOST, address, check_port
 from serve_app.config.files import LoadedConfig, check_environment, check_file, load_file
 from serve_app.config.schema import AppConfig
-from serve_app.doctor.check import Check, can_run
-from serve_app.doctor.report import Row, as_json, as_lines
-from serve_app.doctor.setup_checks import DASHBOARD_PORT
 
 if TYPE_CHECKING:
-    from serve_app.doctor.setup import Setup
+    from serve_app.cli.doctor.setup import Setup
 
 CONFIG_HELP = "a Serve config, or a configuration file (default: the models that ship inside)"
 
@@ -60,11 +60,11 @@ def examine(path: str | None) -> tuple[list[Check], LoadedConfig | None]:
         The lines; and the configuration, or None where its file is wrong.
     """
     # Here, so that `--help` and a wrong flag need not wait for PyTorch.
-    from serve_app.doctor.kinds import find_shipped, kind_checks, shipped_checks
-    from serve_app.doctor.machine_checks import machine_checks
-    from serve_app.doctor.model_checks import model_checks
-    from serve_app.doctor.probe import read_machine
-    from serve_app.doctor.setup_checks import needs_gpu, setup_checks
+    from serve_app.cli.doctor.kinds import find_shipped, kind_checks, shipped_checks
+    from serve_app.cli.doctor.machine_checks import machine_checks
+    from serve_app.cli.doctor.model_checks import model_checks
+    from serve_app.cli.doctor.probe import read_machine
+    from serve_app.cli.doctor.setup_checks import needs_gpu, setup_checks
 
     machine = read_machine(os.environ.get("OMP_NUM_THREADS"))
     problems = [] if path is None else check_file(path)
@@ -83,8 +83,8 @@ def examine(path: str | None) -> tuple[list[Check], LoadedConfig | None]:
 
 
 def _setup(loaded: LoadedConfig, path: str | None) -> Setup:
-    from serve_app.cli.ray_facts import read_ray
-    from serve_app.doctor.setup import Setup, read_models, server_fault
+    from serve_app.cli.doctor.ray_facts import read_ray
+    from serve_app.cli.doctor.setup import Setup, read_models, server_fault
 
     ray, serve_address = read_ray(loaded)
     place = address(loaded, None)
@@ -110,9 +110,9 @@ def _busy(host: str, port: int) -> str | None:
 
 
 def _load(config: AppConfig, progress: Progress) -> tuple[list[Check], list[Row]]:
-    from serve_app.doctor.samples import bundled
-    from serve_app.doctor.trial import try_models
-    from serve_app.doctor.trial_report import trial_checks, trial_rows
+    from serve_app.cli.doctor.samples import bundled
+    from serve_app.cli.doctor.trial import try_models
+    from serve_app.cli.doctor.trial_report import trial_checks, trial_rows
 
     trial = try_models(config, bundled(), progress.step)
     return [*trial_checks(trial)], trial_rows(trial)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from serve_app.cli import ray_session
 from serve_app.cli.console import Progress
 from serve_app.cli.deploy import lacking_room
+from serve_app.cli.doctor.setup import RayFacts
 from serve_app.cli.options import CommandError
 from serve_app.cli.ray_address import find_cluster
 from serve_app.cli.serve_address import address_of_serve
 from serve_app.config.files import LoadedConfig
-from serve_app.doctor.setup import RayFacts
 
 
 def read_ray(loaded: LoadedConfig) -> tuple[RayFacts, tuple[str, int] | None]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from serve_app.cli.doctor.check import Check
+from serve_app.cli.doctor.machine import Machine
+from serve_app.cli.doctor.setup import RayFacts, Setup
 from serve_app.config.auth import api_key
 from serve_app.config.devices import devices_of
-from serve_app.doctor.check import Check
-from serve_app.doctor.machine import Machine
-from serve_app.doctor.setup import RayFacts, Setup
 
 DASHBOARD_PORT = 8265
 """Source: ray start --help, --dashboard-port."""

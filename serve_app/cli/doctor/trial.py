@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from serve_app.cli.doctor.samples import Samples
+from serve_app.cli.doctor.segmenter_trial import SegmenterTrial, try_segmenter
 from serve_app.config.schema import AppConfig
-from serve_app.doctor.samples import Samples
-from serve_app.doctor.segmenter_trial import SegmenterTrial, try_segmenter
 from serve_app.entities.chat import read_entities
 from serve_app.errors import GensegError
 from serve_app.models import device_memory, devices, locations

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from serve_app.doctor.machine import Disk, Machine
+from serve_app.cli.doctor.machine import Disk, Machine
 from serve_app.models import hub
 from serve_app.models.cuda import Card, cards, oldest_capability, read_cuda
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from serve_app.doctor.check import Check, gib
-from serve_app.doctor.machine import Machine
-from serve_app.doctor.model_checks import token_check
+from serve_app.cli.doctor.check import Check, gib
+from serve_app.cli.doctor.machine import Machine
+from serve_app.cli.doctor.model_checks import token_check
 from serve_app.models import hub
 from serve_app.models.cuda import why_not
 from serve_app.models.devices import BFLOAT16_SINCE

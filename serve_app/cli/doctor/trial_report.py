@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from serve_app.doctor.agreement import LEAST_IOU
-from serve_app.doctor.budgets import GIB, Budgets, budgets
-from serve_app.doctor.check import Check, counted, gib
-from serve_app.doctor.report import Row
-from serve_app.doctor.segmenter_trial import SegmenterTrial
-from serve_app.doctor.trial import IdentityTrial, ParserTrial, Trial
+from serve_app.cli.doctor.agreement import LEAST_IOU
+from serve_app.cli.doctor.budgets import GIB, Budgets, budgets
+from serve_app.cli.doctor.check import Check, counted, gib
+from serve_app.cli.doctor.report import Row
+from serve_app.cli.doctor.segmenter_trial import SegmenterTrial
+from serve_app.cli.doctor.trial import IdentityTrial, ParserTrial, Trial
 
 GROUP = "load"
 UNITS = {"prepare": "an image", "vision": "an image", "text": "a phrase", "head": "a pair", "masks": "an object"}
