@@ -21,7 +21,7 @@ def needs_gpu(setup: Setup) -> bool:
 
 def setup_checks(machine: Machine, setup: Setup) -> Iterator[Check]:
     """Check what a configuration needs besides its models."""
-    yield from _on_cpu(machine, setup)
+    yield from _devices(machine, setup)
     yield from _packages(machine, setup)
     yield from _server(setup)
     yield _ray(setup.ray)
@@ -34,14 +34,13 @@ def setup_checks(machine: Machine, setup: Setup) -> Iterator[Check]:
         yield Check("service", "token", "fail", line, "set the variable where the service is started")
 
 
-def _on_cpu(machine: Machine, setup: Setup) -> Iterator[Check]:
+def _devices(machine: Machine, setup: Setup) -> Iterator[Check]:
+    if machine.cuda.devices or not machine.cuda.has_nvidia:
+        return
     for deployment, (_, device) in devices_of(setup.config).items():
-        if device.partition(":")[0] not in {"auto", "cpu", "cuda"}:
-            found = f"{deployment} asks for {device!r}, which is not supported"
-            yield Check("GPU", "device", "fail", found, "write auto, cpu, cuda or cuda:N")
-        elif device == "auto" and not machine.cuda.devices and machine.cuda.has_nvidia:
+        if device == "auto":
             found = f"{deployment} has device auto, and would run on the CPU although there is a GPU"
-            yield Check("GPU", "device", "warn", found, "see CUDA above; `cuda` in place of `auto` refuses to")
+            yield Check("GPU", "device", "warn", found, "see CUDA above; with `cuda` it would not start instead")
 
 
 def _packages(machine: Machine, setup: Setup) -> Iterator[Check]:
