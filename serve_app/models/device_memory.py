@@ -22,6 +22,12 @@ def release(device: torch.device) -> None:
         torch.cuda.empty_cache()
 
 
+def lift_wall(device: torch.device) -> None:
+    """Let this process take the whole GPU again, see devices.cap_memory."""
+    if device.type == "cuda":
+        torch.cuda.set_per_process_memory_fraction(1.0, device)
+
+
 def held_bytes(device: torch.device) -> int | None:
     """Return what PyTorch holds on a GPU now; None on a CPU."""
     return int(torch.cuda.memory_allocated(device)) if device.type == "cuda" else None
@@ -30,6 +36,7 @@ def held_bytes(device: torch.device) -> int | None:
 def start_peak(device: torch.device) -> None:
     """Begin to watch a GPU's peak; that of a process cannot be set back."""
     if device.type == "cuda":
+        torch.cuda.init()
         torch.cuda.reset_peak_memory_stats(device)
 
 

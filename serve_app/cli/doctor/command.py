@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 from serve_app.cli.console import Progress
 from serve_app.cli.doctor.check import Check, can_run
 from serve_app.cli.doctor.report import Row, as_json, as_lines
-from serve_app.cli.doctor.setup_checks import DASHBOARD_PORT
 from serve_app.cli.ending import print_out
 from serve_app.cli.options import CommandError
-from serve_app.cli.serve_address import DEFAULT_HOST, address, check_port
+from serve_app.cli.serve_address import DASHBOARD_PORT, DEFAULT_HOST, address, check_port
 from serve_app.config.files import LoadedConfig, check_environment, check_file, load_file
 from serve_app.config.schema import AppConfig
 

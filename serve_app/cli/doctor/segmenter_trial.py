@@ -23,6 +23,7 @@ from serve_app.models import device_memory, devices, locations
 from serve_app.models.checkpoints import explain
 from serve_app.models.interface import Detections, Pair, Segmenter
 from serve_app.models.plain_loop import PlainObjects, PlainSegmenter
+from serve_app.models.precision import allow_tf32
 from serve_app.models.registry import load_segmenter
 from serve_app.schemas.dicts import RleDict
 
@@ -128,6 +129,8 @@ def try_segmenter(
     peak = device_memory.peak_bytes(device)
     del segmenter, work
     device_memory.release(device)
+    device_memory.lift_wall(device)
+    allow_tf32(False)  # the loader sets it for the process
     with step("segmenting with the plain loop"), explain(f"{model.model_name}, in the plain loop"):
         plain = PlainSegmenter.load(locations.resolve(model.model_name, "segmenter"), device)
         agreement = _agreement(plain, images, ours, config)

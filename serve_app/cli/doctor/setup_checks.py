@@ -7,11 +7,9 @@ from collections.abc import Iterator
 from serve_app.cli.doctor.check import Check
 from serve_app.cli.doctor.machine import Machine
 from serve_app.cli.doctor.setup import RayFacts, Setup
+from serve_app.cli.serve_address import DASHBOARD_PORT
 from serve_app.config.auth import api_key
 from serve_app.config.devices import devices_of
-
-DASHBOARD_PORT = 8265
-"""Source: ray start --help, --dashboard-port."""
 
 
 def needs_gpu(setup: Setup) -> bool:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -20,7 +21,7 @@ from serve_app.cli.doctor.segmenter_trial import SegmenterTrial, try_segmenter
 from serve_app.config.schema import AppConfig
 from serve_app.entities.chat import read_entities
 from serve_app.errors import GensegError
-from serve_app.models import device_memory, devices, locations
+from serve_app.models import device_memory, devices, hub, locations
 from serve_app.models.checkpoints import explain, hide_loading_bar
 from serve_app.models.interface import LocalParser, RemoteParser
 from serve_app.models.plain_loop import PlainParser
@@ -87,15 +88,25 @@ def try_models(config: AppConfig, samples: Samples, step: Step) -> Trial:
         step: told of each step.
     """
     hide_loading_bar()
-    parser = _or_fault(lambda: _try_parser(config, samples, step))
-    segmenter = _or_fault(lambda: try_segmenter(config, samples.images, step))
-    identity = None if config.models.identity_name is None else _or_fault(lambda: _try_identity(config, step))
+    models = config.models
+    server = models.text_parser.engine == "openai"
+    parser = _or_fault(
+        None if server else ("parser", models.text_parser.model_name), lambda: _try_parser(config, samples, step)
+    )
+    segmenter = _or_fault(
+        ("segmenter", models.segmentation.model_name), lambda: try_segmenter(config, samples.images, step)
+    )
+    name = models.identity_name
+    identity = None if name is None else _or_fault(("identity", name), lambda: _try_identity(config, step))
     card = segmenter.card_bytes if isinstance(segmenter, SegmenterTrial) else None
     return Trial(parser, segmenter, identity, card is not None, card)
 
 
-def _or_fault(run: Callable[[], Result]) -> Result | str:
+def _or_fault(model: tuple[locations.Kind, str] | None, run: Callable[[], Result]) -> Result | str:
+    """Try a model that is to be loaded, or a server; a hub that cannot be asked would take a minute to say so."""
     try:
+        if model is not None and not Path(locations.resolve(model[1], model[0])).is_dir():
+            hub.check_name(model[1])
         return run()
     except GensegError as error:
         return error.message
@@ -136,6 +147,7 @@ def _try_local(parser: LocalParser, load_s: float, config: AppConfig, samples: S
     ours = [_entities(reply) for reply in replies]
     del parser
     device_memory.release(device)
+    device_memory.lift_wall(device)
     dtype = devices.resolve_dtype(model.dtype, device)
     with step("reading prompts with the plain loop"), explain(f"{model.model_name}, in the plain loop"):
         plain = PlainParser.load(locations.resolve(model.model_name, "parser"), device, dtype, model.max_new_tokens)
