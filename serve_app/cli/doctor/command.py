@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from serve_app.cli.console import Progress
 from serve_app.cli.doctor.check import Check, can_run
-from serve_app.cli.doctor.report import Row, as_json, as_lines
+from serve_app.cli.doctor.report import Row, as_json, check_lines, conclusion, table_lines
 from serve_app.cli.ending import print_out
 from serve_app.cli.options import CommandError
 from serve_app.cli.serve_address import DASHBOARD_PORT, DEFAULT_HOST, address, check_port
@@ -39,13 +39,19 @@ def run(args: argparse.Namespace) -> int:
     progress = Progress(quiet=args.json)
     with progress.step("looking at this machine"):
         checks, loaded = examine(args.config)
+    coloured = progress.takes_colours and sys.stdout is not None and sys.stdout.isatty()
+    if not args.json:
+        print_out("\n".join(check_lines(checks, coloured=coloured)))
     rows: list[Row] = []
+    found: list[Check] = []
     if args.load and loaded is not None:
         found, rows = _load(loaded.app, progress)
         checks += found
-    coloured = progress.takes_colours and sys.stdout is not None and sys.stdout.isatty()
-    subject = args.config or "the embedded models"
-    print_out(as_json(checks, rows) if args.json else "\n".join(as_lines(checks, rows, subject, coloured=coloured)))
+    if args.json:
+        print_out(as_json(checks, rows))
+    else:
+        last = conclusion(checks, args.config or "the embedded models")
+        print_out("\n".join([*check_lines(found, coloured=coloured), *table_lines(rows), last]))
     return 0 if can_run(checks) else 1
 
 

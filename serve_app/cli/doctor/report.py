@@ -22,13 +22,11 @@ class Row:
     unit: str
 
 
-def as_lines(checks: Sequence[Check], rows: Sequence[Row], subject: str, *, coloured: bool = False) -> Iterator[str]:
-    """Write each check on a line of its own below its group's name, then the table, then what follows from all.
+def check_lines(checks: Sequence[Check], *, coloured: bool = False) -> Iterator[str]:
+    """Write each check on a line of its own below its group's name.
 
     Args:
         checks: in any order; groups stand in the order of their first check.
-        rows: of the table of times and memory; may be empty.
-        subject: what was checked, such as the file's name.
         coloured: for a terminal.
     """
     width = max((len(check.name) for check in checks), default=0)
@@ -37,11 +35,14 @@ def as_lines(checks: Sequence[Check], rows: Sequence[Row], subject: str, *, colo
         for check in checks:
             if check.group == group:
                 yield f"  {_word(check.status, coloured)}  {check.name.ljust(width)}  {check.text}"
+
+
+def table_lines(rows: Sequence[Row]) -> Iterator[str]:
+    """Write the table of times and memory; nothing where there is none."""
     if rows:
         yield "times and memory"
         width = max(len(row.name) for row in rows)
         yield from (f"  {row.name.ljust(width)}  {row.value:8.2f} {row.unit}" for row in rows)
-    yield f"{subject}: {_conclusion(checks)}"
 
 
 def _word(status: Status, coloured: bool) -> str:
@@ -49,13 +50,14 @@ def _word(status: Status, coloured: bool) -> str:
     return f"\x1b[{COLOURS[status]}m{word}\x1b[0m" if coloured else word
 
 
-def _conclusion(checks: Sequence[Check]) -> str:
+def conclusion(checks: Sequence[Check], subject: str) -> str:
+    """Say what follows from all checks of a subject, such as a file's name."""
     faults = sum(check.status == "fail" for check in checks)
     warnings = sum(check.status == "warn" for check in checks)
     noted = f"{warnings} {'warning' if warnings == 1 else 'warnings'}"
     if faults:
-        return f"does not run here: {faults} {'fault' if faults == 1 else 'faults'}, {noted}"
-    return f"nothing speaks against it here: {noted}" if warnings else "nothing speaks against it here"
+        return f"{subject}: does not run here: {faults} {'fault' if faults == 1 else 'faults'}, {noted}"
+    return f"{subject}: nothing speaks against it here{f': {noted}' if warnings else ''}"
 
 
 def as_json(checks: Sequence[Check], rows: Sequence[Row]) -> str:

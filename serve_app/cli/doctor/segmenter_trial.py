@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -27,6 +28,8 @@ from serve_app.models.precision import allow_tf32
 from serve_app.models.registry import load_segmenter
 from serve_app.schemas.dicts import RleDict
 
+Value = TypeVar("Value")
+
 COUNTS = (1, 4, 16)
 """Phrases with which images a second are measured."""
 ROUNDS = 3
@@ -41,7 +44,8 @@ class SegmenterTrial:
     Attributes:
         load_s: seconds of loading.
         stage_s: seconds of each stage: "prepare" and "vision" for an image, "text" for a phrase, "head" for a pair of
-            both, "masks" for an object.
+            both, "masks" for an
+            object, where there is one.
         images_per_s: by the number of phrases.
         peak_bytes: see device_memory.peak_bytes.
         agreement: with the plain loop in float32.
@@ -90,13 +94,18 @@ class _Work:
         pairs = [Pair(image, phrase, self._defaults.threshold, masks) for image in images for phrase in phrases]
         return [each for part in _parts(pairs, self._pairs) for each in _sound(self._segmenter.detect(part))]
 
-    def draw(self, found: Detections, image: RgbArray) -> list[RleDict]:
-        return rles_from_logits(found.mask_logits, image.shape[:2], self._defaults.mask_threshold)
+    def draw_all(self, found: Sequence[Detections], images: Sequence[RgbArray]) -> list[list[RleDict]]:
+        """Encode the masks of each pair, image by image."""
+        each = len(found) // len(images)
+        return [
+            rles_from_logits(one.mask_logits, images[index // each].shape[:2], self._defaults.mask_threshold)
+            for index, one in enumerate(found)
+        ]
 
     def all(self, images: Sequence[RgbArray], phrases: Sequence[str]) -> list[tuple[Detections, list[RleDict]]]:
         """Do the whole job; one result a pair, image by image."""
         found = self.detect(self.encode(self.prepare(images)), self.embed(phrases), masks=True)
-        return [(each, self.draw(each, images[index // len(phrases)])) for index, each in enumerate(found)]
+        return [*zip(found, self.draw_all(found, images), strict=True)]
 
 
 def try_segmenter(
@@ -151,40 +160,42 @@ def try_segmenter(
 
 
 def _stages(work: _Work, images: Sequence[RgbArray]) -> dict[str, float]:
-    """Measure each stage with the phrases that are in the images."""
+    """Measure each stage with the phrases that are in the images: the best of some rounds."""
     phrases = PHRASES[:IN_THE_IMAGES]
-    best: dict[str, float] = {}
+    best = _Best()
+    found: list[Detections] = []
     for _ in _rounds():  # the first one pays for what PyTorch does once, and is rarely the best
-        clock = _Clock(best)
-        prepared = work.prepare(images)
-        clock.stop("prepare", len(images))
-        encoded = work.encode(prepared)
-        clock.stop("vision", len(images))
-        embedded = work.embed(phrases)
-        clock.stop("text", len(phrases))
-        work.detect(encoded, embedded, masks=False)
-        head_s = clock.stop("head", len(images) * len(phrases))
-        found = work.detect(encoded, embedded, masks=True)
-        for index, each in enumerate(found):
-            work.draw(each, images[index // len(phrases)])
-        clock.stop("masks", max(1, sum(len(each.scores) for each in found)), less_s=head_s)
-    return best
+        prepared = best.of("prepare", partial(work.prepare, images))
+        encoded = best.of("vision", partial(work.encode, prepared))
+        embedded = best.of("text", partial(work.embed, phrases))
+        best.of("head", partial(work.detect, encoded, embedded, masks=False))
+        found = best.of("with masks", partial(work.detect, encoded, embedded, masks=True))
+        best.of("draw", partial(work.draw_all, found, images))
+    seconds = best.seconds
+    masks_s = max(0.0, seconds["with masks"] - seconds["head"]) + seconds["draw"]
+    objects = sum(len(each.scores) for each in found)
+    return {
+        "prepare": seconds["prepare"] / len(images),
+        "vision": seconds["vision"] / len(images),
+        "text": seconds["text"] / len(phrases),
+        "head": seconds["head"] / (len(images) * len(phrases)),
+        **({"masks": masks_s / objects} if objects else {}),
+    }
 
 
-class _Clock:
-    """Keeps the best time of each stage."""
+class _Best:
+    """Keeps the best time of each thing that is done several times."""
 
-    def __init__(self, best: dict[str, float]) -> None:
-        self._best = best
-        self._started = time.perf_counter()
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
 
-    def stop(self, stage: str, items: int, less_s: float = 0.0) -> float:
-        """End a stage, begin the next, and return the seconds that the whole stage took."""
-        now = time.perf_counter()
-        took = now - self._started
-        self._best[stage] = min(self._best.get(stage, float("inf")), max(0.0, took - less_s) / items)
-        self._started = time.perf_counter()
-        return took
+    def of(self, name: str, run: Callable[[], Value]) -> Value:
+        """Do it once more."""
+        started = time.perf_counter()
+        value = run()
+        took = time.perf_counter() - started
+        self.seconds[name] = min(self.seconds.get(name, took), took)
+        return value
 
 
 def _speed(work: _Work, images: Sequence[RgbArray], phrases: Sequence[str]) -> float:

@@ -14,7 +14,7 @@ import huggingface_hub
 import pytest
 
 from serve_app.cli.doctor.check import Check
-from serve_app.cli.doctor.report import Row, as_json, as_lines
+from serve_app.cli.doctor.report import Row, as_json, check_lines, conclusion, table_lines
 from serve_app.cli.main import main
 from tests.models.test_hub import a_hub
 
@@ -221,7 +221,8 @@ CHECKS = [
 
 
 def test_the_report_groups_its_lines() -> None:
-    assert [*as_lines(CHECKS, [Row("head", 12.25, "ms a pair")], "c.yaml")] == [
+    lines = [*check_lines(CHECKS), *table_lines([Row("head", 12.25, "ms a pair")]), conclusion(CHECKS, "c.yaml")]
+    assert lines == [
         "a",
         "  ok    first       found",
         "  warn  third       odd",
@@ -232,8 +233,9 @@ def test_the_report_groups_its_lines() -> None:
         "  head     12.25 ms a pair",
         "c.yaml: does not run here: 1 fault, 1 warning",
     ]
-    assert "\x1b[31mFAIL\x1b[0m" in "\n".join(as_lines(CHECKS, [], "x", coloured=True))
-    assert [*as_lines(CHECKS[:1], [], "x")][-1] == "x: nothing speaks against it here"
+    assert "\x1b[31mFAIL\x1b[0m" in "\n".join(check_lines(CHECKS, coloured=True))
+    assert not [*table_lines([])]
+    assert conclusion(CHECKS[:1], "x") == "x: nothing speaks against it here"
 
 
 def test_the_report_as_json() -> None:
