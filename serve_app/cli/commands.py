@@ -31,6 +31,7 @@ COMMANDS = {
     "serve": ("serve", "serve the HTTP API until Ctrl-C"),
     "batch": ("batch", "do a whole dataset; it may be stopped and goes on where it was"),
     "check-config": ("check_config", "check a configuration file"),
+    "doctor": ("doctor", "say what this machine can run, and why not"),
     "demo": ("demo", "run the small models that ship inside on the images that ship inside"),
 }
 """Each command's module in this package, and its line in `genseg --help`."""

@@ -10,6 +10,8 @@ from serve_app.config.files import LoadedConfig
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8000
+DASHBOARD_PORT = 8265
+"""Of Ray's dashboard. Source: ray start --help, --dashboard-port."""
 
 
 def address(loaded: LoadedConfig, port: int | None) -> tuple[str, int]:

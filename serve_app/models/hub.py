@@ -1,10 +1,79 @@
-"""Asks the model hub about a name, before models are loaded: the libraries that load them try for a minute."""
+"""What the model hub says: of a name, before models are loaded, and of a download that failed.
+
+The libraries that load models try for a minute to reach the hub, and print pages; here a question takes seconds, and
+the answer is one line.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from serve_app.errors import CheckpointError
 
 TIMEOUT_S = 5.0
+
+WHERE_TO_SET = (
+    "HF_TOKEN must be set where Ray is started: before `ray start`, on every node, or for this command where it starts "
+    "Ray itself"
+)
+GATED = (
+    "access was refused: the weights are gated. Accept the licence on the model's hub page, then set HF_TOKEN "
+    f"to a token of that account, or give a local folder as model_name; {WHERE_TO_SET}"
+)
+UNKNOWN = (
+    "the hub knows no such model, or it is private; check the name, set HF_TOKEN if it is private, or give a local "
+    f"folder; {WHERE_TO_SET}"
+)
+UNREACHABLE = "the hub cannot be reached and the model is not in the local cache; give a local folder as model_name"
+OFFLINE = (
+    "the hub cannot be reached and the model is not in the local cache: HF_HUB_OFFLINE forbids asking the hub; unset "
+    "it, download the model first, or give a local folder as model_name"
+)
+NO_NAME = "is neither a local folder nor a name of the hub, such as facebook/sam3"
+_REFUSED = {
+    401: (
+        "the hub refuses the token in HF_TOKEN: it is wrong or has expired; set a valid one, or unset it; "
+        f"{WHERE_TO_SET}"
+    ),
+    403: (
+        "the hub refuses access with this HF_TOKEN (status 403): the token may lack the permission to read gated "
+        f"repositories; see its settings on the hub, or give a local folder as model_name; {WHERE_TO_SET}"
+    ),
+    429: f"the hub refuses further downloads for now (status 429); wait, or set HF_TOKEN; {WHERE_TO_SET}",
+}
+
+
+def said_by_hub(errors: Sequence[BaseException]) -> str | None:
+    """Say what an error of huggingface_hub means, and what to do.
+
+    Args:
+        errors: an error and what caused it.
+
+    Returns:
+        None where the hub has nothing to do with it.
+    """
+    from huggingface_hub import errors as of_hub
+
+    def have(*kinds: type[BaseException]) -> bool:
+        return any(isinstance(error, kinds) for error in errors)
+
+    if have(of_hub.GatedRepoError):
+        return GATED
+    if have(of_hub.RepositoryNotFoundError):
+        return UNKNOWN
+    if have(of_hub.HFValidationError):
+        return NO_NAME
+    if have(of_hub.RemoteEntryNotFoundError):
+        return "the checkpoint is incomplete: the hub lacks a file of it"
+    if have(of_hub.OfflineModeIsEnabled):
+        return OFFLINE
+    answers = [error.response.status_code for error in errors if isinstance(error, of_hub.HfHubHTTPError)]
+    if answers and answers[0] < 500:
+        refused = f"the hub refuses the download (status {answers[0]}); give a local folder as model_name"
+        return _REFUSED.get(answers[0], refused)
+    return UNREACHABLE if answers or have(of_hub.LocalEntryNotFoundError) else None
 
 
 def check_name(model_name: str) -> None:
@@ -25,16 +94,84 @@ def check_name(model_name: str) -> None:
         if isinstance(try_to_load_from_cache(model_name, "config.json"), str):
             return
         HfApi().model_info(model_name, timeout=TIMEOUT_S)
-    except errors.HFValidationError:
-        reason = "is neither a local folder nor a name of the hub, such as facebook/sam3"
-    except errors.GatedRepoError:
         return
-    except errors.RepositoryNotFoundError:
-        reason = "the hub knows no such model; check the name, set HF_TOKEN if it is private, or give a local folder"
+    except (errors.HFValidationError, errors.RepositoryNotFoundError, errors.OfflineModeIsEnabled) as error:
+        reason = said_by_hub([error])
+        if reason == GATED:
+            return
     except errors.HfHubHTTPError:
         return  # the hub is there, and busy: loading tries again
     except Exception:  # each version of the hub's package lets others of its HTTP library through
-        reason = "the hub cannot be reached and the model is not in the local cache; give a local folder as model_name"
-    else:
-        return
+        reason = UNREACHABLE
     raise CheckpointError(f"model {model_name}: {reason}")
+
+
+@dataclass(frozen=True)
+class HubAnswer:
+    """What the hub says of a model that is not on this machine.
+
+    Attributes:
+        fault: why it cannot be downloaded, and what to do; None where it can.
+        reached: whether the hub answered.
+        download_bytes: what loading downloads; None where the hub does not say.
+    """
+
+    fault: str | None
+    reached: bool = True
+    download_bytes: int | None = None
+
+
+def ask(model_name: str) -> HubAnswer:
+    """Ask the hub whether the model can be downloaded with this token, and how much that is."""
+    from huggingface_hub import HfApi, errors
+
+    api = HfApi()
+    try:
+        info = api.model_info(model_name, files_metadata=True, timeout=TIMEOUT_S)
+        sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
+        if info.gated:
+            api.auth_check(model_name)
+    except (errors.HfHubHTTPError, errors.HFValidationError, errors.OfflineModeIsEnabled) as error:
+        fault = said_by_hub([error])
+        return HubAnswer(fault, reached=fault not in {UNREACHABLE, OFFLINE})
+    except Exception:  # as above
+        return HubAnswer(UNREACHABLE, reached=False)
+    return HubAnswer(None, download_bytes=sum(sizes[name] for name in loaded_files(sizes)) or None)
+
+
+def loaded_files(names: Sequence[str] | dict[str, int]) -> list[str]:
+    """Choose what loading downloads of a repository's files: safetensors, and the small files beside them."""
+    small = {".json", ".txt", ".jinja", ".model"}
+    return [name for name in names if "/" not in name and Path(name).suffix in {".safetensors", *small}]
+
+
+def has_token() -> bool:
+    """Tell whether there is a token for the hub: in HF_TOKEN, or saved by `hf auth login`."""
+    from huggingface_hub import get_token
+
+    return get_token() is not None
+
+
+def cached_folder(model_name: str) -> Path | None:
+    """Return the folder of the local cache that holds a model's configuration; None where there is none."""
+    from huggingface_hub import errors, try_to_load_from_cache
+
+    try:
+        found = try_to_load_from_cache(model_name, "config.json")
+    except errors.HFValidationError:
+        return None
+    return Path(found).parent if isinstance(found, str) else None
+
+
+def cache_place() -> Path:
+    """Return the folder into which models are downloaded; it may not exist yet."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE)
+
+
+def is_offline() -> bool:
+    """Tell whether HF_HUB_OFFLINE forbids asking the hub."""
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)

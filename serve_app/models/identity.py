@@ -21,7 +21,7 @@ from serve_app.config.schema import AppConfig
 from serve_app.embedded.identity.model import THRESHOLD_KEY
 from serve_app.errors import CheckpointError, DeviceOutOfMemory, GensegError, InternalError
 from serve_app.images.crops import CROP
-from serve_app.models import checkpoints, interface, locations
+from serve_app.models import checkpoints, devices, interface, locations
 from serve_app.models.checkpoint_files import check_before_loading
 from serve_app.models.interface import Embedding
 from serve_app.models.memory import halve_when_full
@@ -64,8 +64,9 @@ def load(config: AppConfig) -> interface.IdentityModel:
     """
     name = config.models.identity_name
     assert name is not None  # the registry asks for no model then
-    device = checkpoints.resolve_device(config.models.segmentation.device, config.device.cuda_device)
-    return DinoIdentity.load(name, config.models.identity, device)
+    device = devices.resolve_device(config.models.segmentation.device, config.device.cuda_device)
+    wall = devices.memory_wall(device, config.models.segmentation.gpu_memory_fraction)
+    return DinoIdentity.load(name, config.models.identity, device, wall)
 
 
 class DinoIdentity:
@@ -95,19 +96,22 @@ class DinoIdentity:
         }
 
     @classmethod
-    def load(cls, name: str, config: IdentityConfig, device: torch.device) -> DinoIdentity:
+    def load(
+        cls, name: str, config: IdentityConfig, device: torch.device, wall: devices.MemoryWall | None = None
+    ) -> DinoIdentity:
         """Load a checkpoint onto a device.
 
         Args:
             name: a hub name, a local folder, or `embedded`.
             config: threshold and type.
             device: the segmenter's.
+            wall: the cap of this process on it, which the segmenter set.
 
         Raises:
             CheckpointError: missing, gated, incomplete, damaged or of another model.
         """
         source = locations.resolve(name, "identity")
-        with checkpoints.explain(name):
+        with checkpoints.explain(name, wall):
             kind = check_before_loading(name, source, "identity model", ARCHITECTURES, reads_text=False)
             model, report = ARCHITECTURES[kind].model.from_pretrained(
                 source,
@@ -146,7 +150,7 @@ def resolve_dtype(dtype: str, device: torch.device, model_type: str) -> torch.dt
     """Turn a configured dtype into torch's; `auto` is the architecture's `half` on a GPU and float32 on a CPU."""
     if dtype == "auto" and device.type == "cuda":
         return ARCHITECTURES[model_type].half
-    return checkpoints.resolve_dtype(dtype, device)
+    return devices.resolve_dtype(dtype, device)
 
 
 def _own_threshold(config: Any, name: str) -> float:

@@ -33,7 +33,7 @@ from serve_app.config.models import TextParserModel
 from serve_app.config.schema import AppConfig, DeviceConfig, LimitsConfig
 from serve_app.entities.chat import CutReply, chat_messages, prompt_text
 from serve_app.errors import DeviceOutOfMemory, TooLarge
-from serve_app.models import checkpoints, locations
+from serve_app.models import checkpoints, devices, locations
 from serve_app.models.array_decoding import ArrayEnd, ArrayGrammar, JsonSchema, ReplyText, array_schema, closing_tokens
 from serve_app.models.chat_template import check_text
 from serve_app.models.checkpoint_files import check_before_loading
@@ -104,11 +104,12 @@ class EntityParser:
             CheckpointError: missing, gated, incomplete, damaged, of another model, or the device is not there.
             ConfigError: constrained decoding without xgrammar.
         """
-        with checkpoints.explain(config.model_name):
-            path = locations.resolve(config.model_name, "parser")
-            target = checkpoints.resolve_device(config.device_map, device.cuda_device)
-            checkpoints.cap_memory(target, config.gpu_memory_fraction)
-            dtype = checkpoints.resolve_dtype(config.dtype, target)
+        path = locations.resolve(config.model_name, "parser")
+        target = devices.resolve_device(config.device_map, device.cuda_device)
+        with checkpoints.explain(config.model_name):  # a card that is full refuses even this
+            wall = devices.cap_memory(target, config.gpu_memory_fraction)
+        with checkpoints.explain(config.model_name, wall):
+            dtype = devices.resolve_dtype(config.dtype, target)
             check_before_loading(config.model_name, path, "text parser", ("qwen3_vl",))
             processor = AutoProcessor.from_pretrained(path)
             check_text(config.model_name, processor)

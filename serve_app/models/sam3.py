@@ -22,7 +22,7 @@ from transformers import Sam3Model, Sam3Processor
 from serve_app.config.models import SegmentationModel
 from serve_app.config.schema import AppConfig, DeviceConfig
 from serve_app.errors import DeviceOutOfMemory, GensegError, InternalError, InvalidRequest
-from serve_app.models import checkpoints, interface, locations
+from serve_app.models import checkpoints, devices, interface, locations
 from serve_app.models.checkpoint_files import check_before_loading
 from serve_app.models.image_input import ImagePreparer
 from serve_app.models.interface import Detections
@@ -41,8 +41,9 @@ Item = TypeVar("Item")
 
 def load(config: AppConfig) -> interface.Segmenter[Tensor, ImageFeatures, PhraseFeatures]:
     """Load the configured checkpoint and warm it up; see config.engines."""
-    segmenter = Sam3Segmenter.load(config.models.segmentation, config.device)
-    with checkpoints.explain(config.models.segmentation.model_name):
+    model = config.models.segmentation
+    segmenter = Sam3Segmenter.load(model, config.device)
+    with checkpoints.explain(model.model_name, devices.memory_wall(segmenter.device, model.gpu_memory_fraction)):
         segmenter.warm_up(config.batching.max_pixels, config.batching.max_pairs)
     return segmenter
 
@@ -91,11 +92,12 @@ class Sam3Segmenter:
         Raises:
             CheckpointError: missing, gated, incomplete, damaged, of another model, or the device is not there.
         """
-        place = checkpoints.resolve_device(config.device, device.cuda_device)
-        checkpoints.cap_memory(place, config.gpu_memory_fraction)
+        place = devices.resolve_device(config.device, device.cuda_device)
+        with checkpoints.explain(config.model_name):  # a card that is full refuses even this
+            wall = devices.cap_memory(place, config.gpu_memory_fraction)
         allow_tf32(config.tf32)
         source = locations.resolve(config.model_name, "segmenter")
-        with checkpoints.explain(config.model_name):
+        with checkpoints.explain(config.model_name, wall):
             check_before_loading(config.model_name, source, "segmenter", ("sam3", "sam3_video"))
             # SDPA throughout: FlashAttention ignores the text's padding in SAM3's cross-attention.
             model, report = Sam3Model.from_pretrained(
@@ -103,13 +105,13 @@ class Sam3Segmenter:
             )
             checkpoints.check_complete(config.model_name, report["missing_keys"], report["mismatched_keys"])
             processor = Sam3Processor.from_pretrained(source)
-            dtype = checkpoints.resolve_dtype(config.dtype, place)
+            dtype = devices.resolve_dtype(config.dtype, place)
             if dtype is torch.bfloat16 and place.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
                 logger.warning(
                     "this CPU has no bfloat16 arithmetic, and emulates it slowly: vision computes in float32"
                 )
                 dtype = torch.float32
-            head_dtype = checkpoints.resolve_head_dtype(config.head_dtype, place)
+            head_dtype = devices.resolve_head_dtype(config.head_dtype, place)
             backend = "inductor" if config.compile else None
             return cls(model.to(place).eval(), processor, dtype, head_dtype, backend)
 

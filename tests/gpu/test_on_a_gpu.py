@@ -15,7 +15,7 @@ from PIL import Image
 from serve_app.config.models import SegmentationModel, TextParserModel
 from serve_app.config.schema import DeviceConfig
 from serve_app.errors import CheckpointError, DeviceOutOfMemory
-from serve_app.models import checkpoints
+from serve_app.models import devices
 from serve_app.models.interface import Detections, Pair
 from serve_app.models.memory import halve_when_full
 from serve_app.models.qwen3_vl import EntityParser
@@ -171,4 +171,4 @@ def test_the_parser_reads_the_entities_of_the_cpu() -> None:
 
 def test_a_gpu_that_is_not_there_is_named() -> None:
     with pytest.raises(CheckpointError, match="cuda:63"):
-        checkpoints.resolve_device("cuda:63", 0)
+        devices.resolve_device("cuda:63", 0)

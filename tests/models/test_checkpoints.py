@@ -21,6 +21,7 @@ from serve_app.config.models import SegmentationModel, TextParserModel
 from serve_app.config.schema import DeviceConfig
 from serve_app.errors import CheckpointError
 from serve_app.models import checkpoints, locations
+from serve_app.models.devices import MemoryWall
 from serve_app.models.qwen3_vl import EntityParser
 from serve_app.models.sam3 import Sam3Segmenter
 
@@ -115,6 +116,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[i
 
 GATED = {"X-Error-Code": "GatedRepo"}
 UNKNOWN = {"X-Error-Code": "RepoNotFound"}
+TOKEN_PLACE = "HF_TOKEN must be set where Ray is started: before `ray start`, on every node, or for this command"
 
 
 @pytest.mark.parametrize(
@@ -138,6 +140,12 @@ UNKNOWN = {"X-Error-Code": "RepoNotFound"}
             id="token without permission",
         ),
         pytest.param(404, {"X-Error-Code": "EntryNotFound"}, "incomplete: config.json", id="no configuration"),
+        pytest.param(401, GATED, TOKEN_PLACE, id="gated: where the token must be"),
+        pytest.param(404, UNKNOWN, TOKEN_PLACE, id="unknown: where the token must be"),
+        pytest.param(403, {}, TOKEN_PLACE, id="forbidden: where the token must be"),
+        pytest.param(429, {"Retry-After": "0"}, "refuses further downloads for now .status 429.; wait", id="too many"),
+        pytest.param(500, {}, "the hub cannot be reached", id="hub broken"),
+        pytest.param(503, {}, "the hub cannot be reached", id="hub down"),
     ],
 )
 def test_load_says_what_the_hub_says(
@@ -148,6 +156,27 @@ def test_load_says_what_the_hub_says(
         load("owner/exp-403-oom")
     assert ("gated. Accept" in caught.value.message) == (headers is GATED)
     assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize("load_from", [load, lambda name: load_parser(Path(name))], ids=["segmenter", "parser"])
+def test_load_says_that_nothing_answers(
+    load_from: Callable[[str], object], hub: Callable[[int, dict[str, str]], None]
+) -> None:
+    def refuse(request: httpx2.Request) -> httpx2.Response:
+        raise httpx2.ConnectError("Connection refused", request=request)
+
+    huggingface_hub.set_client_factory(lambda: httpx2.Client(transport=httpx2.MockTransport(refuse)))
+    with pytest.raises(CheckpointError, match=r"^model owner/name: the hub cannot be reached and the model is not in"):
+        load_from("owner/name")
+
+
+def test_load_says_that_the_hub_may_not_be_asked(
+    hub: Callable[[int, dict[str, str]], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    hub(200, {})
+    with pytest.raises(CheckpointError, match=r"^model owner/name: the hub cannot be reached and .* local cache"):
+        load("owner/name")
 
 
 def hub_error(status: int, **headers: str) -> Exception:
@@ -167,8 +196,8 @@ def hub_error(status: int, **headers: str) -> Exception:
         (hub_error(400), "status 400"),
         (hub_error(500), "cannot be reached"),
         (LocalEntryNotFoundError("nothing"), "cannot be reached"),
-        (OfflineModeIsEnabled("offline"), "cannot be reached"),
-        (HFValidationError("x"), "neither a folder nor a name"),
+        (OfflineModeIsEnabled("offline"), "cannot be reached.*HF_HUB_OFFLINE forbids"),
+        (HFValidationError("x"), "neither a local folder nor a name"),
         (hub_error(404, **{"X-Error-Code": "EntryNotFound"}), "lacks a file"),
         (torch.OutOfMemoryError("CUDA out of memory. Tried"), "not enough memory"),
         (
@@ -188,6 +217,39 @@ def test_explain_judges_by_the_type_of_the_cause(cause: Exception, words: str) -
 
     with pytest.raises(CheckpointError, match=f"^model m: .*{words}"):
         loading()
+
+
+FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 8.27 GiB. GPU 0 has a total capacity of 22.5 GiB")
+
+
+@pytest.mark.parametrize(
+    ("wall", "error", "message"),
+    [
+        (
+            MemoryWall(0.33, int(22.5 * 2**30)),
+            FULL,
+            "not enough memory within gpu_memory_fraction 0.33 (7.4 of 22.5 GiB); it asked for 8.27 GiB more; "
+            "raise gpu_memory_fraction, or use a smaller model or dtype bfloat16",
+        ),
+        (
+            MemoryWall(0.5, 2**34),
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED"),
+            "not enough memory within gpu_memory_fraction 0.5 (8.0 of 16.0 GiB); "
+            "raise gpu_memory_fraction, or use a smaller model or dtype bfloat16",
+        ),
+        (
+            None,
+            FULL,
+            "the device has not enough memory; it asked for 8.27 GiB more; use a smaller model, dtype bfloat16, or "
+            "another device",
+        ),
+    ],
+    ids=["a wall", "a library below PyTorch", "no wall"],
+)
+def test_a_lack_of_memory_names_the_wall(wall: MemoryWall | None, error: Exception, message: str) -> None:
+    with pytest.raises(CheckpointError) as caught, checkpoints.explain("m", wall):
+        raise error
+    assert caught.value.message == f"model m: {message}"
 
 
 @pytest.mark.parametrize(
@@ -261,53 +323,3 @@ def test_a_checkpoint_of_another_model_is_refused_before_its_weights_are_read(
 def test_exchanged_models_are_named(load_from: Callable[[Path], object], kind: locations.Kind, found: str) -> None:
     with pytest.raises(CheckpointError, match=f"model_type '{found}'"):
         load_from(Path(locations.resolve("embedded", kind)))
-
-
-@pytest.mark.parametrize(
-    ("device", "words"), [("cuda:7", "sees 0 GPUs"), ("tpu", "unknown")], ids=["no such gpu", "nonsense"]
-)
-def test_resolve_device_names_what_is_missing(device: str, words: str) -> None:
-    if device == "cuda:7" and torch.cuda.device_count() > 7:
-        words = "never"
-        return
-    with pytest.raises(CheckpointError, match=words if not torch.cuda.is_available() else ".*"):
-        checkpoints.resolve_device(device, 0)
-
-
-@pytest.mark.parametrize(
-    ("dtype", "device", "expected"),
-    [
-        ("auto", "cpu", torch.float32),
-        ("auto", "cuda:0", torch.bfloat16),
-        ("float16", "cpu", torch.float16),
-        ("float32", "cuda:0", torch.float32),
-    ],
-)
-def test_resolve_dtype(dtype: str, device: str, expected: torch.dtype) -> None:
-    assert checkpoints.resolve_dtype(dtype, torch.device(device)) is expected
-
-
-@pytest.mark.parametrize(
-    ("capability", "expected"), [((7, 5), torch.float16), ((8, 0), torch.bfloat16), ((12, 0), torch.bfloat16)]
-)
-def test_auto_is_float16_on_a_gpu_without_bfloat16(
-    capability: tuple[int, int], expected: torch.dtype, caplog: pytest.LogCaptureFixture
-) -> None:
-    assert checkpoints.resolve_dtype("auto", torch.device("cuda:0"), lambda _: capability) is expected
-    assert checkpoints.resolve_dtype("bfloat16", torch.device("cuda:0"), lambda _: capability) is torch.bfloat16
-    warned = ["this GPU, of compute capability 7.5, has no bfloat16: dtype auto is float16"]
-    assert caplog.messages == (warned if expected is torch.float16 else [])
-
-
-@pytest.mark.parametrize(
-    ("dtype", "device", "expected"),
-    [
-        ("auto", "cpu", torch.float32),
-        ("auto", "cuda:0", torch.float16),
-        ("bfloat16", "cuda:0", torch.bfloat16),
-        ("float16", "cpu", torch.float16),
-        ("float32", "cuda:0", torch.float32),
-    ],
-)
-def test_resolve_head_dtype(dtype: str, device: str, expected: torch.dtype) -> None:
-    assert checkpoints.resolve_head_dtype(dtype, torch.device(device)) is expected

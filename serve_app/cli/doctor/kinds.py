@@ -1,0 +1,81 @@
+"""Which kinds of configuration fit onto this machine, for a user who has none yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from serve_app.cli.doctor.check import Check, gib
+from serve_app.cli.doctor.machine import Machine
+from serve_app.cli.doctor.model_checks import token_check
+from serve_app.models import hub
+from serve_app.models.cuda import why_not
+from serve_app.models.devices import BFLOAT16_SINCE
+
+GROUP = "configurations for a GPU"
+GIB = 2**30
+SEGMENTER = "facebook/sam3"
+"""What the shipped configurations for GPUs name; its weights are gated."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of configuration on one GPU.
+
+    Attributes:
+        name: by the size that its maker gives to the card.
+        models: what runs there.
+        least_bytes: of memory that the smallest card of the size shows; cards show less than their makers say.
+    """
+
+    name: str
+    models: str
+    least_bytes: int
+
+
+KINDS = (
+    Kind("24 GB card", "SAM3 and Qwen3-VL-4B, or SAM3 alone with the parser on a server", 22 * GIB),
+    Kind("40 GB card", "SAM3 and Qwen3-VL-4B, with more room for batches and caches", 39 * GIB),
+    Kind("80 GB card", "SAM3 and Qwen3-VL-8B", 78 * GIB),
+)
+
+
+def kind_checks(machine: Machine) -> Iterator[Check]:
+    """Say of each kind whether it fits."""
+    fault = why_not(machine.cuda)
+    able = [card for card in machine.cards if card.capability is None or card.capability >= BFLOAT16_SINCE]
+    largest = max((card.total_bytes for card in able), default=0)
+    for kind in KINDS:
+        if fault is not None:
+            yield Check(GROUP, kind.name, "no", f"{kind.models}: CUDA does not work here")
+        elif largest >= kind.least_bytes:
+            yield Check(GROUP, kind.name, "ok", kind.models)
+        else:
+            best = f"the largest GPU with bfloat16 has {gib(largest)}" if able else "no GPU here has bfloat16"
+            yield Check(GROUP, kind.name, "no", f"{kind.models}: {best}")
+
+
+def find_shipped() -> hub.HubAnswer | None:
+    """Ask the hub about the segmenter that the configurations for GPUs name; None where it is on this machine."""
+    if hub.cached_folder(SEGMENTER) is not None:
+        return None
+    return hub.HubAnswer(hub.OFFLINE, reached=False) if hub.is_offline() else hub.ask(SEGMENTER)
+
+
+def shipped_checks(machine: Machine, answer: hub.HubAnswer | None) -> Iterator[Check]:
+    """Say whether that segmenter can be had.
+
+    Args:
+        machine: the facts.
+        answer: of the hub; None where the model is on this machine.
+    """
+    if answer is None:
+        yield Check("hub", SEGMENTER, "ok", "in the hub's local cache")
+        return
+    yield token_check(machine)
+    if answer.fault is not None:
+        yield Check("hub", SEGMENTER, "warn", answer.fault)
+        return
+    size = "" if answer.download_bytes is None else f", {gib(answer.download_bytes)}"
+    free = "" if machine.model_cache.free_bytes is None else f"; {gib(machine.model_cache.free_bytes)} of disk is free"
+    yield Check("hub", SEGMENTER, "ok", f"the hub lets it be downloaded{size}{free}")

@@ -1,0 +1,44 @@
+"""What the doctor learns of Ray: the cluster that would be joined, or what a Ray of its own would have here."""
+
+from __future__ import annotations
+
+from serve_app.cli import ray_session
+from serve_app.cli.console import Progress
+from serve_app.cli.deploy import lacking_room
+from serve_app.cli.doctor.setup import RayFacts
+from serve_app.cli.options import CommandError
+from serve_app.cli.ray_address import find_cluster
+from serve_app.cli.serve_address import address_of_serve
+from serve_app.config.files import LoadedConfig
+
+
+def read_ray(loaded: LoadedConfig) -> tuple[RayFacts, tuple[str, int] | None]:
+    """Look for Ray and for room on it; joins a running cluster for a moment, and never starts one.
+
+    Args:
+        loaded: what would run there.
+
+    Returns:
+        What was found; and where the cluster's Serve listens, or None where none runs.
+    """
+    ray_session.set_environment(**ray_session.QUIET)
+    try:
+        found = find_cluster(None)
+        if found is None:
+            return _facts(loaded, None, [ray_session.resources_of_this_machine()]), None
+        ray_session.join(found, Progress(quiet=True), logs=False)
+    except CommandError as error:
+        return RayFacts(fault=str(error)), None
+    try:
+        return _facts(loaded, found, ray_session.resources_of_nodes()), address_of_serve()
+    finally:
+        ray_session.leave()
+
+
+def _facts(loaded: LoadedConfig, found: str | None, nodes: list[dict[str, float]]) -> RayFacts:
+    return RayFacts(
+        address=found,
+        cpus=sum(node.get("CPU", 0) for node in nodes),
+        gpus=sum(node.get("GPU", 0) for node in nodes),
+        lacking=lacking_room(loaded.app, loaded.serve, nodes),
+    )

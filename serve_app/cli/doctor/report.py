@@ -1,0 +1,70 @@
+"""The doctor's report as lines and as JSON. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+from serve_app.cli.doctor.check import Check, Status, can_run
+
+WORDS: dict[Status, str] = {"ok": "ok", "warn": "warn", "fail": "FAIL", "no": "no"}
+COLOURS: dict[Status, str] = {"ok": "32", "warn": "33", "fail": "31", "no": "2"}
+"""Source: ECMA-48, select graphic rendition: green, yellow, red, faint."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A time, a speed or an amount of memory, with its unit."""
+
+    name: str
+    value: float
+    unit: str
+
+
+def check_lines(checks: Sequence[Check], *, coloured: bool = False) -> Iterator[str]:
+    """Write each check on a line of its own below its group's name.
+
+    Args:
+        checks: in any order; groups stand in the order of their first check.
+        coloured: for a terminal.
+    """
+    width = max((len(check.name) for check in checks), default=0)
+    for group in dict.fromkeys(check.group for check in checks):
+        yield group
+        for check in checks:
+            if check.group == group:
+                yield f"  {_word(check.status, coloured)}  {check.name.ljust(width)}  {check.text}"
+
+
+def table_lines(rows: Sequence[Row]) -> Iterator[str]:
+    """Write the table of times and memory; nothing where there is none."""
+    if rows:
+        yield "times and memory"
+        width = max(len(row.name) for row in rows)
+        yield from (f"  {row.name.ljust(width)}  {row.value:8.2f} {row.unit}" for row in rows)
+
+
+def _word(status: Status, coloured: bool) -> str:
+    word = WORDS[status].ljust(4)
+    return f"\x1b[{COLOURS[status]}m{word}\x1b[0m" if coloured else word
+
+
+def conclusion(checks: Sequence[Check], subject: str) -> str:
+    """Say what follows from all checks of a subject, such as a file's name."""
+    faults = sum(check.status == "fail" for check in checks)
+    warnings = sum(check.status == "warn" for check in checks)
+    noted = f"{warnings} {'warning' if warnings == 1 else 'warnings'}"
+    if faults:
+        return f"{subject}: does not run here: {faults} {'fault' if faults == 1 else 'faults'}, {noted}"
+    return f"{subject}: nothing speaks against it here{f': {noted}' if warnings else ''}"
+
+
+def as_json(checks: Sequence[Check], rows: Sequence[Row]) -> str:
+    """Write the same as JSON: `ok`, `checks` and `times_and_memory`, which is null without --load."""
+    document = {
+        "ok": can_run(checks),
+        "checks": [asdict(check) for check in checks],
+        "times_and_memory": [asdict(row) for row in rows] or None,
+    }
+    return json.dumps(document, ensure_ascii=False, indent=2)

@@ -1,0 +1,89 @@
+"""Checks of what a configuration needs besides its models: devices, packages, Ray, ports, tokens. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from serve_app.cli.doctor.check import Check
+from serve_app.cli.doctor.machine import Machine
+from serve_app.cli.doctor.setup import RayFacts, Setup
+from serve_app.cli.serve_address import DASHBOARD_PORT
+from serve_app.config.auth import api_key
+from serve_app.config.devices import devices_of
+
+
+def needs_gpu(setup: Setup) -> bool:
+    """Tell whether a model cannot run without a GPU."""
+    return any(device.startswith("cuda") for _, device in devices_of(setup.config).values())
+
+
+def setup_checks(machine: Machine, setup: Setup) -> Iterator[Check]:
+    """Check what a configuration needs besides its models."""
+    yield from _devices(machine, setup)
+    yield from _packages(machine, setup)
+    yield from _server(setup)
+    yield _ray(setup.ray)
+    yield _port(setup)
+    if setup.dashboard_busy:
+        found = f"{DASHBOARD_PORT}, that of Ray's dashboard, is in use, and no Ray runs here"
+        todo = "`serve deploy` and `ray job submit` look for Ray there; `genseg serve` needs no dashboard"
+        yield Check("service", "dashboard port", "warn", found, todo)
+    for line in setup.unset:
+        yield Check("service", "token", "fail", line, "set the variable where the service is started")
+
+
+def _devices(machine: Machine, setup: Setup) -> Iterator[Check]:
+    if machine.cuda.devices or not machine.cuda.has_nvidia:
+        return
+    for deployment, (_, device) in devices_of(setup.config).items():
+        if device == "auto":
+            found = f"{deployment} has device auto, and would run on the CPU although there is a GPU"
+            yield Check("GPU", "device", "warn", found, "see CUDA above; with `cuda` it would not start instead")
+
+
+def _packages(machine: Machine, setup: Setup) -> Iterator[Check]:
+    config = setup.config
+    if config.device.use_flash_attention and not machine.versions.get("flash-attn"):
+        found = "use_flash_attention is true, and the package flash-attn is missing"
+        yield Check("machine", "flash-attn", "warn", found, "install it; without it PyTorch's own attention is used")
+    if config.models.text_parser.constrained_decoding and not machine.versions.get("xgrammar"):
+        found = "constrained_decoding is true, and the package xgrammar is missing"
+        yield Check("machine", "xgrammar", "fail", found, "pip install 'genseg[constrained]'")
+    if config.models.segmentation.compile and machine.compiler is None:
+        found = "compile is true, and there is no C compiler"
+        yield Check("machine", "compiler", "fail", found, "install gcc, or set compile to false")
+
+
+def _server(setup: Setup) -> Iterator[Check]:
+    parser = setup.config.models.text_parser
+    if parser.engine != "openai":
+        return
+    key = parser.openai.api_key_env
+    if key and not api_key(parser.openai):
+        yield Check("models", "parser's key", "fail", f"the variable {key} is not set", "set it where Ray is started")
+    name = parser.model_name
+    if setup.server_fault is None:
+        yield Check("models", "parser", "ok", f"{name} at {parser.openai.base_url} answers")
+    else:
+        yield Check(
+            "models", "parser", "fail", f"{name} at {parser.openai.base_url}: {setup.server_fault}", "start it first"
+        )
+
+
+def _ray(ray: RayFacts) -> Check:
+    if ray.fault is not None:
+        return Check("Ray", "Ray", "fail", ray.fault, "start it, or unset RAY_ADDRESS to use a Ray of its own")
+    place = f"the cluster at {ray.address}" if ray.address else "none runs here; `genseg serve` starts its own"
+    found = f"{place}: {ray.cpus:g} CPU, {ray.gpus:g} GPU"
+    if ray.lacking is None:
+        return Check("Ray", "Ray", "ok", found)
+    if ray.address is not None:  # a cluster may get more nodes
+        return Check("Ray", "Ray", "warn", f"{found}; {ray.lacking}", "add nodes, or ask for less")
+    return Check("Ray", "Ray", "fail", f"{found}; {ray.lacking}", "change num_cpus, num_gpus or replicas")
+
+
+def _port(setup: Setup) -> Check:
+    host, port = setup.address
+    if setup.busy is None:
+        return Check("service", "port", "ok", f"{port} on {host} is free")
+    return Check("service", "port", "fail", setup.busy, "stop what listens there, or choose another with --port")

@@ -1,0 +1,117 @@
+"""What the trial of the models says: lines, and a table of times and memory. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from serve_app.cli.doctor.agreement import LEAST_IOU
+from serve_app.cli.doctor.budgets import GIB, Budgets, budgets
+from serve_app.cli.doctor.check import Check, counted, gib
+from serve_app.cli.doctor.report import Row
+from serve_app.cli.doctor.segmenter_trial import SegmenterTrial
+from serve_app.cli.doctor.trial import IdentityTrial, ParserTrial, Trial
+
+GROUP = "load"
+UNITS = {"prepare": "an image", "vision": "an image", "text": "a phrase", "head": "a pair", "masks": "an object"}
+
+
+def trial_checks(trial: Trial) -> Iterator[Check]:
+    """Say of each model whether it loads and finds what the plain loop finds."""
+    for name, part in (("parser", trial.parser), ("segmenter", trial.segmenter), ("identity", trial.identity)):
+        if isinstance(part, str):
+            yield Check(GROUP, name, "fail", part)
+        elif part is not None:
+            yield Check(GROUP, name, "ok", f"loaded in {part.load_s:.1f} s")
+    if isinstance(trial.parser, ParserTrial) and trial.parser.differing is not None:
+        yield _same_entities(trial.parser, trial.parser.differing)
+    if isinstance(trial.segmenter, SegmenterTrial):
+        yield _same_objects(trial.segmenter)
+        yield _budgets(trial, trial.segmenter)
+
+
+def _same_entities(parser: ParserTrial, differing: int) -> Check:
+    name = "same entities"
+    if not differing:
+        return Check(GROUP, name, "ok", f"{_prompts(parser)}, {parser.entities} entities, as in the plain loop")
+    found = f"{differing} of {_prompts(parser)} are read otherwise than by the plain loop"
+    if parser.exact:
+        return Check(GROUP, name, "fail", f"{found}, in float32", "please report it")
+    return Check(GROUP, name, "warn", f"{found}; in half precision two tokens that are nearly alike may change places")
+
+
+def _prompts(parser: ParserTrial) -> str:
+    return counted(parser.prompts, "prompt")
+
+
+def _same_objects(segmenter: SegmenterTrial) -> Check:
+    name, agreement = "same objects", segmenter.agreement
+    worst = f"boxes within {agreement.worst_box_px:.2f} px, masks of IoU {agreement.worst_iou:.4f} or more"
+    found = f"{counted(agreement.objects, 'object')} of the plain loop in float32, {agreement.differing} differ"
+    if not agreement.objects and not agreement.differing:
+        return Check(GROUP, name, "warn", "neither way found an object in the bundled images", "try your own images")
+    if not agreement.differing:
+        return Check(GROUP, name, "ok", f"{found}: {worst}")
+    how = (
+        f"{found}: {agreement.missing} missing, {agreement.extra} more, {agreement.moved} over 1 px or below IoU "
+        f"{LEAST_IOU:g}; the others {worst}"
+    )
+    if segmenter.exact:
+        return Check(GROUP, name, "fail", f"{how}, in float32", "please report it")
+    return Check(GROUP, name, "warn", f"{how}; half precision and TF32 move scores and outlines a little")
+
+
+def fitting(trial: Trial) -> Budgets | None:
+    """Compute the budgets that fit the card; None on a CPU, or where nothing fits."""
+    segmenter = trial.segmenter
+    if not isinstance(segmenter, SegmenterTrial) or segmenter.memory is None or segmenter.card_bytes is None:
+        return None
+    parser = trial.parser.peak_bytes if isinstance(trial.parser, ParserTrial) and trial.parser.on_gpu else None
+    return budgets(segmenter.card_bytes, parser, segmenter.memory, segmenter.image_pixels)
+
+
+def _budgets(trial: Trial, segmenter: SegmenterTrial) -> Check:
+    if segmenter.memory is None or segmenter.card_bytes is None:
+        return Check(
+            GROUP, "budgets", "ok", "on a CPU no fractions apply; lower max_pixels and max_pairs to save memory"
+        )
+    fits = fitting(trial)
+    card = gib(segmenter.card_bytes)
+    if fits is None:
+        found = f"this card of {card} does not hold both models and one image"
+        return Check(GROUP, "budgets", "fail", found, "take a smaller parser, or put it on a server (engine openai)")
+    parser = "" if fits.parser_fraction is None else f"parser gpu_memory_fraction {fits.parser_fraction:.2f}, "
+    found = (
+        f"these fit {card}: {parser}segmenter gpu_memory_fraction {fits.segmenter_fraction:.2f}, max_pairs "
+        f"{fits.max_pairs}, max_pixels {fits.max_pixels}, vision_bytes {fits.vision_bytes}"
+    )
+    return Check(GROUP, "budgets", "ok", found)
+
+
+def trial_rows(trial: Trial) -> list[Row]:
+    """List times and memory."""
+    rows: list[Row] = []
+    where = "on the GPU" if trial.on_gpu else "of this process"
+    parser, segmenter, identity = trial.parser, trial.segmenter, trial.identity
+    if isinstance(parser, ParserTrial):
+        rows.append(Row("parse, alone", parser.prompt_s * 1000, "ms a prompt"))
+        if parser.batch_s is not None:
+            rows.append(Row("parse, in a batch", parser.batch_s * 1000, "ms a prompt"))
+        if parser.peak_bytes is not None:
+            rows.append(Row("parser, peak memory", parser.peak_bytes / GIB, f"GiB {where}"))
+    if isinstance(segmenter, SegmenterTrial):
+        rows += [Row(stage, took * 1000, f"ms {UNITS[stage]}") for stage, took in segmenter.stage_s.items()]
+        for count, speed in segmenter.images_per_s.items():
+            rows.append(Row(counted(count, "phrase"), speed, "images/s"))
+        rows.append(Row("segmenter, peak memory", segmenter.peak_bytes / GIB, f"GiB {where}"))
+        rows += _of_card(segmenter)
+    if isinstance(identity, IdentityTrial):
+        rows.append(Row("identity", identity.object_s * 1000, "ms an object"))
+    return rows
+
+
+def _of_card(segmenter: SegmenterTrial) -> Iterator[Row]:
+    if segmenter.memory is not None:
+        yield Row("segmenter, weights", segmenter.memory.weights / GIB, "GiB on the GPU")
+        yield Row("vision pass", segmenter.memory.image / GIB, "GiB an image")
+        yield Row("detector pass", segmenter.memory.pair / GIB, "GiB a pair")
+        yield Row("cache", segmenter.memory.features / GIB, "GiB an image")
