@@ -25,12 +25,7 @@ from serve_app.config.findings import (
 )
 from serve_app.config.schema import AppConfig
 from serve_app.config.strict_schema import strict_findings, value_at
-from serve_app.config.user_config import (
-    SETTINGS,
-    SegmenterSettings,
-    Settings,
-    settings_from,
-)
+from serve_app.config.user_config import SETTINGS, SegmenterSettings, Settings, settings_from
 
 IMPORT_PATH = "serve_app.app:build"
 DEFAULT_TARGET_ONGOING = 2.0  # Source: ray.serve.config.AutoscalingConfig.target_ongoing_requests

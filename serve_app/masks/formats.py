@@ -71,8 +71,8 @@ def _write_polygons(rle: RleDict, take: Take) -> list[RingDict]:
 def _write_png(rle: RleDict, take: Take) -> str:
     """Write a mask as a 1-bit PNG of the image's size, white on black, in base64.
 
-    By hand, because Pillow makes it from a byte a pixel, and takes three times as long, most of it to decode the mask
-    with the interpreter's lock held. Source: PNG specification, sections 5, 7 and 11.
+    By hand, because Pillow makes it from a byte a pixel, which takes three times as long, a part of it with the
+    interpreter's lock held. Source: PNG specification, sections 5, 7 and 11.
 
     Bound: some hundred bytes a run of the mask, an eighth of a byte a pixel, and the text, at most a sixth of a byte a
     pixel.

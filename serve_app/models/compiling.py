@@ -35,7 +35,7 @@ def compiler(backend: str) -> Compile:
         backend: of torch.compile.
     """
     as_one_graph = partial(torch.compile, fullgraph=True, dynamic=False, backend=backend)
-    # PyTorch 2.11 lacks the parameter.
+    # An older PyTorch, as `make gpu` takes it too, may lack the parameter.
     takes_limit = "recompile_limit" in inspect.signature(torch.compile).parameters
     return partial(as_one_graph, recompile_limit=MOST_SHAPES) if takes_limit else as_one_graph
 

@@ -16,6 +16,7 @@ from serve_app.config.schema import (
     ParserBatching,
     SegmentationConfig,
 )
+from serve_app.config.serve_config import our_findings
 from serve_app.config.user_config import (
     IngressSettings,
     ParserSettings,
@@ -163,6 +164,17 @@ def test_a_compiled_model_takes_no_batches_that_it_is_not_warmed_up_for(
     for reason in reasons:
         assert reason in caplog.text
     assert ("models.segmentation.compile to false" in caplog.text) == bool(reasons)
+
+
+def test_check_config_finds_batches_that_a_compiled_model_is_not_warmed_up_for() -> None:
+    application = {
+        "args": {"models": {"segmentation": {"compile": True}}},
+        "deployments": [{"name": "SegmenterDeployment", "user_config": {"batching": {"max_pairs": 64}}}],
+    }
+    config, (finding,) = our_findings(application)
+    assert config is None
+    assert finding.path == ("deployments", 0, "user_config", "batching", "max_pairs")
+    assert finding.message.startswith("64 is over the 32 of args, which the compiled model is warmed up for")
 
 
 @pytest.mark.parametrize("value", [5, "x", [1], {1: 2}], ids=str)
