@@ -81,7 +81,11 @@ class SegmentationModel(Section):
     tf32: bool = Field(
         False, description="Let a GPU multiply and convolve what is left in float32 in TF32: faster, less exact."
     )
-    compile: bool = Field(False, description="Run the model's modules through torch.compile, warmed up at start.")
+    compile: bool = Field(
+        False,
+        description="Run the model's modules through torch.compile, warmed up at start for every batch within "
+        "`batching` of `args`. Needs gcc, g++ and Python's headers.",
+    )
     gpu_memory_fraction: float | None = Field(None, gt=0, le=1, description="Hard cap of this process on its GPU.")
 
 

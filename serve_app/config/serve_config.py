@@ -26,7 +26,7 @@ from serve_app.config.findings import (
 from serve_app.config.policy import policy_findings
 from serve_app.config.schema import AppConfig
 from serve_app.config.strict_schema import strict_findings, value_at
-from serve_app.config.user_config import SETTINGS, Settings, settings_from
+from serve_app.config.user_config import SETTINGS, SegmenterSettings, Settings, settings_from
 
 IMPORT_PATH = "serve_app.app:build"
 DEFAULT_TARGET_ONGOING = 2.0  # Source: ray.serve.config.AutoscalingConfig.target_ongoing_requests
@@ -178,6 +178,8 @@ def our_findings(application: object) -> tuple[AppConfig | None, list[Finding]]:
             taken, found = validated(SETTINGS[meant], user_config)
             settings.append(taken)
             findings += [misplaced(meant, finding).under((*at, "user_config")) for finding in found]
+            if config is not None and isinstance(taken, SegmenterSettings):
+                findings += [finding.under((*at, "user_config")) for finding in taken.findings_for(config)]
     if config is not None:
         findings += [finding.under(("args",)) for finding in device_findings(config, gpus_of(application))]
     if config is None or findings:

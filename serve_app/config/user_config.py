@@ -6,13 +6,13 @@ Everything else of AppConfig (models, devices, caches) lives in `args:` and take
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from pydantic import model_validator
 
 from serve_app.config.auth import auth_findings
-from serve_app.config.findings import place_of, submodel, validated
+from serve_app.config.findings import Finding, place_of, submodel, validated
 from serve_app.config.schema import (
     AppConfig,
     AuthConfig,
@@ -82,6 +82,35 @@ class SegmenterSettings(Settings):
     batching: SegmenterBatching | None = None
     limits: SegmenterLimits | None = None
 
+    def apply_to(self, config: AppConfig) -> AppConfig:
+        """See Settings.
+
+        Raises:
+            ConfigError: the batches are larger than those that a compiled model is warmed up for.
+        """
+        if findings := self.findings_for(config):
+            raise refusal(findings)
+        return super().apply_to(config)
+
+    def findings_for(self, config: AppConfig) -> list[Finding]:
+        """Find batches for which a compiled model would be compiled anew, minutes in the middle of a request.
+
+        Args:
+            config: what `args:` says: what the model is loaded and warmed up with.
+        """
+        if self.batching is None or not config.models.segmentation.compile:
+            return []
+        findings = []
+        for name in SegmenterBatching.model_fields:
+            wanted, warmed_up = getattr(self.batching, name), getattr(config.batching, name)
+            if wanted > warmed_up:
+                said = (
+                    f"{wanted} is over the {warmed_up} of args, which the compiled model is warmed up for; "
+                    f"set batching.{name} in args, or models.segmentation.compile to false"
+                )
+                findings.append(Finding(("batching", name), said))
+        return findings
+
 
 class ParserSettings(Settings):
     """`user_config` of the ParserDeployment, which also filters what it has read."""
@@ -129,8 +158,7 @@ class UserConfig(Generic[Kind]):
         try:
             settings, findings = validated(self._kind, {} if user_config is None else user_config)
             if settings is None:
-                faults = [f"{place_of(each.path)}: {each.message}" if each.path else each.message for each in findings]
-                raise ConfigError("; ".join(faults))
+                raise refusal(findings)
             apply(settings)
         except ConfigError as error:
             if not self._taken:
@@ -138,6 +166,13 @@ class UserConfig(Generic[Kind]):
             logger.error("user_config of %s is refused, the old one stays: %s", self._deployment, error.message)
         else:
             self._taken = True
+
+
+def refusal(findings: Sequence[Finding]) -> ConfigError:
+    """Put faults into one line, each with its place."""
+    return ConfigError(
+        "; ".join(f"{place_of(each.path)}: {each.message}" if each.path else each.message for each in findings)
+    )
 
 
 def settings_from(config: AppConfig, *given: Settings) -> AppConfig:

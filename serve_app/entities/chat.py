@@ -21,15 +21,33 @@ from serve_app.schemas.phrase_key import spaced_once
 
 INSTRUCTION = (
     "List every distinct physical thing in the image prompt that could be outlined in a picture: "
-    "people, animals, objects, plants, buildings, vehicles, places and parts of the scene. "
-    'Keep the attributes that tell it apart, such as colour, material, size or kind: "red sofa", not "sofa". '
-    "Leave out articles and counts. "
-    "Leave out lighting, mood, style, quality, camera and photography words and abstract ideas. "
-    "Answer with a JSON array of strings, in the order of the prompt, and nothing else."
+    "people, animals, objects, plants, buildings, vehicles, places and parts of the scene.\n"
+    "- Write each as a short English noun phrase of at most ten words, whatever the prompt's language. "
+    "Where the prompt is English, use its own words, in singular or plural as they stand there.\n"
+    '- Keep the attributes that tell it apart, such as colour, material, size or kind: "red sofa", not "sofa". '
+    "Leave out articles and counts.\n"
+    '- List things that must not be there, too, by their plain names: "no tree" gives "tree", '
+    '"without people" gives "people".\n'
+    '- Of an edit, list the things without its verb: "replace the cat with a dog" gives "cat" and "dog", '
+    '"change the car to red" gives "red car".\n'
+    '- Leave out words that only name an input image, such as "image 1" or "the reference": '
+    '"the dog from image 1" gives "dog".\n'
+    "- Leave out lighting, mood, style, quality, camera and photography words and abstract ideas.\n"
+    "Answer with a JSON array of strings, in the order of the prompt, and nothing else. "
+    "If the prompt names no physical thing, answer [].\n"
+    "Examples:\n"
+    'Two brown dogs on a red leather sofa, soft light -> ["brown dogs", "red leather sofa"]\n'
+    'Eine alte Frau mit blauem Regenschirm, keine Autos -> ["old woman", "blue umbrella", "cars"]\n'
+    '一只黑猫坐在木桌上，电影感 -> ["black cat", "wooden table"]'
 )
 """The system message of the parser's chat; the user message is the prompt as the caller gave it.
 
-A checkpoint that was trained with an instruction of its own, as the embedded one was, writes that in its chat template.
+English, because SAM3's text encoder knows no other language, and short, because it reads 32 tokens. The prompt's own
+words, because a verdict looks for them in the prompt. What must not be there is named too, so that a verdict can look
+for it.
+
+The embedded checkpoint was trained with an instruction of its own, and writes that in its chat template in the place
+of this one.
 """
 
 ARTICLES = frozenset({"a", "an", "the"})

@@ -12,6 +12,8 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+import struct
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -21,9 +23,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from serve_app.masks.polygons import outline_of, rle_from_polygons
-from serve_app.masks.rle import decode_rle, encode_rle
+from serve_app.masks.rle import decode_packed, encode_rle
 from serve_app.schemas.base import MaskFormat
 from serve_app.schemas.dicts import RingDict, RleDict
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 POINT_BYTES = 64
 """What a point of a polygon counts as: two numbers in a list take this much memory and more."""
@@ -67,14 +71,27 @@ def _write_polygons(rle: RleDict, take: Take) -> list[RingDict]:
 def _write_png(rle: RleDict, take: Take) -> str:
     """Write a mask as a 1-bit PNG of the image's size, white on black, in base64.
 
-    Bound: two bytes a pixel (100 MB at 50 megapixels) and the text, which is at most a sixth of a byte a pixel.
-    Measured at 50 megapixels: 0.3 s for a disc, 0.5 s for noise.
+    By hand, because Pillow makes it from a byte a pixel, which takes three times as long, a part of it with the
+    interpreter's lock held. Source: PNG specification, sections 5, 7 and 11.
+
+    Bound: some hundred bytes a run of the mask, an eighth of a byte a pixel, and the text, at most a sixth of a byte a
+    pixel.
     """
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(decode_rle(rle))).save(buffer, format="PNG")
-    text = base64.b64encode(buffer.getvalue()).decode("ascii")
+    height, width = rle["size"]
+    bits = decode_packed(rle)
+    rows = np.zeros((height, 1 + bits.shape[1]), dtype=np.uint8)  # each begins with its filter, 0 for none
+    rows[:, 1:] = bits
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)  # one bit of grey, not interlaced
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.data)), (b"IEND", b""))
+    data = _PNG_SIGNATURE + b"".join(_png_chunk(name, content) for name, content in chunks)
+    text = base64.b64encode(data).decode("ascii")
     take(len(text))
     return text
+
+
+def _png_chunk(name: bytes, content: bytes) -> bytes:
+    checksum = zlib.crc32(content, zlib.crc32(name))
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", checksum)
 
 
 def _read_png(text: str, size_hw: tuple[int, int]) -> RleDict:

@@ -22,6 +22,7 @@ from serve_app.schemas.dicts import RleDict
 # 0x10 of the last one is the sign.
 _FIRST_CHARACTER = 48
 _LONGEST_NUMBER = 7
+_CHANGES_AT_ONCE = 1 << 20
 
 
 def encode_rle(mask: NDArray[np.bool_]) -> RleDict:
@@ -73,6 +74,32 @@ def decode_box(rle: RleDict, box: tuple[int, int, int, int]) -> NDArray[np.bool_
     inside = np.arange(len(lengths)) % 2 == 1
     part: NDArray[np.bool_] = np.repeat(inside, np.diff(edges)).reshape(x2 - x1, height).T
     return part
+
+
+def decode_packed(rle: RleDict) -> NDArray[np.uint8]:
+    """Decode an RLE to bits: at the cost of an eighth of a byte a pixel, and of the number of runs.
+
+    Returns:
+        (H, ceil(W / 8)) uint8: eight pixels of a row a byte, the leftmost in the highest bit; 0 behind the row's end.
+
+    Raises:
+        ValueError: the counts are malformed or do not fill the size.
+    """
+    lengths = _run_lengths(rle)
+    height, width = (int(side) for side in rle["size"])
+    bits = np.zeros((height, -(-width // 64) * 8), dtype=np.uint8)  # whole words, which are quicker to go through
+    changes = np.cumsum(lengths, out=lengths)
+    changes = changes[: np.searchsorted(changes, height * width)]
+    # A bit where the mask begins or ends down a column, so a pixel is the parity of the bits from the top down to it.
+    for start in range(0, len(changes), _CHANGES_AT_ONCE):
+        column, row = np.divmod(changes[start : start + _CHANGES_AT_ONCE], height)
+        np.bitwise_xor.at(bits.reshape(-1), row * bits.shape[1] + (column >> 3), (128 >> (column & 7)).astype(np.uint8))
+    # A column begins as the one before it ends.
+    first = np.packbits(np.searchsorted(changes, np.arange(width) * height) % 2 == 1)
+    bits[0, : len(first)] ^= first
+    words = bits.view(np.uint64)
+    np.bitwise_xor.accumulate(words, axis=0, out=words)
+    return bits[:, : len(first)]
 
 
 def _run_lengths(rle: RleDict) -> NDArray[np.int64]:

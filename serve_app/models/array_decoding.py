@@ -20,10 +20,19 @@ from serve_app.errors import ConfigError
 JsonSchema = dict[str, JsonValue]
 
 
+ITEMS_PER_ENTITY = 2
+"""How many items a reply may have for each entity that counts: those over the limit are reported as dropped, and those
+that name nothing to see take no place. A bound all the same: a model that repeats itself would go on to its limit."""
+
+
 def array_schema(limits: LimitsConfig) -> JsonSchema:
-    """Return the JSON schema of a list of entities within the limits, so that no reply can go on for ever."""
+    """Return the JSON schema of a list of entities, so that no reply can go on for ever.
+
+    Args:
+        limits: the longest entity, and how many there may be; the list may be ITEMS_PER_ENTITY times as long.
+    """
     item: JsonSchema = {"type": "string", "minLength": 1, "maxLength": limits.max_entity_chars}
-    return {"type": "array", "items": item, "maxItems": limits.max_entities}
+    return {"type": "array", "items": item, "maxItems": ITEMS_PER_ENTITY * limits.max_entities}
 
 
 ARRAY_SCHEMA = array_schema(LimitsConfig())

@@ -98,7 +98,7 @@ class EntityParser:
         Args:
             config: which checkpoint, in which dtype, on which device, and the longest reply.
             device: which GPU `auto` and `cuda` mean, and whether FlashAttention 2 is wanted.
-            limits: how many entities, and how long ones, constrained decoding allows; None means the default.
+            limits: what `array_schema` makes the bounds of constrained decoding of; None means the default.
 
         Raises:
             CheckpointError: missing, gated, incomplete, damaged, of another model, or the device is not there.

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -24,6 +23,7 @@ from serve_app.config.schema import AppConfig, DeviceConfig
 from serve_app.errors import DeviceOutOfMemory, GensegError, InternalError, InvalidRequest
 from serve_app.models import checkpoints, devices, interface, locations
 from serve_app.models.checkpoint_files import check_before_loading
+from serve_app.models.compiling import BatchSizes, check_compiler, compiler, failed
 from serve_app.models.image_input import ImagePreparer
 from serve_app.models.interface import Detections
 from serve_app.models.memory import halve_when_full
@@ -36,6 +36,8 @@ from serve_app.models.sam3_vision import VisionEncoder
 
 logger = logging.getLogger(__name__)
 
+UNBOUNDED = 1 << 30
+
 Item = TypeVar("Item")
 
 
@@ -43,8 +45,11 @@ def load(config: AppConfig) -> interface.Segmenter[Tensor, ImageFeatures, Phrase
     """Load the configured checkpoint and warm it up; see config.engines."""
     model = config.models.segmentation
     segmenter = Sam3Segmenter.load(model, config.device)
-    with checkpoints.explain(model.model_name, devices.memory_wall(segmenter.device, model.gpu_memory_fraction)):
+    wall = devices.memory_wall(segmenter.device, model.gpu_memory_fraction)
+    try:
         segmenter.warm_up(config.batching.max_pixels, config.batching.max_pairs)
+    except Exception as error:
+        raise failed(model.model_name, error, wall) from error
     return segmenter
 
 
@@ -76,10 +81,11 @@ class Sam3Segmenter:
         self._model = model
         self._vision = VisionEncoder(model.vision_encoder, vision_dtype)
         self._compiled = compile_backend is not None
+        self._image_sizes = self._pair_sizes = BatchSizes(UNBOUNDED)
         self._see = self._look
         if compile_backend is not None:
-            # fullgraph: a break would be an error at the warm-up, not a silent loss later.
-            compiled = partial(torch.compile, fullgraph=True, dynamic=False, backend=compile_backend)
+            # As one graph: a break would be an error at the warm-up, not a silent loss later.
+            compiled = compiler(compile_backend)
             self._see = compiled(self._look)
             self._head.compile_with(compiled)
 
@@ -97,6 +103,9 @@ class Sam3Segmenter:
             wall = devices.cap_memory(place, config.gpu_memory_fraction)
         allow_tf32(config.tf32)
         source = locations.resolve(config.model_name, "segmenter")
+        backend = "inductor" if config.compile else None
+        if backend is not None:
+            check_compiler(config.model_name, place, backend)
         with checkpoints.explain(config.model_name, wall):
             check_before_loading(config.model_name, source, "segmenter", ("sam3", "sam3_video"))
             # SDPA throughout: FlashAttention ignores the text's padding in SAM3's cross-attention.
@@ -112,7 +121,6 @@ class Sam3Segmenter:
                 )
                 dtype = torch.float32
             head_dtype = devices.resolve_head_dtype(config.head_dtype, place)
-            backend = "inductor" if config.compile else None
             return cls(model.to(place).eval(), processor, dtype, head_dtype, backend)
 
     @property
@@ -140,7 +148,7 @@ class Sam3Segmenter:
 
     @torch.inference_mode()
     def _encode(self, images: Sequence[Tensor]) -> list[ImageFeatures]:
-        pixels = self._input.batch(self._padded(images), self.device)
+        pixels = self._input.batch(self._filled(images, self._image_sizes), self.device)
         fine, tokens = self._see(pixels)
         # Copies, so that one cached image does not keep its whole batch in memory.
         return [
@@ -153,11 +161,9 @@ class Sam3Segmenter:
         fine, coarse = self._vision(pixels)
         return fine, self._head.attend(coarse)
 
-    def _padded(self, items: Sequence[Item]) -> list[Item]:
-        """Fill a batch up to a power of two where shapes are compiled, so that there are few of them."""
-        if not self._compiled:
-            return [*items]
-        return [*items, *[items[-1]] * ((1 << (len(items) - 1).bit_length()) - len(items))]
+    def _filled(self, items: Sequence[Item], sizes: BatchSizes) -> Sequence[Item]:
+        """Fill a batch up to one of few sizes where shapes are compiled."""
+        return sizes.fill(items) if self._compiled else items
 
     def warm_up(self, max_pixels: int, max_pairs: int) -> None:
         """Compile every batch size that will occur, before the first request does; nothing to do where not compiled.
@@ -168,18 +174,16 @@ class Sam3Segmenter:
         """
         if not self._compiled:
             return
+        self._image_sizes = BatchSizes(max_pixels // (self.resolution_hw[0] * self.resolution_hw[1]))
+        self._pair_sizes = BatchSizes(max_pairs)
         image = self.prepare(np.zeros((8, 8, 3), np.uint8))
-        largest = max(1, max_pixels // (self.resolution_hw[0] * self.resolution_hw[1]))
-        size = 1
-        while size <= max(largest, max_pairs):
-            if size <= largest:
-                self._encode([image] * size)
-            if size <= max_pairs:
-                (features,), (phrase,) = self._encode([image]), self.embed(["object"])
-                assert isinstance(phrase, PhraseFeatures)
-                # Below any score, so that masks are drawn too.
-                self._detect([Pair(features, phrase, -1.0)] * size)
-            size *= 2
+        for size in self._image_sizes:
+            self._encode([image] * size)
+        (features,), (phrase,) = self._encode([image]), self.embed(["object"])
+        assert isinstance(phrase, PhraseFeatures)
+        for size in self._pair_sizes:
+            # Below any score, so that masks are drawn too.
+            self._detect([Pair(features, phrase, -1.0)] * size)
 
     def embed(self, phrases: Sequence[str]) -> list[PhraseFeatures | InvalidRequest]:
         """Run the text encoder.
@@ -210,7 +214,7 @@ class Sam3Segmenter:
 
     @torch.inference_mode()
     def _detect(self, pairs: Sequence[Pair]) -> list[Detections | GensegError]:
-        filled = self._padded(pairs)
+        filled = self._filled(pairs, self._pair_sizes)
         text = torch.stack([pair.phrase.states for pair in filled])
         text_mask = torch.stack([pair.phrase.mask for pair in filled])
         out = self._head.detect(torch.stack([pair.image.tokens for pair in filled]), text, text_mask)
@@ -256,7 +260,7 @@ class Sam3Segmenter:
         drawn: list[Tensor] = []
         for rows in rows_of_image.values():
             queries = [out.queries[row].index_select(0, self._indices(kept[row])) for row in rows]
-            filled = self._indices(self._padded(rows))
+            filled = self._indices(self._filled(rows, self._pair_sizes))
             tokens, states, mask = (part.index_select(0, filled) for part in (out.tokens, text, text_mask))
             drawn += self._head.masks(pairs[rows[0]].image.fine, tokens, queries, states, mask)
         # One wait for the masks of all images.

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from serve_app.config.models import ModelsConfig, SegmentationModel
 from serve_app.config.schema import (
     AppConfig,
     BatchingConfig,
@@ -15,6 +16,7 @@ from serve_app.config.schema import (
     ParserBatching,
     SegmentationConfig,
 )
+from serve_app.config.serve_config import our_findings
 from serve_app.config.user_config import (
     IngressSettings,
     ParserSettings,
@@ -125,6 +127,54 @@ def test_a_user_config_that_cannot_be_applied_is_wrong_too() -> None:
 
     with pytest.raises(ConfigError, match=r"^user_config of Ingress: auth\.token_env: not set$"):
         UserConfig("Ingress", IngressSettings).take({}, refuse)
+
+
+COMPILED = ARGS.model_copy(update={"models": ModelsConfig(segmentation=SegmentationModel(compile=True))})
+
+
+@pytest.mark.parametrize(
+    ("args", "batching", "reasons"),
+    [
+        (COMPILED, {"max_pixels": 11, "max_pairs": 12}, []),
+        (COMPILED, {"max_pixels": 1, "max_pairs": 1}, []),
+        (COMPILED, {"max_pixels": 11, "max_pairs": 13}, ["batching.max_pairs: 13 is over the 12 of args"]),
+        (
+            COMPILED,
+            {"max_pairs": 12},  # a key that is left out has its default
+            ["batching.max_pixels: 8128512 is over the 11 of args"],
+        ),
+        (
+            COMPILED,
+            {"max_pixels": 99, "max_pairs": 99},
+            ["batching.max_pixels: 99 is over the 11 of args", "batching.max_pairs: 99 is over the 12 of args"],
+        ),
+        (ARGS, {"max_pixels": 99, "max_pairs": 99}, []),
+    ],
+    ids=["the same", "less", "more pairs", "left out", "more of both", "not compiled"],
+)
+def test_a_compiled_model_takes_no_batches_that_it_is_not_warmed_up_for(
+    args: AppConfig, batching: dict[str, int], reasons: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    applied: list[AppConfig] = []
+    reader = UserConfig("SegmenterDeployment", SegmenterSettings)
+    reader.take({}, lambda settings: applied.append(settings.apply_to(args)))
+    reader.take({"batching": batching}, lambda settings: applied.append(settings.apply_to(args)))
+    assert len(applied) == (1 if reasons else 2)
+    assert applied[0].batching == args.batching
+    for reason in reasons:
+        assert reason in caplog.text
+    assert ("models.segmentation.compile to false" in caplog.text) == bool(reasons)
+
+
+def test_check_config_finds_batches_that_a_compiled_model_is_not_warmed_up_for() -> None:
+    application = {
+        "args": {"models": {"segmentation": {"compile": True}}},
+        "deployments": [{"name": "SegmenterDeployment", "user_config": {"batching": {"max_pairs": 64}}}],
+    }
+    config, (finding,) = our_findings(application)
+    assert config is None
+    assert finding.path == ("deployments", 0, "user_config", "batching", "max_pairs")
+    assert finding.message.startswith("64 is over the 32 of args, which the compiled model is warmed up for")
 
 
 @pytest.mark.parametrize("value", [5, "x", [1], {1: 2}], ids=str)

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serve_app.config.models import ModelsConfig, TextParserModel
+from serve_app.config.schema import AppConfig
 from serve_app.entities.chat import (
     INSTRUCTION,
     CutReply,
@@ -18,6 +20,8 @@ from serve_app.entities.chat import (
     read_entities,
     text_messages,
 )
+from serve_app.entities.filter import EntityFilter, FilterResult
+from serve_app.entities.mentions.reading import without_references
 from serve_app.entities.phrases import normalise_entities
 from serve_app.entities.thoughts import is_mark
 from serve_app.errors import InvalidModelReply, InvalidRequest
@@ -282,6 +286,20 @@ def test_chat_messages_hold_the_instruction_and_the_text_unchanged() -> None:
         {"role": "system", "content": INSTRUCTION},
         {"role": "user", "content": " A dog\n"},
     ]
+
+
+def test_the_examples_of_the_instruction_are_answers_that_the_service_keeps() -> None:
+    examples = re.findall(r"^(.+) -> (\[.+\])$", INSTRUCTION, re.MULTILINE)
+    assert len(examples) == 3
+    entity_filter = EntityFilter.of(
+        AppConfig(models=ModelsConfig(text_parser=TextParserModel(model_name="some/reader")))
+    )
+    for prompt, reply in examples:
+        entities = read_entities(reply)
+        assert json.loads(reply) == entities == without_references(entities)[0]
+        assert entity_filter.apply(entities, prompt) == FilterResult(entities, [])
+        assert all(entity.isascii() and len(entity.split()) <= 10 for entity in entities)
+    assert any(not prompt.isascii() for prompt, _ in examples)
 
 
 @pytest.mark.parametrize(

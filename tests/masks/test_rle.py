@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from serve_app.masks.rle import area, bounds, decode_box, decode_rle, encode_rle, rle_from_run_lengths
+from serve_app.masks.rle import (
+    area,
+    bounds,
+    decode_box,
+    decode_packed,
+    decode_rle,
+    encode_rle,
+    rle_from_run_lengths,
+)
 
 
 def stock_rle(mask: NDArray[np.bool_]) -> dict[str, object]:
@@ -23,6 +31,20 @@ def test_encode_rle_decodes_to_the_same_mask(shape: tuple[int, int], share: floa
     assert rle == stock_rle(mask)
     np.testing.assert_array_equal(decode_rle(rle), mask)
     assert area(rle) == mask.sum()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.5, 0.95, 1.0])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (8, 8), (17, 16), (5, 65), (300, 130)])
+def test_decode_packed_gives_the_bits_of_the_mask(shape: tuple[int, int], share: float) -> None:
+    mask = np.random.default_rng(3).random(shape) < share
+    np.testing.assert_array_equal(decode_packed(encode_rle(mask)), np.packbits(mask, axis=1))
+
+
+def test_decode_packed_takes_runs_of_no_length_and_refuses_what_does_not_fill_the_size() -> None:
+    rle = rle_from_run_lengths(np.array([2, 3, 0, 4, 3]), (3, 4))
+    np.testing.assert_array_equal(decode_packed(rle), np.packbits(decode_rle(rle), axis=1))
+    with pytest.raises(ValueError, match="do not fill"):
+        decode_packed({**rle, "size": [4, 4]})
 
 
 def test_decode_rle_reads_long_runs() -> None:

@@ -12,7 +12,8 @@ from transformers import AddedToken, AutoProcessor, Qwen3VLForConditionalGenerat
 
 from serve_app.config.models import TextParserModel
 from serve_app.config.schema import DeviceConfig, LimitsConfig
-from serve_app.entities.chat import CutReply, chat_messages, is_complete, read_entities
+from serve_app.embedded.parser.checkpoint import INSTRUCTION as TRAINED_INSTRUCTION
+from serve_app.entities.chat import INSTRUCTION, CutReply, chat_messages, is_complete, read_entities
 from serve_app.errors import CheckpointError, ConfigError, DeviceOutOfMemory, GensegError, InvalidModelReply, TooLarge
 from serve_app.models import locations
 from serve_app.models.array_decoding import (
@@ -156,16 +157,16 @@ def test_encode_takes_the_syntax_of_the_prompt_off(random_folder: Path) -> None:
 
 
 def test_generate_each_refuses_an_overlong_prompt_alone(tmp_path: Path) -> None:
-    parser = load(save_random(tmp_path, max_positions=300))
+    parser = load(save_random(tmp_path, max_positions=800))
 
-    first, refused, last = parser.generate_each(["A dog", "cat " * 300, "A dog"])
+    first, refused, last = parser.generate_each(["A dog", "cat " * 800, "A dog"])
 
     assert isinstance(refused, TooLarge)
     assert refused.field == "prompt"
-    assert "reads at most 270" in refused.message
+    assert "reads at most 770" in refused.message
     assert first == last == generate(load(tmp_path), ["A dog"])[0]
     with pytest.raises(TooLarge):
-        generate(parser, ["A dog", "cat " * 300])
+        generate(parser, ["A dog", "cat " * 800])
 
 
 class SmallDevice:
@@ -318,16 +319,17 @@ def test_constrained_decoding_has_bounds() -> None:
         )
         return bool(xgrammar.GrammarMatcher(grammar).accept_string(text))
 
-    assert admits("[" + ", ".join(['"sofa"'] * 32) + "]")
-    assert not admits("[" + ", ".join(['"sofa"'] * 33))
+    # Twice the limit of entities, so that those over it are known, and reported.
+    assert admits("[" + ", ".join(['"sofa"'] * 64) + "]")
+    assert not admits("[" + ", ".join(['"sofa"'] * 65))
     assert admits('["' + "x" * 256 + '"]')
     assert not admits('["' + "x" * 257)
     assert admits("[]")
     assert not admits('[""')
     small = array_schema(LimitsConfig(max_entities=2, max_entity_chars=3))
-    assert admits('["sea", "sky"]', small)
+    assert admits('["sea", "sky", "sun", "sun"]', small)
     assert not admits('["sofa', small)
-    assert not admits('["sea", "sky", "', small)
+    assert not admits('["sea", "sky", "sun", "sun", "', small)
 
 
 def test_constrained_decoding_takes_the_configured_limits(taught_folder: Path) -> None:
@@ -338,7 +340,7 @@ def test_constrained_decoding_takes_the_configured_limits(taught_folder: Path) -
     parser = EntityParser.load(config, DeviceConfig(), LimitsConfig(max_entities=1, max_entity_chars=6))
     for reply in generate(parser, list(LESSONS)):
         items = json.loads(reply)
-        assert len(items) <= 1
+        assert len(items) <= 2
         assert all(1 <= len(item) <= 6 for item in items)
 
 
@@ -410,6 +412,26 @@ def test_embedded_parser_answers_like_plain_greedy_decoding() -> None:
     assert replies == [stock.reply(prompt) for prompt in prompts]
     assert replies == [generate(parser, [prompt])[0] for prompt in prompts]
     assert all(replies)
+
+
+EMBEDDED_CHATS = {
+    "A dog on a red sofa": [270, 1350, 501, 397, 227, 2041],
+    "Zwei Hunde, kein Baum!": [96, 449, 79, 227, 2709, 330, 263, 361, 264, 227, 375, 385, 20],
+    "\u4e00\u53ea\u72d7": [167, 123, 229, 168, 244, 110, 170, 240, 252],
+}
+"""The tokens of prompts between the constant ones of the embedded parser's chat."""
+
+
+@pytest.mark.parametrize(("prompt", "tokens"), EMBEDDED_CHATS.items())
+def test_the_embedded_parser_reads_the_chat_it_was_trained_with_whatever_the_instruction_for_others(
+    prompt: str, tokens: list[int]
+) -> None:
+    processor = AutoProcessor.from_pretrained(locations.resolve("embedded", "parser"))
+    before, after = [1, 1905, 205, 3200, 3201, 3202, 3203, 3204, 2, 205, 1, 1898, 205], [2, 205, 1, 1906, 205]
+    parser = EntityParser.load(TextParserModel(device_map="cpu"), DeviceConfig())
+    assert parser.encode(prompt) == [*before, *tokens, *after]
+    trained = processor.tokenizer.decode(before[3:8])
+    assert trained == TRAINED_INSTRUCTION != INSTRUCTION
 
 
 def test_a_chat_template_may_write_its_own_instruction_but_not_none() -> None:

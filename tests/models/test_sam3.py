@@ -228,6 +228,36 @@ def test_the_compiled_model_has_no_graph_break_and_the_same_answers(
         np.testing.assert_allclose(ours.mask_logits, plain.mask_logits, atol=1e-4)
 
 
+def compiled_graphs() -> int:
+    return int(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+
+
+@pytest.mark.parametrize(
+    ("images", "pairs"), [(3, 3), (1, 256)], ids=["no powers of two", "more shapes than PyTorch's own limit"]
+)
+def test_after_the_warm_up_no_batch_within_the_budgets_is_compiled(
+    small_checkpoint: Path, images: int, pairs: int
+) -> None:
+    model, processor = Sam3Model.from_pretrained(small_checkpoint), Sam3Processor.from_pretrained(small_checkpoint)
+    compiled = Sam3Segmenter(model.eval(), processor, compile_backend="eager")
+    compiled.warm_up(max_pixels=images * 56 * 56, max_pairs=pairs)
+    before = compiled_graphs()
+    assert before > 0
+
+    def work() -> None:
+        features = sound(compiled.encode([compiled.prepare(image) for image in pictures(images)]), ImageFeatures)
+        (phrase,) = sound(compiled.embed(["dog"]), PhraseFeatures)
+        for size in sorted({1, 2, 3, pairs - 1, pairs}):
+            shown = [features[index % len(features)] for index in range(size)]
+            found = compiled.detect([Pair(image, phrase, 0.0) for image in shown])  # type: ignore[type-var]
+            assert len(sound(found, Detections)) == size
+
+    # In another thread than the warm-up's, as the service does it.
+    with torch.compiler.set_stance("fail_on_recompile"), ThreadPoolExecutor(1) as thread:
+        thread.submit(work).result()
+    assert compiled_graphs() == before
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_vision_keeps_exact_what_it_adds_to_and_where_things_are(tmp_path: Path, dtype: str) -> None:
     """The real grid is three windows wide: 24 of 72. A third has no exact half-precision number."""

@@ -12,6 +12,7 @@ import pytest
 from serve_app.config.models import ModelsConfig, TextParserModel
 from serve_app.config.schema import AppConfig, BatchingConfig, EntityFilterConfig
 from serve_app.errors import GensegError, Overloaded
+from serve_app.models.array_decoding import array_schema
 from serve_app.serving.autoscaling import CALLS_S, LEAST_S, MOST_S, QUEUED_S
 from serve_app.serving.messages import ParsedPrompt
 from serve_app.serving.parser import ParserDeployment
@@ -143,6 +144,10 @@ async def test_a_prompt_of_tags_alone_names_nothing_and_asks_no_model(
     assert await parser.parse(prompt, 9, "request", 10) == ParsedPrompt((), dropped, "embedded")
 
 
+READER = AppConfig(models=ModelsConfig(text_parser=TextParserModel(model_name="some/reader")))
+"""With a parser that may translate."""
+
+
 def replying(*entities: str, config: AppConfig | None = None) -> ParserDeployment:
     """A parser whose model always names these entities."""
     model = Local()
@@ -193,3 +198,48 @@ async def test_what_the_configuration_excludes_is_not_looked_for_because_the_pro
     answer = await parsed(replying("dog", config=config), "a dog, no cats, no birds", images=0)
     assert [each.entity for each in answer.asked] == ["dog", "birds"]
     assert (answer.entities, answer.dropped) == (("dog", "birds"), (("cats", "excluded by config"),))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "entities", "asked"),
+    [
+        ("A dog in a garden, no tree", ["dog", "garden", "tree"], {"tree": 0}),
+        ("A dog in a garden, no trees", ["dog", "garden", "tree"], {"tree": 0}),
+        ("A beach without any people", ["beach", "people"], {"people": 0}),
+        ("A beach without any people", ["beach", "person"], {"person": 0}),
+        ("Replace the black cat with a white dog", ["black cat", "white dog"], {"black cat": 0, "white dog": 1}),
+        ("A man with tea instead of coffee", ["man", "tea", "coffee"], {"tea": None, "coffee": 0}),
+        ("A room with no chairs or plants", ["room", "chairs", "plants"], {"chairs": 0, "plants": 0}),
+        ("A dog, no red hats", ["dog", "hats"], {"hats": 0}),
+        ("Remove the people and the red cars from image 1", ["people", "red cars"], {"people": 0, "red cars": 0}),
+        ("Change the car to red", ["red car"], {"red car": 1}),
+    ],
+)
+async def test_a_model_that_lists_what_the_prompt_excludes_doubles_nothing(
+    prompt: str, entities: list[str], asked: dict[str, int | None]
+) -> None:
+    parser = replying(*entities, config=READER)
+    assert (await parsed(parser, prompt)).entities == tuple(entities)
+    answer = await parsed(parser, prompt, images=1)
+    assert [each.entity for each in answer.asked] == entities == [*answer.entities]
+    assert {each.entity: each.asked for each in answer.asked if each.entity in asked} == asked
+    assert answer.dropped == ()
+
+
+async def test_entities_of_a_translated_prompt_are_asked_for_without_a_number() -> None:
+    parser = replying("brown dogs", "red bench", config=READER)
+    answer = await parsed(parser, "Zwei braune Hunde auf einer roten Bank", images=1)
+    assert [(each.entity, each.asked, each.exact, each.asked_as, each.sources) for each in answer.asked] == [
+        ("brown dogs", None, False, None, ()),
+        ("red bench", None, False, None, ()),
+    ]
+
+
+async def test_what_a_reply_within_the_grammar_holds_beyond_the_limit_is_dropped_with_the_reason() -> None:
+    items = array_schema(READER.limits)["maxItems"]
+    assert isinstance(items, int)
+    names = [f"chair{index}" for index in range(items)]
+    answer = await parsed(replying(*names, config=READER), "chairs", READER.limits.max_entities)
+    assert answer.entities == tuple(names[:32])
+    assert answer.dropped == tuple((name, "over the limit of 32 entities") for name in names[32:])
+    assert len(answer.dropped) == 32
