@@ -13,6 +13,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from serve_app.errors import InternalError, Overloaded
@@ -31,6 +32,17 @@ class Device:
     def __init__(self, executor: Executor) -> None:
         self.executor = executor
         self.turn = asyncio.Lock()
+
+
+def _nobody(batch: int) -> None:
+    """Stands for a caller that need not know when its items begin."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Waiting(Generic[Item, Result]):
+    item: Item
+    future: asyncio.Future[Result]
+    begins: Callable[[int], None]
 
 
 class PullBatcher(Generic[Item, Result]):
@@ -66,7 +78,7 @@ class PullBatcher(Generic[Item, Result]):
         self._max_queued = max_queued
         self._observe = observe
         # One queue per caller, served in turn: a caller with many items does not hold up one with few.
-        self._queues: dict[str, deque[tuple[Item, asyncio.Future[Result]]]] = {}
+        self._queues: dict[str, deque[_Waiting[Item, Result]]] = {}
         self._worker: asyncio.Task[None] | None = None
 
     @property
@@ -74,12 +86,15 @@ class PullBatcher(Generic[Item, Result]):
         """Items that wait for a batch."""
         return sum(map(len, self._queues.values()))
 
-    async def submit(self, items: Sequence[Item], caller: str) -> list[Result | BaseException]:
+    async def submit(
+        self, items: Sequence[Item], caller: str, begins: Callable[[int], None] = _nobody
+    ) -> list[Result | BaseException]:
         """Run items, in whatever batches they fall into.
 
         Args:
             items: may be empty.
             caller: whose turn they count to, such as a request id.
+            begins: called with the size of each batch that takes some of the items, when it begins.
 
         Returns:
             One result or exception per item, in order. If the caller is cancelled, items that have not reached the
@@ -91,7 +106,7 @@ class PullBatcher(Generic[Item, Result]):
         if self.queued + len(items) > self._max_queued and self.queued:
             raise Overloaded("the model's queue is full")
         loop = asyncio.get_running_loop()
-        waiting = [(item, loop.create_future()) for item in items]
+        waiting: list[_Waiting[Item, Result]] = [_Waiting(item, loop.create_future(), begins) for item in items]
         if not waiting:
             return []
         self._queues.setdefault(caller, deque()).extend(waiting)
@@ -99,12 +114,12 @@ class PullBatcher(Generic[Item, Result]):
             self._worker = loop.create_task(self._work())
         try:
             outcomes: list[Result | BaseException] = await asyncio.gather(
-                *(future for _, future in waiting), return_exceptions=True
+                *(each.future for each in waiting), return_exceptions=True
             )
             return outcomes
         except asyncio.CancelledError:
-            for _, future in waiting:
-                future.cancel()
+            for each in waiting:
+                each.future.cancel()
             raise
 
     async def _work(self) -> None:
@@ -114,10 +129,12 @@ class PullBatcher(Generic[Item, Result]):
                 if batch:
                     await self._run_batch(batch)
 
-    async def _run_batch(self, batch: Sequence[tuple[Item, asyncio.Future[Result]]]) -> None:
+    async def _run_batch(self, batch: Sequence[_Waiting[Item, Result]]) -> None:
         self._observe(len(batch))
+        for begins in dict.fromkeys(each.begins for each in batch):
+            begins(len(batch))
         loop = asyncio.get_running_loop()
-        items = [item for item, _ in batch]
+        items = [each.item for each in batch]
         outcomes: Sequence[Result | Exception]
         try:
             outcomes = await loop.run_in_executor(self._device.executor, self._run, items)
@@ -126,26 +143,26 @@ class PullBatcher(Generic[Item, Result]):
         except Exception as error:
             outcomes = [error] * len(items)
         self._note(outcomes)
-        for (_, future), outcome in zip(batch, outcomes, strict=True):
-            if future.done():
+        for each, outcome in zip(batch, outcomes, strict=True):
+            if each.future.done():
                 continue
             if isinstance(outcome, Exception):
-                future.set_exception(outcome)
+                each.future.set_exception(outcome)
             else:
-                future.set_result(outcome)
+                each.future.set_result(outcome)
 
-    def _take(self) -> list[tuple[Item, asyncio.Future[Result]]]:
+    def _take(self) -> list[_Waiting[Item, Result]]:
         """Take one item of each caller in turn while the budget lasts; drop what nobody waits for."""
-        batch: list[tuple[Item, asyncio.Future[Result]]] = []
+        batch: list[_Waiting[Item, Result]] = []
         spent = 0
         while self._queues:
             caller, queue = next(iter(self._queues.items()))
             del self._queues[caller]
-            while queue and queue[0][1].done():
+            while queue and queue[0].future.done():
                 queue.popleft()
             if not queue:
                 continue
-            cost = self._cost(queue[0][0])
+            cost = self._cost(queue[0].item)
             if batch and spent + cost > self.budget:
                 # Its turn is not used up: it stays at the front for the next batch.
                 self._queues = {caller: queue, **self._queues}
