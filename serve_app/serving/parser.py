@@ -28,6 +28,7 @@ from serve_app.serving.replica.cache import ByteLru, CachedWork
 from serve_app.serving.replica.health import ModelHealth
 from serve_app.serving.replica.heap import give_back_free_memory
 from serve_app.serving.replica.metrics import Metrics
+from serve_app.serving.replica.stage import Stage
 
 logger = logging.getLogger("ray.serve")
 
@@ -35,8 +36,8 @@ logger = logging.getLogger("ray.serve")
 class Replies(Protocol):
     """The model's raw replies, wherever it runs."""
 
-    async def reply(self, prompt: str) -> str:
-        """Return the reply to a prompt; raises GensegError."""
+    async def reply(self, prompt: str, stage: Stage) -> str:
+        """Return the reply to a prompt, and note in the stage when the work begins; raises GensegError."""
 
     async def check(self) -> None:
         """Tell whether the model answers; raises GensegError."""
@@ -62,9 +63,9 @@ class LocalReplies:
         )
         metrics.watch_queue("prompts", lambda: self._batcher.queued)
 
-    async def reply(self, prompt: str) -> str:
+    async def reply(self, prompt: str, stage: Stage) -> str:
         """Return the reply to a prompt."""
-        (outcome,) = await self._batcher.submit([prompt], prompt)
+        (outcome,) = await self._batcher.submit([prompt], prompt, stage.begins)
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome
@@ -85,7 +86,12 @@ class RemoteReplies:
     """Replies of a model on a server, one call a prompt; a new replica would not make the server any better."""
 
     def __init__(self, parser: RemoteParser) -> None:
-        self.reply, self.check = parser.reply, parser.check
+        self._parser = parser
+        self.check = parser.check
+
+    async def reply(self, prompt: str, stage: Stage) -> str:
+        """Return the reply to a prompt."""
+        return await self._parser.reply(prompt)
 
     def check_health(self) -> None:
         """Do nothing."""
@@ -214,5 +220,8 @@ class ParserDeployment:
     async def _parse(self, prompt: str) -> tuple[str, ...]:
         if has_only_tags(prompt):
             return ()  # a model would take the words of the tags for things to see; the filter names them as dropped
-        with self._metrics.stage("parse"):
-            return tuple(read_entities(await self._replies.reply(prompt)))
+        with self._metrics.stage("parse") as parse:
+            parse.set(characters=len(prompt))
+            entities = tuple(read_entities(await self._replies.reply(prompt, parse)))
+            parse.set(entities=len(entities))
+            return entities

@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serve_app.errors import DeadlineExceeded, GensegError, InternalError, InvalidRequest, Overloaded, TooLarge
 from serve_app.serving.http.middleware import MAX_REQUEST_ID, check_headers, error_response, printable, route_path
 from serve_app.serving.replica.heap import give_back_free_memory, give_back_large_buffers
+from serve_app.serving.replica.spans import trace_whole_requests
 
 logger = logging.getLogger("ray.serve")
 
@@ -57,6 +58,7 @@ class ProxyGuard:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        trace_whole_requests()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
