@@ -1,8 +1,8 @@
 """What traces cost a request: the service with and without, in five interleaved pairs, and a single stage.
 
-Two services with the embedded models run side by side and take turns, the first of each pair in turn. One has the
-exporter and Ray's default ratio of 1 %. Then further loads have a `traceparent` that has every request traced. Each
-request is new to both: three images and four entities. The collector takes what it gets and forgets it.
+Two services with the embedded models run side by side and take turns every few requests. One has the exporter and
+Ray's default ratio of 1 %. Then further loads have a `traceparent` that has every request traced. Each request is new
+to both: three images and four entities. The collector takes what it gets and forgets it.
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ from tests.benchmarks import pictures
 from tests.benchmarks.rows import Row, limited
 from tests.benchmarks.serving import Job, send
 
-PAIRS, REQUESTS = 5, 20
-QUICK_PAIRS, QUICK_REQUESTS = 1, 2
+PAIRS, REQUESTS = 5, 32
+QUICK_PAIRS, QUICK_REQUESTS = 1, 4
+CHUNK = 4
+"""Requests that one service gets before the other has its turn."""
 CONCURRENCY = 2
 MAX_OVERHEAD = 5.0
 EXPORTER = "serve_app.serving.otlp:exporter"
@@ -92,7 +94,7 @@ def jobs(seeds: Sequence[int]) -> list[Job]:
 
 
 def overhead(plain: str, traced: str, pairs: int, requests: int, headers: Mapping[str, str], first: int) -> list[float]:
-    """Send loads to both services in turns; which one begins changes from pair to pair.
+    """Send pairs of loads to both services, CHUNK requests in turns, so that what else the machine does hits both.
 
     Args:
         plain: the address of the service that is not traced.
@@ -107,9 +109,11 @@ def overhead(plain: str, traced: str, pairs: int, requests: int, headers: Mappin
     """
     more = []
     for pair in range(pairs):
-        load = jobs(range(first + pair * requests, first + (pair + 1) * requests))
-        urls = (plain, traced) if pair % 2 == 0 else (traced, plain)
-        took = {url: send(url, load, CONCURRENCY, headers).seconds for url in urls}
+        took = {plain: 0.0, traced: 0.0}
+        for turn, start in enumerate(range(first + pair * requests, first + (pair + 1) * requests, CHUNK)):
+            chunk = jobs(range(start, start + CHUNK))
+            for url in (plain, traced) if turn % 2 == 0 else (traced, plain):
+                took[url] += send(url, chunk, CONCURRENCY, headers).seconds
         more.append(100 * (took[traced] / took[plain] - 1))
     return more
 
