@@ -15,13 +15,14 @@ PATH, RATIO = "RAY_SERVE_TRACING_EXPORTER_IMPORT_PATH", "RAY_SERVE_TRACING_SAMPL
 PACKAGE = "opentelemetry.exporter.otlp.proto.http"
 
 
-def set_tracing(loaded: LoadedConfig) -> None:
+def set_tracing(loaded: LoadedConfig, package: str = PACKAGE) -> None:
     """Let the processes of a Ray that is started after this trace as a Serve config says, else as the environment says.
 
     Of `tracing_config` Ray tells its replicas only; its HTTP proxies, where a trace begins, read the environment.
 
     Args:
         loaded: the configuration.
+        package: what our exporter needs.
 
     Raises:
         CommandError: our exporter is asked for, and its packages are not installed.
@@ -33,7 +34,7 @@ def set_tracing(loaded: LoadedConfig) -> None:
         config = TracingConfig.model_validate(section)
         os.environ[PATH] = (config.exporter_import_path or _default_exporter()) if config.enabled else ""
         os.environ[RATIO] = str(config.sampling_ratio)
-    if os.environ.get(PATH) == EXPORTER and not _is_there(PACKAGE):
+    if os.environ.get(PATH) == EXPORTER and not _is_there(package):
         raise CommandError(f"traces ({PATH}={EXPORTER}) need the extra otel: pip install 'genseg[otel]'")
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.cli import tracing
 from serve_app.cli.options import CommandError
 from serve_app.cli.tracing import EXPORTER, PATH, RATIO, set_tracing
 from serve_app.config.files import LoadedConfig, load_file
@@ -49,10 +48,9 @@ def loaded(folder: Path, section: str) -> LoadedConfig:
     ids=["ours, at the default ratio", "another ratio", "ray's files", "off", "not said"],
 )
 def test_the_proxies_are_told_what_the_file_says(
-    section: str, exporter: str | None, ratio: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    section: str, exporter: str | None, ratio: str | None, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(tracing, "PACKAGE", "json")
-    set_tracing(loaded(tmp_path, section))
+    set_tracing(loaded(tmp_path, section), package="json")
     assert (os.environ.get(PATH), os.environ.get(RATIO)) == (exporter, ratio)
 
 
@@ -76,9 +74,9 @@ def test_a_missing_package_is_one_line_before_anything_starts() -> None:
 
 
 def test_another_exporter_needs_no_package_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracing, "PACKAGE", "no_such_package.at_all")
+    config = LoadedConfig(AppConfig(), None)
     monkeypatch.setenv(PATH, "company.tracing:exporter")
-    set_tracing(LoadedConfig(AppConfig(), None))
+    set_tracing(config, package="no_such_package.at_all")
     monkeypatch.setenv(PATH, EXPORTER)
     with pytest.raises(CommandError, match="extra otel"):
-        set_tracing(LoadedConfig(AppConfig(), None))
+        set_tracing(config, package="no_such_package.at_all")

@@ -60,9 +60,12 @@ class Traced:
         return f"{self.used:032x}"
 
     def whole(self, trace: str) -> list[Received]:
-        """The spans of a trace, once that of the proxy has come, and those that other processes may send later."""
+        """The spans of a trace, once that of the proxy has come and for a second no other."""
         self.collector.wait(lambda: any(span.name.startswith("proxy") for span in self.collector.trace(trace)))
-        time.sleep(1.0)
+        before = 0
+        while before < (now := len(self.collector.trace(trace))):
+            before = now
+            time.sleep(1.0)
         return self.collector.trace(trace)
 
 

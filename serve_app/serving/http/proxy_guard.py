@@ -3,8 +3,8 @@
 Ray calls `middlewares` when a proxy starts whose environment has
 `RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=serve_app.serving.http.proxy_guard.middlewares`; `genseg serve` and the image
 in `cluster/` set it. Without it Ray answers some headers that are not UTF-8 with a 500 in plain text, takes request ids
-of any length into its logs, lets callers change its time-outs, and answers in plain text where it answers itself. Runs
-in Ray's proxy; knows no route of ours and imports no Ray.
+of any length into its logs, lets callers change its time-outs, traces parts of requests, and answers in plain text
+where it answers itself. Runs in Ray's proxy; knows no route of ours and imports no Ray.
 
 The headers have been read by then: their size, and the time that a client takes for them, are bounded by a front proxy
 only.
