@@ -27,8 +27,8 @@ ORDER = (
 
 SERVING_ORDER = (
     "ingress", "http", "pipeline", "judging", "one_model", "stages", "segmenter", "evidence", "overlays", "embeddings",
-    "objects", "parser", "fetch", "documents", "remote", "routing", "image_files", "checked_request", "stamp", "gpus",
-    "connections", "addresses", "messages", "replica", "autoscaling", "ray_errors", "",
+    "objects", "parser", "fetch", "otlp", "documents", "remote", "routing", "image_files", "checked_request", "stamp",
+    "gpus", "connections", "addresses", "messages", "replica", "autoscaling", "ray_errors", "",
 )  # fmt: skip
 """The same inside `serving`."""
 
@@ -50,10 +50,11 @@ LIBRARIES = {
     "python_multipart": ("serving.http",),
     "httpx": ("client", "models.openai_parser", "serving.fetch", "serving.connections", "batch.sources"),
     "httpcore": ("serving.fetch", "serving.connections"),
+    "opentelemetry": ("serving.otlp", "serving.replica.otel"),
 }  # fmt: skip
 """The packages and modules that know a library. `cli` imports Ray inside functions only."""
 
-ENVIRONMENT = ("cli", "config", "batch", "serving.ingress", "models.cuda")
+ENVIRONMENT = ("cli", "config", "batch", "serving.ingress", "serving.otlp", "models.cuda")
 """Where environment variables are read."""
 
 
@@ -166,6 +167,17 @@ def test_a_library_is_known_where_it_belongs(library: str) -> None:
 @pytest.mark.parametrize("library", ["ray", "torch", "transformers"])
 def test_the_command_line_starts_without(library: str) -> None:
     assert [name for name in NAMES if at_the_top(name) == "cli" and uses(name, library, at_import_only=True)] == []
+
+
+def test_nothing_imports_opentelemetry_until_a_process_is_traced() -> None:
+    knowing = {name for name in NAMES if uses(name, "opentelemetry")}
+    tops = {f"{PACKAGE.name}.{name}" for name in knowing}
+    assert knowing == {"serving.otlp", "serving.replica.otel"}
+    assert [
+        name
+        for name in set(NAMES) - knowing
+        if any(full.startswith(tuple(tops)) for full in imports(name, at_import_only=True))
+    ] == []
 
 
 def test_nothing_reads_the_environment_outside_the_command_line_and_the_graph() -> None:

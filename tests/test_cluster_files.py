@@ -510,7 +510,7 @@ def test_the_image_has_what_the_launcher_runs_in_it() -> None:
 def test_the_gpu_image_has_the_compiler_that_triton_calls() -> None:
     _, runtime = (CLUSTER / "Dockerfile").read_text().split(" AS runtime\n")
     assert runtime.startswith("ARG VARIANT=")
-    assert 'if [ "${VARIANT}" = gpu ]; then compiler="gcc libc6-dev"; fi' in runtime
+    assert 'if [ "${VARIANT}" = gpu ]; then compiler="g++ gcc libc6-dev"; fi' in runtime
     (packages,) = re.findall(r"--no-install-recommends ([^\\]+)", runtime)
     assert "${compiler:-}" in packages.split()
 

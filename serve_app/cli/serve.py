@@ -28,6 +28,7 @@ from serve_app.cli.serve_address import (
 )
 from serve_app.cli.serve_end import ServeEnd
 from serve_app.cli.start_lock import one_at_a_time
+from serve_app.cli.tracing import set_tracing
 from serve_app.config.files import LoadedConfig, check_environment, load_file
 from serve_app.config.schema import AppConfig
 from serve_app.errors import ConfigError
@@ -72,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
 def _serve(args: argparse.Namespace, progress: Progress) -> int:
     loaded = load_file(args.config) if args.config else LoadedConfig(AppConfig(), None)
     check_port_number(address(loaded, args.port)[1])
+    set_tracing(loaded)
     ray_session.set_environment(RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=GUARD, **ray_session.OUR_LINES_ONLY)
     stop = ServeEnd(progress, loaded.app.serving.max_timeout_s)
     try:

@@ -174,8 +174,9 @@ class IdentityEmbedder:
         self, keys: Sequence[str], crops: Sequence[NDArray[np.uint8]], request_id: str
     ) -> dict[str, Embedding]:
         """Embed crops and keep the embeddings; of several errors the first is raised."""
-        with self._metrics.stage("identity"):
-            outcomes = await self._batcher.submit(crops, request_id)
+        with self._metrics.stage("identity") as identity:
+            identity.set(objects=len(crops))
+            outcomes = await self._batcher.submit(crops, request_id, identity.begins)
         made: dict[str, Embedding] = {}
         failure: BaseException | None = None
         for key, outcome in zip(keys, outcomes, strict=True):
@@ -192,7 +193,8 @@ class IdentityEmbedder:
     async def _cut(
         self, image: RgbArray, objects: Sequence[tuple[RleDict, tuple[int, int, int, int]]], request_id: str
     ) -> list[NDArray[np.uint8]]:
-        with self._metrics.stage("crops"):
+        with self._metrics.stage("crops") as crops:
+            crops.set(objects=len(objects))
             return await self._threads.run_steps(_crops(image, objects, self._side), request_id)
 
 

@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import AbstractContextManager, aclosing, contextmanager, suppress
 from typing import Any
 
 from ray.serve.handle import DeploymentHandle
@@ -31,6 +31,7 @@ from serve_app.serving.ray_errors import RAY_ERRORS
 from serve_app.serving.remote import ParserCalls, SegmenterCalls, stored
 from serve_app.serving.replica.heap import give_back_free_memory, give_back_large_buffers
 from serve_app.serving.replica.metrics import Metrics
+from serve_app.serving.replica.stage import Stage
 from serve_app.serving.stages import Stages
 
 READY_TIMEOUT_S = 5.0
@@ -61,15 +62,15 @@ class Ingress:
         self._user_config = UserConfig("Ingress", IngressSettings)
         self._metrics = Metrics()
         retries = config.serving.max_retries
-        self._parser = ParserCalls(parser, retries, self._count_retry)
-        self._segmenter = SegmenterCalls(segmenter, retries, self._count_retry)
+        self._parser = ParserCalls(parser, retries, self._metrics.retried)
+        self._segmenter = SegmenterCalls(segmenter, retries, self._metrics.retried)
         self._fetcher = ImageFetcher(config.fetch, config.limits.max_image_bytes)
         self._name = uuid.uuid4().hex
         self._running = 0
         self._stopping = False
         self._metrics.watch_queue("requests", lambda: self._running)
         self._tokens = accepted_tokens(config.auth, os.environ)
-        stages = Stages(self._parser, self._segmenter, self._fetch, stored)
+        stages = Stages(self._parser, self._segmenter, self._fetch, stored, self._metrics.stage)
         names: ModelsDict = {
             "text_parser": config.models.text_parser.model_name,
             "segmentation": config.models.segmentation.model_name,
@@ -214,17 +215,17 @@ class Ingress:
 
     def answered(self, route: str, status: int, seconds: float, code: str | None) -> None:
         """Count an answer."""
-        self._metrics.requests.inc(tags={"route": route, "status": str(status)})
-        self._metrics.request_seconds.observe(seconds, tags={"route": route})
-        if code is not None:
-            self._metrics.rejections.inc(tags={"code": code})
+        self._metrics.answered(route, status, seconds, code)
 
-    def _count_retry(self, stage: str) -> None:
-        self._metrics.retries.inc(tags={"stage": stage})
+    def stage(self, name: str) -> AbstractContextManager[Stage]:
+        """Time a stage of a request's work."""
+        return self._metrics.stage(name)
 
     async def _fetch(self, url: str) -> bytes:
-        with self._metrics.stage("fetch"):
-            return await self._fetcher.fetch(url)
+        with self._metrics.stage("fetch") as fetch:
+            data = await self._fetcher.fetch(url)
+            fetch.set(bytes=len(data))
+            return data
 
 
 @contextmanager

@@ -68,9 +68,10 @@ class ObjectFinder:
         while left:
             group, left = left[:together], left[together:]
             detections = await self._detect(image, {entity: phrases[entity] for entity in group}, task)
-            with self._metrics.stage("masks"):
+            with self._metrics.stage("masks") as masks:
                 steps = documents.add_objects(document, detections, mask_threshold, mask_bytes)
                 await self._threads.run_steps(steps, task.request_id)
+                masks.set(objects=sum(len(found.scores) for found in detections.values()))
             together = max(1, HELD_BYTES // max(1, *(found.mask_logits.nbytes for found in detections.values())))
         return document
 
@@ -78,13 +79,14 @@ class ObjectFinder:
         options = task.options
         masks = _needs_masks(options)
         pairs = [Pair(image, phrase, options.threshold_of(entity), masks) for entity, phrase in phrases.items()]
-        with self._metrics.stage("detect"):
-            found = await self._detector.submit(pairs, task.request_id)
         detections = {}
-        for entity, outcome in zip(phrases, found, strict=True):
-            if isinstance(outcome, BaseException):
-                raise outcome
-            detections[entity] = outcome
+        with self._metrics.stage("detect") as detect:
+            detect.set(pairs=len(pairs))
+            found = await self._detector.submit(pairs, task.request_id, detect.begins)
+            for entity, outcome in zip(phrases, found, strict=True):
+                if isinstance(outcome, BaseException):
+                    raise outcome
+                detections[entity] = outcome
         return detections
 
 

@@ -53,7 +53,8 @@ class OverlayPainter:
         """
         async with self._canvases.hold(request_id):
             steps = _drawn(await pixels(), objects, entities, style, marks)
-            with self._metrics.stage("overlay"):
+            with self._metrics.stage("overlay") as drawing:
+                drawing.set(objects=len(objects))
                 return await self._threads.run_steps(steps, request_id)
 
 

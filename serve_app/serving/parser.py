@@ -30,6 +30,7 @@ from serve_app.serving.replica.health import ModelHealth
 from serve_app.serving.replica.heap import give_back_free_memory
 from serve_app.serving.replica.metrics import Metrics
 from serve_app.serving.replica.model_steps import model_step, watch_device
+from serve_app.serving.replica.stage import Stage
 from serve_app.serving.replica.work import BusyTime
 
 logger = logging.getLogger("ray.serve")
@@ -38,8 +39,8 @@ logger = logging.getLogger("ray.serve")
 class Replies(Protocol):
     """The model's raw replies, wherever it runs."""
 
-    async def reply(self, prompt: str) -> str:
-        """Return the reply to a prompt; raises GensegError."""
+    async def reply(self, prompt: str, stage: Stage) -> str:
+        """Return the reply to a prompt, and note in the stage when the work begins; raises GensegError."""
 
     async def check(self) -> None:
         """Tell whether the model answers; raises GensegError."""
@@ -65,9 +66,9 @@ class LocalReplies:
         )
         watch_device(self._device, metrics)
 
-    async def reply(self, prompt: str) -> str:
+    async def reply(self, prompt: str, stage: Stage) -> str:
         """Return the reply to a prompt."""
-        (outcome,) = await self._batcher.submit([prompt], prompt)
+        (outcome,) = await self._batcher.submit([prompt], prompt, stage.begins)
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome
@@ -96,7 +97,7 @@ class RemoteReplies:
         self._calls = BusyTime()
         metrics.watch_busy("calls", lambda: self._calls.seconds)
 
-    async def reply(self, prompt: str) -> str:
+    async def reply(self, prompt: str, stage: Stage) -> str:
         """Return the reply to a prompt."""
         self._calls.begin()
         try:
@@ -241,5 +242,8 @@ class ParserDeployment:
     async def _parse(self, prompt: str) -> tuple[str, ...]:
         if has_only_tags(prompt):
             return ()  # a model would take the words of the tags for things to see; the filter names them as dropped
-        with self._metrics.stage("parse"):
-            return tuple(read_entities(await self._replies.reply(prompt)))
+        with self._metrics.stage("parse") as parse:
+            parse.set(characters=len(prompt))
+            entities = tuple(read_entities(await self._replies.reply(prompt, parse)))
+            parse.set(entities=len(entities))
+            return entities

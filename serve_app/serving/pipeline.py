@@ -123,7 +123,10 @@ class Pipeline:
                 ]
                 parsed = await entities
                 parts = await from_one_model([await part for part in asked], self._again(run, files, entities))
-                run.emit({"event": "result", "result": await self._merge(run, parsed, parts)})
+                with self._stages.timed("merge") as merge:
+                    result = await self._merge(run, parsed, parts)
+                    merge.set(images=len(parts), objects=sum(len(part.document["objects"] or ()) for part in parts))
+                run.emit({"event": "result", "result": result})
         finally:
             if parse is not None:
                 parse.cancel()

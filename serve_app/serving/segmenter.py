@@ -266,14 +266,15 @@ class SegmenterDeployment:
 
     async def _encode(self, task: ImageTask, kept: KeptPixels) -> EncodedImage:
         data = await _resolved(task.data)
-        with self._metrics.stage("decode"):
+        with self._metrics.stage("decode") as decode:
             # One step: an image that waited between decoding and resizing would be held meanwhile.
             image, prepared = await self._threads.run(partial(self._decode, data), task.request_id)
+            decode.set(bytes=len(data), pixels=image.shape[0] * image.shape[1])
         kept.offer(image)
-        with self._metrics.stage("encode"):
-            (features,) = await self._encoder.submit([prepared], task.request_id)
-        if isinstance(features, BaseException):
-            raise features
+        with self._metrics.stage("encode", span="vision") as vision:
+            (features,) = await self._encoder.submit([prepared], task.request_id, vision.begins)
+            if isinstance(features, BaseException):
+                raise features
         return EncodedImage(features, (image.shape[1], image.shape[0]))
 
     def _decode(self, data: bytes) -> tuple[RgbArray, Any]:

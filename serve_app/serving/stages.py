@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from serve_app.serving.messages import ImageTask, OtherModel, OverlayTask, ParsedPrompt, SegmentedImage
+from serve_app.serving.replica.stage import Stage, untold
 
 
 class ParseHandle(Protocol):
@@ -55,9 +57,11 @@ class Stages:
         segmenter: segments images.
         fetch: URL to bytes; raises FetchFailed or TooLarge.
         store: bytes to what an ImageTask carries.
+        timed: times a block as a stage of this name.
     """
 
     parser: ParserStage
     segmenter: SegmenterStage
     fetch: Callable[[str], Awaitable[bytes]]
     store: Callable[[bytes], Awaitable[Any]]
+    timed: Callable[[str], AbstractContextManager[Stage]] = untold

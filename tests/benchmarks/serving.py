@@ -9,7 +9,7 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -102,16 +102,19 @@ def percentile(values: Sequence[float], percent: float) -> float:
     return ordered[max(0, -(-len(ordered) * percent // 100).__trunc__() - 1)]
 
 
-def send(url: str, jobs: Sequence[Job], concurrency: int) -> Load:
-    """Send all jobs, so many at a time, each as soon as another is answered.
+NONE: Mapping[str, str] = {}
+
+
+def send(url: str, jobs: Sequence[Job], concurrency: int, headers: Mapping[str, str] = NONE) -> Load:
+    """Send all jobs, so many at a time, each as soon as another is answered; with further headers.
 
     Raises:
         httpx.HTTPStatusError: a request was not answered with 200.
     """
-    return asyncio.run(_send(url, jobs, concurrency))
+    return asyncio.run(_send(url, jobs, concurrency, headers))
 
 
-async def _send(url: str, jobs: Sequence[Job], concurrency: int) -> Load:
+async def _send(url: str, jobs: Sequence[Job], concurrency: int, headers: Mapping[str, str]) -> Load:
     latencies = [0.0] * len(jobs)
     documents: list[dict[str, Any]] = [{} for _ in jobs]
     waiting = iter(enumerate(jobs))
@@ -121,7 +124,8 @@ async def _send(url: str, jobs: Sequence[Job], concurrency: int) -> Load:
         async def sender() -> None:
             for index, job in waiting:
                 started = time.perf_counter()
-                answer = await client.post("/v1/segment", content=job.body, headers={"content-type": job.content_type})
+                kind = {"content-type": job.content_type}
+                answer = await client.post("/v1/segment", content=job.body, headers={**headers, **kind})
                 latencies[index] = time.perf_counter() - started
                 answer.raise_for_status()
                 documents[index] = answer.json()

@@ -77,7 +77,7 @@ class Envelope:
         request_id = _request_id(scope)
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
-        incoming = IncomingBody(scope, receive)
+        incoming = state["incoming"] = IncomingBody(scope, receive)
         answer = _Answer(send, request_id if self._echo else None, lambda: self._drain(incoming))
         try:
             await self._handle(scope, incoming.receive, answer)

@@ -3,8 +3,8 @@
 Ray calls `middlewares` when a proxy starts whose environment has
 `RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=serve_app.serving.http.proxy_guard.middlewares`; `genseg serve` and the image
 in `cluster/` set it. Without it Ray answers some headers that are not UTF-8 with a 500 in plain text, takes request ids
-of any length into its logs, lets callers change its time-outs, and answers in plain text where it answers itself. Runs
-in Ray's proxy; knows no route of ours and imports no Ray.
+of any length into its logs, lets callers change its time-outs, traces parts of requests, and answers in plain text
+where it answers itself. Runs in Ray's proxy; knows no route of ours and imports no Ray.
 
 The headers have been read by then: their size, and the time that a client takes for them, are bounded by a front proxy
 only.
@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serve_app.errors import DeadlineExceeded, GensegError, InternalError, InvalidRequest, Overloaded, TooLarge
 from serve_app.serving.http.middleware import MAX_REQUEST_ID, check_headers, error_response, printable, route_path
 from serve_app.serving.replica.heap import give_back_free_memory, give_back_large_buffers
+from serve_app.serving.replica.spans import trace_whole_requests
 
 logger = logging.getLogger("ray.serve")
 
@@ -57,6 +58,7 @@ class ProxyGuard:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        trace_whole_requests()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""

@@ -36,6 +36,7 @@ from serve_app.serving.http.middleware import (
     printable,
     route_path,
 )
+from serve_app.serving.replica.stage import Stage
 
 
 class Service(Protocol):
@@ -60,6 +61,9 @@ class Service(Protocol):
 
     def answered(self, route: str, status: int, seconds: float, code: str | None) -> None:
         """Count an answer."""
+
+    def stage(self, name: str) -> AbstractContextManager[Stage]:
+        """Time a stage of a request's work."""
 
 
 class _Api(FastAPI):
@@ -88,6 +92,8 @@ def make_app(service: Service, *, echo_request_id: bool = True) -> ASGIApp:
         docs_url=None,  # FastAPI's own pages load their scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,  # the redirect would name the host that the caller claims
+        # FastAPI's own spans would begin a trace beside Ray's, and quote addresses.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(GensegError, _known_error)
@@ -140,7 +146,10 @@ def _add_job_routes(app: FastAPI, service: Service) -> None:
         _refuse_query(request)
         with ExitStack() as admission:
             admission.enter_context(service.admitted())
-            job = await bodies.read_segment_request(request, _reading(service.config))
+            with service.stage("body") as body:
+                job = await bodies.read_segment_request(request, _reading(service.config))
+                images = len(job.contextual_images) + (job.generated_image is not None)
+                body.set(bytes=request.state.incoming.bytes, images=images)
             events = _noted(request, service.stream(job, request.state.request_id))
             if _wants_stream(request):
                 if request.scope.get("http_version") == "1.0":  # it knows no answer of unknown length
@@ -155,7 +164,9 @@ def _add_job_routes(app: FastAPI, service: Service) -> None:
     async def entities(request: Request) -> Response:
         _refuse_query(request)
         with service.admitted():
-            job = await bodies.read_entities_request(request, _reading(service.config))
+            with service.stage("body") as body:
+                job = await bodies.read_entities_request(request, _reading(service.config))
+                body.set(bytes=request.state.incoming.bytes)
             return JSONResponse(await service.entities(job.prompt, request.state.request_id))
 
 

@@ -13,6 +13,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from serve_app.errors import InternalError, Overloaded
@@ -37,6 +38,17 @@ class Device:
         self.executor = executor
         self.turn = asyncio.Lock()
         self.work = DeviceWork()
+
+
+def _nobody(batch: int) -> None:
+    """Stands for a caller that need not know when its items begin."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Waiting(Generic[Item, Result]):
+    item: Item
+    future: asyncio.Future[Result]
+    begins: Callable[[int], None]
 
 
 class PullBatcher(Generic[Item, Result]):
@@ -72,7 +84,7 @@ class PullBatcher(Generic[Item, Result]):
         self._max_queued = max_queued
         self._observe = observe
         # One queue per caller, served in turn: a caller with many items does not hold up one with few.
-        self._queues: dict[str, deque[tuple[Item, asyncio.Future[Result]]]] = {}
+        self._queues: dict[str, deque[_Waiting[Item, Result]]] = {}
         self._worker: asyncio.Task[None] | None = None
         self._times = PassTimes()
         device.work.watch(self._queued_s)
@@ -82,12 +94,15 @@ class PullBatcher(Generic[Item, Result]):
         """Items that wait for a batch."""
         return sum(map(len, self._queues.values()))
 
-    async def submit(self, items: Sequence[Item], caller: str) -> list[Result | BaseException]:
+    async def submit(
+        self, items: Sequence[Item], caller: str, begins: Callable[[int], None] = _nobody
+    ) -> list[Result | BaseException]:
         """Run items, in whatever batches they fall into.
 
         Args:
             items: may be empty.
             caller: whose turn they count to, such as a request id.
+            begins: called with the size of each batch that takes some of the items, when it begins.
 
         Returns:
             One result or exception per item, in order. If the caller is cancelled, items that have not reached the
@@ -99,7 +114,7 @@ class PullBatcher(Generic[Item, Result]):
         if self.queued + len(items) > self._max_queued and self.queued:
             raise Overloaded("the model's queue is full")
         loop = asyncio.get_running_loop()
-        waiting = [(item, loop.create_future()) for item in items]
+        waiting: list[_Waiting[Item, Result]] = [_Waiting(item, loop.create_future(), begins) for item in items]
         if not waiting:
             return []
         self._queues.setdefault(caller, deque()).extend(waiting)
@@ -107,12 +122,12 @@ class PullBatcher(Generic[Item, Result]):
             self._worker = loop.create_task(self._work())
         try:
             outcomes: list[Result | BaseException] = await asyncio.gather(
-                *(future for _, future in waiting), return_exceptions=True
+                *(each.future for each in waiting), return_exceptions=True
             )
             return outcomes
         except asyncio.CancelledError:
-            for _, future in waiting:
-                future.cancel()
+            for each in waiting:
+                each.future.cancel()
             raise
 
     async def _work(self) -> None:
@@ -122,10 +137,12 @@ class PullBatcher(Generic[Item, Result]):
                 if batch:
                     await self._run_batch(batch)
 
-    async def _run_batch(self, batch: Sequence[tuple[Item, asyncio.Future[Result]]]) -> None:
+    async def _run_batch(self, batch: Sequence[_Waiting[Item, Result]]) -> None:
         self._observe(len(batch))
+        for begins in dict.fromkeys(each.begins for each in batch):
+            begins(len(batch))
         loop = asyncio.get_running_loop()
-        items = [item for item, _ in batch]
+        items = [each.item for each in batch]
         outcomes: Sequence[Result | Exception]
         end = self._device.work.begin(min(1.0, self._passes(items)), self._times)
         try:
@@ -137,13 +154,13 @@ class PullBatcher(Generic[Item, Result]):
         finally:
             end()
         self._note(outcomes)
-        for (_, future), outcome in zip(batch, outcomes, strict=True):
-            if future.done():
+        for each, outcome in zip(batch, outcomes, strict=True):
+            if each.future.done():
                 continue
             if isinstance(outcome, Exception):
-                future.set_exception(outcome)
+                each.future.set_exception(outcome)
             else:
-                future.set_result(outcome)
+                each.future.set_result(outcome)
 
     def _passes(self, items: Iterable[Item]) -> float:
         """Count how many full passes items take, in parts of one."""
@@ -151,21 +168,21 @@ class PullBatcher(Generic[Item, Result]):
 
     def _queued_s(self) -> float:
         """Count the seconds that the device needs for what somebody waits for."""
-        waiting = (item for queue in self._queues.values() for item, future in queue if not future.done())
+        waiting = (each.item for queue in self._queues.values() for each in queue if not each.future.done())
         return self._passes(waiting) * self._times.full_s
 
-    def _take(self) -> list[tuple[Item, asyncio.Future[Result]]]:
+    def _take(self) -> list[_Waiting[Item, Result]]:
         """Take one item of each caller in turn while the budget lasts; drop what nobody waits for."""
-        batch: list[tuple[Item, asyncio.Future[Result]]] = []
+        batch: list[_Waiting[Item, Result]] = []
         spent = 0
         while self._queues:
             caller, queue = next(iter(self._queues.items()))
             del self._queues[caller]
-            while queue and queue[0][1].done():
+            while queue and queue[0].future.done():
                 queue.popleft()
             if not queue:
                 continue
-            cost = self._cost(queue[0][0])
+            cost = self._cost(queue[0].item)
             if batch and spent + cost > self.budget:
                 # Its turn is not used up: it stays at the front for the next batch.
                 self._queues = {caller: queue, **self._queues}

@@ -27,6 +27,7 @@ from serve_app.errors import (
 from serve_app.schemas.events import EventDict
 from serve_app.schemas.requests import SegmentRequest
 from serve_app.serving.http.routes import make_app
+from serve_app.serving.replica.stage import Stage
 from tests.conftest import png
 
 DOCUMENT: dict[str, Any] = {
@@ -48,6 +49,7 @@ class FakeService:
         self.requests: list[SegmentRequest] = []
         self.ids: list[str] = []
         self.answers: list[tuple[str, int, str | None]] = []
+        self.stages: list[tuple[str, Stage]] = []
         self.not_ready: list[str] = []
         self.full = False
         self.under_way = 0
@@ -89,6 +91,12 @@ class FakeService:
     def answered(self, route: str, status: int, seconds: float, code: str | None) -> None:
         self.answers.append((route, status, code))
 
+    @contextmanager
+    def stage(self, name: str) -> Iterator[Stage]:
+        stage = Stage()
+        self.stages.append((name, stage))
+        yield stage
+
 
 def client(service: FakeService) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(make_app(service)), base_url="http://test")
@@ -114,6 +122,18 @@ async def test_segment_takes_json() -> None:
     assert (response.status_code, response.json()) == (200, DOCUMENT)
     assert service.requests[0].thresholds == {"dog": 0.0}
     assert service.answers == [("/v1/segment", 200, None)]
+
+
+async def test_the_reading_of_a_body_is_a_stage_that_tells_its_size() -> None:
+    service = FakeService()
+    async with client(service) as http:
+        sent = await http.post("/v1/segment", json=body(contextual_images=[{"url": "https://a.test/b.png"}]))
+        short = await http.post("/v1/entities", json={"prompt": "a dog"})
+    lengths = [int(response.request.headers["content-length"]) for response in (sent, short)]
+    assert [(name, stage.counts) for name, stage in service.stages] == [
+        ("body", {"bytes": lengths[0], "images": 2}),
+        ("body", {"bytes": lengths[1]}),
+    ]
 
 
 async def test_segment_takes_multipart_like_curl_sends_it() -> None:

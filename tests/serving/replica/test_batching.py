@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -151,3 +152,23 @@ async def test_two_batchers_of_one_device_never_run_at_the_same_time() -> None:
     right: PullBatcher[int, int] = PullBatcher(device, run, budget=1)
     await asyncio.gather(left.submit([1, 2, 3], "a"), right.submit([4, 5, 6], "a"))
     assert overlaps == [0] * 6
+
+
+async def test_a_caller_is_told_when_its_items_begin_and_in_how_large_a_batch() -> None:
+    model = Model()
+    model.gate = threading.Event()
+    work = batcher(model, budget=3)
+    told: dict[str, list[int]] = {"first": [], "large": [], "small": []}
+
+    def submit(items: list[int], caller: str) -> asyncio.Future[Any]:
+        return asyncio.ensure_future(work.submit(items, caller, told[caller].append))
+
+    first = submit([0], "first")
+    await asyncio.sleep(0.02)
+    large, small = submit([1, 2, 3], "large"), submit([4], "small")
+    await asyncio.sleep(0.02)
+    assert told == {"first": [1], "large": [], "small": []}, "what waits is told nothing"
+    model.gate.set()
+    await asyncio.gather(first, large, small)
+    assert model.batches == [[0], [1, 4, 2], [3]]
+    assert told == {"first": [1], "large": [3, 1], "small": [3]}
