@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from serve_app.client.results import ImageResult
 
 _OF_ENTITIES = {
+    **dict.fromkeys(("role", "path", "entity", "status", "error"), "string"),
     "index": "int64",
     "count": "Int64",
     "presence": "float64",
@@ -23,8 +24,8 @@ _OF_ENTITIES = {
     "asked": "Int64",
 }
 _OBJECT_COLUMNS = {
-    "object_id": "object",
-    "label": "object",
+    "object_id": "string",
+    "label": "string",
     "score": "float64",
     "x1": "int64",
     "y1": "int64",

@@ -122,7 +122,8 @@ def test_the_frame_of_a_result_is_the_exported_table(tmp_path: Path) -> None:
     (tmp_path / "one.json").write_text(json.dumps(document()))
     write_table(tmp_path / "t.parquet", open_results(tmp_path / "one.json"))
     table = pandas.read_parquet(tmp_path / "t.parquet").drop(columns="id")
-    pandas.testing.assert_frame_equal(frame, table, check_dtype=False)
+    kinds = {name: frame.dtypes[name] for name in frame.columns}
+    pandas.testing.assert_frame_equal(frame, table.astype(kinds))
 
 
 def test_a_malformed_mask_is_an_invalid_answer() -> None:
