@@ -27,7 +27,7 @@ from serve_app.images.structure import containers, jpeg
 
 _BAND_PIXELS = 1 << 20
 """Pixels converted at a time: what a conversion needs besides the decoder's picture and the answer."""
-_READ_FORMATS = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF and binary PPM are read"
+_READ_FORMATS = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, HEIC and binary PPM are read"
 
 
 _NOT_READ = re.compile(r"unsupported|not (yet )?supported|unknown|cannot handle", re.IGNORECASE)
@@ -41,7 +41,7 @@ class ImageHeader:
     Attributes:
         width: pixels from left to right, as displayed.
         height: pixels from top to bottom, as displayed.
-        format: JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF or PPM.
+        format: JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF, HEIF or PPM.
     """
 
     width: int
