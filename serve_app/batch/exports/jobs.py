@@ -111,10 +111,20 @@ def job_of_result(
     for role, index, image in _images(document):
         path = image["path"]
         scheme = scheme_of(path)
-        alone = scheme in WEB or not paths_are_files
+        alone = scheme in WEB or not paths_are_files or not _is_path(path)
         identity = f"{job_id!r} {role} {index}" if alone else identity_of(path, folder)
-        pictures.append(Picture(role, index, image, path, path if scheme in {None, "file"} else None, identity))
+        pictures.append(
+            Picture(role, index, image, path, path if scheme in {None, "file"} and _is_path(path) else None, identity)
+        )
     return Job(job_id, document, tuple(pictures), columns)
+
+
+def _is_path(text: str) -> bool:
+    """Tell whether a file may be called so: not with a NUL, nor with half of a surrogate pair."""
+    try:
+        return "\0" not in text and bool(text.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def mask_of(job: Job, picture: Picture, item: ObjectDict) -> RleDict:

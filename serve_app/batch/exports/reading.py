@@ -130,7 +130,7 @@ def _by_row(folder: Path, manifest: Path, before: Fingerprint) -> Callable[[], I
             yield job_of_row(placed.row, document, manifest.resolve().parent)
         for path, offset in lines.values():
             document = _result_of(_line_at(path, offset))
-            yield _bare_job(document, manifest.resolve().parent, paths_are_files=True)
+            yield _bare_job(document, manifest.resolve().parent)
 
     return jobs
 
@@ -170,7 +170,7 @@ def _open_file(path: Path) -> Results:
     if not is_parquet and next(lines(), None) is None:
         raise OutputError(f"{path}: is empty")
     folder = path.resolve().parent
-    return Results(str(path), folder, _bare(results, folder, paths_are_files=False), failures, (path,))
+    return Results(str(path), folder, _bare(results, folder), failures, (path,))
 
 
 def _documents_of(path: Path) -> Iterator[ResultLine | ErrorLine]:
@@ -229,18 +229,17 @@ def _checked(value: object, place: str) -> ResultLine | ErrorLine:
     return cast("ResultLine | ErrorLine", value)
 
 
-def _bare(
-    results: Callable[[], Iterator[ResultLine]], folder: Path, *, paths_are_files: bool = True
-) -> Callable[[], Iterator[Job]]:
+def _bare(results: Callable[[], Iterator[ResultLine]], folder: Path) -> Callable[[], Iterator[Job]]:
     def jobs() -> Iterator[Job]:
-        yield from (_bare_job(document, folder, paths_are_files=paths_are_files) for document in results())
+        yield from (_bare_job(document, folder) for document in results())
 
     return jobs
 
 
-def _bare_job(document: ResultLine, folder: Path, *, paths_are_files: bool) -> Job:
+def _bare_job(document: ResultLine, folder: Path) -> Job:
+    """Take a document; one with an id comes from a batch, whose paths are those of its manifest."""
     own: object = document.get("id", document["meta"]["request_id"])
     job_id = own if isinstance(own, str | int) else str(own)
     columns: object = document.get("columns", {})
     named = cast("dict[str, JsonValue]", columns) if isinstance(columns, dict) else {}
-    return job_of_result(job_id, document, folder, named, paths_are_files=paths_are_files)
+    return job_of_result(job_id, document, folder, named, paths_are_files="id" in document)

@@ -103,6 +103,13 @@ def test_one_name_in_a_single_document_may_be_two_pictures(results: Path, tmp_pa
     assert len(coco["annotations"]) == 4
 
 
+def test_a_shard_by_itself_has_a_picture_once(own: Path, tmp_path: Path) -> None:
+    for name in ("part-00000.jsonl", "part-00000.parquet"):
+        export(own / name, "coco", tmp_path / "coco.json")
+        coco = json.loads((tmp_path / "coco.json").read_text())
+        assert sorted(each["file_name"] for each in coco["images"]) == ["a/p.png", "b/p.png", "c.png"]
+
+
 def test_a_document_of_somebody_else_has_no_address_fetched(results: Path, tmp_path: Path) -> None:
     document = one_document(results)
     document["generated_image"]["path"] = "http://127.0.0.1:9/secret.png"
