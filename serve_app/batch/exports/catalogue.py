@@ -80,9 +80,9 @@ class Catalogue:
         for entity in document["entities"]:
             self._category(entity)
         for picture in job.pictures:
-            entry = self._entry(job, picture)
             if picture.image["objects"] is None:
-                continue  # it failed: nothing is known of it
+                continue  # it failed: listed without objects, it would count as a picture that shows nothing
+            entry = self._entry(job, picture)
             by_label: dict[str, list[ObjectDict]] = {entity: [] for entity in document["entities"]}
             for item in picture.image["objects"]:
                 by_label.setdefault(item["label"], []).append(item)

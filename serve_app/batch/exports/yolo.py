@@ -89,7 +89,7 @@ def _write(inside: Path, target: Path, results: Results, pictures: Pictures | No
     (inside / "data.yaml").write_text(_HEADER + text, encoding="utf-8", errors="backslashreplace")
     counted = content.counts
     return {
-        "images": len(content.catalogue.pictures),
+        "images": len(content.stems),
         "labels": counted["labels"],
         "classes": len(names),
         **({} if pictures is None else {"files copied": counted["copied"], "files not copied": counted["missing"]}),
@@ -102,7 +102,7 @@ class _Content:
     def __init__(self, folder: Path, pictures: Pictures | None) -> None:
         self._folder = folder
         self._pictures = pictures
-        self._stems: dict[int, str] = {}
+        self.stems: dict[int, str] = {}
         self._taken: set[str] = set()
         self.catalogue = Catalogue()
         self.counts: Counter[str] = Counter()
@@ -111,7 +111,7 @@ class _Content:
 
     def add(self, job: Job) -> None:
         for sighting in self.catalogue.add(job):
-            if sighting.entry.number not in self._stems:
+            if sighting.entry.number not in self.stems:
                 self._begin(sighting.entry, sighting.picture)
             lines = [line for item in sighting.objects if (line := self._line(job, sighting, item)) is not None]
             with self._label_file(sighting.entry).open("a", encoding="ascii") as file:
@@ -121,7 +121,7 @@ class _Content:
     def _begin(self, entry: Entry, picture: Picture) -> None:
         """Name a picture's files, begin its labels, and copy it."""
         name = Path(picture.name.partition("#")[0] if "://" in picture.name else picture.name)
-        stem = self._stems[entry.number] = self._free(_UNSAFE.sub("_", name.stem)[:_LONGEST_NAME].strip(".") or "image")
+        stem = self.stems[entry.number] = self._free(_UNSAFE.sub("_", name.stem)[:_LONGEST_NAME].strip(".") or "image")
         self._label_file(entry).touch()
         if self._pictures is None:
             return
@@ -143,7 +143,7 @@ class _Content:
         return name
 
     def _label_file(self, entry: Entry) -> Path:
-        return self._folder / "labels" / f"{self._stems[entry.number]}.txt"
+        return self._folder / "labels" / f"{self.stems[entry.number]}.txt"
 
     def _line(self, job: Job, sighting: Sighting, item: ObjectDict) -> str | None:
         filled = fill_holes(mask_of(job, sighting.picture, item))

@@ -16,7 +16,7 @@ from pycocotools.coco import COCO
 from serve_app.batch.exports.reading import open_results
 from serve_app.batch.exports.yolo import FIRST_LINE, write_yolo
 from serve_app.cli.options import CommandError
-from tests.batch.exports.folder import HEIGHT, WIDTH, ColouredPictures, export, masks_of
+from tests.batch.exports.folder import HEIGHT, WIDTH, ColouredPictures, export, jobs_of, masks_of
 
 FILLED = masks_of("ring")[0].copy()
 FILLED[4:7, 5:8] = True
@@ -79,6 +79,17 @@ def test_supervision_opens_coco(kind: str, results: Path, tmp_path: Path) -> Non
             assert [dataset.classes[each] for each in detections.class_id] == [label for label, _ in wanted]
             for mask, (_, exact) in zip(detections.mask, wanted, strict=True):
                 check_near(mask, exact)
+
+
+@pytest.mark.parametrize("kind", ["coco", "coco-polygon"])
+def test_a_picture_that_only_failed_is_left_out(results: Path, tmp_path: Path, kind: str) -> None:
+    document = json.loads(json.dumps(jobs_of(results)[3].document))
+    (tmp_path / "one.json").write_text(json.dumps(document))
+    export(tmp_path / "one.json", kind, tmp_path / "coco.json")
+    coco = json.loads((tmp_path / "coco.json").read_text())
+    assert [each["file_name"] for each in coco["images"]] == ["a/p.png"]
+    export(tmp_path / "one.json", "yolo", tmp_path / "set", "--no-pictures")
+    assert [path.name for path in (tmp_path / "set" / "labels").iterdir()] == ["p.txt"]
 
 
 def check_near(mask: NDArray[np.bool_], exact: NDArray[np.bool_]) -> None:
