@@ -15,6 +15,7 @@ from PIL import AvifImagePlugin, Image, ImageFile, WebPImagePlugin
 
 from serve_app.errors import InvalidImage
 from serve_app.images.bmp import Bmp
+from serve_app.images.heif import check_heif, is_heif, open_heif
 from serve_app.images.plugins import Gif, Jpeg, Png, Pnm, Webp
 from serve_app.images.structure import avif, bmp, containers, jpeg, png, tiff
 from serve_app.images.tiff import Tiff, open_tiff
@@ -131,6 +132,7 @@ FORMATS = (
         lambda data: AvifImagePlugin.AvifImageFile(io.BytesIO(data)),
         _pillows_exif,
     ),
+    ImageFormat("HEIF", is_heif, check_heif, open_heif, lambda *_: 1),
     ImageFormat(
         "PPM",
         _starts_with(b"P4", b"P5", b"P6", b"Pf", b"PF"),

@@ -1,0 +1,111 @@
+"""Writes a HEIC or HEIF anew, with its first picture and the transparency of it, and nothing else.
+
+Metadata, colour profiles, thumbnails and depth are left out, so that no bug of a decoder is met in them. Knows no
+Pillow.
+
+Source: ISO/IEC 14496-12 (boxes, iloc, iinf, iref), 23008-12 (ipma, irot, imir, pixi), MIAF (clap).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+
+from serve_app.images.structure.heif_items import Item, Items
+
+_LENGTHS: Mapping[bytes, range] = {
+    b"hvcC": range(23, 1 << 16),
+    b"ispe": range(12, 13),
+    b"irot": range(1, 2),
+    b"imir": range(1, 2),
+    b"clap": range(32, 33),
+    b"pixi": range(5, 21),
+    b"colr": range(11, 12),
+    b"auxC": range(5, 256),
+}
+"""The properties that pixels depend on, and the bytes that each may have. Of colours, only the numbers of nclx."""
+_ESSENTIAL = frozenset({b"hvcC", b"irot", b"imir", b"clap"})
+
+
+def write_plain(items: Items, picture: Mapping[int, Item]) -> bytes:
+    """Write a file with some items only.
+
+    Args:
+        items: of the file.
+        picture: the items to keep, by number; the primary one among them.
+    """
+    properties = _properties(items, picture)
+    numbers = {old: new for new, old in enumerate(picture, 1)}
+    places = {old: new for new, old in enumerate(properties, 1)}
+    has = b""
+    for old, item in picture.items():
+        kept = [number for number in item.properties if number in places]
+        essential = [items.properties[number - 1][0] in _ESSENTIAL for number in kept]
+        pairs = [places[number] | 0x8000 * bit for number, bit in zip(kept, essential, strict=True)]
+        has += struct.pack(f">HB{len(pairs)}H", numbers[old], len(pairs), *pairs)
+    boxes = [
+        _box(b"hdlr", bytes(8), b"pict", bytes(13)),
+        _box(b"pitm", bytes(4), struct.pack(">H", numbers[items.primary])),
+        _box(b"iinf", bytes(4), struct.pack(">H", len(picture)), *_infos(picture, numbers)),
+        _box(
+            b"iprp",
+            _box(b"ipco", *properties.values()),
+            _box(b"ipma", b"\0\0\0\1", struct.pack(">I", len(picture)), has),
+        ),
+    ]
+    if references := _references(picture, numbers):
+        boxes.append(_box(b"iref", bytes(4), *references))
+    return _with_places(boxes, [items.bytes_of(item) for item in picture.values()])
+
+
+def _with_places(boxes: list[bytes], blobs: list[bytes]) -> bytes:
+    """Put the bytes of the items behind the boxes, and say where they are."""
+    start = _box(b"ftyp", b"heic", bytes(4), b"mif1heic")
+    entry = struct.Struct(">HHHII")
+    length = 8 + 4 + sum(map(len, boxes)) + 8 + 8 + entry.size * len(blobs)
+    at = len(start) + length + 8
+    places = b""
+    for number, blob in enumerate(blobs, 1):
+        places += entry.pack(number, 0, 1, at, len(blob))
+        at += len(blob)
+    iloc = _box(b"iloc", bytes(4), b"\x44\x00", struct.pack(">H", len(blobs)), places)
+    return start + _box(b"meta", bytes(4), *boxes, iloc) + _box(b"mdat", *blobs)
+
+
+def _properties(items: Items, picture: Mapping[int, Item]) -> dict[int, bytes]:
+    """Write the properties that are kept, each once, by their numbers in the file."""
+    kept: dict[int, bytes] = {}
+    for item in picture.values():
+        for number in item.properties:
+            if number in kept or not 0 < number <= len(items.properties):
+                continue
+            kind, start, end = items.properties[number - 1]
+            body = items.data[start:end]
+            if end - start in _LENGTHS.get(kind, ()) and (kind != b"colr" or body.startswith(b"nclx")):
+                kept[number] = _box(kind, body)
+    return kept
+
+
+def _infos(picture: Mapping[int, Item], numbers: Mapping[int, int]) -> list[bytes]:
+    """Say what each item is; all but the primary one are hidden, so that no other counts as a picture."""
+    first = next(iter(picture))
+    return [
+        _box(b"infe", struct.pack(">BxxBHH4sx", 2, old != first, numbers[old], 0, item.kind))
+        for old, item in picture.items()
+    ]
+
+
+def _references(picture: Mapping[int, Item], numbers: Mapping[int, int]) -> list[bytes]:
+    written = []
+    for old, item in picture.items():
+        auxiliary = [number for number in item.auxiliary_to if number in picture]
+        for kind, named in ((b"dimg", item.parts), (b"auxl", auxiliary)):
+            if named:
+                pack = struct.pack(f">HH{len(named)}H", numbers[old], len(named), *(numbers[each] for each in named))
+                written.append(_box(kind, pack))
+    return written
+
+
+def _box(kind: bytes, *parts: bytes) -> bytes:
+    body = b"".join(parts)
+    return struct.pack(">I4s", 8 + len(body), kind) + body

@@ -1,0 +1,94 @@
+"""How large the frames of HEVC are: read from the parameter sets, in a file's header and in front of a frame.
+
+Source: ISO/IEC 14496-15 (hvcC); ITU-T H.265, 7.3.1.1 (NAL units), 7.3.2.2 (sequence parameter set), 7.3.3 (profiles).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from serve_app.errors import InvalidImage
+from serve_app.images.structure.bounds import MAX_PIXEL_CHUNKS
+
+_SEQUENCE_PARAMETER_SET = 33
+_MOST_BYTES = 512
+"""Of a parameter set: its size stands in its first 100 bytes."""
+_PROFILE_BITS, _LEVEL_BITS = 88, 8
+_SUB_LAYERS = 8
+
+
+def parameter_set_sizes(configuration: bytes) -> Iterator[tuple[int, int]]:
+    """Yield (width, height) of each sequence parameter set of an hvcC box.
+
+    Raises:
+        IndexError: it is cut off.
+    """
+    at = 23
+    for _ in range(configuration[22]):
+        count = int.from_bytes(configuration[at + 1 : at + 3], "big")
+        at += 3
+        for _ in range(count):
+            length = int.from_bytes(configuration[at : at + 2], "big")
+            at += 2
+            if at + length > len(configuration):
+                raise IndexError
+            yield from _size(configuration[at : at + min(length, _MOST_BYTES)])
+            at += length
+
+
+def set_sizes_of_frame(frame: bytes, configuration: bytes) -> Iterator[tuple[int, int]]:
+    """Yield the same of the parameter sets that stand among the NAL units of a frame.
+
+    Raises:
+        InvalidImage: a NAL unit is cut off, or there are over MAX_PIXEL_CHUNKS.
+    """
+    size = (configuration[21] & 3) + 1
+    at = units = 0
+    while at < len(frame):
+        units += 1
+        length = int.from_bytes(frame[at : at + size], "big")
+        at += size
+        if units > MAX_PIXEL_CHUNKS:
+            raise InvalidImage("a broken HEIF file: too many parts")
+        if at + length > len(frame):
+            raise InvalidImage("truncated")
+        yield from _size(frame[at : at + min(length, _MOST_BYTES)])
+        at += length
+
+
+def _size(unit: bytes) -> Iterator[tuple[int, int]]:
+    if len(unit) < 3 or unit[0] >> 1 & 63 != _SEQUENCE_PARAMETER_SET:
+        return
+    bits = _Bits(unit[2:].replace(b"\0\0\3", b"\0\0"))
+    bits.skip(4)
+    sub_layers = bits.number(3)
+    bits.skip(1 + _PROFILE_BITS + _LEVEL_BITS)
+    present = [(bits.number(1), bits.number(1)) for _ in range(sub_layers)]
+    bits.skip(2 * (_SUB_LAYERS - sub_layers) if sub_layers else 0)
+    for profile, level in present:
+        bits.skip(profile * _PROFILE_BITS + level * _LEVEL_BITS)
+    bits.exp_golomb()
+    if bits.exp_golomb() == 3:
+        bits.skip(1)
+    yield bits.exp_golomb(), bits.exp_golomb()
+
+
+class _Bits:
+    """Reads numbers bit by bit; behind the end, all bits are 0."""
+
+    def __init__(self, data: bytes) -> None:
+        self._bits = int.from_bytes(data, "big")
+        self._left = 8 * len(data)
+
+    def skip(self, count: int) -> None:
+        self._left -= count
+
+    def number(self, count: int) -> int:
+        self._left -= count
+        return self._bits >> self._left & ((1 << count) - 1) if self._left >= 0 else 0
+
+    def exp_golomb(self) -> int:
+        zeros = 0
+        while self._left > 0 and not self.number(1):
+            zeros += 1
+        return (1 << min(zeros, 32)) - 1 + self.number(min(zeros, 32))
