@@ -44,6 +44,7 @@ class Page:
 
     Attributes:
         problems: console errors, uncaught exceptions and violations of the Content-Security-Policy, in words.
+        expected: parts of problems that a test causes on purpose.
         addresses: of everything that the tab has asked for.
     """
 
@@ -51,6 +52,7 @@ class Page:
         self._socket = socket
         self._calls = 0
         self.problems: list[str] = []
+        self.expected: list[str] = []
         self.addresses: list[str] = []
         for domain in ("Page", "Runtime", "Log", "Network", "DOM"):
             self.call(f"{domain}.enable")
@@ -88,13 +90,12 @@ class Page:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
-    def wait(self, condition: str, seconds: float = WAIT_S) -> Any:
-        """Wait until an expression is true; returns its value."""
+    def wait(self, condition: str, seconds: float = WAIT_S) -> None:
+        """Wait until an expression is true."""
         end = time.monotonic() + seconds
-        while not (value := self.js(f"(() => {{ try {{ return {condition} }} catch {{ return null }} }})()")):
+        while not self.js(f"(() => {{ try {{ return Boolean({condition}) }} catch {{ return false }} }})()"):
             assert time.monotonic() < end, f"not within {seconds} s: {condition}; {self.js('document.body.innerText')}"
-            time.sleep(0.05)
-        return value
+            time.sleep(0.02)
 
     def text(self, selector: str) -> str:
         """Return the text of the first element that a CSS selector finds."""
@@ -175,18 +176,17 @@ class Browser:
 
     @contextmanager
     def page(self) -> Iterator[Page]:
-        """Open a tab that shares nothing with others, and close it at the end."""
+        """Open a tab and close it at the end. Tabs share the cache, and nothing that a page keeps."""
         with urlopen(f"{self._url}/version") as answer:
             version = json.load(answer)
         with connect(version["webSocketDebuggerUrl"], max_size=None) as whole:
-            context = _ask(whole, "Target.createBrowserContext")["browserContextId"]
-            target = _ask(whole, "Target.createTarget", url="about:blank", browserContextId=context)["targetId"]
+            target = _ask(whole, "Target.createTarget", url="about:blank")["targetId"]
             try:
                 tab = version["webSocketDebuggerUrl"].partition("/devtools/")[0] + f"/devtools/page/{target}"
                 with connect(tab, max_size=None) as socket:
                     yield Page(socket)
             finally:
-                _ask(whole, "Target.disposeBrowserContext", browserContextId=context)
+                _ask(whole, "Target.closeTarget", targetId=target)
 
 
 def _ask(socket: ClientConnection, method: str, **parameters: Any) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,21 +18,33 @@ from tests.conftest import free_port
 from tests.serving.http.test_routes import FakeService
 
 Script = Callable[[SegmentRequest], AsyncGenerator[dict[str, Any], None]]
-Steps = list[dict[str, Any] | Exception | Awaitable[None]]
 
 
 class ScriptedService(FakeService):
     """Answers each request with the events of `script`; see FakeService for what else can be set.
 
-    Args:
-        tokens: as in FakeService.
+    Attributes:
+        accepted: tokens; empty for no authentication.
+        cut: whether answers are cut off where they are now.
+        left: requests whose clients left before the end.
     """
 
-    def __init__(self, *, tokens: tuple[str, ...] = ()) -> None:
-        super().__init__(tokens=tokens)
+    def __init__(self) -> None:
+        super().__init__()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what a test has set, and the requests that came."""
         self.config = AppConfig()
         self.script: Script = nothing
+        self.accepted: tuple[str, ...] = ()
+        self.not_ready = []
+        self.requests = []
+        self.cut = False
         self.left = 0
+
+    def tokens(self) -> tuple[str, ...]:
+        return self.accepted
 
     async def stream(self, request: SegmentRequest, request_id: str) -> AsyncGenerator[dict[str, Any], None]:
         self.requests.append(request)
@@ -62,7 +74,12 @@ def served(service: ScriptedService, *, root_path: str = "") -> Iterator[str]:
     app: Any = make_app(service)
 
     async def prefixed(scope: Any, receive: Any, send: Any) -> None:
-        await app({**scope, "root_path": root_path}, receive, send)
+        async def sent(message: Any) -> None:
+            if service.cut:
+                raise ConnectionError  # the server closes the connection of an answer without an end
+            await send(message)
+
+        await app({**scope, "root_path": root_path}, receive, sent)
 
     server = uvicorn.Server(uvicorn.Config(prefixed, "127.0.0.1", port, lifespan="off", log_level="error"))
     thread = threading.Thread(target=server.run, daemon=True)
