@@ -34,12 +34,15 @@ class Fingerprint:
         models: the models' names as the results have them; empty before the first result.
         identity: `model` and `threshold` of the verdicts' identity model, or the `model` none; empty before the first
             verdict.
+        manifest: absolute path of the last job's manifest; None where it came through a pipe, and in folders of earlier
+            versions.
     """
 
     settings: dict[str, Setting] = field(default_factory=dict)
     rows: dict[int, int] = field(default_factory=dict)
     models: dict[str, str] = field(default_factory=dict)
     identity: dict[str, Setting] = field(default_factory=dict)
+    manifest: str | None = None
 
     def save(self, folder: Path) -> None:
         """Write it; the rows first, as they may only grow old, never wrong."""
@@ -51,7 +54,13 @@ class Fingerprint:
 
     def save_job(self, folder: Path) -> None:
         """Write everything but the rows."""
-        job = {"version": VERSION, "settings": self.settings, "models": self.models, "identity": self.identity}
+        job = {
+            "version": VERSION,
+            "settings": self.settings,
+            "models": self.models,
+            "identity": self.identity,
+            "manifest": self.manifest,
+        }
         write_whole(folder / _JOB_FILE, json.dumps(job, indent=2).encode() + b"\n")
 
     @classmethod
@@ -71,7 +80,7 @@ class Fingerprint:
         if sys.byteorder == "big":
             numbers.byteswap()
         rows = dict(zip(numbers[::2], numbers[1::2], strict=True))
-        return cls(job["settings"], rows, job["models"], job.get("identity", {}))
+        return cls(job["settings"], rows, job["models"], job.get("identity", {}), job.get("manifest"))
 
 
 def settings_difference(before: Fingerprint, now: Mapping[str, Setting], defaults: Mapping[str, Setting]) -> str | None:

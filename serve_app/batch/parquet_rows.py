@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from serve_app.batch.json_rows import Record
-from serve_app.batch.parquet_scalars import text_of_bytes, written
+from serve_app.batch.parquet_scalars import as_python, text_of_bytes, written
 from serve_app.batch.plain_values import plain
 from serve_app.batch.row import FIELDS, ManifestError, check_names
 
@@ -64,15 +64,15 @@ def _check_columns(columns: list[str], name: str) -> None:
 def _values(name: str, column: Any) -> list[Any]:
     """Convert a column of a batch; a value of a field that cannot be read becomes the error that says so."""
     try:
-        values: list[Any] = column.to_pylist(maps_as_pydicts="strict")
-        return values
+        return as_python(column)
     except (KeyError, ValueError, OverflowError):
-        return [_value(item, is_field=name in FIELDS) for item in column]
+        return [_value(column.slice(index, 1), is_field=name in FIELDS) for index in range(len(column))]
 
 
-def _value(item: Any, *, is_field: bool) -> Any:
+def _value(one: Any, *, is_field: bool) -> Any:
+    """Convert an array of one value."""
     try:
-        return item.as_py(maps_as_pydicts="strict")
+        return as_python(one)[0]
     except KeyError:
         return ValueError("names a key twice")
     except UnicodeDecodeError as error:
@@ -82,7 +82,7 @@ def _value(item: Any, *, is_field: bool) -> Any:
         if is_field:
             return ValueError(f"cannot be read: {error}")
     try:
-        return written(item)
+        return written(one[0])
     except ValueError as error:
         return error
 

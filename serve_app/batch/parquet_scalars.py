@@ -21,6 +21,51 @@ def text_of_bytes(value: Any) -> Any:
     return value
 
 
+def as_python(array: Any) -> list[Any]:
+    """Convert an array of pyarrow, whether or not pandas is installed.
+
+    With pandas, pyarrow itself gives pandas' own classes for times with nanoseconds, and cuts them off a time of day.
+
+    Raises:
+        ValueError: a time has nanoseconds, or is out of Python's range.
+        OverflowError: a time is out of Python's range.
+        KeyError: a map names a key twice.
+    """
+    import pyarrow
+
+    kind = _in_microseconds(pyarrow, array.type)
+    if kind != array.type:
+        try:
+            array = array.cast(kind)
+        except pyarrow.ArrowInvalid:
+            raise ValueError("Nanoseconds are more than Python's times have") from None
+    values: list[Any] = array.to_pylist(maps_as_pydicts="strict")
+    return values
+
+
+def _in_microseconds(pa: Any, kind: Any) -> Any:
+    """Replace nanoseconds in a type, also those inside of lists and structs."""
+    of = pa.types
+    if of.is_timestamp(kind) and kind.unit == "ns":
+        return pa.timestamp("us", kind.tz)
+    if of.is_time64(kind) and kind.unit == "ns":
+        return pa.time64("us")
+    if of.is_duration(kind) and kind.unit == "ns":
+        return pa.duration("us")
+    if of.is_dictionary(kind):
+        value = _in_microseconds(pa, kind.value_type)
+        return kind if value == kind.value_type else value
+    if of.is_list(kind) or of.is_large_list(kind) or of.is_fixed_size_list(kind):
+        value = _in_microseconds(pa, kind.value_type)
+        return kind if value == kind.value_type else pa.list_(value)
+    if of.is_struct(kind):
+        fields = [field.with_type(_in_microseconds(pa, field.type)) for field in kind]
+        return pa.struct(fields)
+    if of.is_map(kind):
+        return pa.map_(_in_microseconds(pa, kind.key_type), _in_microseconds(pa, kind.item_type))
+    return kind
+
+
 def written(scalar: Any) -> Any:
     """Take a value of pyarrow as it is, but for the parts that Python cannot hold: these become their text.
 
@@ -34,9 +79,11 @@ def written(scalar: Any) -> Any:
     """
     import pyarrow
 
+    if not scalar.is_valid:
+        return None
     try:
-        return scalar.as_py(maps_as_pydicts="strict")
-    except (KeyError, ValueError, OverflowError):
+        return as_python(pyarrow.array([scalar], scalar.type))[0]
+    except (KeyError, ValueError, OverflowError, TypeError):  # pyarrow's own, for an empty list inside of a struct
         pass
     kind = scalar.type
     if isinstance(scalar, pyarrow.StructScalar):

@@ -30,11 +30,15 @@ class Contents:
 
     def note(self, line: Line) -> None:
         """Take note of a result."""
-        for name, value in line.columns.items():
-            kind = _kind(value)
-            self.columns[name] = _both(self.columns.get(name, kind), kind)
+        self.note_columns(line.columns)
         # A quote inside of a text is written as \\", so these bytes are the key and nothing else.
         self.further.update(key for key in (*_OTHER_MASKS, "overlay") if f'"{key}": '.encode() in line.raw)
+
+    def note_columns(self, columns: Mapping[str, JsonValue]) -> None:
+        """Take note of the other columns of a row."""
+        for name, value in columns.items():
+            kind = _kind(value)
+            self.columns[name] = _both(self.columns.get(name, kind), kind)
 
 
 def schema(pa: Any, contents: Contents) -> Any:
@@ -71,7 +75,6 @@ def schema(pa: Any, contents: Contents) -> Any:
         "presence": pa.map_(text, real),
         **({"overlay": text} if "overlay" in contents.further else {}),
     }
-    kinds = {"bool": pa.bool_(), "int": pa.int64(), "float": real, "text": text, "json": text}
     return pa.schema(
         {
             "id": text,
@@ -82,9 +85,16 @@ def schema(pa: Any, contents: Contents) -> Any:
             "box_format": text,
             "coordinate_unit": text,
             "meta": _meta(pa),
-            **{PREFIX + name: kinds[kind] for name, kind in contents.columns.items()},
+            **column_types(pa, contents),
         }
     )
+
+
+def column_types(pa: Any, contents: Contents) -> Any:
+    """Make a dict of the types of the rows' other columns, by the names that they have in tables."""
+    text = pa.string()
+    kinds = {"bool": pa.bool_(), "int": pa.int64(), "float": pa.float64(), "text": text, "json": text}
+    return {PREFIX + name: kinds[kind] for name, kind in contents.columns.items()}
 
 
 def _verdict(pa: Any) -> Any:
@@ -160,7 +170,7 @@ def job_row(document: ResultLine, contents: Contents) -> dict[str, Any]:
         "box_format": document["box_format"],
         "coordinate_unit": document["coordinate_unit"],
         "meta": {**meta, **maps},
-        **{PREFIX + name: _cell(columns.get(name), kind) for name, kind in contents.columns.items()},
+        **{PREFIX + name: column_cell(columns.get(name), kind) for name, kind in contents.columns.items()},
     }
 
 
@@ -187,7 +197,8 @@ def _both(one: ColumnKind, other: ColumnKind) -> ColumnKind:
     return "float" if {one, other} == {"int", "float"} else "json"
 
 
-def _cell(value: JsonValue, kind: ColumnKind) -> JsonValue:
+def column_cell(value: JsonValue, kind: ColumnKind) -> JsonValue:
+    """Write a value of another column of a row as its column's type has it."""
     if value is None:
         return None
     if kind == "json":

@@ -70,6 +70,7 @@ def make_plan(
     *,
     defaults: Mapping[str, Setting] = MappingProxyType({}),
     name: str | None = None,
+    recorded: Path | None = None,
 ) -> Plan:
     """Check a manifest and find what is left to do; records in the folder whose results it will hold.
 
@@ -83,6 +84,7 @@ def make_plan(
         retry_errors: do failed rows again.
         defaults: what the settings are where nobody gives them; a folder that does not record one was made with it.
         name: of the file in messages; None for its path.
+        recorded: what the folder names as its manifest; None where the file will be gone after the job.
 
     Raises:
         ManifestError: rows are wrong, or their images cannot be read for want of a package.
@@ -98,7 +100,9 @@ def make_plan(
     check_schemes(seen.schemes)
     for key in [key for key in output.failed if digest(key) not in seen.rows]:
         del output.failed[key]  # the row is gone, and nobody waits for it any more
-    output.begin(replace(before, settings={**before.settings, **settings}, rows=seen.rows))
+    settings = {**before.settings, **settings}
+    kept = None if recorded is None else str(recorded.resolve())
+    output.begin(replace(before, settings=settings, rows=seen.rows, manifest=kept))
     return Plan(manifest, shown, len(seen.rows), seen.left, frozenset(seen.redo), frozenset(seen.mask_formats))
 
 

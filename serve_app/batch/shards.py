@@ -175,6 +175,17 @@ def lines_of(path: Path) -> Iterator[Line]:
             offset += len(raw)
 
 
+def readable_lines(folder: Path) -> Iterator[Line]:
+    """Read what a folder holds at this moment: its whole shards, and the whole lines of one that is being written."""
+    for path in shards(folder):
+        yield from lines_of(path)
+    for path in _partials(folder):
+        for line in lines_of(path):
+            if not _is_whole(line.raw):
+                break
+            yield line
+
+
 def keep_lines(path: Path, keep: Callable[[Line], bool]) -> None:
     """Rewrite a shard without some of its lines; without any line left, remove it."""
     if not any(keep(line) for line in lines_of(path)):

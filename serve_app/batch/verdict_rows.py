@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from pydantic import JsonValue
 
 from serve_app.batch.output import OutputError
 from serve_app.batch.shards import ResultLine
+from serve_app.batch.text_cells import text_cell
 from serve_app.batch.verdict_means import group_of
 from serve_app.batch.whole_file import whole_file
 from serve_app.schemas.verdict import EntityVerdict, ReferenceVerdict
@@ -22,9 +22,6 @@ FILE_NAME = "verdicts.csv"
 OF_THE_JOB = ("id", "group", "arrived", "kind")
 COLUMNS = tuple(dict.fromkeys([*OF_THE_JOB, *EntityVerdict.model_fields, *ReferenceVerdict.model_fields]))
 """Both kinds of rows have a `status`; a cell of a column that the row's kind does not have is empty."""
-
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""A spreadsheet reads a text that starts so as a formula. Source: OWASP, "CSV Injection"."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,7 @@ def write_verdicts(path: Path, results: Iterable[ResultLine]) -> Written:
             writer.writerow(COLUMNS)
             for document in results:
                 for row in _rows(document):
-                    writer.writerow([_cell(row.get(column)) for column in COLUMNS])
+                    writer.writerow([text_cell(row.get(column)) for column in COLUMNS])
                     counts[str(row["kind"])] += 1
             file.detach()  # `whole_file` closes what is below it
     except OSError as error:
@@ -75,20 +72,3 @@ def _rows(document: ResultLine) -> Iterator[Mapping[str, JsonValue]]:
         yield {**job, "kind": "entity", **cast(Mapping[str, JsonValue], entity)}
     for reference in verdict["references"]:
         yield {**job, "kind": "reference", **cast(Mapping[str, JsonValue], reference)}
-
-
-def _cell(value: JsonValue) -> str:
-    match value:
-        case None:
-            return ""
-        case str():
-            return f"'{value}" if value.startswith(_FORMULA_STARTS) and not _is_number(value) else value
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-        return True
-    except ValueError:
-        return False

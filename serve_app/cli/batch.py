@@ -18,7 +18,9 @@ from typing import cast
 
 from pydantic import JsonValue
 
-from serve_app.batch import coco, parquet, verdict_rows
+from serve_app.batch import parquet, verdict_rows
+from serve_app.batch.exports.coco import write_coco
+from serve_app.batch.exports.jobs import job_of_row
 from serve_app.batch.fingerprint import Setting
 from serve_app.batch.job import Job, run_job
 from serve_app.batch.manifest import read_rows
@@ -132,7 +134,15 @@ def _run_rows(args: argparse.Namespace, loaded: LoadedConfig, manifest: Manifest
     progress = Progress(args.quiet)
     settings, defaults = settings_of(args, loaded.app), config_settings(AppConfig())
     with open_output(Path(args.output), args.rows_per_shard) as output:
-        plan = make_plan(manifest.path, output, settings, args.retry_errors, defaults=defaults, name=manifest.name)
+        plan = make_plan(
+            manifest.path,
+            output,
+            settings,
+            args.retry_errors,
+            defaults=defaults,
+            name=manifest.name,
+            recorded=manifest.recorded,
+        )
         if args.coco and plan.mask_formats - {"rle"}:
             raise CommandError(
                 f"--coco {args.coco}: needs masks as RLE, but rows of {plan.name} ask for another format"
@@ -233,7 +243,7 @@ def _write_further(
         rows = (placed.row for placed in read_rows(plan.manifest, plan.name))
         path = Path(args.coco)
         path.parent.mkdir(parents=True, exist_ok=True)
-        counts = coco.write_coco(path, output.results(rows), folder)
+        counts = write_coco(path, (job_of_row(row, result, folder) for row, result in output.results(rows)))
         progress.say(f"wrote {args.coco}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
 
 

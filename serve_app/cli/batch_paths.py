@@ -26,11 +26,13 @@ class ManifestFile:
         path: of the file.
         name: of the file in messages.
         folder: what relative paths in it start from.
+        recorded: the file that the output folder names as its manifest; None for a pipe's, which is gone after the job.
     """
 
     path: Path
     name: str
     folder: Path
+    recorded: Path | None = None
 
 
 @contextmanager
@@ -49,7 +51,7 @@ def opened_manifest(given: str) -> Iterator[ManifestFile]:
     if given != "-" and not path.exists():
         raise CommandError(f"{given}: there is no such file")
     if given != "-" and path.is_file() and not given.startswith("/dev/"):
-        yield ManifestFile(path, given, path.resolve().parent)
+        yield ManifestFile(path, given, path.resolve().parent, path)
         return
     with tempfile.NamedTemporaryFile(prefix="genseg-manifest-") as kept:
         try:
@@ -86,11 +88,26 @@ def check_paths(manifest: str, output: str, coco: str | None) -> None:
 
 def _check_coco(coco: str, output: Path, manifest: str) -> None:
     path = Path(coco).resolve()
-    if path.parent == output and (path.name in _RESULTS or path.name.startswith("part-")):
-        raise CommandError(f"--coco {coco}: the results have a file of that name; choose another")
+    check_not_a_result("--coco", coco, output)
     if manifest != "-" and path == Path(manifest).resolve():
         raise CommandError(f"--coco {coco}: is the manifest; it would be overwritten")
     if output in path.parents and not path.parent.is_dir():
         check_folder(f"--coco {coco}:", path.parent)
     else:
         check_file("--coco", Path(coco))
+
+
+def check_not_a_result(flag: str, given: str, results: Path) -> None:
+    """Refuse a file that the results themselves have.
+
+    Args:
+        flag: that names the file.
+        given: the file.
+        results: the folder of the results, resolved.
+
+    Raises:
+        CommandError: as said.
+    """
+    path = Path(given).resolve()
+    if path.parent == results and (path.name in _RESULTS or path.name.startswith("part-")):
+        raise CommandError(f"{flag} {given}: the results have a file of that name; choose another")

@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Callable, Iterator, Sequence
 
 from serve_app.images.lettering import printable
 from serve_app.images.marks import marks_of
 from serve_app.schemas.dicts import EntityVerdictDict, ReferenceVerdictDict, VerdictDict
+from serve_app.schemas.verdict_words import ARRIVED, ENTITY_COLUMNS, REFERENCE_COLUMNS, entity_words, reference_words
 
-_ARRIVED: Mapping[bool | None, str] = MappingProxyType({True: "yes", False: "no", None: "could not tell"})
-_ENTITY_WORDS = {
-    "ok": "ok",
-    "missing": "missing",
-    "too_few": "too few",
-    "too_many": "too many",
-    "unwanted": "must not be there",
-    "unknown": "could not tell",
-}
-_REFERENCE_WORDS = {
-    "arrived": "arrived",
-    "different": "another individual",
-    "merged": "merged with another individual",
-    "missing": "missing",
-    "not_asked": "not asked for",
-    "unknown": "could not tell",
-}
 _GOOD, _BAD, _OPEN = "32", "31", "33"  # green, red and yellow. Source: ECMA-48, SGR
 _COLOUR_OF = {"ok": _GOOD, "arrived": _GOOD, "not_asked": "0", "unknown": _OPEN}
-_NOTHING = "-"
 
 _Paint = Callable[[str, str], str]
 """Gives a text a colour, by the number of ECMA-48."""
@@ -36,7 +18,7 @@ _Paint = Callable[[str, str], str]
 
 def verdict_lines(verdict: VerdictDict) -> tuple[str, ...]:
     """Answer the question, and say what is wrong: a line each."""
-    return f"arrived: {_ARRIVED[verdict['arrived']]}", *map(printable, marks_of(verdict, "generated", 0).lines)
+    return f"arrived: {ARRIVED[verdict['arrived']]}", *map(printable, marks_of(verdict, "generated", 0).lines)
 
 
 def verdict_table(verdict: VerdictDict, contextual: int, *, coloured: bool) -> str:
@@ -62,40 +44,11 @@ def verdict_table(verdict: VerdictDict, contextual: int, *, coloured: bool) -> s
 
 
 def _entity_lines(rows: Sequence[EntityVerdictDict], paint: _Paint) -> Iterator[str]:
-    table = [["entity", "asked", "found", "status", "in the prompt"]]
-    for row in rows:
-        found = _NOTHING if row["found"] is None else str(row["found"])
-        table.append([row["entity"], _asked(row), found, _entity_status(row), _in_prompt(row)])
-    return _table(table, ["", *(row["status"] for row in rows)], paint)
-
-
-def _asked(row: EntityVerdictDict) -> str:
-    if row["asked"] is None:
-        return "at least 1"
-    if row["asked"] == 0:
-        return "none"
-    return str(row["asked"]) if row["exact"] else f"at least {row['asked']}"
-
-
-def _entity_status(row: EntityVerdictDict) -> str:
-    if row["bare"] is not None:
-        return f"{row['bare']['found']} for '{row['bare']['entity']}' alone"
-    return _ENTITY_WORDS.get(row["status"], row["status"].replace("_", " "))
-
-
-def _in_prompt(row: EntityVerdictDict) -> str:
-    words = _NOTHING if row["asked_as"] is None else f'"{row["asked_as"]}"'
-    return words + "".join(f", ref {image}" for image in row["sources"])
+    return _table([ENTITY_COLUMNS, *map(entity_words, rows)], ["", *(row["status"] for row in rows)], paint)
 
 
 def _reference_lines(rows: Sequence[ReferenceVerdictDict], paint: _Paint) -> Iterator[str]:
-    table = [["reference", "generated", "similarity", "status"]]
-    for row in rows:
-        place = "image not given" if row["image"] is None else f"ref {row['image']}"
-        similarity = _NOTHING if row["similarity"] is None else f"{row['similarity']:.2f}"
-        status = _REFERENCE_WORDS.get(row["status"], row["status"].replace("_", " "))
-        table.append([f"{place} {row['object_id'] or ''}".rstrip(), row["match"] or _NOTHING, similarity, status])
-    return _table(table, ["", *(row["status"] for row in rows)], paint)
+    return _table([REFERENCE_COLUMNS, *map(reference_words, rows)], ["", *(row["status"] for row in rows)], paint)
 
 
 def _table(rows: Sequence[Sequence[str]], statuses: Sequence[str], paint: _Paint) -> Iterator[str]:

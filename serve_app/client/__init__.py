@@ -13,12 +13,13 @@
     exchange.py    one call: when it is sent again, which error ends it
     requests.py    prompts, images and options -> bodies
     answers.py     bodies -> documents and events
+    objects.py     objects of documents -> masks as arrays
     results.py     documents -> results with masks
+    interop.py     results -> pandas and supervision, where they are installed
     saved.py       files and lines of JSON -> documents
     failures.py    error answers -> the error tree
 
-Knows the wire (`schemas`), the error tree (`errors`) and, to decode a mask, `masks`;
-nothing else of the package.
+Knows the wire (`schemas`), the error tree (`errors`) and, to decode a mask, `masks`; nothing else of the package.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from __future__ import annotations
 from serve_app.client.aio import AsyncClient
 from serve_app.client.answers import EntitiesEvent, Event, ImageEvent, ResultEvent
 from serve_app.client.failures import ConnectionFailed, InvalidAnswer
+from serve_app.client.objects import ObjectResult
 from serve_app.client.requests import SegmentOptions
-from serve_app.client.results import ImageResult, ObjectResult, Result
+from serve_app.client.results import ImageResult, Result
 from serve_app.client.sync import Client
 from serve_app.schemas.verdict import Verdict
 

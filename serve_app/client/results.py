@@ -15,79 +15,17 @@ from typing import TYPE_CHECKING, cast
 
 from serve_app import errors
 from serve_app.client.failures import InvalidAnswer, error_of
+from serve_app.client.interop import detections_of, entity_frame, object_frame
+from serve_app.client.objects import ObjectResult
 from serve_app.client.saved import load_document
 from serve_app.schemas.dicts import ResultDict
-from serve_app.schemas.documents import ImageDocument, ObjectDocument, ResultDocument
+from serve_app.schemas.documents import ImageDocument, ResultDocument
 from serve_app.schemas.events import Role
 from serve_app.schemas.verdict import Verdict
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-
-@dataclass(frozen=True)
-class ObjectResult:
-    """One found instance.
-
-    Args:
-        document: the object as the server sent it.
-        size_hw: height and width of its image, in pixels.
-    """
-
-    document: ObjectDocument
-    size_hw: tuple[int, int]
-
-    @property
-    def object_id(self) -> str:
-        """`label_i`, unique within its image."""
-        return self.document.object_id
-
-    @property
-    def label(self) -> str:
-        """The entity it is an instance of."""
-        return self.document.label
-
-    @property
-    def score(self) -> float:
-        """The detection score, in [0, 1]."""
-        return self.document.score
-
-    @property
-    def bbox(self) -> tuple[int, int, int, int]:
-        """`(x1, y1, x2, y2)` in pixels of the image as given, origin top left."""
-        x1, y1, x2, y2 = self.document.bbox
-        return x1, y1, x2, y2
-
-    def mask(self) -> NDArray[np.bool_]:
-        """Decode the mask, whichever format it came in.
-
-        Returns:
-            (H, W) bool, True on the object, of the image's own size; a new array at each call.
-
-        Raises:
-            ValueError: the request asked for no masks (`mask_format="none"`).
-            InvalidAnswer: the mask cannot be decoded, or is not of the image's size.
-        """
-        from serve_app.masks.formats import png_pixels, read_mask
-        from serve_app.masks.rle import decode_rle
-
-        try:
-            item = self.document.model_dump()
-            if (pixels := png_pixels(item, self.size_hw)) is not None:
-                return pixels
-            rle = read_mask(item, self.size_hw)
-            if rle is not None and (rle["size"][0], rle["size"][1]) == self.size_hw:
-                return decode_rle(rle)
-        except ValueError as error:
-            raise InvalidAnswer(f"{self.object_id}: the mask cannot be decoded: {error}") from None
-        if rle is None:
-            raise ValueError(f"{self.object_id} carries no mask: the request said mask_format='none'")
-        # An RLE of another size is not decoded: that would allocate whatever size it names.
-        (height, width), (image_height, image_width) = rle["size"], self.size_hw
-        raise InvalidAnswer(
-            f"{self.object_id}: a mask of {width}x{height} pixels on an image of {image_width}x{image_height}"
-        )
+    import pandas
+    import supervision
 
 
 @dataclass(frozen=True)
@@ -137,6 +75,37 @@ class ImageResult:
         if self.document.objects is None:
             raise InvalidAnswer(f"{self.path}: neither objects nor an error")
         return tuple(ObjectResult(found, self.size_hw) for found in self.document.objects)
+
+    def to_frame(self) -> pandas.DataFrame:
+        """Return the instances as a table of pandas: a row an instance.
+
+        Returns:
+            The columns `object_id`, `label`, `score`, `x1`, `y1`, `x2`, `y2` and `area`, the pixels of the mask (<NA>
+            without a mask).
+
+        Raises:
+            ImportError: pandas is not installed.
+            GensegError: this image failed, or a mask cannot be decoded.
+        """
+        frame: pandas.DataFrame = object_frame(self.objects)
+        return frame
+
+    def to_supervision(self) -> supervision.Detections:
+        """Return the instances as Detections of supervision, for its annotators, filters and metrics.
+
+        Bound: the masks as arrays, a byte a pixel and instance.
+
+        Returns:
+            `xyxy` (N, 4) float32; `mask` (N, H, W) bool, None if the request asked for no masks; `confidence` (N,)
+            float32; `class_id` (N,), the place of the label among the document's entities, the same in each image of
+            it; in `data`, `class_name` and `object_id`.
+
+        Raises:
+            ImportError: supervision is not installed.
+            GensegError: this image failed, or a mask cannot be decoded.
+        """
+        detections: supervision.Detections = detections_of(self)
+        return detections
 
     def find(self, object_id: str) -> ObjectResult:
         """Return the instance with an id; a verdict names instances so.
@@ -255,6 +224,20 @@ class Result:
             what = f"{role} image" if role else "image"
             raise ValueError(f"there is no {what} {image!r} among {', '.join(each.path for each in images) or 'none'}")
         return chosen
+
+    def to_frame(self) -> pandas.DataFrame:
+        """Return a table of pandas: a row an image and entity, as `genseg export --format table` writes it.
+
+        Returns:
+            The columns of `schemas.entity_rows.EntityRow`; null is NaN or <NA>. An image that failed has its rows, with
+            its error's code in `error` and no count.
+
+        Raises:
+            ImportError: pandas is not installed.
+            InvalidAnswer: a mask cannot be decoded.
+        """
+        frame: pandas.DataFrame = entity_frame(self.to_dict())
+        return frame
 
     def to_dict(self) -> ResultDict:
         """Return the document as JSON values, with the keys that the server sent and no others."""

@@ -75,6 +75,26 @@ def decode_box(rle: RleDict, box: tuple[int, int, int, int]) -> NDArray[np.bool_
     return part
 
 
+def check_rle(rle: RleDict, size_hw: tuple[int, int]) -> RleDict:
+    """Check an RLE that comes from outside, without decoding it: pycocotools does not.
+
+    Args:
+        rle: anything of its shape.
+        size_hw: height and width in pixels that it must have.
+
+    Returns:
+        The RLE itself.
+
+    Raises:
+        ValueError: it is of another size, or the counts are malformed or do not fill the size.
+    """
+    (height, width), wanted = rle["size"], size_hw
+    if (height, width) != wanted:
+        raise ValueError(f"a mask of {width}x{height} pixels on an image of {wanted[1]}x{wanted[0]}")
+    _run_lengths(rle)
+    return rle
+
+
 def _run_lengths(rle: RleDict) -> NDArray[np.int64]:
     """Read the run lengths of an RLE, checked: pycocotools itself gives stray memory for counts that are too short.
 
@@ -109,6 +129,18 @@ def rle_from_run_lengths(lengths: NDArray[Any], size_hw: tuple[int, int]) -> Rle
 def area(rle: RleDict) -> int:
     """Count the pixels of the mask."""
     return int(_coco().area(dict(rle)))
+
+
+def union_area(rles: Sequence[RleDict]) -> int:
+    """Count the pixels that at least one mask has.
+
+    Args:
+        rles: well-formed, of one size; 0 for none.
+    """
+    if not rles:
+        return 0
+    coded = [{"size": each["size"], "counts": each["counts"].encode()} for each in rles]
+    return int(_coco().area(_coco().merge(coded)))
 
 
 def bounds(rle: RleDict) -> tuple[int, int, int, int]:

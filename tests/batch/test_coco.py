@@ -11,7 +11,8 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from serve_app.batch.coco import write_coco
+from serve_app.batch.exports.coco import write_coco
+from serve_app.batch.exports.jobs import job_of_row
 from serve_app.batch.output import OutputError
 from serve_app.batch.row import Row
 from serve_app.batch.source_names import shown
@@ -119,7 +120,7 @@ def result(row: dict[str, Any], found: dict[str, list[Any]], size_wh: tuple[int,
 
 def written(folder: Path, *results: tuple[Row, Any]) -> dict[str, Any]:
     path = folder / "coco.json"
-    write_coco(path, results, folder)
+    write_coco(path, (job_of_row(row, document, folder) for row, document in results))
     COCO(str(path))
     return dict(json.loads(path.read_text()))
 

@@ -296,6 +296,23 @@ def test_a_column_that_python_has_no_exact_value_for_becomes_its_text(
     assert [row.columns for row in rows] == [{}, {"at": expected}]
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (as_type([None, NANOSECONDS - 789], pyarrow.timestamp("ns")), AT.removesuffix("789")),
+        (as_type([None, 123_456_000], pyarrow.time64("ns")), "00:00:00.123456"),
+        (as_type([None, 1_500_000_000], pyarrow.duration("ns")), 1.5),
+    ],
+    ids=["timestamp", "time", "duration"],
+)
+def test_nanoseconds_that_are_whole_microseconds_read_alike_with_and_without_pandas(
+    tmp_path: Path, values: Any, expected: Any
+) -> None:
+    columns = {"id": [1, 2], "prompt": ["x"] * 2, "generated": ["g"] * 2, "at": values}
+    rows = rows_of(parquet_of(tmp_path, columns))
+    assert [row.columns for row in rows] == [{}, {"at": expected}]
+
+
 def test_a_field_that_python_has_no_exact_value_for_is_wrong(tmp_path: Path) -> None:
     values = as_type([NANOSECONDS], pyarrow.timestamp("ns"))
     with pytest.raises(ManifestError, match=r"rows\.parquet:1: prompt: cannot be read: Nanosecond"):

@@ -1,0 +1,246 @@
+"""Opens results for an export: the output folder of a batch, or a file of documents. One document is in memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from pydantic import JsonValue, ValidationError
+
+from serve_app.batch.exports.jobs import Job, job_of_result, job_of_row
+from serve_app.batch.exports.parquet_documents import parquet_documents
+from serve_app.batch.fingerprint import Fingerprint
+from serve_app.batch.manifest import read_rows
+from serve_app.batch.output import OutputError
+from serve_app.batch.row import Row, digest
+from serve_app.batch.shards import ErrorLine, Line, ResultLine, lines_of, readable_lines
+from serve_app.schemas.base import field_path
+from serve_app.schemas.documents import ErrorBody, ResultDocument
+
+STATE = ".genseg-batch"
+_PARQUET_MAGIC = b"PAR1"
+
+
+@dataclass(frozen=True)
+class Results:
+    """Results that can be read more than once.
+
+    Attributes:
+        name: of the folder or file.
+        folder: what relative names of pictures start from.
+        jobs: yields the results: in the order of the manifest where it is known, else as they are stored.
+        failures: yields the jobs that failed.
+        files: what is read, and must not be overwritten.
+        notes: what the user should know, a sentence each.
+    """
+
+    name: str
+    folder: Path
+    jobs: Callable[[], Iterator[Job]]
+    failures: Callable[[], Iterator[ErrorLine]]
+    files: tuple[Path, ...]
+    notes: tuple[str, ...] = ()
+
+
+def open_results(path: Path, manifest: Path | None = None) -> Results:
+    """Open results.
+
+    Args:
+        path: the output folder of a batch, a JSON file with one document, JSONL with one a line, or Parquet as
+            `genseg batch` writes it.
+        manifest: of the batch; None for the one that the folder names.
+
+    Raises:
+        OutputError: there are no results, or they cannot be read.
+        ManifestError: the given manifest cannot be used.
+    """
+    try:
+        if path.is_dir():
+            return _open_folder(path, manifest)
+        if manifest is not None:
+            raise OutputError(f"--manifest {manifest}: is for the output folder of a batch, and {path} is a file")
+        if not path.exists():
+            raise OutputError(f"{path}: there is no such file or folder")
+        return _open_file(path)
+    except OSError as error:
+        raise OutputError(f"{error.filename or path}: {error.strerror or error}") from None
+
+
+def _open_folder(folder: Path, given: Path | None) -> Results:
+    tables = sorted(folder.glob("part-*.parquet"))
+    is_text = next(readable_lines(folder), None) is not None
+    if not is_text and not tables and next(readable_lines(folder / "errors"), None) is None:
+        raise OutputError(f"{folder}: holds no results of genseg batch (part-*.jsonl)")
+    before = _fingerprint(folder)
+    manifest = given or (Path(before.manifest) if before.manifest else None)
+    notes: tuple[str, ...] = ()
+    if manifest is not None and not manifest.is_file():
+        if given:
+            raise OutputError(f"--manifest {given}: there is no such file")
+        notes = (f"the folder's manifest {manifest} is not there; --manifest names it where it is now",)
+        manifest = None
+    elif manifest is None:
+        notes = ("the folder names no manifest; --manifest names it",)
+
+    def results() -> Iterator[ResultLine]:
+        if is_text:
+            yield from (_result_of(line) for line in readable_lines(folder))
+        else:
+            yield from (document for table in tables for document in parquet_documents(table))
+
+    def failures() -> Iterator[ErrorLine]:
+        done = {str(document["id"]) for document in results()} if not is_text else _keys(folder)
+        latest = {line.key: line for line in readable_lines(folder / "errors")}
+        yield from (line.error() for key, line in latest.items() if key not in done)
+
+    if manifest is None:
+        return Results(str(folder), folder.resolve(), _bare(results, folder), failures, (), notes)
+    home = manifest.resolve().parent
+    jobs = _by_row(folder, manifest, before) if is_text else _bare(results, home)
+    return Results(str(folder), home, jobs, failures, (manifest,))
+
+
+def _fingerprint(folder: Path) -> Fingerprint:
+    try:
+        return Fingerprint.load(folder / STATE) or Fingerprint()
+    except (ValueError, KeyError, OSError):
+        return Fingerprint()  # of another version: the results can be read without it
+
+
+def _keys(folder: Path) -> set[str]:
+    return {line.key for line in readable_lines(folder)}
+
+
+def _by_row(folder: Path, manifest: Path, before: Fingerprint) -> Callable[[], Iterator[Job]]:
+    """Read the results in the order of the manifest, then those that no row of it is the origin of."""
+
+    def jobs() -> Iterator[Job]:
+        lines = {line.key: (line.path, line.offset) for line in readable_lines(folder)}
+        for placed in read_rows(manifest):
+            found = lines.get(placed.row.key)
+            if found is None or not _is_same(placed.row, before):
+                continue
+            del lines[placed.row.key]
+            document = _result_of(_line_at(*found))
+            if not _fits(placed.row, document):
+                raise OutputError(f"{manifest}:{placed.line}: names other images than the result in {folder}")
+            yield job_of_row(placed.row, document, manifest.resolve().parent)
+        for path, offset in lines.values():
+            document = _result_of(_line_at(path, offset))
+            yield _bare_job(document, manifest.resolve().parent, paths_are_files=True)
+
+    return jobs
+
+
+def _is_same(row: Row, before: Fingerprint) -> bool:
+    """Tell whether the row is the one that the job had; the folder may not say."""
+    return before.rows.get(digest(row.key), row.digest()) == row.digest()
+
+
+def _fits(row: Row, document: ResultLine) -> bool:
+    has_generated = document["generated_image"] is not None
+    return len(row.contextual) == len(document["contextual_images"]) and (row.generated is not None) == has_generated
+
+
+def _line_at(path: Path, offset: int) -> Line:
+    with path.open("rb") as file:
+        file.seek(offset)
+        return Line(path, offset, file.readline())
+
+
+def _open_file(path: Path) -> Results:
+    with path.open("rb") as file:
+        is_parquet = file.read(4) == _PARQUET_MAGIC
+
+    def lines() -> Iterator[ResultLine | ErrorLine]:
+        if is_parquet:
+            yield from parquet_documents(path)
+        else:
+            yield from _documents_of(path)
+
+    def results() -> Iterator[ResultLine]:
+        yield from (cast(ResultLine, each) for each in lines() if "entities" in each)
+
+    def failures() -> Iterator[ErrorLine]:
+        yield from (each for each in lines() if "entities" not in each)
+
+    if not is_parquet and next(lines(), None) is None:
+        raise OutputError(f"{path}: is empty")
+    folder = path.resolve().parent
+    return Results(str(path), folder, _bare(results, folder, paths_are_files=False), failures, (path,))
+
+
+def _documents_of(path: Path) -> Iterator[ResultLine | ErrorLine]:
+    """Read one document, which may be spread over lines, or one in each line."""
+    lines = (line for line in lines_of(path) if line.raw.strip(b"\xef\xbb\xbf \t\r\n"))
+    first = next(lines, None)
+    if first is None:
+        return
+    value = _decoded(first.raw)
+    if value is None:
+        value = _decoded(path.read_bytes())
+        if value is None:
+            raise OutputError(f"{path}: is neither one JSON document nor one a line")
+        yield _checked(value, str(path))
+        return
+    yield _checked(value, f"{path}:1")
+    for number, line in enumerate(lines, 2):
+        value = _decoded(line.raw)
+        if value is None:
+            raise OutputError(f"{path}:{number}: is not JSON")
+        yield _checked(value, f"{path}:{number}")
+
+
+def _decoded(raw: bytes) -> object | None:
+    try:
+        value: object = json.loads(raw.decode("utf-8-sig"))
+        return value
+    except (ValueError, RecursionError):
+        return None
+
+
+def _result_of(line: Line) -> ResultLine:
+    place = f"{line.path}, byte {line.offset}"
+    value = _decoded(line.raw)
+    if value is None:
+        raise OutputError(f"{place}: is not JSON")
+    checked = _checked(value, place)
+    if "entities" not in checked:
+        raise OutputError(f"{place}: is no result document, but an error")
+    return cast(ResultLine, checked)
+
+
+def _checked(value: object, place: str) -> ResultLine | ErrorLine:
+    """Check a document, or an error of a batch or of an HTTP answer; what it holds besides stays."""
+    if not isinstance(value, Mapping):
+        raise OutputError(f"{place}: is no result document, but {type(value).__name__}")
+    if "entities" not in value and isinstance(value.get("error"), Mapping):
+        value = {**value, **value["error"]}
+    is_error = "entities" not in value and value.keys() >= {"code", "message"}
+    try:
+        (ErrorBody if is_error else ResultDocument).model_validate(value, extra="ignore")
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = field_path(first["loc"])
+        raise OutputError(f"{place}: is no result document: {where}: {first['msg']}") from None
+    return cast("ResultLine | ErrorLine", value)
+
+
+def _bare(
+    results: Callable[[], Iterator[ResultLine]], folder: Path, *, paths_are_files: bool = True
+) -> Callable[[], Iterator[Job]]:
+    def jobs() -> Iterator[Job]:
+        yield from (_bare_job(document, folder, paths_are_files=paths_are_files) for document in results())
+
+    return jobs
+
+
+def _bare_job(document: ResultLine, folder: Path, *, paths_are_files: bool) -> Job:
+    own: object = document.get("id", document["meta"]["request_id"])
+    job_id = own if isinstance(own, str | int) else str(own)
+    columns: object = document.get("columns", {})
+    named = cast("dict[str, JsonValue]", columns) if isinstance(columns, dict) else {}
+    return job_of_result(job_id, document, folder, named, paths_are_files=paths_are_files)

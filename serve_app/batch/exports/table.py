@@ -1,0 +1,112 @@
+"""Results as one flat table, CSV or Parquet: a row a job, image and entity."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypedDict
+
+from pydantic import JsonValue
+
+from serve_app.batch.exports.jobs import Job
+from serve_app.batch.exports.reading import Results
+from serve_app.batch.output import OutputError
+from serve_app.batch.parquet import load_pyarrow
+from serve_app.batch.parquet_schema import PREFIX, Contents, column_cell, column_types
+from serve_app.batch.text_cells import text_cell
+from serve_app.batch.whole_file import whole_file
+from serve_app.masks.areas import covered_pixels
+from serve_app.schemas.entity_rows import EntityRow, entity_rows
+
+COLUMNS = tuple(EntityRow.__annotations__)
+_NUMBERS = {"index": "int64", "count": "int64", "area": "int64", "asked": "int64"}
+_FLOATS = {"presence": "float64", "best_score": "float64"}
+_ROWS_A_GROUP = 50_000
+
+
+class _Row(TypedDict):
+    """A row with its job: `id`, the other columns of the job's row, and what the image shows of the entity."""
+
+    job: Job
+    row: EntityRow
+
+
+def write_table(path: Path, results: Results) -> dict[str, int]:
+    """Write the table; the ending of the file's name says how.
+
+    The columns are `id`, the fields of `EntityRow`, and `column.NAME` for every other column of the manifest. In CSV
+    (UTF-8) null is an empty cell, and cells are written as in verdicts.csv. In Parquet `id` is text.
+
+    Args:
+        path: ends with .csv or .parquet. A reader sees the old file or the new one.
+        results: read twice, once for the columns.
+
+    Returns:
+        How many rows and jobs there are.
+
+    Raises:
+        OutputError: it cannot be written, pyarrow is missing, or a mask is malformed.
+    """
+    contents = Contents()
+    for job in results.jobs():
+        contents.note_columns(job.columns)
+    counts = {"rows": 0, "jobs": 0}
+
+    def rows() -> Iterator[_Row]:
+        for job in results.jobs():
+            counts["jobs"] += 1
+            for row in _rows_of(job):
+                counts["rows"] += 1
+                yield {"job": job, "row": row}
+
+    try:
+        if path.suffix.lower() == ".parquet":
+            _write_parquet(path, rows(), contents)
+        else:
+            _write_csv(path, rows(), contents)
+    except OSError as error:
+        raise OutputError(f"{path}: {error.strerror or error}") from None
+    return counts
+
+
+def _rows_of(job: Job) -> Iterator[EntityRow]:
+    try:
+        yield from entity_rows(job.document, covered_pixels)
+    except ValueError as error:
+        raise OutputError(f"job {job.id!r}: a mask cannot be read: {error}") from None
+
+
+def _write_csv(path: Path, rows: Iterator[_Row], contents: Contents) -> None:
+    with whole_file(path) as whole:
+        # Ids may hold half of a surrogate pair, which the shards write the same way.
+        file = io.TextIOWrapper(whole, "utf-8", errors="backslashreplace", newline="", write_through=True)
+        writer = csv.writer(file)
+        writer.writerow(["id", *COLUMNS, *(PREFIX + name for name in contents.columns)])
+        for each in rows:
+            own: list[JsonValue] = [each["job"].id, *each["row"].values()]  # type: ignore[list-item]
+            further = [each["job"].columns.get(name) for name in contents.columns]
+            writer.writerow([text_cell(value) for value in (*own, *further)])
+        file.detach()  # `whole_file` closes what is below it
+
+
+def _write_parquet(path: Path, rows: Iterator[_Row], contents: Contents) -> None:
+    pyarrow = load_pyarrow()
+    schema = _schema(pyarrow, contents)
+    with whole_file(path) as file, pyarrow.parquet.ParquetWriter(file, schema, compression="zstd") as writer:
+        while group := [_parquet_row(each, contents) for each in itertools.islice(rows, _ROWS_A_GROUP)]:
+            writer.write_table(pyarrow.Table.from_pylist(group, schema=schema))
+
+
+def _schema(pyarrow: Any, contents: Contents) -> Any:
+    kinds = {**dict.fromkeys(("id", *COLUMNS), "string"), **_NUMBERS, **_FLOATS}
+    own = {name: pyarrow.type_for_alias(kind) for name, kind in kinds.items()}
+    return pyarrow.schema({**own, **column_types(pyarrow, contents)})
+
+
+def _parquet_row(each: _Row, contents: Contents) -> Any:
+    columns = each["job"].columns
+    further = {PREFIX + name: column_cell(columns.get(name), kind) for name, kind in contents.columns.items()}
+    return {"id": str(each["job"].id), **each["row"], **further}

@@ -1,0 +1,89 @@
+"""The pictures of an export: read where the results say, and drawn small with what was found in them."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+from PIL import Image
+
+from serve_app.batch.exports.jobs import Job, Picture
+from serve_app.batch.source_names import scheme_of
+from serve_app.batch.sources import SourceReader
+from serve_app.config.schema import LimitsConfig
+from serve_app.errors import FetchFailed, InvalidImage
+from serve_app.images import decoding, overlay
+from serve_app.images.marks import marks_of
+from serve_app.images.palette import entity_colours
+
+_SIDE = 640
+_QUALITY = 82
+
+
+class FilePictures:
+    """Reads pictures as a batch does; a relative path that is not there is looked for in the current folder, too.
+
+    Args:
+        folder: what relative paths start from.
+        limits: of image files.
+    """
+
+    def __init__(self, folder: Path, limits: LimitsConfig) -> None:
+        self._folder = folder
+        self._limits = limits
+        self._reader = SourceReader(folder, limits.max_image_bytes)
+        self._here = SourceReader(Path.cwd(), limits.max_image_bytes)
+
+    def original(self, picture: Picture) -> bytes:
+        """Read a picture's file.
+
+        Raises:
+            GensegError: there is none, or it is another picture than the one of the result, to judge by its size.
+        """
+        data = self._read(picture)
+        header = decoding.read_header(data, self._limits)
+        _check_size(picture, (header.width, header.height))
+        return data
+
+    def drawn(self, job: Job, picture: Picture) -> bytes:
+        """Draw a picture's objects over it, at most 640 pixels a side, as a JPEG.
+
+        Raises:
+            GensegError: as `original`; or the picture or a mask cannot be read.
+        """
+        pixels = decoding.decode(self._read(picture), self._limits)
+        _check_size(picture, (pixels.shape[1], pixels.shape[0]))
+        verdict = job.document.get("verdict")
+        marks = None if verdict is None else replace(marks_of(verdict, picture.role, picture.index), lines=())
+        colours = entity_colours(job.document["entities"])
+        try:
+            canvas = overlay.draw_objects(pixels, picture.image["objects"], colours, "outline", marks)
+        except ValueError as error:
+            raise InvalidImage(f"a mask cannot be read: {error}") from None
+        canvas.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+        buffer = io.BytesIO()
+        canvas.save(buffer, format="JPEG", quality=_QUALITY)
+        return buffer.getvalue()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._reader.close()
+        self._here.close()
+
+    def _read(self, picture: Picture) -> bytes:
+        source = picture.source
+        if source is None:
+            raise FetchFailed(f"{picture.name} is not a local path, and the manifest that names it is not known")
+        if scheme_of(source) is None and not (self._folder / source).exists() and Path(source).exists():
+            return self._here.read(source)
+        return self._reader.read(source)
+
+
+def _check_size(picture: Picture, size_wh: tuple[int, int]) -> None:
+    image = picture.image
+    if size_wh != (image["width"], image["height"]):
+        width, height = size_wh
+        raise InvalidImage(
+            f"the file has {width} x {height} pixels now, and had {image['width']} x {image['height']} in the result"
+        )

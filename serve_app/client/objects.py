@@ -1,0 +1,83 @@
+"""One found instance as users of the client see it, with its mask as an array on demand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from serve_app.client.failures import InvalidAnswer
+from serve_app.schemas.documents import ObjectDocument
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class ObjectResult:
+    """One found instance.
+
+    Args:
+        document: the object as the server sent it.
+        size_hw: height and width of its image, in pixels.
+    """
+
+    document: ObjectDocument
+    size_hw: tuple[int, int]
+
+    @property
+    def object_id(self) -> str:
+        """`label_i`, unique within its image."""
+        return self.document.object_id
+
+    @property
+    def label(self) -> str:
+        """The entity it is an instance of."""
+        return self.document.label
+
+    @property
+    def score(self) -> float:
+        """The detection score, in [0, 1]."""
+        return self.document.score
+
+    @property
+    def bbox(self) -> tuple[int, int, int, int]:
+        """`(x1, y1, x2, y2)` in pixels of the image as given, origin top left."""
+        x1, y1, x2, y2 = self.document.bbox
+        return x1, y1, x2, y2
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether the server sent a mask; not where the request said `mask_format="none"`."""
+        found = self.document
+        return any(mask is not None for mask in (found.mask_rle, found.mask_polygons, found.mask_png))
+
+    def mask(self) -> NDArray[np.bool_]:
+        """Decode the mask, whichever format it came in.
+
+        Returns:
+            (H, W) bool, True on the object, of the image's own size; a new array at each call.
+
+        Raises:
+            ValueError: the request asked for no masks (`mask_format="none"`).
+            InvalidAnswer: the mask cannot be decoded, or is not of the image's size.
+        """
+        from serve_app.masks.formats import png_pixels, read_mask
+        from serve_app.masks.rle import decode_rle
+
+        try:
+            item = self.document.model_dump()
+            if (pixels := png_pixels(item, self.size_hw)) is not None:
+                return pixels
+            rle = read_mask(item, self.size_hw)
+            if rle is not None and (rle["size"][0], rle["size"][1]) == self.size_hw:
+                return decode_rle(rle)
+        except ValueError as error:
+            raise InvalidAnswer(f"{self.object_id}: the mask cannot be decoded: {error}") from None
+        if rle is None:
+            raise ValueError(f"{self.object_id} carries no mask: the request said mask_format='none'")
+        # An RLE of another size is not decoded: that would allocate whatever size it names.
+        (height, width), (image_height, image_width) = rle["size"], self.size_hw
+        raise InvalidAnswer(
+            f"{self.object_id}: a mask of {width}x{height} pixels on an image of {image_width}x{image_height}"
+        )
