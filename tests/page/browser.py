@@ -180,11 +180,11 @@ class Browser:
         """Open a tab and close it at the end. Tabs share the cache, and nothing that a page keeps."""
         with urlopen(f"{self._url}/version") as answer:
             version = json.load(answer)
-        with connect(version["webSocketDebuggerUrl"], max_size=None) as whole:
+        with connect(version["webSocketDebuggerUrl"], max_size=None, max_queue=None) as whole:
             target = _ask(whole, "Target.createTarget", url="about:blank")["targetId"]
             try:
                 tab = version["webSocketDebuggerUrl"].partition("/devtools/")[0] + f"/devtools/page/{target}"
-                with connect(tab, max_size=None) as socket:
+                with connect(tab, max_size=None, max_queue=None) as socket:
                     yield Page(socket)
             finally:
                 _ask(whole, "Target.closeTarget", targetId=target)

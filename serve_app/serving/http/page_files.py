@@ -1,6 +1,6 @@
 """The page for people: its files, with their types and ETags. Knows Starlette; knows no service and no Ray.
 
-`page/` beside this module holds the page; the examples' pictures are those of `serve_app.embedded`.
+`page/` beside this module holds the pages; the examples' pictures are those of `serve_app.embedded`.
 """
 
 from __future__ import annotations
@@ -63,8 +63,11 @@ class PageFile:
         return Response(self.content, headers=always, media_type=self.media_type)
 
 
-def page_files() -> Mapping[str, PageFile]:
+def page_files(page: str = "index.html") -> Mapping[str, PageFile]:
     """Read the page's files.
+
+    Args:
+        page: the one at "/": `index.html`, the service's, or `view.html`, that of `genseg view`.
 
     Returns:
         By path below the service's own: "/" is the page, the others begin with FOLDER.
@@ -73,8 +76,8 @@ def page_files() -> Mapping[str, PageFile]:
     pictures = Path(serve_app.embedded.__file__).parent / "images"
     files = {FOLDER + path.name: _read(path) for path in sorted(own.iterdir()) if path.suffix in _TYPES}
     files.update({f"{FOLDER}examples/{name}": _read(pictures / name) for name in _EXAMPLES})
-    files["/"] = files.pop(f"{FOLDER}index.html")
-    return files
+    pages = {path: files.pop(path) for path in [*files] if path.endswith(".html")}
+    return {"/": pages[FOLDER + page], **files}
 
 
 def to_the_page(request: Request) -> Response:

@@ -25,7 +25,10 @@ export async function savePicture(viewer) {
   const { width, height } = viewer;
   const canvas = new OffscreenCanvas(width, height);
   const objects = await Promise.all(
-    viewer.objects().map(async (each) => ({ ...each, mask: await viewer.masks.decode(each.rle, width, height, each.colour) })),
+    viewer.objects().map(async (each) => ({
+      ...each,
+      mask: each.rle ? await viewer.masks.decode(each.rle, width, height, each.colour) : null,
+    })),
   );
   const picture = viewer.canShow ? await createImageBitmap(viewer.file) : null;
   const line = Math.max(1.5, Math.max(width, height) / 600);
@@ -39,7 +42,7 @@ export async function saveCutOuts(viewer) {
   const picture = await createImageBitmap(viewer.file);
   const files = [];
   for (const { id, rle } of viewer.objects()) {
-    const mask = await viewer.masks.decode(rle, viewer.width, viewer.height);
+    const mask = rle ? await viewer.masks.decode(rle, viewer.width, viewer.height) : null;
     if (mask === null) continue;
     const blob = await pngOf(cutOut(picture, mask));
     files.push({ name: `${stem(viewer.file.name)}_${fileName(id)}.png`, blob });

@@ -8,8 +8,8 @@ import { askedFor, below, moved, setFor } from "./filter.js";
 export class Filters {
   /**
    * @param {HTMLElement} root
-   * @param {{changed: function(), again: function(import("./filter.js").Thresholds)}} options - `again` asks for a new
-   *   request at the sliders' thresholds.
+   * @param {{changed: function(), again: ?function(import("./filter.js").Thresholds)}} options - `again` asks for a new
+   *   request at the sliders' thresholds; null where there is no service.
    */
   constructor(root, { changed, again }) {
     Object.assign(this, { root, changed, again });
@@ -94,7 +94,7 @@ export class Filters {
       const lower = below(this.entities, this.thresholds, this.meta);
       parts.push("The sliders change the pictures only. The answer and its verdict are for the request's thresholds.");
       if (lower.length) parts.push(` Objects of ${lower.join(", ")} below them are not in the answer.`);
-      parts.push(" ", el("button", { type: "button", text: "Ask again at these thresholds", onclick: () => this.again(this.thresholds) }));
+      if (this.again) parts.push(" ", el("button", { type: "button", text: "Ask again at these thresholds", onclick: () => this.again(this.thresholds) }));
     }
     this.note.replaceChildren(...parts);
   }

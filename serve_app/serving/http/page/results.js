@@ -14,7 +14,7 @@ import { Viewer } from "./viewer.js";
 
 /** The part of the page below the form. */
 export class Results {
-  /** @param {{again: function(object), said: function(string)}} options - see Filters; `said` is told what was done. */
+  /** @param {{again: ?function(object), said: function(string)}} options - see Filters; `said` is told what was done. */
   constructor({ again, said }) {
     this.said = said;
     this.masks = new Masks();
@@ -70,6 +70,7 @@ export class Results {
       title,
       hovered: (id) => this.bringOut(id === null ? null : this.related(nameOf(key, id))),
       picked: (id) => this.pick(nameOf(key, id)),
+      unseen: this.job.unseen?.get(file),
       buttons: [work("Annotated PNG", () => savePicture(viewer)), work("Cut-outs", () => saveCutOuts(viewer))],
     });
     this.viewers.set(key, viewer);
@@ -152,12 +153,13 @@ export class Results {
       copy.addEventListener("click", () => this.copy(text, title));
       return el("details", {}, el("summary", { text: title }), copy, el("pre", { id, tabindex: "0", text }));
     };
-    byId("take").replaceChildren(
-      el("h2", { text: "Take it away" }),
-      json,
-      program("This request as curl", "curl", curl(this.job, service, this.job.asksToken)),
-      program("This request as Python", "python", python(this.job, service, this.job.asksToken)),
-    );
+    const programs = this.job.stored
+      ? []
+      : [
+          program("This request as curl", "curl", curl(this.job, service, this.job.asksToken)),
+          program("This request as Python", "python", python(this.job, service, this.job.asksToken)),
+        ];
+    byId("take").replaceChildren(el("h2", { text: "Take it away" }), json, ...programs);
     byId("take").hidden = false;
   }
 

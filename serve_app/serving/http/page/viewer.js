@@ -12,11 +12,12 @@ export class Viewer {
   /**
    * @param {import("./masks.js").Masks} masks
    * @param {File} file
-   * @param {{title: string, hovered: function(?string), picked: function(string), buttons: Node[]}} options - `hovered`
-   *   and `picked` are told an object's id.
+   * @param {{title: string, hovered: function(?string), picked: function(string), buttons: Node[], unseen: ?string}} options
+   *   - `hovered` and `picked` are told an object's id; `unseen` says why there is no picture, where there is none.
    */
-  constructor(masks, file, { title, hovered, picked, buttons }) {
+  constructor(masks, file, { title, hovered, picked, buttons, unseen }) {
     Object.assign(this, { masks, file, title, hovered, picked });
+    this.unseen = unseen ?? "this browser cannot show this kind of picture";
     this.image = null; // of the document
     this.look = { labels: true, passes: () => true, colour: () => [128, 128, 128], note: () => "" };
     this.lit = null;
@@ -137,7 +138,7 @@ export class Viewer {
     const { width, height } = this.canvas;
     const fetched = this.objects().map(async ({ id, rle, colour }) => {
       const key = `${width} ${css(colour)}`;
-      if (this.cache.get(id)?.key === key) return;
+      if (!rle || this.cache.get(id)?.key === key) return; // without masks, boxes are all there is
       const mask = await this.masks.decode(rle, width, height, colour);
       if (this.canvas.width === width && this.canvas.height === height) this.cache.set(id, { key, mask });
     });
@@ -174,7 +175,7 @@ export class Viewer {
     const hidden = this.image.objects.length - objects.length;
     const count = `${objects.length} object${objects.length === 1 ? "" : "s"}`;
     this.state.textContent =
-      count + (hidden ? `, ${hidden} hidden` : "") + (this.canShow ? "" : "; this browser cannot show this kind of picture");
+      count + (hidden ? `, ${hidden} hidden` : "") + (this.canShow === false ? `; ${this.unseen}` : "");
     this.canvas.setAttribute("aria-label", `${this.title}: ${count}${objects.length ? ": " : ""}${objects.map((each) => each.text).join(", ")}`);
     const focused = this.list.contains(document.activeElement) ? document.activeElement.dataset.id : null;
     const byName = objects.sort((a, b) => a.id.localeCompare(b.id, "en", { numeric: true }));
