@@ -2,6 +2,7 @@
 
     GensegError
     ├── InvalidRequest          400 invalid_request
+    │   └── ForeignOrigin       403 invalid_request
     ├── Unauthorized            401 unauthorized
     ├── TooLarge                413 too_large
     ├── UnsupportedMediaType    415 unsupported_media_type
@@ -61,6 +62,12 @@ class InvalidRequest(GensegError):
 
     code = "invalid_request"
     status = 400
+
+
+class ForeignOrigin(InvalidRequest):
+    """No token is configured, and the request comes from a page of another site."""
+
+    status = 403
 
 
 class Unauthorized(GensegError):

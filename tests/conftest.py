@@ -7,11 +7,14 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from PIL import Image
+
+if TYPE_CHECKING:
+    from tests.graph.conftest import Graph
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 # As `genseg serve` and the image in cluster/ set it.
@@ -60,6 +63,20 @@ def ray_serve(metrics_url: str) -> Iterator[str]:
     yield f"http://127.0.0.1:{port}"
     serve.shutdown()
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def graph(ray_serve: str) -> Iterator[Graph]:
+    """The service with the embedded models as `genseg serve` starts it, once for the whole run."""
+    from ray import serve
+
+    from serve_app.app import APP_NAME, bind
+    from serve_app.config.schema import AppConfig
+    from tests.graph.conftest import Graph
+
+    serve.run(bind(AppConfig()), name=APP_NAME, route_prefix="/")
+    yield Graph(ray_serve, serve.get_app_handle(APP_NAME))
+    serve.delete(APP_NAME)
 
 
 class NearlyMask:

@@ -37,6 +37,7 @@ def test_at_keeps_what_else_the_error_carries() -> None:
     ("kind", "status", "code"),
     [
         (errors.InvalidRequest, 400, "invalid_request"),
+        (errors.ForeignOrigin, 403, "invalid_request"),
         (errors.Unauthorized, 401, "unauthorized"),
         (errors.TooLarge, 413, "too_large"),
         (errors.UnsupportedMediaType, 415, "unsupported_media_type"),

@@ -28,6 +28,11 @@ DATA = {
     "embedded/images/manifest.jsonl",
     "embedded/parser/words.txt",
     "embedded/parser/templates.txt",
+    *(f"serving/http/page/{name}" for name in ("index.html", "view.html", "style.css", "icon.svg")),
+    *(f"serving/http/page/{name}.js"
+      for name in ("api", "colours", "dom", "downloads", "draw", "examples", "filter", "filters", "form", "job", "main",
+                   "masks", "matches", "ndjson", "pictures", "ready", "results", "rle", "snippets", "tint", "token",
+                   "rows", "verdict", "view", "viewer", "worker", "zip")),
 }  # fmt: skip
 """Files besides the code, below the package."""
 

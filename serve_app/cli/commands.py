@@ -31,6 +31,7 @@ COMMANDS = {
     "serve": ("serve", "serve the HTTP API until Ctrl-C"),
     "batch": ("batch", "do a whole dataset; it may be stopped and goes on where it was"),
     "export": ("export", "write results for other tools: table, HTML report, COCO, YOLO"),
+    "view": ("view", "look at a batch's results in the browser"),
     "check-config": ("check_config", "check a configuration file"),
     "doctor": ("doctor", "say what this machine can run, and why not"),
     "demo": ("demo", "run the small models that ship inside on the images that ship inside"),

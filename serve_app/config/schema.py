@@ -154,6 +154,7 @@ class IngressServing(Section):
         64, ge=1, description="Requests in an ingress replica, arriving ones too; more get 429."
     )
     retry_after_s: float = Field(1.0, gt=0, description="`Retry-After` of an overloaded answer.")
+    page: bool = Field(True, description="Serve the page for people at `/`. False answers it with 404.")
 
     @model_validator(mode="after")
     def _default_within_maximum(self) -> Self:

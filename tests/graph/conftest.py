@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +9,6 @@ import httpx
 import pytest
 
 from serve_app.cli.demo import bundled_request
-from serve_app.config.schema import AppConfig
 from serve_app.schemas.requests import SegmentRequest
 
 
@@ -24,18 +22,6 @@ class Graph:
     def post(self, path: str = "/v1/segment", **options: Any) -> httpx.Response:
         """Send a request and wait for its answer."""
         return httpx.post(self.url + path, timeout=120, **options)
-
-
-@pytest.fixture(scope="session")
-def graph(ray_serve: str) -> Iterator[Graph]:
-    """The service as `genseg serve` starts it."""
-    from ray import serve
-
-    from serve_app.app import APP_NAME, bind
-
-    serve.run(bind(AppConfig()), name=APP_NAME, route_prefix="/")
-    yield Graph(ray_serve, serve.get_app_handle(APP_NAME))
-    serve.delete(APP_NAME)
 
 
 @pytest.fixture(scope="session")

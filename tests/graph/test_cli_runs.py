@@ -276,6 +276,9 @@ def test_of_two_services_started_at_once_one_serves_and_the_other_is_refused(ray
     while not any("serving on" in line for line in said[served]) and twins[served].poll() is None:
         time.sleep(0.2)
     assert httpx.get(f"{ray_serve}/twins/readyz", timeout=20).status_code == 200
+    page = httpx.get(f"{ray_serve}/twins", timeout=20, follow_redirects=True)
+    assert (page.status_code, page.url.path) == (200, "/twins/")
+    assert httpx.get(f"{ray_serve}/twins/page/main.js", timeout=20).status_code == 200
     assert any(f"serving on {ray_serve}/twins (docs: {ray_serve}/twins/docs)" in line for line in said[served])
     twins[served].send_signal(signal.SIGINT)
     assert twins[served].wait(120) == 0

@@ -234,6 +234,8 @@ def _routes() -> Iterator[RequestCase]:
         "/healthz": ("POST", "DELETE"),
         "/readyz": ("POST",),
         "/openapi.json": ("POST",),
+        "/": ("POST", "DELETE"),
+        "/page/main.js": ("POST",),
     }.items():
         for method in methods:
             body = BODY if method in {"PUT", "POST", "PATCH"} else b""
@@ -244,7 +246,6 @@ def _routes() -> Iterator[RequestCase]:
         expected = frozenset({*wrong_method, NO_HTTP, HUNG_UP, INVALID})
         yield RequestCase(f"method {method}", method, SEGMENT, JSON, BODY, expected)
     for path in (
-        "/",
         "/v1",
         "/v1/",
         "/v2/segment",

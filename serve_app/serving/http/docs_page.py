@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
+from hashlib import sha256
 from html import escape
 
 from pydantic import JsonValue
@@ -11,8 +13,6 @@ from pydantic.json_schema import JsonSchemaValue
 
 Schema = JsonSchemaValue
 
-POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-"""The page's Content-Security-Policy: it loads nothing and runs nothing."""
 _LIMITS = {
     "minLength": "length at least {}",
     "maxLength": "at most {} characters",
@@ -29,6 +29,8 @@ pre{background:#f4f4f4;padding:.75rem;overflow-x:auto}table{border-collapse:coll
 th,td{text-align:left;vertical-align:top;padding:.25rem .75rem .25rem 0;border-bottom:1px solid #ddd}
 @media(prefers-color-scheme:dark){body{background:#161616;color:#e8e8e8}pre{background:#262626}a{color:#8ab4f8}}
 """
+POLICY = f"default-src 'none'; style-src 'sha256-{b64encode(sha256(_STYLE.encode()).digest()).decode()}'"
+"""The page's Content-Security-Policy: it loads nothing, runs nothing and has this one style."""
 _CURL = {
     "/v1/segment": "curl -F prompt='A dog on a red sofa' -F contextual=@a.jpg -F generated=@g.jpg URL/v1/segment",
     "/v1/entities": 'curl --json \'{"prompt": "A dog on a red sofa"}\' URL/v1/entities',

@@ -1,4 +1,5 @@
-"""Around every HTTP route: request id, authentication, the one shape of errors, unread bodies, counting, one log line.
+"""Around every HTTP route: request id, authentication, foreign pages, the one shape of errors, unread bodies, counting,
+one log line.
 
 Plain ASGI. Knows no route and no Ray.
 """
@@ -11,17 +12,18 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.config.schema import AppConfig
-from serve_app.errors import GensegError, InternalError, Overloaded, TooLarge, Unauthorized
+from serve_app.errors import ForeignOrigin, GensegError, InternalError, Overloaded, TooLarge, Unauthorized
 from serve_app.schemas.dicts import ErrorAnswerDict, error_body
 from serve_app.schemas.retry_after import write_retry_after
 from serve_app.serving.http.body_stream import DRAIN_BODIES, IncomingBody
+from serve_app.serving.http.origin import foreign_origin
 
 logger = logging.getLogger("ray.serve")
 
@@ -33,8 +35,6 @@ MAX_HEADER_BYTES = 64 * 1024
 """Of all headers together: reading some of them takes time with the square of their length."""
 DRAINS = 3
 """Refused requests whose bodies are read to their end at the same time, as a multiple of `max_concurrent_requests`."""
-
-_OPEN_ROUTES = {"/healthz"}
 
 
 class Envelope:
@@ -49,6 +49,7 @@ class Envelope:
         config: the configuration as it is now.
         tokens: accepted bearer tokens as they are now; none for no authentication.
         answered: called with route, status, seconds and error code after each answer.
+        open_routes: paths that need no token and answer the pages of other sites, too: they hold no data.
         echo_request_id: put X-Request-ID into the answer; False where the proxy in front does.
     """
 
@@ -59,6 +60,7 @@ class Envelope:
         tokens: Callable[[], tuple[str, ...]],
         answered: Callable[[str, int, float, str | None], None],
         *,
+        open_routes: Collection[str],
         echo_request_id: bool = True,
     ) -> None:
         self._echo = echo_request_id
@@ -67,6 +69,7 @@ class Envelope:
         self._draining = 0
         self._tokens = tokens
         self._answered = answered
+        self._open_routes = frozenset(open_routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
@@ -105,9 +108,10 @@ class Envelope:
     async def _handle(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
         try:
             check_headers(scope)
-            _authorize(scope, self._tokens())
+            if route_path(scope) not in self._open_routes:
+                _authorize(scope, self._tokens())
             await self._app(scope, receive, answer.send)
-        except (TooLarge, Unauthorized) as error:
+        except (TooLarge, Unauthorized, ForeignOrigin) as error:
             await error_response(scope, error)(scope, receive, answer.send)
         except Exception:
             # The routes' own handler has answered already, where an answer was still possible.
@@ -169,7 +173,10 @@ def check_headers(scope: Scope) -> None:
 
 
 def _authorize(scope: Scope, tokens: tuple[str, ...]) -> None:
-    if not tokens or route_path(scope) in _OPEN_ROUTES:
+    if not tokens:  # then whoever can open a connection may ask, but not the pages that they happen to look at
+        origin = foreign_origin(Headers(scope=scope))
+        if origin is not None:
+            raise ForeignOrigin(f"a page of another origin ({printable(origin[:80])}) may not use this service")
         return
     scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
     given = given.strip(" \t")

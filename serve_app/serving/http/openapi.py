@@ -21,6 +21,7 @@ _ERRORS = {
     400: "Not JSON, wrong types, unknown field or query parameter, text that is not of its charset, no image, "
     "empty prompt without entities, a number out of range.",
     401: "A token is configured and the request has none, or a wrong one.",
+    403: "No token is configured, and the request comes from a page of another site (`Origin`).",
     404: "No such route.",
     405: "Not this method; `Allow` names those that are.",
     413: "Body, image bytes, pixels, number of images or of entities, or the prompt over its limit.",
@@ -123,7 +124,7 @@ _FORM = {
     },
 }
 
-_SEGMENTED = _answers(ResultDocument, 400, 401, 404, 405, 413, 415, 422, 429, 500, 502, 503, 504)
+_SEGMENTED = _answers(ResultDocument, 400, 401, 403, 404, 405, 413, 415, 422, 429, 500, 502, 503, 504)
 _SEGMENTED[200]["description"] = "Done: one document, or a stream of events, one JSON object a line."
 _SEGMENTED[200]["content"] = {"application/x-ndjson": {"schema": _inline(TypeAdapter(EventDocument))}}
 
@@ -145,7 +146,7 @@ SEGMENT: Route = {
 
 ENTITIES: Route = {
     "summary": "Read a prompt only",
-    "responses": _answers(EntitiesDocument, 400, 401, 404, 405, 413, 415, 429, 500, 502, 503, 504),
+    "responses": _answers(EntitiesDocument, 400, 401, 403, 404, 405, 413, 415, 429, 500, 502, 503, 504),
     "response_model": None,
     "openapi_extra": {
         "requestBody": {
@@ -162,7 +163,7 @@ HEALTHZ: Route = {
     "responses": _answers(Health, 404, 405, 503),
 }
 
-_READY = _answers(Ready, 401, 404, 405)
+_READY = _answers(Ready, 401, 403, 404, 405)
 _READY[503] = {"description": "Not yet: `missing` names what.", "model": NotReady | ErrorDocument}
 
 READYZ: Route = {"summary": "Do both models answer?", "response_model": None, "responses": _READY}

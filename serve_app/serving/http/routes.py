@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import AbstractContextManager, ExitStack, aclosing
 from typing import Any, Protocol
 
@@ -36,6 +36,7 @@ from serve_app.serving.http.middleware import (
     printable,
     route_path,
 )
+from serve_app.serving.http.page_files import page_files, to_the_page
 from serve_app.serving.replica.stage import Stage
 
 
@@ -102,7 +103,15 @@ def make_app(service: Service, *, echo_request_id: bool = True) -> ASGIApp:
     _add_job_routes(app, service)
     _add_health_routes(app, service)
     app.api_route("/docs", methods=["GET", "HEAD"], include_in_schema=False)(_docs)
-    return Envelope(app, lambda: service.config, service.tokens, service.answered, echo_request_id=echo_request_id)
+    open_routes = {"", "/healthz", *_add_page(app, service)}
+    return Envelope(
+        app,
+        lambda: service.config,
+        service.tokens,
+        service.answered,
+        open_routes=open_routes,
+        echo_request_id=echo_request_id,
+    )
 
 
 async def _docs(request: Request) -> Response:
@@ -126,6 +135,8 @@ async def _unknown_error(request: Request, error: Exception) -> Response:
 async def _http_error(request: Request, error: Exception) -> Response:
     """Unknown routes and wrong methods, in the shape of every error."""
     assert isinstance(error, HTTPException)
+    if error.status_code == 404 and not route_path(request.scope):
+        return to_the_page(request)
     message, headers = str(error.detail).lower(), dict(error.headers or {})
     routes: Sequence[Any] = request.app.routes
     if error.status_code == 404:
@@ -172,6 +183,21 @@ def _add_job_routes(app: FastAPI, service: Service) -> None:
 
 def _reading(config: AppConfig) -> Reading:
     return Reading(config.limits, config.serving)
+
+
+def _add_page(app: FastAPI, service: Service) -> Collection[str]:
+    """Add the page for people; returns the paths of its files."""
+    files = page_files()
+
+    async def answer(request: Request) -> Response:
+        file = files.get(route_path(request.scope))
+        if file is None or not service.config.serving.page:
+            raise HTTPException(404)
+        return file.answer(request.headers)
+
+    for path in ("/", "/page/{name:path}"):
+        app.api_route(path, methods=["GET", "HEAD"], include_in_schema=False)(answer)
+    return files
 
 
 def _add_health_routes(app: FastAPI, service: Service) -> None:

@@ -1,0 +1,155 @@
+"""Results laid out so that any row is read at once: a temporary file of documents, and an index in memory."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, TypedDict
+
+from serve_app.batch.exports.jobs import Job, JobId, Picture, mask_of
+from serve_app.batch.exports.reading import Results
+from serve_app.batch.output import OutputError
+from serve_app.batch.verdict_means import group_of
+from serve_app.schemas.dicts import ErrorDict, ImageDict, ObjectDict, VerdictScoresDict
+from serve_app.schemas.events import Role
+
+Status = Literal["arrived", "not_arrived", "unknown", "none", "failed"]
+"""What a row's verdict came to: `none` where it has no verdict, `failed` where it has no result."""
+
+
+class RowSummary(TypedDict):
+    """A row of the list."""
+
+    place: int
+    id: JobId
+    group: str
+    status: Status
+    scores: Mapping[str, float | None]
+    error: ErrorDict | None
+
+
+_STATUS: Mapping[bool | None, Status] = {True: "arrived", False: "not_arrived", None: "unknown"}
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """Where a document is in the file, and the pictures of its row, without their objects."""
+
+    offset: int
+    length: int
+    pictures: Mapping[tuple[Role, int], Picture]
+
+
+class LaidOutResults:
+    """Every result of a batch, at hand.
+
+    Args:
+        results: read once, here.
+
+    Attributes:
+        rows: summaries: results in their order, then failed rows.
+    """
+
+    def __init__(self, results: Results) -> None:
+        self.rows: list[RowSummary] = []
+        self._stored: list[_Stored] = []
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115
+        self._lock = threading.Lock()  # a file has one position
+        for job in results.jobs():
+            self._add(job)
+        for failure in results.failures():
+            error: ErrorDict = {"code": failure["code"], "message": failure["message"], "field": failure["field"]}
+            self._list(failure["id"], group_of(failure.get("columns", {})), "failed", {}, error)
+
+    def document(self, place: int) -> bytes:
+        """Read the document of a row, as JSON, with masks as RLE.
+
+        Raises:
+            OutputError: there is no such row, or it has no result.
+        """
+        stored = self._of(place)
+        with self._lock:
+            self._file.seek(stored.offset)
+            return self._file.read(stored.length)
+
+    def picture(self, place: int, role: Role, index: int) -> Picture:
+        """Find a picture of a row; its `image` has no objects.
+
+        Raises:
+            OutputError: there is none.
+        """
+        found = self._of(place).pictures.get((role, index))
+        if found is None:
+            raise OutputError("the row has no such picture")
+        return found
+
+    def _of(self, place: int) -> _Stored:
+        if not 0 <= place < len(self._stored):
+            raise OutputError("there is no such result")
+        return self._stored[place]
+
+    def _add(self, job: Job) -> None:
+        document = job.document.copy()
+        document["contextual_images"] = []
+        document["verdict"] = document.get("verdict")  # documents of an older service lack it, and some keys of `meta`
+        document["meta"] = {"thresholds": {}, "unused_thresholds": [], "dropped": [], **document["meta"]}
+        pictures: dict[tuple[Role, int], Picture] = {}
+        for picture in job.pictures:
+            image = _with_rle(job, picture)
+            empty = image.copy()
+            empty["objects"] = None
+            if picture.role == "generated":
+                document["generated_image"] = image
+            else:
+                document["contextual_images"].append(image)
+            pictures[picture.role, picture.index] = replace(picture, image=empty)
+        raw = json.dumps(document, ensure_ascii=False).encode("utf-8", "backslashreplace")
+        self._stored.append(_Stored(self._file.seek(0, 2), len(raw), pictures))
+        self._file.write(raw)
+        verdict = job.document.get("verdict")
+        status: Status = "none" if verdict is None else _STATUS[verdict["arrived"]]
+        self._list(job.id, group_of(job.columns), status, {} if verdict is None else _numbers(verdict["scores"]), None)
+
+    def _list(
+        self,
+        job_id: JobId,
+        group: str,
+        status: Status,
+        scores: Mapping[str, float | None],
+        error: ErrorDict | None,
+    ) -> None:
+        row: RowSummary = {
+            "place": len(self.rows),
+            "id": job_id,
+            "group": group,
+            "status": status,
+            "scores": scores,
+            "error": error,
+        }
+        self.rows.append(row)
+
+
+def _numbers(scores: VerdictScoresDict) -> Mapping[str, float | None]:
+    return {"entities": scores["entities"], "identity": scores["identity"], "collapsed": scores["collapsed"]}
+
+
+def _with_rle(job: Job, picture: Picture) -> ImageDict:
+    """The image with its objects' masks as RLE where they have any, and without a drawn overlay."""
+    image = picture.image.copy()
+    image.pop("overlay", None)
+    if image["objects"] is not None:
+        image["objects"] = [_object_with_rle(job, picture, item) for item in image["objects"]]
+    return image
+
+
+def _object_with_rle(job: Job, picture: Picture, item: ObjectDict) -> ObjectDict:
+    kept = item.copy()
+    has_mask = bool(item.keys() & {"mask_rle", "mask_polygons", "mask_png"})
+    kept.pop("mask_polygons", None)
+    kept.pop("mask_png", None)
+    if has_mask:
+        kept["mask_rle"] = mask_of(job, picture, item)
+    return kept

@@ -1,0 +1,121 @@
+"""`genseg view`: a batch's results in the browser, on this machine only.
+
+genseg view results                             pictures as the batch's manifest names them
+genseg view results --manifest moved/rows.jsonl
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+from serve_app.batch.exports.laid_out import LaidOutResults
+from serve_app.batch.exports.reading import Results, open_results
+from serve_app.batch.manifest import read_rows
+from serve_app.cli.console import Progress
+from serve_app.cli.export_pictures import FilePictures
+from serve_app.cli.options import MAX_PORT, CommandError
+from serve_app.config.schema import AppConfig
+from serve_app.errors import FetchFailed
+from serve_app.schemas.events import Role
+from serve_app.serving.http.view_app import HOSTS, view_app
+
+DEFAULT_PORT = 8010
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.add_argument("results", metavar="RESULTS", help="output folder of genseg batch")
+    parser.add_argument("--manifest", metavar="FILE", help="of the batch, where it is not where the folder says")
+    parser.add_argument(
+        "--port", type=int, default=DEFAULT_PORT, help=f"of 127.0.0.1; 0 is a free one (default: {DEFAULT_PORT})"
+    )
+    parser.add_argument("--quiet", action="store_true", help="print only the address")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show the results until Ctrl-C.
+
+    Raises:
+        GensegError, CommandError: one line for the user.
+    """
+    import uvicorn
+
+    if not 0 <= args.port <= MAX_PORT:
+        raise CommandError(f"--port {args.port}: must be between 0 and {MAX_PORT}", usage=True)
+    folder = Path(args.results)
+    if not folder.is_dir():
+        raise CommandError(f"{folder}: is no output folder of genseg batch")
+    progress = Progress(args.quiet)
+    with _listening(args.port) as sock:
+        viewed = FolderView(open_results(folder, Path(args.manifest) if args.manifest else None))
+        for note in viewed.notes:
+            progress.say(f"{note}; pictures are not shown")
+        print(f"{folder}: http://{HOSTS[0]}:{sock.getsockname()[1]}/ (Ctrl-C stops)", flush=True)
+        config = uvicorn.Config(view_app(viewed), lifespan="off", log_level="error", access_log=False)
+        try:
+            uvicorn.Server(config).run(sockets=[sock])
+        except KeyboardInterrupt:
+            pass
+        finally:
+            viewed.close()
+    return 0
+
+
+class FolderView:
+    """What `view_app` shows of an output folder.
+
+    Args:
+        results: of the folder.
+
+    Attributes:
+        notes: why pictures are not shown, a sentence each.
+    """
+
+    def __init__(self, results: Results) -> None:
+        self.notes: Sequence[str] = results.notes
+        self._name = results.name
+        self._laid_out = LaidOutResults(results)
+        self._pictures = FilePictures(results.folder, AppConfig().limits)
+        # The results may come from anybody; only what the manifest names is read.
+        self._sources = {
+            source for path in results.files for placed in read_rows(path) for source in placed.row.sources
+        }
+
+    def listing(self) -> bytes:
+        """List the rows; see `view_app.Viewed`."""
+        listed = {"name": self._name, "notes": self.notes, "rows": self._laid_out.rows}
+        return json.dumps(listed, ensure_ascii=False).encode("utf-8", "backslashreplace")
+
+    def document(self, place: int) -> bytes:
+        """Read a row's document.
+
+        Raises:
+            OutputError: it has none.
+        """
+        return self._laid_out.document(place)
+
+    def picture(self, place: int, role: Role, index: int) -> bytes:
+        """Read a picture's file.
+
+        Raises:
+            GensegError: there is none, or the manifest does not name it.
+        """
+        picture = self._laid_out.picture(place, role, index)
+        if picture.source not in self._sources:
+            raise FetchFailed(f"the manifest does not name {picture.name}")
+        return self._pictures.original(picture)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._pictures.close()
+
+
+def _listening(port: int) -> socket.socket:
+    try:
+        return socket.create_server((HOSTS[0], port))
+    except OSError as error:
+        raise CommandError(f"--port {port}: {error.strerror}") from None

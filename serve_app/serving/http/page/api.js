@@ -1,0 +1,86 @@
+// Calls the service. Addresses are relative to the page, so that they hold below any path prefix.
+
+import { documents } from "./ndjson.js";
+
+/** What the service, or the way to it, said instead of an answer. */
+export class ServiceError extends Error {
+  /**
+   * @param {{code: string, message: string, field: ?string}} error - in the service's shape.
+   * @param {number} status - of HTTP; 0 where there was none.
+   * @param {?number} retryAfterS - seconds after which to try again; null where it says none.
+   */
+  constructor(error, status, retryAfterS = null) {
+    super(error.message);
+    this.code = error.code;
+    this.field = error.field;
+    this.status = status;
+    this.retryAfterS = retryAfterS;
+  }
+}
+
+/** The address of a route of the service. */
+export const address = (route) => new URL(route, document.baseURI).href;
+
+const authorization = (token) => (token ? { Authorization: `Bearer ${token}` } : {});
+
+async function call(route, options) {
+  try {
+    return await fetch(address(route), options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ServiceError({ code: "unreachable", message: "The service cannot be reached.", field: null }, 0);
+  }
+}
+
+async function errorOf(response) {
+  const given = Number(response.headers.get("Retry-After"));
+  const retryAfterS = response.headers.has("Retry-After") && given >= 0 ? given : null;
+  const text = await response.text().catch(() => "");
+  try {
+    return new ServiceError(JSON.parse(text).error, response.status, retryAfterS);
+  } catch {
+    const message = `The service answered ${response.status}: ${text.slice(0, 200)}`;
+    return new ServiceError({ code: "unknown", message, field: null }, response.status, retryAfterS);
+  }
+}
+
+/**
+ * Sends the job.
+ *
+ * @yields {object} the events: `entities`, one `image` each, last `result`.
+ * @throws {ServiceError} the service refuses, fails half-way or is lost; AbortError after `signal`.
+ */
+export async function* segment(form, token, signal) {
+  const response = await call("v1/segment", {
+    method: "POST",
+    body: form,
+    headers: { Accept: "application/x-ndjson", ...authorization(token) },
+    signal,
+  });
+  if (!response.ok) throw await errorOf(response);
+  try {
+    for await (const event of documents(response.body)) {
+      if (event.event === "error") throw new ServiceError(event.error, response.status);
+      yield event;
+      if (event.event === "result") return;
+    }
+  } catch (error) {
+    if (error instanceof ServiceError || error.name === "AbortError") throw error;
+  }
+  throw new ServiceError({ code: "lost", message: "The connection was lost before the answer's end.", field: null }, 0);
+}
+
+/**
+ * Asks what the service still waits for.
+ *
+ * @returns {Promise<string[]>} names of what is missing; empty once it is ready.
+ * @throws {ServiceError} it does not say.
+ */
+export async function missing(token) {
+  const response = await call("readyz", { headers: authorization(token), cache: "no-store" });
+  if (response.ok) return [];
+  const copy = response.clone();
+  const body = await response.json().catch(() => ({}));
+  if (Array.isArray(body.missing)) return body.missing;
+  throw await errorOf(copy);
+}

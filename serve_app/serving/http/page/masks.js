@@ -1,0 +1,33 @@
+// Asks the worker for masks; each answer finds its question by a number.
+
+/** The page's side of the worker. */
+export class Masks {
+  constructor() {
+    this.waiting = new Map();
+    this.next = 0;
+    this.worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
+    this.worker.addEventListener("message", ({ data: { id, mask, error } }) => {
+      const { resolve, reject } = this.waiting.get(id);
+      this.waiting.delete(id);
+      if (error === undefined) resolve(mask);
+      else reject(new Error(error));
+    });
+  }
+
+  /**
+   * Decodes a mask at the size of a picture.
+   *
+   * @param {object} rle - as in the result document.
+   * @param {number} width - in pixels.
+   * @param {number} height - in pixels.
+   * @param {?[number, number, number]} colour - also makes `bitmap`, the mask in this colour.
+   * @returns {Promise<?object>} x, y, width, height, pixels and perhaps bitmap; null for an empty mask.
+   */
+  decode(rle, width, height, colour = null) {
+    const id = this.next++;
+    return new Promise((resolve, reject) => {
+      this.waiting.set(id, { resolve, reject });
+      this.worker.postMessage({ id, rle, width, height, colour });
+    });
+  }
+}

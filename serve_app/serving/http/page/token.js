@@ -1,0 +1,22 @@
+// The bearer token: typed in, kept until the tab is closed.
+
+const KEY = "genseg.token";
+
+/** The token, or an empty text. */
+export function token() {
+  try {
+    return sessionStorage.getItem(KEY) ?? "";
+  } catch {
+    return ""; // the browser keeps nothing for this page
+  }
+}
+
+/** Keeps a token; an empty one forgets it. */
+export function keepToken(text) {
+  try {
+    if (text) sessionStorage.setItem(KEY, text);
+    else sessionStorage.removeItem(KEY);
+  } catch {
+    // then the token holds for no second request, and the service says so
+  }
+}
