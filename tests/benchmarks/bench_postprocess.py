@@ -11,8 +11,11 @@ from __future__ import annotations
 import base64
 import io
 import json
+import pickle
+import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -31,6 +34,7 @@ Result = TypeVar("Result")
 QUERIES = 200
 GRID = 288
 REPEATS = 5
+OPERATIONS = 20_000
 PEAK_MASKS, PEAK_SIDE, PEAK_TARGET_MB = 100, 4032, 1500
 # what, masks kept, (height, width), target ratio
 CASES: tuple[tuple[str, int, tuple[int, int], float | None], ...] = (
@@ -127,6 +131,44 @@ def compare_png(what: str, kept: int, size_hw: tuple[int, int]) -> dict[str, Any
     return {"what": what, "reference_s": reference_s, "ours_s": ours_s, "ratio": ratio, "target": None}
 
 
+def beside_polygons(what: str, kept: int, size_hw: tuple[int, int]) -> dict[str, Any]:
+    """Time small operations of a model's thread alone, and beside a thread that writes polygons all the time.
+
+    Both take the interpreter's lock; a writer that holds it for long keeps the model's GPU waiting.
+    """
+    rles = rles_from_logits(mask_logits(kept), size_hw, 0.5)
+    pack = ENCODINGS["polygon"].pack
+    assert pack is not None
+
+    def write() -> None:
+        while not ended.is_set():
+            pickle.dumps([pack(rle, lambda size: None) for rle in rles])
+
+    alone, beside = [], []
+    for _ in range(REPEATS):
+        alone.append(small_operation_s())
+        ended = threading.Event()
+        writer = threading.Thread(target=write)
+        writer.start()
+        beside.append(small_operation_s())
+        ended.set()
+        writer.join()
+    reference_s, ours_s = statistics.median(alone), statistics.median(beside)
+    what = f"a small operation beside {what} as polygons, against alone"
+    return {"what": what, "reference_s": reference_s, "ours_s": ours_s, "ratio": reference_s / ours_s, "target": None}
+
+
+def small_operation_s() -> float:
+    """Time an operation of a few microseconds that releases the interpreter's lock: the mean of many."""
+    import torch
+
+    values = torch.zeros(16)
+    start = time.perf_counter()
+    for _ in range(OPERATIONS):
+        values.add(1)
+    return (time.perf_counter() - start) / OPERATIONS
+
+
 def peak() -> dict[str, Any]:
     """Measure the peak memory in a fresh process, over what it holds before the work; the stock path needs 14 GB."""
     answer = subprocess.run([sys.executable, __file__, "--peak"], check=True, capture_output=True, text=True)
@@ -161,7 +203,9 @@ def run(quick: bool = False) -> list[dict[str, Any]]:
         Rows of what, reference_s, ours_s, ratio and target; the memory row has `peak_mb` beside its target in MB.
     """
     cases = CASES[1:] if quick else CASES
-    rows = [*(compare(*case) for case in cases), *(compare_png(*case[:3]) for case in cases)]
+    rows = [compare(*case) for case in cases]
+    rows += [compare_png(*case[:3]) for case in cases]
+    rows += [beside_polygons(*case[:3]) for case in cases]
     return rows if quick else [*rows, peak()]
 
 
