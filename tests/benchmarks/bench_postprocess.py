@@ -34,7 +34,7 @@ Result = TypeVar("Result")
 QUERIES = 200
 GRID = 288
 REPEATS = 5
-OPERATIONS = 20_000
+PAUSE_S, WATCHED_S = 0.1, 0.5
 PEAK_MASKS, PEAK_SIDE, PEAK_TARGET_MB = 100, 4032, 1500
 # what, masks kept, (height, width), target ratio
 CASES: tuple[tuple[str, int, tuple[int, int], float | None], ...] = (
@@ -132,41 +132,42 @@ def compare_png(what: str, kept: int, size_hw: tuple[int, int]) -> dict[str, Any
 
 
 def beside_polygons(what: str, kept: int, size_hw: tuple[int, int]) -> dict[str, Any]:
-    """Time small operations of a model's thread alone, and beside a thread that writes polygons all the time.
+    """Time small operations of a model's thread alone, and beside a thread that writes the polygons of images.
 
-    Both take the interpreter's lock; a writer that holds it for long keeps the model's GPU waiting.
+    Both threads need the interpreter's lock; while the writer holds it, the model's thread waits.
     """
     rles = rles_from_logits(mask_logits(kept), size_hw, 0.5)
     pack = ENCODINGS["polygon"].pack
     assert pack is not None
 
-    def write() -> None:
-        while not ended.is_set():
+    def write(ended: threading.Event) -> None:
+        while not ended.wait(PAUSE_S):
             pickle.dumps([pack(rle, lambda size: None) for rle in rles])
 
     alone, beside = [], []
     for _ in range(REPEATS):
-        alone.append(small_operation_s())
+        alone.append(thousand_operations_s())
         ended = threading.Event()
-        writer = threading.Thread(target=write)
+        writer = threading.Thread(target=write, args=(ended,))
         writer.start()
-        beside.append(small_operation_s())
+        beside.append(thousand_operations_s())
         ended.set()
         writer.join()
     reference_s, ours_s = statistics.median(alone), statistics.median(beside)
-    what = f"a small operation beside {what} as polygons, against alone"
+    what = f"1,000 small operations beside {what} as polygons, {PAUSE_S:g} s apart"
     return {"what": what, "reference_s": reference_s, "ours_s": ours_s, "ratio": reference_s / ours_s, "target": None}
 
 
-def small_operation_s() -> float:
-    """Time an operation of a few microseconds that releases the interpreter's lock: the mean of many."""
+def thousand_operations_s() -> float:
+    """Time operations of a few microseconds that release the interpreter's lock: the mean over WATCHED_S."""
     import torch
 
-    values = torch.zeros(16)
+    values, done = torch.zeros(16), 0
     start = time.perf_counter()
-    for _ in range(OPERATIONS):
+    while (took := time.perf_counter() - start) < WATCHED_S:
         values.add(1)
-    return (time.perf_counter() - start) / OPERATIONS
+        done += 1
+    return 1000 * took / done
 
 
 def peak() -> dict[str, Any]:
