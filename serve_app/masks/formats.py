@@ -37,6 +37,17 @@ Take = Callable[[int], None]
 
 
 @dataclass(frozen=True)
+class Packed(Generic[Value]):
+    """A value on its way to another process.
+
+    Attributes:
+        unpack: makes the value; can be pickled.
+    """
+
+    unpack: Callable[[], Value]
+
+
+@dataclass(frozen=True)
 class MaskEncoding(Generic[Value]):
     """How a mask is sent.
 
@@ -46,11 +57,14 @@ class MaskEncoding(Generic[Value]):
             size is known; an error that `take` raises ends the writing.
         read: makes an RLE from the value and the image's height and width. It raises ValueError for a malformed value.
             The RLE may be of another size where the value has a size of its own.
+        pack: as `write`, but makes the value in a form that is cheaper to send to another process of the service,
+            which gets the value itself by `Packed.unpack`; None where the value is cheap to send.
     """
 
     key: str
     write: Callable[[RleDict, Take], Value]
     read: Callable[[Value, tuple[int, int]], RleDict]
+    pack: Callable[[RleDict, Take], Packed[Value]] | None = None
 
 
 def _write_rle(rle: RleDict, take: Take) -> RleDict:
@@ -63,9 +77,13 @@ def _read_rle(rle: RleDict, size_hw: tuple[int, int]) -> RleDict:
 
 
 def _write_polygons(rle: RleDict, take: Take) -> list[RingDict]:
+    return _pack_polygons(rle, take).unpack()
+
+
+def _pack_polygons(rle: RleDict, take: Take) -> Packed[list[RingDict]]:
     outline = outline_of(rle)
     take(POINT_BYTES * len(outline))  # before the rings are followed, which takes several times this much
-    return outline.rings()
+    return Packed(outline.packed().rings)
 
 
 def _write_png(rle: RleDict, take: Take) -> str:
@@ -110,7 +128,7 @@ def _png_pixels(text: str, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
 
 ENCODINGS: Mapping[MaskFormat, MaskEncoding[Any]] = {
     "rle": MaskEncoding("mask_rle", _write_rle, _read_rle),
-    "polygon": MaskEncoding("mask_polygons", _write_polygons, rle_from_polygons),
+    "polygon": MaskEncoding("mask_polygons", _write_polygons, rle_from_polygons, _pack_polygons),
     "png": MaskEncoding("mask_png", _write_png, _read_png),
 }
 """How each format is sent. `none` has no row: its objects carry no mask."""

@@ -45,7 +45,7 @@ def decode_rle(rle: RleDict) -> NDArray[np.bool_]:
     Raises:
         ValueError: the counts are malformed or do not fill the size.
     """
-    lengths = _run_lengths(rle)
+    lengths = run_lengths(rle)
     inside = np.arange(len(lengths)) % 2 == 1
     height, width = rle["size"]
     mask: NDArray[np.bool_] = np.repeat(inside, lengths).reshape(width, height).T
@@ -65,7 +65,7 @@ def decode_box(rle: RleDict, box: tuple[int, int, int, int]) -> NDArray[np.bool_
     Raises:
         ValueError: the counts are malformed or do not fill the size.
     """
-    lengths = _run_lengths(rle)
+    lengths = run_lengths(rle)
     x1, y1, x2, y2 = box
     height = y2 - y1
     # Where each run begins and ends, counted in pixels of the box that come before.
@@ -85,7 +85,7 @@ def decode_packed(rle: RleDict) -> NDArray[np.uint8]:
     Raises:
         ValueError: the counts are malformed or do not fill the size.
     """
-    lengths = _run_lengths(rle)
+    lengths = run_lengths(rle)
     height, width = (int(side) for side in rle["size"])
     bits = np.zeros((height, -(-width // 64) * 8), dtype=np.uint8)  # whole words, which are quicker to go through
     changes = np.cumsum(lengths, out=lengths)
@@ -118,11 +118,11 @@ def check_rle(rle: RleDict, size_hw: tuple[int, int]) -> RleDict:
     (height, width), wanted = rle["size"], size_hw
     if (height, width) != wanted:
         raise ValueError(f"a mask of {width}x{height} pixels on an image of {wanted[1]}x{wanted[0]}")
-    _run_lengths(rle)
+    run_lengths(rle)
     return rle
 
 
-def _run_lengths(rle: RleDict) -> NDArray[np.int64]:
+def run_lengths(rle: RleDict) -> NDArray[np.int64]:
     """Read the run lengths of an RLE, checked: pycocotools itself gives stray memory for counts that are too short.
 
     Returns:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from serve_app.errors import GensegError, InternalError, TooLarge
 from serve_app.masks.boxes import pixel_boxes
-from serve_app.masks.formats import ENCODINGS, MaskEncoding
+from serve_app.masks.formats import ENCODINGS, MaskEncoding, Packed
 from serve_app.masks.from_logits import rles_from_logits
 from serve_app.masks.steps import Steps
 from serve_app.models.interface import Detections
@@ -158,6 +158,8 @@ def to_mask_format(
     mask_format: MaskFormat,
     mask_bytes: MaskBytes,
     encodings: Mapping[MaskFormat, MaskEncoding[Any]] = ENCODINGS,
+    *,
+    packed: bool = False,
 ) -> Steps[list[ObjectDict]]:
     """Write the masks of objects in the request's format, a step a mask.
 
@@ -168,6 +170,7 @@ def to_mask_format(
         mask_format: its key takes the place of `mask_rle`; `none` drops the mask.
         mask_bytes: what the masks may take in their new form.
         encodings: the formats that there are.
+        packed: the objects go to another process, which unpacks them by `unpack_masks`.
 
     Raises:
         TooLarge: the masks are over the bound.
@@ -175,16 +178,40 @@ def to_mask_format(
     encoding = None if mask_format == "none" else encodings[mask_format]
     converted = []
     for found in objects:
-        converted.append(_converted(found, encoding, mask_bytes))
+        converted.append(_converted(found, encoding, mask_bytes, packed))
         yield
     return converted
 
 
-def _converted(found: ObjectDict, encoding: MaskEncoding[Any] | None, mask_bytes: MaskBytes) -> ObjectDict:
+def _converted(
+    found: ObjectDict, encoding: MaskEncoding[Any] | None, mask_bytes: MaskBytes, packed: bool
+) -> ObjectDict:
     converted = {key: value for key, value in found.items() if key != "mask_rle"}
     if encoding is not None:
-        converted[encoding.key] = encoding.write(found["mask_rle"], mask_bytes.take)
+        write = encoding.pack if packed and encoding.pack is not None else encoding.write
+        converted[encoding.key] = write(found["mask_rle"], mask_bytes.take)
     return cast(ObjectDict, converted)  # a test holds that the table's keys are keys of an object
+
+
+def unpack_masks(document: SegmentedDict) -> SegmentedDict:
+    """Unpack the masks of an image's document that came from another process.
+
+    Bound: the masks, which the sender counted.
+
+    Args:
+        document: its objects are replaced.
+
+    Returns:
+        The document itself.
+    """
+    if document["objects"]:
+        document["objects"] = [_unpacked(found) for found in document["objects"]]
+    return document
+
+
+def _unpacked(found: ObjectDict) -> ObjectDict:
+    values = ((key, value.unpack() if isinstance(value, Packed) else value) for key, value in found.items())
+    return cast(ObjectDict, dict(values))
 
 
 def failed_image_document(size_wh: tuple[int, int], error: GensegError) -> SegmentedDict:

@@ -161,7 +161,7 @@ class SegmentedImage:
     """One image's objects, and who found them.
 
     Attributes:
-        document: the image's document without its path.
+        document: the image's document without its path; its masks may be packed, see `documents.unpack_masks`.
         stamp: of the model that did the work.
         unreadable: entities that this model cannot read, each with the reason; nothing in `document` is theirs.
         evidence: for the verdict; None where the task asks for none.

@@ -212,7 +212,7 @@ class Pipeline:
             if isinstance(outcome, OtherModel):
                 return outcome
             answer = outcome
-            found = outcome.document
+            found = documents.unpack_masks(outcome.document)
         except InternalError as error:
             # The other images' results are not lost; if there are none, the request fails as a whole.
             if len(run.request.images) == 1:

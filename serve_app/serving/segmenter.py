@@ -251,7 +251,8 @@ class SegmenterDeployment:
                 pixels, objects, [*phrases], options.overlay_style, task.request_id
             )
         if options.mask_format != "rle":
-            steps = documents.to_mask_format(objects, options.mask_format, documents.MaskBytes(limit))
+            mask_bytes = documents.MaskBytes(limit)
+            steps = documents.to_mask_format(objects, options.mask_format, mask_bytes, packed=True)
             document["objects"] = await self._threads.run_steps(steps, task.request_id)
         self._metrics.segmented(len(objects))
         drawn = objects if options.overlays and evidence is not None else None

@@ -11,8 +11,11 @@ from __future__ import annotations
 import base64
 import io
 import json
+import pickle
+import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -31,6 +34,7 @@ Result = TypeVar("Result")
 QUERIES = 200
 GRID = 288
 REPEATS = 5
+PAUSE_S, WATCHED_S = 0.1, 0.5
 PEAK_MASKS, PEAK_SIDE, PEAK_TARGET_MB = 100, 4032, 1500
 # what, masks kept, (height, width), target ratio
 CASES: tuple[tuple[str, int, tuple[int, int], float | None], ...] = (
@@ -127,6 +131,45 @@ def compare_png(what: str, kept: int, size_hw: tuple[int, int]) -> dict[str, Any
     return {"what": what, "reference_s": reference_s, "ours_s": ours_s, "ratio": ratio, "target": None}
 
 
+def beside_polygons(what: str, kept: int, size_hw: tuple[int, int]) -> dict[str, Any]:
+    """Time small operations of a model's thread alone, and beside a thread that writes the polygons of images.
+
+    Both threads need the interpreter's lock; while the writer holds it, the model's thread waits.
+    """
+    rles = rles_from_logits(mask_logits(kept), size_hw, 0.5)
+    pack = ENCODINGS["polygon"].pack
+    assert pack is not None
+
+    def write(ended: threading.Event) -> None:
+        while not ended.wait(PAUSE_S):
+            pickle.dumps([pack(rle, lambda size: None) for rle in rles])
+
+    alone, beside = [], []
+    for _ in range(REPEATS):
+        alone.append(thousand_operations_s())
+        ended = threading.Event()
+        writer = threading.Thread(target=write, args=(ended,))
+        writer.start()
+        beside.append(thousand_operations_s())
+        ended.set()
+        writer.join()
+    reference_s, ours_s = statistics.median(alone), statistics.median(beside)
+    what = f"1,000 small operations beside {what} as polygons, {PAUSE_S:g} s apart"
+    return {"what": what, "reference_s": reference_s, "ours_s": ours_s, "ratio": reference_s / ours_s, "target": None}
+
+
+def thousand_operations_s() -> float:
+    """Time operations of a few microseconds that release the interpreter's lock: the mean over WATCHED_S."""
+    import torch
+
+    values, done = torch.zeros(16), 0
+    start = time.perf_counter()
+    while (took := time.perf_counter() - start) < WATCHED_S:
+        values.add(1)
+        done += 1
+    return 1000 * took / done
+
+
 def peak() -> dict[str, Any]:
     """Measure the peak memory in a fresh process, over what it holds before the work; the stock path needs 14 GB."""
     answer = subprocess.run([sys.executable, __file__, "--peak"], check=True, capture_output=True, text=True)
@@ -161,7 +204,9 @@ def run(quick: bool = False) -> list[dict[str, Any]]:
         Rows of what, reference_s, ours_s, ratio and target; the memory row has `peak_mb` beside its target in MB.
     """
     cases = CASES[1:] if quick else CASES
-    rows = [*(compare(*case) for case in cases), *(compare_png(*case[:3]) for case in cases)]
+    rows = [compare(*case) for case in cases]
+    rows += [compare_png(*case[:3]) for case in cases]
+    rows += [beside_polygons(*case[:3]) for case in cases]
     return rows if quick else [*rows, peak()]
 
 

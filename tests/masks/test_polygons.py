@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import pickle
+import tracemalloc
+from collections.abc import Callable
+from typing import TypeVar
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,9 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from serve_app.masks.polygons import outline_of, rle_from_polygons
-from serve_app.masks.rle import encode_rle
+from serve_app.masks.rle import encode_rle, rle_from_run_lengths, run_lengths
 
 Mask = NDArray[np.bool_]
+Value = TypeVar("Value")
 
 shapes = st.tuples(st.integers(1, 12), st.integers(1, 12))
 
@@ -29,6 +35,46 @@ def even_odd(rings: list[dict[str, object]], shape: tuple[int, int]) -> Mask:
             if x == next_x:
                 filled[min(y, next_y) : max(y, next_y), x:] ^= True
     return filled
+
+
+def followed(mask: Mask) -> list[dict[str, object]]:
+    """Follow the rings the slow, plain way: along the sides of the pixels, one after another, the mask on the right."""
+    padded = np.pad(mask, 1)
+    ways: dict[tuple[int, int], list[tuple[int, int]]] = {}  # from each corner, the directions of the sides that leave
+    for y, x in np.argwhere(mask).tolist():
+        sides = (
+            ((x, y), (1, 0), (x, y - 1)),
+            ((x + 1, y), (0, 1), (x + 1, y)),
+            ((x + 1, y + 1), (-1, 0), (x, y + 1)),
+            ((x, y + 1), (0, -1), (x - 1, y)),
+        )
+        for corner, way, beside in sides:
+            if not padded[beside[1] + 1, beside[0] + 1]:
+                ways.setdefault(corner, []).append(way)
+    rings = []
+    while ways:
+        corner = start = min(ways)
+        before = way = ways[start][0]
+        points = []
+        while ways.get(corner):
+            leaving = ways[corner]
+            # Where pixels touch at a corner, a ring turns to the right: it stays with its own pixel.
+            right = (-before[1], before[0])
+            way = right if right in leaving else leaving[0]
+            leaving.remove(way)
+            if not leaving:
+                del ways[corner]
+            if way != before or not points:
+                points.append([*corner])
+            corner, before = (corner[0] + way[0], corner[1] + way[1]), way
+        first = points.index(min(points))
+        rings.append(
+            {
+                "points": points[first:] + points[:first],
+                "hole": points[first][0] == points[(first + 1) % len(points)][0],
+            }
+        )
+    return rings
 
 
 @pytest.mark.parametrize(
@@ -69,6 +115,67 @@ def test_rings_are_exact(mask: Mask) -> None:
     rings = outline_of(rle).rings()
     np.testing.assert_array_equal(even_odd(rings, mask.shape), mask)
     assert rle_from_polygons(rings, mask.shape) == rle
+
+
+@settings(deadline=None)
+@given(arrays.arrays(np.bool_, shapes))
+def test_rings_are_those_that_one_walks_along_the_pixels(mask: Mask) -> None:
+    assert outline_of(encode_rle(mask)).rings() == followed(mask)
+
+
+@settings(deadline=None)
+@given(arrays.arrays(np.bool_, shapes), st.data())
+def test_runs_of_no_pixels_change_nothing(mask: Mask, data: st.DataObject) -> None:
+    rle = encode_rle(mask)
+    lengths = run_lengths(rle).tolist()
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(lengths)))
+        lengths[at:at] = [0, 0]
+    widened = rle_from_run_lengths(np.array(lengths), mask.shape)
+    assert run_lengths(widened).tolist() == lengths
+    assert outline_of(widened).rings() == outline_of(rle).rings()
+
+
+@pytest.mark.parametrize("counts", ["", "0", "~", "111"])
+def test_outlines_of_malformed_counts_are_refused(counts: str) -> None:
+    with pytest.raises(ValueError, match="the RLE's counts"):
+        outline_of({"size": [9, 9], "counts": counts})
+
+
+def test_outlines_cost_what_their_runs_do_whatever_the_number_of_pixels() -> None:
+    lengths = np.full(2001, 10_000)
+    lengths[0] = 50_000_000 - 2000 * 10_000
+    rle = rle_from_run_lengths(lengths, (10_000, 5_000))
+    rings, peak = traced(lambda: outline_of(rle).rings())
+    assert len(rings) == 1000
+    assert peak < 4_000_000, "a byte a pixel would be 50 MB"
+
+
+def test_outlines_of_noise_and_their_rings_stay_within_their_bounds() -> None:
+    rle = encode_rle(np.random.default_rng(0).random((1000, 1000)) < 0.5)
+    outline, outline_bytes = traced(lambda: outline_of(rle))
+    packed, packed_bytes = traced(outline.packed)
+    assert len(outline) > 700_000
+    assert outline_bytes < 80 * len(rle["counts"])
+    assert packed_bytes < 110 * len(outline)
+    assert len(pickle.dumps(packed)) < 11 * len(outline)
+
+
+def traced(work: Callable[[], Value]) -> tuple[Value, int]:
+    """Do some work: its result, and the most memory that it took."""
+    tracemalloc.start()
+    try:
+        return work(), tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_packed_rings_are_the_rings() -> None:
+    mask = np.random.default_rng(4).random((300, 200)) < 0.5
+    outline = outline_of(encode_rle(mask))
+    packed = pickle.loads(pickle.dumps(outline.packed()))
+    assert packed.rings() == outline.rings()
+    assert len(packed.points) == len(outline)
 
 
 @settings(deadline=None)

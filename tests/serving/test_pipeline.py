@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from serve_app.config.schema import AppConfig, LimitsConfig
@@ -21,9 +24,13 @@ from serve_app.errors import (
     InvalidRequest,
     TooLarge,
 )
+from serve_app.masks.rle import encode_rle
+from serve_app.masks.steps import finish
+from serve_app.schemas.dicts import ObjectDict
 from serve_app.schemas.documents import ResultDocument
 from serve_app.schemas.requests import ImageInput, SegmentRequest
-from serve_app.serving.messages import ImageTask, ModelStamp, ParsedPrompt, SegmentedImage
+from serve_app.serving.documents import MaskBytes, to_mask_format
+from serve_app.serving.messages import ImageTask, ModelStamp, OtherModel, ParsedPrompt, SegmentedImage
 from serve_app.serving.pipeline import Pipeline
 from serve_app.serving.stages import Stages
 from tests.conftest import png
@@ -60,6 +67,28 @@ async def test_run_writes_a_document_of_the_published_shape() -> None:
     ]  # fmt: skip
     assert list(document["generated_image"]) == ["path", "width", "height", "objects", "presence", "error"]
     assert document["meta"]["request_id"] == "id-1"
+
+
+async def test_masks_that_come_packed_are_unpacked_in_events_and_in_the_result() -> None:
+    class Packing(FakeSegmenter):
+        async def segment(self, task: ImageTask, again: Again) -> SegmentedImage | OtherModel:
+            rle = encode_rle(np.eye(4, 10, dtype=np.bool_))
+            found: list[ObjectDict] = [
+                {"object_id": f"dog_{n}", "label": "dog", "bbox": [0, 0, 4, 4], "score": 0.9, "mask_rle": rle}
+                for n in range(2)
+            ]
+            answer = await super().segment(task, again)
+            assert isinstance(answer, SegmentedImage)
+            packed = finish(to_mask_format(found, "polygon", MaskBytes(), packed=True))
+            return replace(answer, document={**answer.document, "objects": packed})
+
+    request = job(10, entities=["dog"], mask_format="polygon")
+    *_, image, result = [event async for event in pipeline(segmenter=Packing()).stream(request, AppConfig(), "id")]
+    assert image["event"] == "image"
+    assert result["event"] == "result"
+    assert result["result"]["generated_image"] == image["image"]
+    objects = ResultDocument.model_validate_json(json.dumps(result["result"])).generated_image.objects
+    assert [len(found.mask_polygons or ()) for found in objects] == [4, 4]
 
 
 async def test_stream_tells_entities_first_and_images_as_they_finish() -> None:

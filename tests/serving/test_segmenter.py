@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import pickle
 import time
 from types import SimpleNamespace
 from typing import Any, cast
@@ -21,6 +22,7 @@ from serve_app.masks.rle import decode_rle
 from serve_app.models.interface import Detections
 from serve_app.schemas.base import MaskFormat
 from serve_app.serving.autoscaling import LEAST_S, MOST_S, QUEUED_S, THREADS_S
+from serve_app.serving.documents import unpack_masks
 from serve_app.serving.messages import ImageOutcome, ImageTask, ObjectOptions, OtherModel, ParsedPrompt, SegmentedImage
 from serve_app.serving.segmenter import ENTRY_BYTES, SegmenterDeployment
 from serve_app.serving.stamp import version_of
@@ -64,7 +66,7 @@ def task(entities: tuple[str, ...] = ("dog",), timeout_s: float = 30.0, **option
 
 def document_of(outcome: ImageOutcome) -> Any:
     assert isinstance(outcome, SegmentedImage)
-    return outcome.document
+    return unpack_masks(outcome.document)
 
 
 def idle(segmenter: SegmenterDeployment) -> bool:
@@ -97,6 +99,20 @@ async def test_the_answer_has_its_masks_in_the_format_asked_for(mask_format: str
     for item in document["objects"]:
         assert [*item] == ["object_id", "label", "bbox", "score", *key]
     assert [item["label"] for item in document["objects"]] == ["dog", "cat"]
+
+
+async def test_polygons_travel_as_arrays_and_arrive_as_lists() -> None:
+    outcome = await deployment(Noisy(3)).segment(task(mask_format="polygon"))
+    sent = pickle.dumps(outcome)
+    document = document_of(pickle.loads(sent))
+    points = [point for item in document["objects"] for ring in item["mask_polygons"] for point in ring["points"]]
+    assert len(points) > 1000
+    assert len(sent) < 24 * len(points), "as lists a point takes more in memory, and its parts one by one"
+    plain = document_of(await deployment(Noisy(3)).segment(task()))
+    size_hw = document["height"], document["width"]
+    for item, expected in zip(document["objects"], plain["objects"], strict=True):
+        assert type(item["mask_polygons"]) is list
+        assert read_mask(item, size_hw) == expected["mask_rle"]
 
 
 @pytest.mark.parametrize(
