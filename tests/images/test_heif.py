@@ -15,7 +15,7 @@ from serve_app.errors import GensegError, InvalidImage, TooLarge
 from serve_app.images import decode, read_header
 from serve_app.images.heif import is_heif
 from serve_app.images.structure.heif import heif_size, plain_heif
-from tests.images.heif_files import Frames, contents, grid_file
+from tests.images.heif_files import Frames, box, contents, grid_file
 
 FOLDER = Path(__file__).parents[1] / "data" / "heif"
 FILES = {path.stem: path.read_bytes() for path in sorted(FOLDER.glob("*.heic"))}
@@ -157,6 +157,25 @@ def test_a_file_without_a_picture_is_named() -> None:
 def test_thousands_of_boxes_are_refused_at_once() -> None:
     with pytest.raises(InvalidImage, match=r"^a broken HEIF file: too many boxes$"):
         heif_size(FILES["plain"] + struct.pack(">I4s", 8, b"free") * 5_000)
+
+
+def places(count: int) -> bytes:
+    """A box that says of so many items that they have no bytes."""
+    entries = b"".join(struct.pack(">IHHH", number, 0, 0, 0) for number in range(count))
+    return box(b"iloc", bytes([2, 0, 0, 0, 0, 0]), struct.pack(">I", count), entries)
+
+
+def associations(count: int, boxes: int) -> bytes:
+    """Boxes that say of so many items each that they have no property."""
+    entries = [b"".join(struct.pack(">IB", count * at + each, 0) for each in range(count)) for at in range(boxes)]
+    return box(b"iprp", *(box(b"ipma", b"\1\0\0\0", struct.pack(">I", count), each) for each in entries))
+
+
+@pytest.mark.parametrize("content", [places(70_000), associations(40_000, 2)], ids=["no bytes", "no properties"])
+def test_thousands_of_items_are_refused_though_they_say_nothing(content: bytes) -> None:
+    data = box(b"ftyp", b"heic", bytes(4), b"mif1heic") + box(b"meta", bytes(4), content)
+    with pytest.raises(InvalidImage, match=r"^a broken HEIF file: too many items$"):
+        heif_size(data)
 
 
 def test_brands_tell_heic_from_avif_and_video() -> None:
