@@ -103,7 +103,7 @@ class _Content:
         self._folder = folder
         self._pictures = pictures
         self.stems: dict[int, str] = {}
-        self._taken: set[str] = set()
+        self._taken: dict[str, int] = {}  # by name, too, the last number that told it apart
         self.catalogue = Catalogue()
         self.counts: Counter[str] = Counter()
         for name in ("labels", *(() if pictures is None else ("images",))):
@@ -135,11 +135,12 @@ class _Content:
         self.counts["copied"] += 1
 
     def _free(self, stem: str) -> str:
-        name, times = stem, 1
+        name, times = stem, self._taken.get(stem.casefold(), 1)
         while name.casefold() in self._taken:
             times += 1
             name = f"{stem}_{times}"
-        self._taken.add(name.casefold())
+        self._taken[stem.casefold()] = times
+        self._taken.setdefault(name.casefold(), 1)
         return name
 
     def _label_file(self, entry: Entry) -> Path:
