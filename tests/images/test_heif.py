@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -176,6 +177,48 @@ def test_thousands_of_items_are_refused_though_they_say_nothing(content: bytes) 
     data = box(b"ftyp", b"heic", bytes(4), b"mif1heic") + box(b"meta", bytes(4), content)
     with pytest.raises(InvalidImage, match=r"^a broken HEIF file: too many items$"):
         heif_size(data)
+
+
+def frames(configuration: bytes, frame: bytes, count: int) -> Frames:
+    """Tiles that a file says nothing else of."""
+    plain = FILES["plain"]
+    parts = {b"hvcC": configuration, b"ispe": contents(plain, b"ispe"), b"colr": contents(plain, b"colr")}
+    one = b"".join(box(kind, content) for kind, content in {**parts, b"mdat": frame}.items())
+    return Frames([one] * count)
+
+
+def test_parameter_sets_and_units_of_all_tiles_together_are_bounded() -> None:
+    """Empty ones take two bytes and one byte, and each tile names the same sets."""
+    configuration = contents(FILES["plain"], b"hvcC")
+    many_sets = configuration[:22] + struct.pack(">BBH", 1, 0x21, 30_000) + bytes(60_000)
+    short = configuration[:21] + bytes([configuration[21] & 0xFC]) + configuration[22:]  # lengths of one byte
+    for tiles in (frames(many_sets, contents(FILES["plain"], b"mdat"), 3), frames(short, bytes(40_000), 2)):
+        numbers = [*range(1, len(tiles.files) + 1)]
+        with pytest.raises(InvalidImage, match=r"^a broken HEIF file: too many parts$"):
+            heif_size(grid_file(tiles, numbers, 1, (96, 64 * len(numbers))))
+
+
+def test_a_large_property_is_not_copied_for_each_time_that_it_is_named() -> None:
+    named = bytes([255, *[1] * 254, 2])
+    meta = box(
+        b"meta",
+        bytes(4),
+        box(b"pitm", bytes(4), b"\0\1"),
+        box(b"iinf", bytes(4), b"\0\1", box(b"infe", struct.pack(">BxxxHH4s", 2, 1, 0, b"hvc1"))),
+        box(
+            b"iprp",
+            box(b"ipco", box(b"hvcC", bytes(1 << 20)), box(b"ispe", struct.pack(">III", 0, 9, 9))),
+            box(b"ipma", bytes(4), struct.pack(">IH", 1, 1), named),
+        ),
+    )
+    data = box(b"ftyp", b"heic", bytes(4), b"mif1heic") + meta
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidImage, match=NOT_READ):
+            heif_size(data)
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def test_brands_tell_heic_from_avif_and_video() -> None:

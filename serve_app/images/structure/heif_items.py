@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from serve_app.errors import InvalidImage
 from serve_app.images.structure.bounds import MAX_BLOCKS, MAX_PIXEL_CHUNKS
+from serve_app.images.structure.hevc import PartsLeft
 
 NOT_READ = "a HEIF file of a variant that is not read"
 
@@ -41,6 +42,7 @@ class Items:
         self.stored = 0  # where the box idat starts
         self.left = MAX_BLOCKS
         self.associations_left = MAX_PIXEL_CHUNKS
+        self.parts_left = PartsLeft()
 
     def of(self, item: Item, wanted: bytes) -> Iterator[tuple[int, int]]:
         """Yield where an item's properties of one kind start and end."""
