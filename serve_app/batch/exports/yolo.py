@@ -36,8 +36,8 @@ def write_yolo(folder: Path, results: Results, pictures: Pictures | None) -> dic
     """Write the data set; the folder is there only when it is whole.
 
     Classes count from 0, in the order in which the entities come up; pictures and classes are those of `catalogue`. A
-    label file is called as its picture; letters other than A to z, digits, `.`, `_` and `-` become `_`, and "_2", …
-    tells names apart. A picture without objects has an empty label file. YOLO has one polygon an object: parts of a
+    label file is called as its picture; what is no letter, digit, `.`, `_` or `-` becomes `_`, and "_2", … tells names
+    apart. A picture without objects has an empty label file. YOLO has one polygon an object: parts of a
     mask are joined by lines of no width, holes are filled, and objects with an empty mask are left out.
 
     Args:
