@@ -12,6 +12,7 @@ import pytest
 from serve_app.batch.exports.reading import open_results
 from serve_app.batch.exports.table import write_table
 from serve_app.batch.output import OutputError
+from serve_app.batch.shards import ShardWriter, readable_lines
 from serve_app.cli.options import CommandError
 from serve_app.errors import GensegError
 from tests.batch.exports.folder import ROWS, export, jobs_of, run_batch
@@ -224,3 +225,15 @@ def test_names_that_no_file_can_have_are_exported(
         coco = json.loads((tmp_path / name).read_text())
         assert [each["file_name"] for each in coco["images"]] == ["a/p.png", path]
         assert coco["categories"][-1]["name"] == coco["images"][0]["job_id"] == "\ud800"
+
+
+def test_a_shard_that_is_sealed_while_results_are_read_is_read(tmp_path: Path, results: Path) -> None:
+    document = jobs_of(results)["both"].document.copy()
+    del document["id"], document["columns"]  # type: ignore[typeddict-item]
+    writer = ShardWriter(tmp_path, rows_per_shard=2)
+    for number in range(3):
+        writer.append(number, document)
+    lines = readable_lines(tmp_path)
+    keys = [next(lines).key]
+    writer.append(3, document)  # this seals the shard
+    assert keys + [line.key for line in lines] == ["0", "1", "2", "3"]
