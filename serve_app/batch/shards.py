@@ -177,13 +177,22 @@ def lines_of(path: Path) -> Iterator[Line]:
 
 def readable_lines(folder: Path) -> Iterator[Line]:
     """Read what a folder holds at this moment: its whole shards, and the whole lines of one that is being written."""
-    for path in shards(folder):
+    unfinished = [*_partials(folder)]  # first: one that is sealed meanwhile is then among the shards
+    whole = shards(folder)
+    for path in whole:
         yield from lines_of(path)
-    for path in _partials(folder):
-        for line in lines_of(path):
+    for path in unfinished:
+        sealed = _sealed(path)
+        if sealed in whole:
+            continue
+        for line in lines_of(path if path.exists() else sealed):
             if not _is_whole(line.raw):
                 break
             yield line
+
+
+def _sealed(partial: Path) -> Path:
+    return partial.with_name(partial.name.removeprefix(".").removesuffix(".partial"))
 
 
 def keep_lines(path: Path, keep: Callable[[Line], bool]) -> None:

@@ -24,6 +24,15 @@ def text_cell(value: JsonValue) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+def whole_text(value: object) -> object:
+    """Write half of a surrogate pair, which UTF-8 cannot hold, as its escape; anything else stays as it is.
+
+    >>> whole_text(chr(0xD800) + "a"), whole_text(3)
+    ('\\\\ud800a', 3)
+    """
+    return value.encode("utf-8", "backslashreplace").decode("utf-8") if isinstance(value, str) else value
+
+
 def _is_number(text: str) -> bool:
     try:
         float(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,7 +76,7 @@ class FilePictures:
         source = picture.source
         if source is None:
             raise FetchFailed(f"{picture.name} is not a local path, and the manifest that names it is not known")
-        if scheme_of(source) is None and not (self._folder / source).exists() and Path(source).exists():
+        if scheme_of(source) is None and not os.path.exists(self._folder / source) and os.path.exists(source):
             return self._here.read(source)
         return self._reader.read(source)
 

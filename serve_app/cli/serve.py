@@ -71,10 +71,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _serve(args: argparse.Namespace, progress: Progress) -> int:
+    # First: a Serve config is checked by Ray's own schema, which imports Ray, and Ray then reads some of these.
+    ray_session.set_environment(RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=GUARD, **ray_session.OUR_LINES_ONLY)
     loaded = load_file(args.config) if args.config else LoadedConfig(AppConfig(), None)
     check_port_number(address(loaded, args.port)[1])
     set_tracing(loaded)
-    ray_session.set_environment(RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=GUARD, **ray_session.OUR_LINES_ONLY)
     stop = ServeEnd(progress, loaded.app.serving.max_timeout_s)
     try:
         # One at a time as far as Serve knows the applications: the next one then joins, and finds the names taken.

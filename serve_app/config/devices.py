@@ -67,8 +67,9 @@ def auto_warning(config: AppConfig, num_gpus: Mapping[str, float]) -> str | None
     if not places:
         return None
     return (
-        f"{' and '.join(places)}: auto means the CPU here, because the cluster has no GPU now, and it will not change "
-        "when the autoscaler adds one; write `cuda` if the replicas are to wait for a GPU"
+        f"{' and '.join(places)}: the cluster has no GPU now, so auto means the CPU unless ray_actor_options in the "
+        "Serve config ask for a GPU, and it will not change when the autoscaler adds one; write `cuda` if the replicas "
+        "are to wait for a GPU"
     )
 
 

@@ -53,7 +53,11 @@ def policy_findings(policy: object) -> Iterator[Finding]:
 
 def argument_findings(policy: type, kwargs: Mapping[str, JsonValue]) -> Iterator[Finding]:
     """Yield the arguments that a policy's class does not take, and what it says of the others."""
-    known = inspect.signature(policy).parameters
+    try:
+        known = inspect.signature(policy).parameters
+    except ValueError:  # of a class that is written in C
+        yield Finding((), f"{policy.__name__} does not say which arguments it takes")
+        return
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
     unknown = [] if takes_any else [key for key in kwargs if key not in known]
     for key in unknown:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from opentelemetry.trace import Status
+from opentelemetry.trace import SpanContext, Status
 
 from serve_app.errors import ConfigError
 from serve_app.serving.replica.otel import PREFIX
@@ -90,7 +90,7 @@ def clean(span: ReadableSpan) -> ReadableSpan:
     """Copy a span without what may be words of the caller.
 
     Our own attributes and those of PASSES stay. Of exceptions only the class stays, of a status only its code, of the
-    path of an address only one of ROUTES.
+    path of an address only one of ROUTES. The state that a caller's `tracestate` header adds is left out.
     """
     given = span.attributes or {}
     name = span.name
@@ -101,7 +101,7 @@ def clean(span: ReadableSpan) -> ReadableSpan:
         name = f"{PROXY} {attributes['http.route']}"
     return ReadableSpan(
         name,
-        context=span.context,
+        context=None if span.context is None else _without_state(span.context),
         parent=span.parent,
         resource=span.resource,
         attributes=attributes,
@@ -113,6 +113,10 @@ def clean(span: ReadableSpan) -> ReadableSpan:
         start_time=span.start_time,
         end_time=span.end_time,
     )
+
+
+def _without_state(context: SpanContext) -> SpanContext:
+    return SpanContext(context.trace_id, context.span_id, context.is_remote, context.trace_flags)
 
 
 def _clean_event(event: Event) -> Event:

@@ -73,6 +73,28 @@ def test_a_missing_package_is_one_line_before_anything_starts() -> None:
     ]
 
 
+def test_ray_reads_what_the_console_leaves_out_although_the_file_is_checked_by_ray(tmp_path: Path) -> None:
+    """Ray reads the variable when it is imported. The command ends before it starts Ray: the exporter is missing."""
+    path = tmp_path / "serve.yaml"
+    path.write_text(SERVE_FILE.format(section=""))
+    code = (
+        "import sys; sys.modules['opentelemetry.exporter.otlp'] = None\n"
+        "from serve_app.cli.main import main; assert main(['serve', sys.argv[1]]) == 1\n"
+        "from ray._private.ray_constants import RAY_DEDUP_LOGS_SKIP_REGEX as skipped\n"
+        "from serve_app.cli.ray_session import OUR_LINES_ONLY\n"
+        "print(OUR_LINES_ONLY == {'RAY_DEDUP_LOGS_SKIP_REGEX': skipped})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)],
+        env={**os.environ, PATH: EXPORTER},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout == "True\n"
+
+
 def test_another_exporter_needs_no_package_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     config = LoadedConfig(AppConfig(), None)
     monkeypatch.setenv(PATH, "company.tracing:exporter")

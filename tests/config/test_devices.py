@@ -77,8 +77,8 @@ def models(parser: str, segmenter: str, **more: str) -> AppConfig:
 
 
 MEANS = (
-    ": auto means the CPU here, because the cluster has no GPU now, and it will not change when the autoscaler adds "
-    "one; write `cuda` if the replicas are to wait for a GPU"
+    ": the cluster has no GPU now, so auto means the CPU unless ray_actor_options in the Serve config ask for a GPU, "
+    "and it will not change when the autoscaler adds one; write `cuda` if the replicas are to wait for a GPU"
 )
 BOTH = "models.text_parser.device_map and models.segmentation.device"
 

@@ -326,6 +326,15 @@ def test_items_of_an_avif_that_overlap_are_refused() -> None:
 
 
 @pytest.mark.skipif("avif" not in VALID, reason="this Pillow reads no AVIF")
+def test_thousands_of_items_of_an_avif_are_refused_though_they_have_no_bytes() -> None:
+    places = bytes([2, 0, 0, 0, 0, 0]) + struct.pack(">I", 70_000) + bytes(10 * 70_000)
+    meta = bytes(4) + struct.pack(">I4s", 8 + len(places), b"iloc") + places
+    data = VALID["avif"][:32] + struct.pack(">I4s", 8 + len(meta), b"meta") + meta
+    assert struct.unpack_from(">I4s", data) == (32, b"ftyp")
+    with pytest.raises(InvalidImage, match=r"^a broken AVIF file: too many items$"):
+        avif.avif_size(data)
+
+
 def test_any_bytes_of_an_avif_are_met_with_a_size_or_invalid_image() -> None:
     rng = np.random.default_rng(8)
     for _ in range(3000):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from serve_app.errors import GensegError, InvalidImage, TooLarge
 from serve_app.images import decode, read_header
 from serve_app.images.heif import is_heif
 from serve_app.images.structure.heif import heif_size, plain_heif
-from tests.images.heif_files import Frames, contents, grid_file
+from tests.images.heif_files import Frames, box, contents, grid_file
 
 FOLDER = Path(__file__).parents[1] / "data" / "heif"
 FILES = {path.stem: path.read_bytes() for path in sorted(FOLDER.glob("*.heic"))}
@@ -157,6 +158,67 @@ def test_a_file_without_a_picture_is_named() -> None:
 def test_thousands_of_boxes_are_refused_at_once() -> None:
     with pytest.raises(InvalidImage, match=r"^a broken HEIF file: too many boxes$"):
         heif_size(FILES["plain"] + struct.pack(">I4s", 8, b"free") * 5_000)
+
+
+def places(count: int) -> bytes:
+    """A box that says of so many items that they have no bytes."""
+    entries = b"".join(struct.pack(">IHHH", number, 0, 0, 0) for number in range(count))
+    return box(b"iloc", bytes([2, 0, 0, 0, 0, 0]), struct.pack(">I", count), entries)
+
+
+def associations(count: int, boxes: int) -> bytes:
+    """Boxes that say of so many items each that they have no property."""
+    entries = [b"".join(struct.pack(">IB", count * at + each, 0) for each in range(count)) for at in range(boxes)]
+    return box(b"iprp", *(box(b"ipma", b"\1\0\0\0", struct.pack(">I", count), each) for each in entries))
+
+
+@pytest.mark.parametrize("content", [places(70_000), associations(40_000, 2)], ids=["no bytes", "no properties"])
+def test_thousands_of_items_are_refused_though_they_say_nothing(content: bytes) -> None:
+    data = box(b"ftyp", b"heic", bytes(4), b"mif1heic") + box(b"meta", bytes(4), content)
+    with pytest.raises(InvalidImage, match=r"^a broken HEIF file: too many items$"):
+        heif_size(data)
+
+
+def frames(configuration: bytes, frame: bytes, count: int) -> Frames:
+    """Tiles that a file says nothing else of."""
+    plain = FILES["plain"]
+    parts = {b"hvcC": configuration, b"ispe": contents(plain, b"ispe"), b"colr": contents(plain, b"colr")}
+    one = b"".join(box(kind, content) for kind, content in {**parts, b"mdat": frame}.items())
+    return Frames([one] * count)
+
+
+def test_parameter_sets_and_units_of_all_tiles_together_are_bounded() -> None:
+    """Empty ones take two bytes and one byte, and each tile names the same sets."""
+    configuration = contents(FILES["plain"], b"hvcC")
+    many_sets = configuration[:22] + struct.pack(">BBH", 1, 0x21, 30_000) + bytes(60_000)
+    short = configuration[:21] + bytes([configuration[21] & 0xFC]) + configuration[22:]  # lengths of one byte
+    for tiles in (frames(many_sets, contents(FILES["plain"], b"mdat"), 3), frames(short, bytes(40_000), 2)):
+        numbers = [*range(1, len(tiles.files) + 1)]
+        with pytest.raises(InvalidImage, match=r"^a broken HEIF file: too many parts$"):
+            heif_size(grid_file(tiles, numbers, 1, (96, 64 * len(numbers))))
+
+
+def test_a_large_property_is_not_copied_for_each_time_that_it_is_named() -> None:
+    named = bytes([255, *[1] * 254, 2])
+    meta = box(
+        b"meta",
+        bytes(4),
+        box(b"pitm", bytes(4), b"\0\1"),
+        box(b"iinf", bytes(4), b"\0\1", box(b"infe", struct.pack(">BxxxHH4s", 2, 1, 0, b"hvc1"))),
+        box(
+            b"iprp",
+            box(b"ipco", box(b"hvcC", bytes(1 << 20)), box(b"ispe", struct.pack(">III", 0, 9, 9))),
+            box(b"ipma", bytes(4), struct.pack(">IH", 1, 1), named),
+        ),
+    )
+    data = box(b"ftyp", b"heic", bytes(4), b"mif1heic") + meta
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidImage, match=NOT_READ):
+            heif_size(data)
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def test_brands_tell_heic_from_avif_and_video() -> None:

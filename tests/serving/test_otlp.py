@@ -8,7 +8,15 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import Status, StatusCode
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    SpanContext,
+    Status,
+    StatusCode,
+    TraceFlags,
+    TraceState,
+    set_span_in_context,
+)
 
 from serve_app.errors import ConfigError
 from serve_app.serving import otlp
@@ -22,7 +30,9 @@ def exported(name: str, path: str = "/v1/segment") -> ReadableSpan:
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(WordlessExporter(kept)))
     attributes = {"request_route_path": path, "http.route": path, "resource.name": path, "http.status_code": 500}
-    with provider.get_tracer("ray").start_as_current_span(name, attributes=attributes) as span:
+    caller = SpanContext(1, 2, is_remote=True, trace_flags=TraceFlags(1), trace_state=TraceState([("v", "zebra")]))
+    context = set_span_in_context(NonRecordingSpan(caller))
+    with provider.get_tracer("ray").start_as_current_span(name, context, attributes=attributes) as span:
         span.set_attribute("multiplexed_model_id", "zebra")
         span.set_attribute("genseg.bytes", 5)
         span.record_exception(ValueError("zebra is no image"))
@@ -35,6 +45,7 @@ def test_words_stay_and_the_rest_leaves() -> None:
     span = exported("proxy_http_request Ingress GET /zebra/v1/segment", "/zebra/v1/segment")
     assert "zebra" not in span.to_json()
     assert span.name == "proxy_http_request /v1/segment"
+    assert (span.context.trace_id, span.context.trace_flags, span.parent and span.parent.span_id) == (1, 1, 2)
     assert dict(span.attributes or {}) == {"http.status_code": 500, "http.route": "/v1/segment", "genseg.bytes": 5}
     assert span.status.status_code is StatusCode.ERROR
     assert [(event.name, dict(event.attributes or {})) for event in span.events] == [

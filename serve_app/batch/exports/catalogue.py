@@ -68,7 +68,7 @@ class Catalogue:
     def __init__(self) -> None:
         self.pictures: dict[tuple[str, int, int], Entry] = {}
         self.categories: dict[str, tuple[int, str]] = {}
-        self._names: set[str] = set()
+        self._names: dict[str, int] = {}  # by path, too, the last number that told it apart
 
     def add(self, job: Job) -> Iterator[Sighting]:
         """Take in a job; to be exhausted.
@@ -104,9 +104,10 @@ class Catalogue:
         return self.pictures[key]
 
     def _file_name(self, path: str) -> str:
-        name, times = path, 1
+        name, times = path, self._names.get(path, 1)
         while name in self._names:
             times += 1
             name = f"{path}#{times}"
-        self._names.add(name)
+        self._names[path] = times
+        self._names.setdefault(name, 1)
         return name

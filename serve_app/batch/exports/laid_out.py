@@ -7,12 +7,13 @@ import tempfile
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, TypedDict
+from typing import Literal, TypedDict, cast
 
 from serve_app.batch.exports.jobs import Job, JobId, Picture, mask_of
 from serve_app.batch.exports.reading import Results
 from serve_app.batch.output import OutputError
 from serve_app.batch.verdict_means import group_of
+from serve_app.masks.formats import ENCODINGS
 from serve_app.schemas.dicts import ErrorDict, ImageDict, ObjectDict, VerdictScoresDict
 from serve_app.schemas.events import Role
 
@@ -146,10 +147,8 @@ def _with_rle(job: Job, picture: Picture) -> ImageDict:
 
 
 def _object_with_rle(job: Job, picture: Picture, item: ObjectDict) -> ObjectDict:
-    kept = item.copy()
-    has_mask = bool(item.keys() & {"mask_rle", "mask_polygons", "mask_png"})
-    kept.pop("mask_polygons", None)
-    kept.pop("mask_png", None)
-    if has_mask:
+    keys = {encoding.key for encoding in ENCODINGS.values()}
+    kept = cast(ObjectDict, {key: value for key, value in item.items() if key not in keys})
+    if item.keys() & keys:
         kept["mask_rle"] = mask_of(job, picture, item)
     return kept

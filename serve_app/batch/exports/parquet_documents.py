@@ -11,9 +11,10 @@ from serve_app.batch.output import OutputError
 from serve_app.batch.parquet import load_pyarrow
 from serve_app.batch.parquet_schema import PREFIX
 from serve_app.batch.shards import ResultLine
+from serve_app.masks.formats import ENCODINGS
 
 _ROWS = 16
-_OF_MASKS = ("mask_rle", "mask_polygons", "mask_png")
+_OF_MASKS = frozenset(encoding.key for encoding in ENCODINGS.values())
 
 
 def parquet_documents(path: Path) -> Iterator[ResultLine]:

@@ -167,8 +167,10 @@ def _rates(totals: _Totals) -> Iterator[str]:
     elif totals.entities:
         yield "<h2>Rates</h2>\n"
     if totals.entities:
-        entities = [*dict.fromkeys(entity for entity, _ in totals.entities)]
-        entities.sort(key=lambda name: -sum(each.looked for key, each in totals.entities.items() if key[0] == name))
+        looked: Counter[str] = Counter()
+        for (name, _), each in totals.entities.items():
+            looked[name] += each.looked
+        entities = [name for name, _ in looked.most_common()]
         rows = [[Cell(name), *_found_cells(totals, name)] for name in entities[:MAX_ENTITIES]]
         more = len(entities) - MAX_ENTITIES
         caption = "Pictures that show an entity" + (f"; {more:,} rarer entities are left out" if more > 0 else "")

@@ -16,7 +16,7 @@ from serve_app.batch.exports.reading import Results
 from serve_app.batch.output import OutputError
 from serve_app.batch.parquet import load_pyarrow
 from serve_app.batch.parquet_schema import PREFIX, Contents, column_cell, column_types
-from serve_app.batch.text_cells import text_cell
+from serve_app.batch.text_cells import text_cell, whole_text
 from serve_app.batch.whole_file import whole_file
 from serve_app.masks.areas import covered_pixels
 from serve_app.schemas.entity_rows import EntityRow, entity_rows
@@ -109,4 +109,5 @@ def _schema(pyarrow: Any, contents: Contents) -> Any:
 def _parquet_row(each: _Row, contents: Contents) -> Any:
     columns = each["job"].columns
     further = {PREFIX + name: column_cell(columns.get(name), kind) for name, kind in contents.columns.items()}
-    return {"id": str(each["job"].id), **each["row"], **further}
+    row = {"id": str(each["job"].id), **each["row"], **further}
+    return {name: whole_text(value) for name, value in row.items()}

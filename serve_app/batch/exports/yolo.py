@@ -36,8 +36,8 @@ def write_yolo(folder: Path, results: Results, pictures: Pictures | None) -> dic
     """Write the data set; the folder is there only when it is whole.
 
     Classes count from 0, in the order in which the entities come up; pictures and classes are those of `catalogue`. A
-    label file is called as its picture; letters other than A to z, digits, `.`, `_` and `-` become `_`, and "_2", …
-    tells names apart. A picture without objects has an empty label file. YOLO has one polygon an object: parts of a
+    label file is called as its picture; what is no letter, digit, `.`, `_` or `-` becomes `_`, and "_2", … tells names
+    apart. A picture without objects has an empty label file. YOLO has one polygon an object: parts of a
     mask are joined by lines of no width, holes are filled, and objects with an empty mask are left out.
 
     Args:
@@ -103,7 +103,7 @@ class _Content:
         self._folder = folder
         self._pictures = pictures
         self.stems: dict[int, str] = {}
-        self._taken: set[str] = set()
+        self._taken: dict[str, int] = {}  # by name, too, the last number that told it apart
         self.catalogue = Catalogue()
         self.counts: Counter[str] = Counter()
         for name in ("labels", *(() if pictures is None else ("images",))):
@@ -135,11 +135,12 @@ class _Content:
         self.counts["copied"] += 1
 
     def _free(self, stem: str) -> str:
-        name, times = stem, 1
+        name, times = stem, self._taken.get(stem.casefold(), 1)
         while name.casefold() in self._taken:
             times += 1
             name = f"{stem}_{times}"
-        self._taken.add(name.casefold())
+        self._taken[stem.casefold()] = times
+        self._taken.setdefault(name.casefold(), 1)
         return name
 
     def _label_file(self, entry: Entry) -> Path:

@@ -41,6 +41,8 @@ class Machine:
         ray_files: where Ray keeps its files.
         model_cache: where models are downloaded to.
         compiler: path of a C compiler; None where there is none.
+        cxx_compiler: path of the C++ compiler that PyTorch calls; None where there is none.
+        python_headers: whether Python's own headers are there, which compiled code includes.
         versions: of packages, by name; None for one that is missing.
         wrong_versions: packages of other versions than this package is made for, as "torch 2.9 (needs >=2.14)".
         token: whether there is a token of the model hub.
@@ -59,6 +61,8 @@ class Machine:
     ray_files: Disk
     model_cache: Disk
     compiler: str | None
+    cxx_compiler: str | None
+    python_headers: bool
     versions: Mapping[str, str | None] = field(default_factory=dict)
     wrong_versions: tuple[str, ...] = ()
     token: bool = False

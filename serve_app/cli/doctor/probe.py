@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sysconfig
 import tempfile
 from collections.abc import Iterator
 from importlib import metadata
@@ -24,11 +25,12 @@ SMI_FIELDS = ("name", "memory.total", "memory.used", "compute_cap", "driver_vers
 MIB = 2**20
 
 
-def read_machine(omp_threads: str | None = None) -> Machine:
+def read_machine(omp_threads: str | None = None, cxx: str | None = None) -> Machine:
     """Read the facts of this machine.
 
     Args:
         omp_threads: the variable OMP_NUM_THREADS.
+        cxx: the variable CXX, by which PyTorch takes another C++ compiler than g++.
     """
     seen, driver = read_smi(_ask_smi())
     total, free = read_memory(Path("/"))
@@ -46,6 +48,8 @@ def read_machine(omp_threads: str | None = None) -> Machine:
         ray_files=disk_of(Path(tempfile.gettempdir()) / "ray"),
         model_cache=disk_of(hub.cache_place()),
         compiler=next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None),
+        cxx_compiler=shutil.which(cxx or "g++"),
+        python_headers=(Path(sysconfig.get_path("include")) / "Python.h").is_file(),
         versions={"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         wrong_versions=tuple(_wrong_versions()),
         token=hub.has_token(),

@@ -74,14 +74,14 @@ class _Work:
         self._defaults = config.segmentation
         self.device = device
         height, width = segmenter.resolution_hw
-        self._images = max(1, config.batching.max_pixels // (height * width))
-        self._pairs = config.batching.max_pairs
+        self.most_images = max(1, config.batching.max_pixels // (height * width))
+        self.most_pairs = config.batching.max_pairs
 
     def prepare(self, images: Sequence[RgbArray]) -> list[Any]:
         return [self._segmenter.prepare(image) for image in images]
 
     def encode(self, prepared: Sequence[Any]) -> list[Any]:
-        found = [each for part in _parts(prepared, self._images) for each in _sound(self._segmenter.encode(part))]
+        found = [each for part in _parts(prepared, self.most_images) for each in _sound(self._segmenter.encode(part))]
         device_memory.finish(self.device)
         return found
 
@@ -92,7 +92,7 @@ class _Work:
 
     def detect(self, images: Sequence[Any], phrases: Sequence[Any], *, masks: bool) -> list[Detections]:
         pairs = [Pair(image, phrase, self._defaults.threshold, masks) for image in images for phrase in phrases]
-        return [each for part in _parts(pairs, self._pairs) for each in _sound(self._segmenter.detect(part))]
+        return [each for part in _parts(pairs, self.most_pairs) for each in _sound(self._segmenter.detect(part))]
 
     def draw_all(self, found: Sequence[Detections], images: Sequence[RgbArray]) -> list[list[RleDict]]:
         """Encode the masks of each pair, image by image."""
@@ -222,19 +222,34 @@ def _memory(work: _Work, images: Sequence[RgbArray]) -> SegmenterBytes | None:
         run()
         return device_memory.peak_bytes(work.device)
 
-    one, two = (peak_of(lambda count=count: work.encode(prepared[:count])) for count in (1, 2))  # type: ignore[misc]
     encoded, embedded = work.encode(prepared[:1]), work.embed(PHRASES[:8])
-    few, many = (
-        peak_of(lambda count=count: work.detect(encoded, embedded[:count], masks=True))  # type: ignore[misc]
-        for count in (1, 8)
+    held = device_memory.held_bytes(work.device) or 0
+    image = one_more(lambda count: peak_of(lambda: work.encode(prepared[:count])), min(2, work.most_images), held)
+    pair = one_more(
+        lambda count: peak_of(lambda: work.detect(encoded, embedded[:count], masks=True)), min(8, work.most_pairs), held
     )
     return SegmenterBytes(
         loading=loading,
         weights=weights,
-        image=max(1, two - one),
-        pair=max(1, (many - few) // 7),
+        image=image,
+        pair=pair,
         features=max(1, int(encoded[0].nbytes)),
     )
+
+
+def one_more(peak_of: Callable[[int], int], most: int, held: int) -> int:
+    """Compute what one more item of a pass takes.
+
+    Args:
+        peak_of: measures the peak of the work on so many items, in bytes.
+        most: so many items run in one pass; more would run one after the other, and take no more than one.
+        held: bytes that are held without any work.
+
+    Returns:
+        Bytes, at least 1. Where a pass has one item only, all that it takes.
+    """
+    one = peak_of(1)
+    return max(1, (peak_of(most) - one) // (most - 1) if most > 1 else one - held)
 
 
 def _agreement(

@@ -49,9 +49,21 @@ def _packages(machine: Machine, setup: Setup) -> Iterator[Check]:
     if config.models.text_parser.constrained_decoding and not machine.versions.get("xgrammar"):
         found = "constrained_decoding is true, and the package xgrammar is missing"
         yield Check("machine", "xgrammar", "fail", found, "pip install 'genseg[constrained]'")
-    if config.models.segmentation.compile and machine.compiler is None:
-        found = "compile is true, and there is no C compiler"
-        yield Check("machine", "compiler", "fail", found, "install gcc, or set compile to false")
+    if config.models.segmentation.compile and (lacking := _lacking_for_compile(machine)):
+        found = f"compile is true, and there is no {' and no '.join(lacking)}"
+        yield Check(
+            "machine", "compiler", "fail", found, f"install {', '.join(lacking.values())}, or set compile to false"
+        )
+
+
+def _lacking_for_compile(machine: Machine) -> dict[str, str]:
+    """Name what models.compiling needs and is not here, each with what to install."""
+    needed = {
+        ("C compiler", "gcc"): machine.compiler is not None,
+        ("C++ compiler", "g++"): machine.cxx_compiler is not None,
+        ("Python.h", "Python's headers"): machine.python_headers,
+    }
+    return dict(name for name, there in needed.items() if not there)
 
 
 def _server(setup: Setup) -> Iterator[Check]:

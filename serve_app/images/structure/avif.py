@@ -28,7 +28,7 @@ _TRACK_BYTES = 4096
 def avif_size(data: bytes) -> tuple[int, int]:
     """Find the largest picture or frame that a decoder of this file meets.
 
-    Bound: at most MAX_BLOCKS boxes and MAX_PIXEL_CHUNKS extents and OBUs each, and one copy of an item.
+    Bound: at most MAX_BLOCKS boxes and MAX_PIXEL_CHUNKS items, extents and OBUs each, and one copy of an item.
 
     Args:
         data: a file with an AVIF signature.
@@ -120,7 +120,9 @@ def _locations(data: bytes, start: int) -> Iterator[list[tuple[bool, int, int]]]
         return int.from_bytes(data[at - size : at], "big")
 
     extents = 0
-    for _ in range(number(wide)):
+    for item in range(number(wide)):
+        if item > MAX_PIXEL_CHUNKS:  # also items without extents
+            raise InvalidImage("a broken AVIF file: too many items")
         number(wide)
         inside = version >= 1 and number(2) & 15 == 1
         number(2)

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 from serve_app.errors import InvalidImage
 from serve_app.images.structure.heif_items import NOT_READ, Item, Items, read_items
-from serve_app.images.structure.heif_plain import write_plain
+from serve_app.images.structure.heif_plain import MOST_CONFIGURATION_BYTES, write_plain
 from serve_app.images.structure.hevc import parameter_set_sizes, set_sizes_of_frame
 
 _FRAMES_PER_PICTURE = 4
@@ -30,7 +30,8 @@ Size = tuple[int, int]
 def heif_size(data: bytes) -> Size:
     """Find the size of the first picture, before it is turned.
 
-    Bound: at most MAX_BLOCKS boxes, MAX_PIXEL_CHUNKS extents, references and NAL units each, and one copy of an item.
+    Bound: at most MAX_BLOCKS boxes, MAX_PIXEL_CHUNKS extents, references and NAL units each, in all items together, and
+    one copy of an item.
 
     Args:
         data: a file with a HEIF signature.
@@ -84,7 +85,7 @@ def _checked(data: bytes) -> tuple[Items, dict[int, Item], Size]:
 def _is_alpha(items: Items, item: Item) -> bool:
     if items.primary not in item.auxiliary_to or items.items.get(items.primary) is item:
         return False
-    return any(items.data[start + 4 : end].startswith(_ALPHA) for start, end in items.of(item, b"auxC"))
+    return any(items.data.startswith(_ALPHA, start + 4, end) for start, end in items.of(item, b"auxC"))
 
 
 def _check_extents(items: Items, picture: Mapping[int, Item]) -> None:
@@ -120,9 +121,10 @@ def _frame(items: Items, item: Item) -> int:
 
 def _pixels(items: Items, item: Item) -> int:
     sizes = [size for size in [_size_of(items, item)] if size is not None]
-    configurations = [items.data[start:end] for start, end in items.of(item, b"hvcC")]
-    if len(configurations) != 1:
+    places = [*items.of(item, b"hvcC")]
+    if len(places) != 1 or places[0][1] - places[0][0] > MOST_CONFIGURATION_BYTES:
         raise InvalidImage(NOT_READ)
-    sizes += parameter_set_sizes(configurations[0])
-    sizes += set_sizes_of_frame(items.bytes_of(item), configurations[0])
+    configuration = items.data[slice(*places[0])]
+    sizes += parameter_set_sizes(configuration, items.parts_left)
+    sizes += set_sizes_of_frame(items.bytes_of(item), configuration, items.parts_left)
     return max((width * height for width, height in sizes), default=0)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from serve_app.errors import InvalidImage
 from serve_app.images.structure.bounds import MAX_BLOCKS, MAX_PIXEL_CHUNKS
+from serve_app.images.structure.hevc import PartsLeft
 
 NOT_READ = "a HEIF file of a variant that is not read"
 
@@ -40,6 +41,8 @@ class Items:
         self.primary = -1
         self.stored = 0  # where the box idat starts
         self.left = MAX_BLOCKS
+        self.associations_left = MAX_PIXEL_CHUNKS
+        self.parts_left = PartsLeft()
 
     def of(self, item: Item, wanted: bytes) -> Iterator[tuple[int, int]]:
         """Yield where an item's properties of one kind start and end."""
@@ -97,7 +100,8 @@ class Items:
 def read_items(data: bytes) -> Items:
     """Read the items of a file.
 
-    Bound: at most MAX_BLOCKS boxes, and MAX_PIXEL_CHUNKS extents, references and associations each.
+    Bound: at most MAX_BLOCKS boxes, and MAX_PIXEL_CHUNKS places, references and associations each, in all boxes
+    together.
 
     Raises:
         InvalidImage: no items, too many parts, or a variant that is not read.
@@ -151,7 +155,7 @@ def _read_iloc(items: Items, start: int, end: int) -> None:
         base = items.number(at + 2, base_size)
         count = items.number(at + 2 + base_size, 2)
         at += 4 + base_size
-        left -= count
+        left -= count + 1
         if left < 0:
             raise InvalidImage("a broken HEIF file: too many items")
         for _ in range(count):
@@ -185,12 +189,12 @@ def _read_iprp(items: Items, start: int, end: int) -> None:
 
 def _read_ipma(items: Items, start: int) -> None:
     wide, size = 4 if items.data[start] else 2, 2 if items.data[start + 3] & 1 else 1
-    at, left = start + 8, MAX_PIXEL_CHUNKS
+    at = start + 8
     for _ in range(items.number(start + 4, 4)):
         item, count = items.item(items.number(at, wide)), items.number(at + wide, 1)
         at += wide + 1
-        left -= count + 1
-        if left < 0:
+        items.associations_left -= count + 1
+        if items.associations_left < 0:
             raise InvalidImage("a broken HEIF file: too many items")
         item.properties += [
             items.number(at + index * size, size) & (0x7FFF if size == 2 else 0x7F) for index in range(count)

@@ -13,8 +13,9 @@ from collections.abc import Mapping
 
 from serve_app.images.structure.heif_items import Item, Items
 
+MOST_CONFIGURATION_BYTES = (1 << 16) - 1
 _LENGTHS: Mapping[bytes, range] = {
-    b"hvcC": range(23, 1 << 16),
+    b"hvcC": range(23, MOST_CONFIGURATION_BYTES + 1),
     b"ispe": range(12, 13),
     b"irot": range(1, 2),
     b"imir": range(1, 2),
@@ -80,8 +81,10 @@ def _properties(items: Items, picture: Mapping[int, Item]) -> dict[int, bytes]:
             if number in kept or not 0 < number <= len(items.properties):
                 continue
             kind, start, end = items.properties[number - 1]
+            if end - start not in _LENGTHS.get(kind, ()):
+                continue  # before it is copied: many items may name a large one
             body = items.data[start:end]
-            if end - start in _LENGTHS.get(kind, ()) and (kind != b"colr" or body.startswith(b"nclx")):
+            if kind != b"colr" or body.startswith(b"nclx"):
                 kept[number] = _box(kind, body)
     return kept
 

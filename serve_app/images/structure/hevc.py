@@ -17,17 +17,33 @@ _PROFILE_BITS, _LEVEL_BITS = 88, 8
 _SUB_LAYERS = 8
 
 
-def parameter_set_sizes(configuration: bytes) -> Iterator[tuple[int, int]]:
+class PartsLeft:
+    """How many parameter sets and NAL units of a file may still be read, of all its frames together."""
+
+    def __init__(self) -> None:
+        self._left = MAX_PIXEL_CHUNKS
+
+    def take(self) -> None:
+        """Count one; raises InvalidImage if there are none left."""
+        self._left -= 1
+        if self._left < 0:
+            raise InvalidImage("a broken HEIF file: too many parts")
+
+
+def parameter_set_sizes(configuration: bytes, left: PartsLeft) -> Iterator[tuple[int, int]]:
     """Yield (width, height) of each sequence parameter set of an hvcC box.
 
     Raises:
+        InvalidImage: no parts are left.
         IndexError: it is cut off.
     """
     at = 23
     for _ in range(configuration[22]):
+        left.take()
         count = int.from_bytes(configuration[at + 1 : at + 3], "big")
         at += 3
         for _ in range(count):
+            left.take()
             length = int.from_bytes(configuration[at : at + 2], "big")
             at += 2
             if at + length > len(configuration):
@@ -36,20 +52,18 @@ def parameter_set_sizes(configuration: bytes) -> Iterator[tuple[int, int]]:
             at += length
 
 
-def set_sizes_of_frame(frame: bytes, configuration: bytes) -> Iterator[tuple[int, int]]:
+def set_sizes_of_frame(frame: bytes, configuration: bytes, left: PartsLeft) -> Iterator[tuple[int, int]]:
     """Yield the same of the parameter sets that stand among the NAL units of a frame.
 
     Raises:
-        InvalidImage: a NAL unit is cut off, or there are over MAX_PIXEL_CHUNKS.
+        InvalidImage: a NAL unit is cut off, or no parts are left.
     """
     size = (configuration[21] & 3) + 1
-    at = units = 0
+    at = 0
     while at < len(frame):
-        units += 1
+        left.take()
         length = int.from_bytes(frame[at : at + size], "big")
         at += size
-        if units > MAX_PIXEL_CHUNKS:
-            raise InvalidImage("a broken HEIF file: too many parts")
         if at + length > len(frame):
             raise InvalidImage("truncated")
         yield from _size(frame[at : at + min(length, _MOST_BYTES)])

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
+from serve_app.batch.exports.catalogue import Catalogue
+from serve_app.batch.exports.jobs import job_of_result
 from serve_app.batch.exports.reading import open_results
 from serve_app.batch.exports.yolo import FIRST_LINE, write_yolo
 from serve_app.cli.options import CommandError
@@ -90,6 +92,18 @@ def test_a_picture_that_only_failed_is_left_out(results: Path, tmp_path: Path, k
     assert [each["file_name"] for each in coco["images"]] == ["a/p.png"]
     export(tmp_path / "one.json", "yolo", tmp_path / "set", "--no-pictures")
     assert [path.name for path in (tmp_path / "set" / "labels").iterdir()] == ["p.txt"]
+
+
+def test_twenty_thousand_pictures_of_one_name_are_told_apart(results: Path, tmp_path: Path) -> None:
+    """Each in one step: to count up from the first one for each would take minutes."""
+    document = jobs_of(results)["both"].document.copy()
+    document["contextual_images"] = []
+    catalogue = Catalogue()
+    for number in range(20_000):
+        assert [*catalogue.add(job_of_result(number, document, tmp_path, {}, paths_are_files=False))]
+    names = [each.file_name for each in catalogue.pictures.values()]
+    assert [names[0], names[1], names[-1]] == ["b/p.png", "b/p.png#2", "b/p.png#20000"]
+    assert len({*names}) == 20_000
 
 
 def check_near(mask: NDArray[np.bool_], exact: NDArray[np.bool_]) -> None:

@@ -12,6 +12,7 @@ import pytest
 from serve_app.batch.exports.reading import open_results
 from serve_app.batch.exports.table import write_table
 from serve_app.batch.output import OutputError
+from serve_app.batch.shards import ShardWriter, readable_lines
 from serve_app.cli.options import CommandError
 from serve_app.errors import GensegError
 from tests.batch.exports.folder import ROWS, export, jobs_of, run_batch
@@ -202,3 +203,37 @@ def test_no_folder_of_an_earlier_version_is_refused(own: Path, tmp_path: Path) -
     assert open_results(own).notes == ("the folder names no manifest; --manifest names it",)
     shutil.rmtree(own / ".genseg-batch")
     assert {job.id for job in open_results(own).jobs()} == {"both", "=2", 3}
+
+
+FORMATS = [("table", "t.csv"), ("table", "t.parquet"), ("html", "r.html"), ("coco", "c.json"), ("yolo", "set")]
+
+
+@pytest.mark.parametrize(
+    "path", ["\ud800.png", "a" * 300 + ".png", "a/" * 3_000 + "b.png"], ids=["half", "long", "deep"]
+)
+@pytest.mark.parametrize(("kind", "name"), [*FORMATS, ("coco-polygon", "p.json")])
+def test_names_that_no_file_can_have_are_exported(
+    kind: str, name: str, path: str, results: Path, tmp_path: Path
+) -> None:
+    """A caller of the service may give any name, and JSON may hold half of a surrogate pair."""
+    document = json.loads(json.dumps(jobs_of(results)["both"].document))
+    document["generated_image"].update(path=path)
+    document["entities"] += ["\ud800"]
+    (tmp_path / "one.json").write_text(json.dumps({**document, "id": "\ud800"}))
+    assert export(tmp_path / "one.json", kind, tmp_path / name, "--quiet") == 0
+    if name.endswith(".json"):
+        coco = json.loads((tmp_path / name).read_text())
+        assert [each["file_name"] for each in coco["images"]] == ["a/p.png", path]
+        assert coco["categories"][-1]["name"] == coco["images"][0]["job_id"] == "\ud800"
+
+
+def test_a_shard_that_is_sealed_while_results_are_read_is_read(tmp_path: Path, results: Path) -> None:
+    document = jobs_of(results)["both"].document.copy()
+    del document["id"], document["columns"]  # type: ignore[typeddict-item]
+    writer = ShardWriter(tmp_path, rows_per_shard=2)
+    for number in range(3):
+        writer.append(number, document)
+    lines = readable_lines(tmp_path)
+    keys = [next(lines).key]
+    writer.append(3, document)  # this seals the shard
+    assert keys + [line.key for line in lines] == ["0", "1", "2", "3"]

@@ -93,6 +93,12 @@ def test_the_report_says_rates_jobs_reasons_and_failures(results: Path, tmp_path
     assert "failed: <b>" in page.text
 
 
+def test_entities_that_were_looked_for_most_come_first(results: Path, tmp_path: Path) -> None:
+    rows = report(results, tmp_path).rows
+    start = rows.index(["entity", "contextual", "generated", "objects"]) + 1
+    assert [name for name, *_ in rows[start : start + 6]] == ["dog", "ring", "parts", "nothing", "empty", "broken"]
+
+
 def test_texts_of_callers_are_texts(results: Path, tmp_path: Path) -> None:
     document = json.loads(json.dumps(jobs_of(results)["both"].document))
     evil = "</style><script>alert(1)</script>&amp;\"'\u202e\x00\ud800"

@@ -33,6 +33,8 @@ CPU_ONLY = Machine(
     ray_files=Disk(Path("/tmp/ray"), 50 * GIB, 100 * GIB),
     model_cache=Disk(Path("/cache"), 50 * GIB, 100 * GIB),
     compiler="/usr/bin/cc",
+    cxx_compiler="/usr/bin/g++",
+    python_headers=True,
     versions={"torch": "2.14.1", "flash-attn": None, "xgrammar": None},
 )
 

@@ -49,7 +49,14 @@ BROKEN_GPU = replace(CPU_ONLY, cuda=CudaFacts("2.14", "13.0", 0, error="no", has
             setup_of({"models": {"segmentation": {"compile": True}}}),
             "compiler",
             "fail",
-            "install gcc, or set compile to false",
+            "there is no C compiler; install gcc, or set compile to false",
+        ),
+        (
+            replace(CPU_ONLY, cxx_compiler=None, python_headers=False),
+            setup_of({"models": {"segmentation": {"compile": True}}}),
+            "compiler",
+            "fail",
+            "there is no C++ compiler and no Python.h; install g++, Python's headers, or set compile to false",
         ),
         (CPU_ONLY, setup_of(OPENAI), "parser", "ok", "big at http://127.0.0.1:8001/v1 answers"),
         (CPU_ONLY, setup_of(OPENAI, server_fault="cannot be reached"), "parser", "fail", "cannot be reached; start it"),
@@ -63,7 +70,7 @@ def test_each_need(machine: Machine, setup: Setup, name: str, status: str, words
 
 
 def test_what_is_not_asked_for_is_not_mentioned() -> None:
-    bare = replace(CPU_ONLY, compiler=None)
+    bare = replace(CPU_ONLY, compiler=None, cxx_compiler=None, python_headers=False)
     assert [check.name for check in setup_checks(bare, setup_of())] == ["Ray", "port"]
 
 

@@ -14,7 +14,7 @@ from serve_app.cli.doctor.agreement import Agreement, Objects, compare
 from serve_app.cli.doctor.budgets import Budgets, SegmenterBytes, budgets
 from serve_app.cli.doctor.check import can_run
 from serve_app.cli.doctor.samples import bundled
-from serve_app.cli.doctor.segmenter_trial import SegmenterTrial
+from serve_app.cli.doctor.segmenter_trial import SegmenterTrial, one_more
 from serve_app.cli.doctor.trial import IdentityTrial, ParserTrial, Trial, try_models
 from serve_app.cli.doctor.trial_report import trial_checks, trial_rows
 from serve_app.config.files import app_config_from
@@ -95,6 +95,12 @@ def test_a_segmenter_alone_takes_the_card() -> None:
 @pytest.mark.parametrize(("total", "peak"), [(3 * GIB, None), (22 * GIB, 19 * GIB)], ids=["small card", "large parser"])
 def test_what_does_not_fit_has_no_budgets(total: int, peak: int | None) -> None:
     assert budgets(total, peak, SAM3, SIDE) is None
+
+
+@pytest.mark.parametrize("most", [1, 2, 4])
+def test_one_more_item_is_measured_within_one_pass(most: int) -> None:
+    """Where a pass holds two items, four of them take as much as two: that is not what an item takes."""
+    assert one_more(lambda count: 2_000 + 70 * min(count, most), most, held=2_000) == 70
 
 
 PARSER = ParserTrial(prompts=2, entities=7, load_s=2.0, prompt_s=0.5, batch_s=0.2, peak_bytes=GIB, differing=0)
