@@ -154,7 +154,6 @@ class IngressServing(Section):
         64, ge=1, description="Requests in an ingress replica, arriving ones too; more get 429."
     )
     retry_after_s: float = Field(1.0, gt=0, description="`Retry-After` of an overloaded answer.")
-    page: bool = Field(True, description="Serve the page for people at `/`. False answers it with 404.")
 
     @model_validator(mode="after")
     def _default_within_maximum(self) -> Self:
@@ -164,8 +163,9 @@ class IngressServing(Section):
 
 
 class ServingConfig(IngressServing):
-    """Deadlines, retries and admission at the ingress; and how often replicas may fail to start."""
+    """Deadlines, retries and admission at the ingress; the page; how often replicas may fail to start."""
 
+    page: bool = Field(True, description="Serve the page for people at `/`. False answers it with 404.")
     max_failed_starts: int | None = Field(
         None,
         ge=1,

@@ -15,6 +15,7 @@ from serve_app.config.schema import (
     LimitsConfig,
     ParserBatching,
     SegmentationConfig,
+    ServingConfig,
 )
 from serve_app.config.serve_config import our_findings
 from serve_app.config.user_config import (
@@ -40,6 +41,14 @@ def test_apply_to_replaces_a_given_section_as_a_whole() -> None:
     assert applied.segmentation == SegmentationConfig(threshold=0.1, mask_threshold=0.5)
     assert applied.limits == ARGS.limits
     assert ARGS.segmentation.threshold == 0.4
+
+
+def test_what_only_args_may_say_stays_as_args_say_it() -> None:
+    args = ARGS.model_copy(update={"serving": ServingConfig(page=False, max_failed_starts=7)})
+    serving = IngressSettings.model_validate({"serving": {"timeout_s": 5}}).apply_to(args).serving
+    assert (serving.timeout_s, serving.page, serving.max_failed_starts) == (5, False, 7)
+    with pytest.raises(ValidationError, match="page"):
+        IngressSettings.model_validate({"serving": {"page": False}})
 
 
 @pytest.mark.parametrize(
