@@ -40,7 +40,9 @@ def is_autoscaled() -> bool:
 
         found = get_cluster_status(ray.get_runtime_context().gcs_address)
         instances = [node.instance_id for node in (*found.active_nodes, *found.idle_nodes)]
-    return shows_autoscaler(status, instances)
+    with suppress(ValueError, AttributeError):  # a status of another shape than expected
+        return shows_autoscaler(status, instances)
+    return False
 
 
 def shows_autoscaler(status: bytes | None, instances: Iterable[str]) -> bool:
