@@ -24,6 +24,9 @@ from serve_app.masks.rle import area
 from serve_app.schemas.dicts import ObjectDict, RleDict
 from serve_app.schemas.events import Role
 
+_SURROGATES = "backslashreplace"
+"""Ids may hold half of a surrogate pair: as an escape of JSON, which the shards have, too."""
+
 
 class _CocoImage(TypedDict):
     """An image as COCO writes it; the last three keys are ours and LVIS's."""
@@ -116,12 +119,14 @@ def _write(path: Path, jobs: Iterable[Job], write_mask: Callable[[RleDict], _Seg
     try:
         with (
             whole_file(path) as whole,
-            tempfile.TemporaryFile("w+", encoding="utf-8", dir=path.resolve().parent) as annotations,
+            tempfile.TemporaryFile(
+                "w+", encoding="utf-8", errors=_SURROGATES, dir=path.resolve().parent
+            ) as annotations,
         ):
             content = _Content(annotations, write_mask)
             for job in jobs:
                 content.add(job)
-            file = io.TextIOWrapper(whole, encoding="utf-8", write_through=True)
+            file = io.TextIOWrapper(whole, encoding="utf-8", errors=_SURROGATES, write_through=True)
             content.write(file)
             file.detach()  # `whole_file` closes what is below it
     except OSError as error:
