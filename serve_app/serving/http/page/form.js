@@ -24,10 +24,16 @@ export class Form {
     });
     document.addEventListener("paste", (event) => {
       const files = [...(event.clipboardData?.files ?? [])];
-      if (!files.length) return;
+      const isText = event.target.closest?.("input, textarea") && event.clipboardData?.types.includes("text/plain");
+      if (!files.length || isText) return; // offices put a picture of a text beside the text
       event.preventDefault();
       this.last.add(files);
     });
+  }
+
+  /** Names a field that holds something else than the number that it should; null where there is none. */
+  unreadable() {
+    return ["threshold", "mask_threshold"].find((name) => byId(FIELDS[name]).validity.badInput) ?? null;
   }
 
   /** Reads the form. */
