@@ -100,6 +100,7 @@ def _setup(loaded: LoadedConfig, path: str | None) -> Setup:
         ray=ray,
         address=place,
         busy=None if place == serve_address else _busy(*place),
+        is_serves=place == serve_address,
         dashboard_busy=ray.address is None and _busy(DEFAULT_HOST, DASHBOARD_PORT) is not None,
         unset=tuple(problem.at(str(path)) for problem in problems),
         server_fault=server_fault(loaded.app),
