@@ -71,7 +71,7 @@ def examine(path: str | None) -> tuple[list[Check], LoadedConfig | None]:
     from serve_app.cli.doctor.probe import read_machine
     from serve_app.cli.doctor.setup_checks import needs_gpu, setup_checks
 
-    machine = read_machine(os.environ.get("OMP_NUM_THREADS"))
+    machine = read_machine(os.environ.get("OMP_NUM_THREADS"), os.environ.get("RAY_TMPDIR"))
     problems = [] if path is None else check_file(path)
     if path is not None and problems:
         faults = [Check("file", "fault", "fail", problem.at(path)) for problem in problems]

@@ -24,11 +24,12 @@ SMI_FIELDS = ("name", "memory.total", "memory.used", "compute_cap", "driver_vers
 MIB = 2**20
 
 
-def read_machine(omp_threads: str | None = None) -> Machine:
+def read_machine(omp_threads: str | None = None, ray_tmpdir: str | None = None) -> Machine:
     """Read the facts of this machine.
 
     Args:
         omp_threads: the variable OMP_NUM_THREADS.
+        ray_tmpdir: the variable RAY_TMPDIR, which Ray prefers to TMPDIR.
     """
     seen, driver = read_smi(_ask_smi())
     total, free = read_memory(Path("/"))
@@ -43,7 +44,7 @@ def read_machine(omp_threads: str | None = None) -> Machine:
         free_memory_bytes=free,
         omp_threads=omp_threads,
         shared_memory=disk_of(shared) if shared.is_dir() else None,
-        ray_files=disk_of(Path(tempfile.gettempdir()) / "ray"),
+        ray_files=disk_of(Path(ray_tmpdir or tempfile.gettempdir()) / "ray"),
         model_cache=disk_of(hub.cache_place()),
         compiler=next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None),
         versions={"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
