@@ -76,6 +76,20 @@ def test_masks_never_lie_on_a_picture_that_the_browser_turns_otherwise(
     assert pixel(opened, 0, 14 * where, 32 * where) == tinted(RED, grey=128)
 
 
+def test_what_is_transparent_is_white_as_for_the_service_and_keeps_nothing_of_what_was_drawn_before(
+    opened: Page, scripted: Scripted, tmp_path: Path
+) -> None:
+    Image.new("RGBA", (64, 48), (0, 0, 0, 0)).save(tmp_path / "g.png")
+    sends(scripted, image("g.png", [TWO_DOGS[0]]))
+    opened.choose(GENERATED, [tmp_path / "g.png"])
+    segment(opened)
+    assert pixel(opened, 0, 50, 32) == (255, 255, 255)
+    assert pixel(opened, 0, 14, 32) == tinted(RED, grey=255)
+    opened.click("[aria-label='Show dog']")
+    opened.wait("document.querySelector('.state').textContent === '0 objects, 1 hidden'")
+    assert pixel(opened, 0, 14, 32) == (255, 255, 255)
+
+
 def test_a_service_that_is_gone_is_not_called_ready(page: Page, tmp_path: Path) -> None:
     page.expected = ["ERR_CONNECTION_REFUSED"]
     with served(ScriptedService()) as url:
