@@ -123,6 +123,14 @@ def test_an_example_that_loads_slowly_does_not_take_the_place_of_a_later_job(
     assert [request.prompt for request in scripted.service.requests] == ["my own"]
 
 
+def test_an_example_is_asked_with_its_own_options(opened: Page, scripted: Scripted) -> None:
+    opened.js("document.querySelector('#threshold').value = '0.999'; document.querySelector('#verdict').checked = false")
+    opened.js("document.querySelectorAll('#examples button')[2].click()")
+    opened.wait("document.querySelector('#said').textContent.startsWith('Done')")
+    (request,) = scripted.service.requests
+    assert (request.threshold, request.verdict) == (None, True)
+
+
 @pytest.mark.parametrize("entity", ["constructor", "__proto__", "<img src=x onerror=alert(1)>", 'it\'s "it" \\ 🦊'])
 def test_any_words_may_be_an_entity(opened: Page, scripted: Scripted, tmp_path: Path, entity: str) -> None:
     thing = {**found("dog_0", (4, 20, 24, 44)), "object_id": f"{entity}_0", "label": entity}
