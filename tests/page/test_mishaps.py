@@ -124,7 +124,9 @@ def test_an_example_that_loads_slowly_does_not_take_the_place_of_a_later_job(
 
 
 def test_an_example_is_asked_with_its_own_options(opened: Page, scripted: Scripted) -> None:
-    opened.js("document.querySelector('#threshold').value = '0.999'; document.querySelector('#verdict').checked = false")
+    opened.js(
+        "document.querySelector('#threshold').value = '0.999'; document.querySelector('#verdict').checked = false"
+    )
     opened.js("document.querySelectorAll('#examples button')[2].click()")
     opened.wait("document.querySelector('#said').textContent.startsWith('Done')")
     (request,) = scripted.service.requests

@@ -91,7 +91,8 @@ async def test_masks_of_other_formats_are_shown(own: Path) -> None:
     shard = out / "part-00000.jsonl"
     lines = [json.loads(line) for line in shard.read_text().splitlines()]
     square = {"points": [[2, 2], [6, 2], [6, 5], [2, 5]], "hole": False}
-    for item in lines[0]["generated_image"]["objects"]:
+    (both,) = (line for line in lines if line["id"] == "both")  # rows are stored in the order in which they end
+    for item in both["generated_image"]["objects"]:
         item["mask_polygons"] = [square]
         del item["mask_rle"]
     shard.write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -127,7 +128,7 @@ async def test_without_the_manifest_no_picture_is_read(own: Path, tmp_path: Path
         assert "--manifest" in (await client.get("/rows.json")).json()["notes"][0]
         refused = await client.get("/rows/0/generated/0")
         assert refused.status_code >= 400
-        assert refusal(refused) == "the manifest is not known, which would name b/p.png"
+        assert refusal(refused).startswith("the manifest is not known, which would name ")
         assert (await client.get("/rows/0/document.json")).status_code == 200
     async with http(out, tmp_path / "moved.jsonl") as client:
         assert (await client.get("/rows/0/generated/0")).status_code == 200
