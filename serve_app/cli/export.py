@@ -21,7 +21,7 @@ from serve_app.cli.batch_paths import check_not_a_result
 from serve_app.cli.console import Progress
 from serve_app.cli.export_pictures import FilePictures
 from serve_app.cli.options import CommandError, at_least_one
-from serve_app.cli.outputs import check_file, check_folder
+from serve_app.cli.outputs import STANDARD_OUTPUT, check_file, check_folder
 from serve_app.config.schema import AppConfig
 
 _SINGULARS = {"categories": "category", "classes": "class"}
@@ -62,6 +62,10 @@ def run(args: argparse.Namespace) -> int:
     for flag, value in (("RESULTS", args.results), ("--output", args.output), ("--manifest", args.manifest)):
         if value and scheme_of(value):
             raise CommandError(f"{flag} {shown(value)}: must be a path", usage=True)
+    if args.output == STANDARD_OUTPUT:
+        raise CommandError(
+            "--output -: name a file or a folder; an export is not written to standard output", usage=True
+        )
     results = open_results(Path(args.results), Path(args.manifest) if args.manifest else None)
     _check_output(args.output, chosen, results)
     if not args.quiet and chosen.uses_pictures and not args.no_pictures:

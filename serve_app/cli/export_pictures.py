@@ -17,6 +17,7 @@ from serve_app.errors import FetchFailed, InvalidImage
 from serve_app.images import decoding, overlay
 from serve_app.images.marks import marks_of
 from serve_app.images.palette import entity_colours
+from serve_app.schemas.file_uri import local_path
 
 _SIDE = 640
 _QUALITY = 82
@@ -76,8 +77,15 @@ class FilePictures:
         source = picture.source
         if source is None:
             raise FetchFailed(f"{picture.name} is not a local path, and the manifest that names it is not known")
-        if scheme_of(source) is None and not os.path.exists(self._folder / source) and os.path.exists(source):
-            return self._here.read(source)
+        if scheme_of(source) in {None, "file"}:
+            # os.path: where pathlib raises, as for a name that is too long, it says that there is no such file.
+            path = self._folder / local_path(source)
+            is_here = scheme_of(source) is None and not os.path.exists(path) and os.path.exists(source)
+            path = Path(source) if is_here else path
+            if os.path.exists(path) and not os.path.isfile(path):
+                raise FetchFailed(f"{picture.name} is no file")  # a pipe or a device might never end
+            if is_here:
+                return self._here.read(source)
         return self._reader.read(source)
 
 

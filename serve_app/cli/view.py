@@ -7,6 +7,7 @@ genseg view results --manifest moved/rows.jsonl
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import socket
 from collections.abc import Sequence
@@ -106,7 +107,8 @@ class FolderView:
         """
         picture = self._laid_out.picture(place, role, index)
         if picture.source not in self._sources:
-            raise FetchFailed(f"the manifest does not name {picture.name}")
+            is_known = "does not name" if self._sources else "is not known, which would name"
+            raise FetchFailed(f"the manifest {is_known} {picture.name}")
         return self._pictures.original(picture)
 
     def close(self) -> None:
@@ -118,4 +120,5 @@ def _listening(port: int) -> socket.socket:
     try:
         return socket.create_server((HOSTS[0], port))
     except OSError as error:
-        raise CommandError(f"--port {port}: {error.strerror}") from None
+        reason = "is in use; choose another" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
+        raise CommandError(f"--port {port}: {reason}") from None

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -90,7 +91,8 @@ async def test_masks_of_other_formats_are_shown(own: Path) -> None:
     shard = out / "part-00000.jsonl"
     lines = [json.loads(line) for line in shard.read_text().splitlines()]
     square = {"points": [[2, 2], [6, 2], [6, 5], [2, 5]], "hole": False}
-    for item in lines[0]["generated_image"]["objects"]:
+    (both,) = (line for line in lines if line["id"] == "both")  # rows are stored in the order in which they end
+    for item in both["generated_image"]["objects"]:
         item["mask_polygons"] = [square]
         del item["mask_rle"]
     shard.write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -124,7 +126,9 @@ async def test_without_the_manifest_no_picture_is_read(own: Path, tmp_path: Path
     (tmp_path / "rows.jsonl").rename(tmp_path / "moved.jsonl")
     async with http(out) as client:
         assert "--manifest" in (await client.get("/rows.json")).json()["notes"][0]
-        assert (await client.get("/rows/0/generated/0")).status_code >= 400
+        refused = await client.get("/rows/0/generated/0")
+        assert refused.status_code >= 400
+        assert refusal(refused).startswith("the manifest is not known, which would name ")
         assert (await client.get("/rows/0/document.json")).status_code == 200
     async with http(out, tmp_path / "moved.jsonl") as client:
         assert (await client.get("/rows/0/generated/0")).status_code == 200
@@ -176,6 +180,13 @@ def test_what_cannot_be_shown_is_said(
     monkeypatch.chdir(tmp_path)
     assert main(["view", *arguments]) > 0
     assert message in capsys.readouterr().err
+
+
+def test_a_busy_port_is_named_in_a_few_words(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["view", str(results), "--port", str(port)]) == 1
+    assert capsys.readouterr().err == f"genseg: --port {port}: is in use; choose another\n"
 
 
 @contextmanager

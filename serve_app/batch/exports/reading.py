@@ -99,7 +99,7 @@ def _open_folder(folder: Path, given: Path | None) -> Results:
     if manifest is None:
         return Results(str(folder), folder.resolve(), _bare(results, folder), failures, (), notes)
     home = manifest.resolve().parent
-    jobs = _by_row(folder, manifest, before) if is_text else _bare(results, home)
+    jobs = _by_row(folder, manifest, before, is_given=given is not None) if is_text else _bare(results, home)
     return Results(str(folder), home, jobs, failures, (manifest,))
 
 
@@ -114,11 +114,12 @@ def _keys(folder: Path) -> set[str]:
     return {line.key for line in readable_lines(folder)}
 
 
-def _by_row(folder: Path, manifest: Path, before: Fingerprint) -> Callable[[], Iterator[Job]]:
+def _by_row(folder: Path, manifest: Path, before: Fingerprint, *, is_given: bool) -> Callable[[], Iterator[Job]]:
     """Read the results in the order of the manifest, then those that no row of it is the origin of."""
 
     def jobs() -> Iterator[Job]:
         lines = {line.key: (line.path, line.offset) for line in readable_lines(folder)}
+        results = len(lines)
         for placed in read_rows(manifest):
             found = lines.get(placed.row.key)
             if found is None or not _is_same(placed.row, before):
@@ -128,6 +129,8 @@ def _by_row(folder: Path, manifest: Path, before: Fingerprint) -> Callable[[], I
             if not _fits(placed.row, document):
                 raise OutputError(f"{manifest}:{placed.line}: names other images than the result in {folder}")
             yield job_of_row(placed.row, document, manifest.resolve().parent)
+        if is_given and results and len(lines) == results:
+            raise OutputError(f"--manifest {manifest}: no result in {folder} is of one of its rows")
         for path, offset in lines.values():
             document = _result_of(_line_at(path, offset))
             yield _bare_job(document, manifest.resolve().parent)

@@ -71,7 +71,9 @@ def examine(path: str | None) -> tuple[list[Check], LoadedConfig | None]:
     from serve_app.cli.doctor.probe import read_machine
     from serve_app.cli.doctor.setup_checks import needs_gpu, setup_checks
 
-    machine = read_machine(os.environ.get("OMP_NUM_THREADS"), os.environ.get("CXX"))
+    machine = read_machine(
+        os.environ.get("OMP_NUM_THREADS"), cxx=os.environ.get("CXX"), ray_tmpdir=os.environ.get("RAY_TMPDIR")
+    )
     problems = [] if path is None else check_file(path)
     if path is not None and problems:
         faults = [Check("file", "fault", "fail", problem.at(path)) for problem in problems]
@@ -100,6 +102,7 @@ def _setup(loaded: LoadedConfig, path: str | None) -> Setup:
         ray=ray,
         address=place,
         busy=None if place == serve_address else _busy(*place),
+        is_serves=place == serve_address,
         dashboard_busy=ray.address is None and _busy(DEFAULT_HOST, DASHBOARD_PORT) is not None,
         unset=tuple(problem.at(str(path)) for problem in problems),
         server_fault=server_fault(loaded.app),

@@ -98,6 +98,6 @@ def _ray_files(disk: Disk) -> Check:
         return Check("disk", "Ray's files", "warn", f"{disk.place} cannot be read", "see the folder's permissions")
     found = f"{disk.place} has {gib(disk.free_bytes)} free"
     if disk.free_bytes < (1 - FULL) * disk.total_bytes:
-        todo = f"Ray stores nothing once its disk is {FULL:.0%} full; make room, or set TMPDIR to another disk"
+        todo = f"Ray stores nothing once its disk is {FULL:.0%} full; make room, or set RAY_TMPDIR to another disk"
         return Check("disk", "Ray's files", "warn", found, todo)
     return Check("disk", "Ray's files", "ok", found)

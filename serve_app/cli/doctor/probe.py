@@ -25,12 +25,13 @@ SMI_FIELDS = ("name", "memory.total", "memory.used", "compute_cap", "driver_vers
 MIB = 2**20
 
 
-def read_machine(omp_threads: str | None = None, cxx: str | None = None) -> Machine:
+def read_machine(omp_threads: str | None = None, *, cxx: str | None = None, ray_tmpdir: str | None = None) -> Machine:
     """Read the facts of this machine.
 
     Args:
         omp_threads: the variable OMP_NUM_THREADS.
         cxx: the variable CXX, by which PyTorch takes another C++ compiler than g++.
+        ray_tmpdir: the variable RAY_TMPDIR, which Ray prefers to TMPDIR.
     """
     seen, driver = read_smi(_ask_smi())
     total, free = read_memory(Path("/"))
@@ -45,7 +46,7 @@ def read_machine(omp_threads: str | None = None, cxx: str | None = None) -> Mach
         free_memory_bytes=free,
         omp_threads=omp_threads,
         shared_memory=disk_of(shared) if shared.is_dir() else None,
-        ray_files=disk_of(Path(tempfile.gettempdir()) / "ray"),
+        ray_files=disk_of(Path(ray_tmpdir or tempfile.gettempdir()) / "ray"),
         model_cache=disk_of(hub.cache_place()),
         compiler=next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None),
         cxx_compiler=shutil.which(cxx or "g++"),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from serve_app.cli import ray_session
 from serve_app.cli.console import Progress
 from serve_app.cli.deploy import lacking_room
 from serve_app.cli.doctor.setup import RayFacts
 from serve_app.cli.options import CommandError
 from serve_app.cli.ray_address import find_cluster
+from serve_app.cli.serve import application_names
 from serve_app.cli.serve_address import address_of_serve
 from serve_app.config.files import LoadedConfig
 
@@ -30,9 +33,17 @@ def read_ray(loaded: LoadedConfig) -> tuple[RayFacts, tuple[str, int] | None]:
     except CommandError as error:
         return RayFacts(fault=str(error)), None
     try:
-        return _facts(loaded, found, ray_session.resources_of_nodes()), address_of_serve()
+        place = address_of_serve()
+        facts = _facts(loaded, found, ray_session.resources_of_nodes())
+        return replace(facts, served=_served(loaded) if place else ()), place
     finally:
         ray_session.leave()
+
+
+def _served(loaded: LoadedConfig) -> tuple[str, ...]:
+    from ray import serve
+
+    return tuple(sorted({*application_names(loaded)} & {*serve.status().applications}))
 
 
 def _facts(loaded: LoadedConfig, found: str | None, nodes: list[dict[str, float]]) -> RayFacts:

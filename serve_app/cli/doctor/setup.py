@@ -62,6 +62,7 @@ class RayFacts:
         cpus: of all nodes.
         gpus: likewise.
         lacking: which replicas find no room; None where all do.
+        served: which of the configuration's applications are served there already.
     """
 
     address: str | None = None
@@ -69,6 +70,7 @@ class RayFacts:
     cpus: float = 0.0
     gpus: float = 0.0
     lacking: str | None = None
+    served: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class Setup:
         ray: that would run it.
         address: host and port of the HTTP API.
         busy: why the port cannot be taken; None where it can.
+        is_serves: the cluster's Serve listens at the address.
         dashboard_busy: whether something other than Ray listens on the port of Ray's dashboard.
         unset: environment variables that are needed and hold nothing usable, each as a line.
         server_fault: why the server of the engine `openai` does not answer; None where it does, or is not used.
@@ -91,6 +94,7 @@ class Setup:
     ray: RayFacts
     address: tuple[str, int]
     busy: str | None = None
+    is_serves: bool = False
     dashboard_busy: bool = False
     unset: tuple[str, ...] = ()
     server_fault: str | None = None

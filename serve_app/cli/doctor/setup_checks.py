@@ -96,6 +96,12 @@ def _ray(ray: RayFacts) -> Check:
 
 def _port(setup: Setup) -> Check:
     host, port = setup.address
+    if setup.ray.served:
+        found = f"{setup.ray.served[0]!r} is served already by the Serve that runs on this cluster"
+        todo = "`genseg serve` does not replace it: stop it first, or update it with `serve deploy`"
+        return Check("service", "port", "warn", found, todo)
+    if setup.is_serves:
+        return Check("service", "port", "ok", f"{port} on {host} is that of the Serve that runs on this cluster")
     if setup.busy is None:
         return Check("service", "port", "ok", f"{port} on {host} is free")
     return Check("service", "port", "fail", setup.busy, "stop what listens there, or choose another with --port")

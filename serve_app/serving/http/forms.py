@@ -143,7 +143,8 @@ class _Form:
             raise TooLarge(f"{name}: a text field of the form is over the limit of {self._max_text_bytes} bytes", name)
         self._refuse_twice(name)
         text = text_of(part, name, UTF_8 if name == _CHARSET_FIELD else self._charset)
-        self._fields[name] = _json_field(name, text) if name in _JSON_FIELDS else text
+        # Browsers write every line end of a form as CRLF; the same prompt as JSON has LF.
+        self._fields[name] = _json_field(name, text) if name in _JSON_FIELDS else text.replace("\r\n", "\n")
 
     def _refuse_twice(self, name: str) -> None:
         if name in self._fields:

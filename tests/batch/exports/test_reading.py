@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,43 @@ def test_the_error_of_a_document_is_a_job_that_failed(tmp_path: Path) -> None:
     opened = open_results(tmp_path / "lines.jsonl")
     assert [*opened.jobs()] == []
     assert [each["code"] for each in opened.failures()] == ["timeout", "timeout"]
+
+
+@pytest.mark.timeout(60)
+def test_a_document_of_somebody_else_has_no_pipe_opened_and_no_odd_path_ends_the_report(
+    results: Path, tmp_path: Path
+) -> None:
+    document = one_document(results)
+    os.mkfifo(tmp_path / "pipe")
+    document["contextual_images"][0]["path"] = "pipe"
+    document["generated_image"]["path"] = "x" * 300 + ".png"
+    (tmp_path / "one.json").write_text(json.dumps(document))
+    assert export(tmp_path / "one.json", "html", tmp_path / "r.html") == 0
+    text = (tmp_path / "r.html").read_text()
+    assert "No picture: pipe is no file" in text
+    assert "No picture: xxx" in text
+
+
+def test_the_manifest_of_another_batch_is_refused(own: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.jsonl"
+    other.write_text("".join(json.dumps({**row, "id": f"other {row['id']}"}) + "\n" for row in ROWS))
+    with pytest.raises(OutputError, match=r"other\.jsonl: no result in .* is of one of its rows"):
+        export(own, "coco", tmp_path / "coco.json", "--manifest", other)
+    assert not (tmp_path / "coco.json").exists()
+
+
+@pytest.mark.parametrize("kind", ["table", "html", "coco", "coco-polygon", "yolo"])
+def test_half_of_a_surrogate_pair_ends_no_export(results: Path, tmp_path: Path, kind: str) -> None:
+    (tmp_path / "one.json").write_text(json.dumps({**one_document(results), "id": "\ud800"}))
+    output = tmp_path / ("out.csv" if kind == "table" else "out")
+    assert export(tmp_path / "one.json", kind, output, "--no-pictures") == 0
+    if kind.startswith("coco"):
+        assert {each["job_id"] for each in json.loads(output.read_text())["annotations"]} == {"\ud800"}
+
+
+def test_standard_output_is_no_file_called_minus(results: Path) -> None:
+    with pytest.raises(CommandError, match="--output -: "):
+        export(results, "coco", Path("-"))
 
 
 def test_a_mask_that_is_malformed_is_named_and_leaves_the_old_file(results: Path, tmp_path: Path) -> None:

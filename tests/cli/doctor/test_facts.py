@@ -62,12 +62,13 @@ def test_memory_is_known_without_these_files(tmp_path: Path) -> None:
 
 
 def test_this_machine_is_read() -> None:
-    machine = probe.read_machine("3")
+    machine = probe.read_machine("3", "/elsewhere")
     assert machine.omp_threads == "3"
     assert machine.cores >= 1
     assert machine.memory_bytes >= machine.free_memory_bytes > 0
     assert machine.versions["torch"]
     assert machine.ray_files.free_bytes is not None
+    assert machine.ray_files.place == Path("/elsewhere/ray")
 
 
 def test_a_disk_is_known_before_its_folder_is_made(tmp_path: Path) -> None:

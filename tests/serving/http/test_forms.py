@@ -36,6 +36,11 @@ async def test_read_form_gives_the_fields_of_the_json_body() -> None:
     }
 
 
+async def test_line_ends_of_a_prompt_are_those_of_json() -> None:
+    """Browsers write every line end of a form as CRLF. Source: HTML, "Constructing the entry list"."""
+    assert (await read(part("prompt", b"a\r\nb\nc\r") + END))["prompt"] == "a\nb\nc\r"
+
+
 @pytest.mark.parametrize("false", [b"\r\n--bx", b"\r\n--b\rx", b"\r\n--b-x"], ids=ascii)
 async def test_false_delimiters_are_counted_before_they_are_parsed(false: bytes) -> None:
     few = part("generated", false * 20, "g.png") + END

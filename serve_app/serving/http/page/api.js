@@ -1,5 +1,6 @@
 // Calls the service. Addresses are relative to the page, so that they hold below any path prefix.
 
+import { isReadable } from "./dom.js";
 import { documents } from "./ndjson.js";
 
 /** What the service, or the way to it, said instead of an answer. */
@@ -21,7 +22,15 @@ export class ServiceError extends Error {
 /** The address of a route of the service. */
 export const address = (route) => new URL(route, document.baseURI).href;
 
-const authorization = (token) => (token ? { Authorization: `Bearer ${token}` } : {});
+function authorization(token) {
+  if (!token) return {};
+  if (/[^\x20-\xff]/.test(token)) {
+    // The browser would send nothing at all.
+    const message = "The token holds a character that no header can carry, such as an invisible one that was copied with it.";
+    throw new ServiceError({ code: "unauthorized", message, field: null }, 401);
+  }
+  return { Authorization: `Bearer ${token}` };
+}
 
 async function call(route, options) {
   try {
@@ -44,6 +53,18 @@ async function errorOf(response) {
   }
 }
 
+/** Finds the first file of a form that the browser cannot read any more: then it sends nothing. */
+async function unreadable(form) {
+  const files = [...form].filter(([, value]) => value instanceof File);
+  for (const [place, [name, file]] of files.entries()) {
+    if (await isReadable(file)) continue;
+    const field = name === "contextual" ? `contextual_images[${place}]` : "generated_image";
+    const message = `${field}: ${file.name} cannot be read: it is a folder, or has changed since it was chosen. Choose it again.`;
+    return new ServiceError({ code: "unreadable", message, field }, 0);
+  }
+  return null;
+}
+
 /**
  * Sends the job.
  *
@@ -56,6 +77,8 @@ export async function* segment(form, token, signal) {
     body: form,
     headers: { Accept: "application/x-ndjson", ...authorization(token) },
     signal,
+  }).catch(async (error) => {
+    throw error.code === "unreachable" ? ((await unreadable(form)) ?? error) : error;
   });
   if (!response.ok) throw await errorOf(response);
   try {

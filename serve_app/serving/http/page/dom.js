@@ -34,5 +34,18 @@ export function save(blob, name) {
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }
 
+/** Whether a file can still be read: it may have changed since it was chosen, or be gone, or be a folder. */
+export async function isReadable(file) {
+  const reader = file.stream().getReader(); // a slice of a file that is gone is read as if it were empty
+  try {
+    await reader.read();
+    return true;
+  } catch {
+    return false;
+  } finally {
+    reader.cancel().catch(() => {});
+  }
+}
+
 /** A score as it is shown: two digits. */
 export const shown = (number) => number.toFixed(2);

@@ -34,6 +34,7 @@ export async function savePicture(viewer) {
   const line = Math.max(1.5, Math.max(width, height) / 600);
   const context = canvas.getContext("2d");
   draw(context, { picture, scale: 1, objects, highlight: null, labels: viewer.look.labels, line });
+  for (const bitmap of [picture, ...objects.map(({ mask }) => mask?.bitmap)]) bitmap?.close();
   save(await pngOf(canvas), `${stem(viewer.file.name)}_annotated.png`);
 }
 
@@ -45,8 +46,11 @@ export async function saveCutOuts(viewer) {
     const mask = rle ? await viewer.masks.decode(rle, viewer.width, viewer.height) : null;
     if (mask === null) continue;
     const blob = await pngOf(cutOut(picture, mask));
-    files.push({ name: `${stem(viewer.file.name)}_${fileName(id)}.png`, blob });
+    const name = `${stem(viewer.file.name)}_${fileName(id)}`;
+    const alike = files.filter((each) => each.called === name).length;
+    files.push({ called: name, name: `${name}${alike ? ` (${alike + 1})` : ""}.png`, blob });
   }
+  picture.close();
   if (files.length === 1) save(files[0].blob, files[0].name);
   if (files.length > 1) {
     const read = async ({ name, blob }) => ({ name, bytes: new Uint8Array(await blob.arrayBuffer()) });

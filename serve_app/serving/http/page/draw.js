@@ -26,11 +26,9 @@ const DIMMED = 0.15;
 export function draw(context, { picture, scale, objects, highlight, labels, line }) {
   const { width, height } = context.canvas;
   context.globalAlpha = 1;
+  context.fillStyle = picture ? "#fff" : "#808080"; // the service, too, takes what is transparent for white
+  context.fillRect(0, 0, width, height);
   if (picture) context.drawImage(picture, 0, 0, width, height);
-  else {
-    context.fillStyle = "#808080";
-    context.fillRect(0, 0, width, height);
-  }
   for (const { id, mask } of objects) {
     if (!mask?.bitmap) continue;
     context.globalAlpha = highlight && !highlight.has(id) ? DIMMED : 1;

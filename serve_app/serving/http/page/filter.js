@@ -7,7 +7,7 @@
  */
 
 /** The threshold that the service applied to a label. */
-export const askedFor = (meta, label) => meta.thresholds[label] ?? meta.threshold;
+export const askedFor = (meta, label) => (Object.hasOwn(meta.thresholds, label) ? meta.thresholds[label] : meta.threshold);
 
 /** The threshold that the sliders set for a label. */
 export const setFor = (thresholds, label) => thresholds.labels.get(label) ?? thresholds.all;

@@ -5,6 +5,7 @@ import { pictureOf } from "./job.js";
 import { Pictures } from "./pictures.js";
 
 const FIELDS = { prompt: "prompt", entities: "entities", threshold: "threshold", mask_threshold: "mask-threshold", verdict: "verdict" };
+const NUMBERS = ["threshold", "mask_threshold"];
 
 /** Everything above the result. */
 export class Form {
@@ -24,10 +25,16 @@ export class Form {
     });
     document.addEventListener("paste", (event) => {
       const files = [...(event.clipboardData?.files ?? [])];
-      if (!files.length) return;
+      const isText = event.target.closest?.("input, textarea") && event.clipboardData?.types.includes("text/plain");
+      if (!files.length || isText) return; // offices put a picture of a text beside the text
       event.preventDefault();
       this.last.add(files);
     });
+  }
+
+  /** Names a field that holds something else than the number that it should; null where there is none. */
+  unreadable() {
+    return NUMBERS.find((name) => byId(FIELDS[name]).validity.badInput) ?? null;
   }
 
   /** Reads the form. */
@@ -45,11 +52,13 @@ export class Form {
     };
   }
 
-  /** Puts an example in. */
+  /** Puts an example in, with the options that it is meant for. */
   fill({ prompt, entities, contextual, generated }) {
     byId("prompt").value = prompt;
     byId("entities").value = entities.join("\n");
     if (entities.length) byId("options").open = true;
+    for (const name of NUMBERS) byId(FIELDS[name]).value = "";
+    byId("verdict").checked = true;
     this.zones.references.set(contextual);
     this.zones.generated.set(generated ? [generated] : []);
   }

@@ -10,6 +10,7 @@ import { Results } from "./results.js";
 import { keepToken, token } from "./token.js";
 
 const MOST_RETRIES = 5; // of a request that the service has no room for
+const PASSING = new Set(["unreachable", "lost", "overloaded"]); // codes of errors that may be gone the next time
 
 const say = (text) => (byId("said").textContent = text);
 const form = new Form();
@@ -17,6 +18,7 @@ const results = new Results({ again, said: say });
 const readiness = new Readiness({ say: sayReady, token, refused: askForToken });
 let running = null; // the AbortController of the request under way
 let asksToken = Boolean(token());
+let chosen = 0; // a number for each job; an example whose pictures come after the next job has begun is dropped
 
 function sayReady(state, text) {
   byId("ready").className = `ready is-${state}`;
@@ -121,15 +123,19 @@ function failed(error, job, done, all) {
     else results.clear();
     return;
   }
-  if (!(error instanceof ServiceError)) throw error;
+  if (!(error instanceof ServiceError)) {
+    problem(`The page has failed: ${error.message}`);
+    throw error;
+  }
   const lost = error.code === "lost" && done > 0;
   say("");
   if (lost) results.stop("did not arrive");
   else results.clear();
   if (error.status === 401) return askForToken(error.message);
   const arrived = lost ? ` ${done} of ${all} images had arrived; they are shown below, without a verdict.` : "";
-  const retry = error.status === 0 || error.code === "overloaded" ? () => run(job) : null;
+  const retry = PASSING.has(error.code) ? () => run(job) : null;
   problem(error.message + arrived, error.field, retry);
+  if (error.code === "unreachable") readiness.watch(); // it is not "Ready" any more
 }
 
 /** Sends the last job once more, at the sliders' thresholds. */
@@ -140,6 +146,9 @@ function again({ all, labels }) {
 
 byId("job").addEventListener("submit", (event) => {
   event.preventDefault();
+  chosen++;
+  const field = form.unreadable();
+  if (field) return problem(`${field}: is not a number`, field);
   run(form.job());
 });
 byId("cancel").addEventListener("click", () => {
@@ -166,12 +175,15 @@ byId("token").addEventListener("keydown", (event) => {
 for (const example of EXAMPLES) {
   const button = el("button", { type: "button", text: example.title });
   button.addEventListener("click", async () => {
+    const mine = ++chosen;
     try {
-      form.fill(await load(example));
-      await run(form.job());
+      const loaded = await load(example);
+      if (mine !== chosen) return;
+      form.fill(loaded);
     } catch (error) {
-      problem(error.message);
+      return mine === chosen ? problem(error.message) : undefined;
     }
+    await run(form.job());
   });
   byId("examples").append(button);
 }

@@ -1,7 +1,7 @@
 // One picture of the result: its canvas, the list of its objects, what is said about it.
 
 import { css } from "./colours.js";
-import { el, shown } from "./dom.js";
+import { el, isReadable, shown } from "./dom.js";
 import { draw, objectAt } from "./draw.js";
 
 const MAX_PIXEL_RATIO = 2; // sharper is not seen, and takes longer
@@ -44,7 +44,14 @@ export class Viewer {
   close() {
     this.resized.disconnect();
     this.closed = true;
+    this.forget();
+    this.picture?.close();
+  }
+
+  /** Drops the masks, whose bitmaps would keep their memory for a while. */
+  forget() {
     for (const { mask } of this.cache.values()) mask?.bitmap?.close();
+    this.cache.clear();
   }
 
   /** Reads the picture's size; the document says it where the browser cannot show the picture. */
@@ -56,6 +63,7 @@ export class Viewer {
       this.canShow = true;
     } catch {
       this.canShow = false;
+      if (!(await isReadable(this.file))) this.lose();
     }
     await this.fit();
   }
@@ -63,8 +71,14 @@ export class Viewer {
   /** Takes an image of the result document. */
   async setImage(image) {
     this.image = image;
-    this.cache.clear();
+    this.forget();
     await this.ready;
+    if (this.canShow && (image.width !== this.width || image.height !== this.height)) {
+      // Chromium does not turn WebP as its EXIF says: the masks would lie on other things.
+      this.canShow = false;
+      this.unseen = "this browser shows the picture turned otherwise than the service reads it";
+      this.fitted = null;
+    }
     if (!this.canShow && image.width) [this.width, this.height] = [image.width, image.height];
     const failed = image.objects === null;
     this.element.classList.toggle("failed", failed);
@@ -122,28 +136,45 @@ export class Viewer {
     if (this.fitted !== width) {
       this.fitted = width; // a later call that wants another width finds it here, and the earlier one ends
       const size = { resizeWidth: width, resizeHeight: height, resizeQuality: "medium" };
-      const picture = this.canShow ? await createImageBitmap(this.file, size) : null;
-      if (this.closed || this.fitted !== width) return;
+      const picture = this.canShow ? await createImageBitmap(this.file, size).catch(() => this.lose()) : null;
+      if (this.closed || this.fitted !== width) return picture?.close();
       this.picture?.close();
       this.picture = picture;
       [this.canvas.width, this.canvas.height] = [width, height];
-      this.cache.clear();
+      this.forget();
       this.draw();
     }
     await this.update();
   }
 
+  /** Takes note that the file cannot be read any more. */
+  lose() {
+    this.canShow = false;
+    this.unseen = "the picture's file has changed or is gone";
+    return null;
+  }
+
   /** Fetches the masks that are not there yet, and draws. */
   async update() {
+    const { image } = this;
     const { width, height } = this.canvas;
+    const isOld = () => this.closed || this.image !== image || this.canvas.width !== width || this.canvas.height !== height;
+    let undrawn = 0;
     const fetched = this.objects().map(async ({ id, rle, colour }) => {
       const key = `${width} ${css(colour)}`;
       if (!rle || this.cache.get(id)?.key === key) return; // without masks, boxes are all there is
-      const mask = await this.masks.decode(rle, width, height, colour);
-      if (this.canvas.width === width && this.canvas.height === height) this.cache.set(id, { key, mask });
+      const mask = await this.masks.decode(rle, width, height, colour).catch(() => undefined);
+      if (mask === undefined) undrawn++;
+      else if (isOld()) mask?.bitmap?.close();
+      else {
+        this.cache.get(id)?.mask?.bitmap?.close();
+        this.cache.set(id, { key, mask });
+      }
     });
     await Promise.all(fetched);
-    if (!this.closed) this.describe();
+    if (isOld()) return;
+    this.undrawn = undrawn;
+    this.describe();
     this.draw();
   }
 
@@ -175,7 +206,10 @@ export class Viewer {
     const hidden = this.image.objects.length - objects.length;
     const count = `${objects.length} object${objects.length === 1 ? "" : "s"}`;
     this.state.textContent =
-      count + (hidden ? `, ${hidden} hidden` : "") + (this.canShow === false ? `; ${this.unseen}` : "");
+      count +
+      (hidden ? `, ${hidden} hidden` : "") +
+      (this.canShow === false ? `; ${this.unseen}` : "") +
+      (this.undrawn ? `; masks that could not be drawn: ${this.undrawn}` : "");
     this.canvas.setAttribute("aria-label", `${this.title}: ${count}${objects.length ? ": " : ""}${objects.map((each) => each.text).join(", ")}`);
     const focused = this.list.contains(document.activeElement) ? document.activeElement.dataset.id : null;
     const byName = objects.sort((a, b) => a.id.localeCompare(b.id, "en", { numeric: true }));
