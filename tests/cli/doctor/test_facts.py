@@ -62,7 +62,7 @@ def test_memory_is_known_without_these_files(tmp_path: Path) -> None:
 
 
 def test_this_machine_is_read() -> None:
-    machine = probe.read_machine("3", "/elsewhere")
+    machine = probe.read_machine("3", ray_tmpdir="/elsewhere")
     assert machine.omp_threads == "3"
     assert machine.cores >= 1
     assert machine.memory_bytes >= machine.free_memory_bytes > 0
