@@ -214,7 +214,7 @@ def test_what_the_hub_says_stands_in_the_report(
 
 CHECKS = [
     Check("a", "first", "ok", "found"),
-    Check("b", "second one", "fail", "broken", "mend it"),
+    Check("b", "second one", "fail", "broken", "repair it"),
     Check("a", "third", "warn", "odd"),
     Check("b", "fourth", "no", "small"),
 ]
@@ -227,7 +227,7 @@ def test_the_report_groups_its_lines() -> None:
         "  ok    first       found",
         "  warn  third       odd",
         "b",
-        "  FAIL  second one  broken; mend it",
+        "  FAIL  second one  broken; repair it",
         "  no    fourth      small",
         "times and memory",
         "  head     12.25 ms a pair",
