@@ -61,5 +61,5 @@ def test_every_error_is_listed_with_its_status() -> None:
 
 
 def test_every_field_of_a_manifest_is_listed() -> None:
-    listed = {name for cells in rows(section("Datasets")) for name in re.findall(r"`(\w+)`", cells[0])}
+    listed = {name for cells in rows(section("The manifest")) for name in re.findall(r"`(\w+)`", cells[0])}
     assert listed == Row.model_fields.keys()
