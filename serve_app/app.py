@@ -1,4 +1,4 @@
-"""The builder: `serve_app.app:build` checks the configuration and binds the three deployments."""
+"""Build the Serve application: `build` checks the configuration and binds the three deployments."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ logger = logging.getLogger("ray.serve")
 
 APP_NAME = "segmentation"
 ANSWERED = 4
-"""Requests at once that get our own answer, as a multiple of those that are admitted: the others a 429 in JSON."""
+"""The ingress answers this many times `max_concurrent_requests` at once; those that it does not admit get a 429."""
 SPARE_SLOTS = 64
-"""Besides those, in each ingress replica, for /healthz and /readyz."""
+"""Additional slots in each ingress replica, for /healthz and /readyz."""
 MAX_FAILED_STARTS = 20
-"""Ray's own default. On a cluster the cause may pass: weights that are still being copied, a node that is lost."""
+"""Ray's own default. On a cluster a later start may succeed: weights are still being copied, or a node was lost."""
 
 
 def build(args: dict[str, Any]) -> Application:
@@ -43,7 +43,7 @@ def build(args: dict[str, Any]) -> Application:
         The application; its deployments' own options (GPU fractions, autoscaling, …) come from the Serve config.
 
     Raises:
-        ConfigError: names every wrong key; or says what is wrong with `auth`, see auth_findings.
+        ConfigError: a key is wrong (the message names every wrong one), or `auth` is (see auth_findings).
     """
     config = app_config_from(args)
     for finding in auth_findings(args.get("auth"), in_args=True):
@@ -62,16 +62,20 @@ def bind(
     """Bind the graph for a checked configuration.
 
     Args:
-        config: everything.
-        options: options of the deployments by their name, over the defaults here, where no Serve config brings them.
+        config: the whole configuration.
+        options: Serve options by deployment name; they override the defaults set here. For callers without a Serve
+            config.
         load_parser: loads the parser, inside its replicas.
         load_segmenter: loads the segmenter, inside its replicas.
-        load_identity: loads the model that compares individuals, beside the segmenter; returns None for no model.
+        load_identity: loads the identity model, inside the segmenter's replicas; returns None if none is configured.
+
+    Returns:
+        The application, ready for `serve.run`.
     """
     # Ray annotates the undecorated form of `serve.deployment` as a decorator.
     deployment: Any = serve.deployment
     admitted = config.serving.max_concurrent_requests
-    # A stop waits for the requests under way, also in the deployments that work for them.
+    # A stopping replica finishes its requests first. The models' replicas get the same time, since they work for them.
     grace_s = config.serving.timeout_s + 10
     starts = config.serving.max_failed_starts or MAX_FAILED_STARTS
     resources = default_actor_options(config, cluster_gpus())
@@ -88,7 +92,7 @@ def bind(
     segmenter = deployment(SegmenterDeployment).options(
         graceful_shutdown_timeout_s=grace_s,
         request_router_config={"request_router_class": "serve_app.serving.routing.ImageAffinityRouter"},
-        # Images of requests whose prompt is being read hold slots too; a full replica costs its callers pauses.
+        # An image holds its slot while the prompt is still being parsed. Serve retries a full replica with pauses.
         max_ongoing_requests=128,
         max_queued_requests=admitted * config.limits.max_images,
         max_constructor_retry_count=starts,
@@ -96,7 +100,8 @@ def bind(
     )
     ingress = deployment(serve.ingress()(Ingress)).options(
         request_router_config={"request_router_class": "serve_app.serving.routing.IngressRouter"},
-        # Above what is admitted: callers see our own 429, and /healthz finds a slot. Beyond the queue Ray answers.
+        # More than are admitted, so that callers get this service's own 429 and /healthz still gets a slot. Once the
+        # queue is full too, Ray answers with its own 503.
         max_ongoing_requests=ANSWERED * admitted + SPARE_SLOTS,
         graceful_shutdown_timeout_s=grace_s,
         max_queued_requests=64,
@@ -111,14 +116,17 @@ def bind(
 
 
 def default_actor_options(config: AppConfig, cluster_gpus: float) -> dict[str, dict[str, float]]:
-    """What each deployment asks Ray for where the Serve config says nothing.
+    """Return the CPUs and GPUs that each deployment requests if the Serve config does not say.
 
-    A model whose device is `auto` takes a GPU where there is one, so it asks for its share where the cluster has any.
-    Ray hides no GPU from a process that asked for none, and would lend the same one to others.
+    A model whose device is `auto` uses a GPU if there is one, so it requests a share if the cluster has any. It must:
+    Ray hides no GPU from a process that requested none, and would assign the same GPU to other processes.
 
     Args:
-        config: everything.
+        config: the whole configuration.
         cluster_gpus: how many GPUs Ray knows of.
+
+    Returns:
+        Ray's actor options by deployment name.
     """
     devices = devices_of(config)
 
@@ -131,7 +139,7 @@ def default_actor_options(config: AppConfig, cluster_gpus: float) -> dict[str, d
 
 
 def _warn_of_auto(config: AppConfig, num_gpus: Mapping[str, float]) -> None:
-    """Log what `auto` means where Ray has no GPU now and an autoscaler may add some."""
+    """Log what `auto` means if Ray has no GPU now and an autoscaler may add some."""
     warning = auto_warning(config, num_gpus)
     if warning is not None and is_autoscaled():
         logger.warning(warning)

@@ -1,4 +1,4 @@
-"""A model's device and the steps that run on it, shown: each step a batcher with its sizes, its queue, its failures."""
+"""Create the batchers of a model's steps, and export their batch sizes, queues and times as metrics."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Value = TypeVar("Value")
 
 
 def watch_device(device: Device, metrics: Metrics) -> None:
-    """Show how long a device worked, and how long its work takes in full passes (at least)."""
+    """Export how long a device worked, and how long its work would at least have taken in full passes."""
     metrics.watch_busy("device", lambda: device.work.busy_s)
     metrics.watch_busy("full passes", lambda: device.work.least_s)
 
@@ -30,16 +30,16 @@ def model_step(
     health: ModelHealth,
     metrics: Metrics,
 ) -> PullBatcher[Item, Value]:
-    """Batch a step of a model.
+    """Make the batcher of one step of a model.
 
     Args:
-        axis: names the step in the metrics.
-        run: the step.
+        axis: the step's name in the metrics.
+        run: the model's method, for a batch.
         budget: see PullBatcher.
         cost: see PullBatcher.
-        device: where it runs.
-        health: of the model; learns how each batch came out.
-        metrics: of the replica.
+        device: the device that runs it.
+        health: the model's health; receives the outcomes of each batch.
+        metrics: the replica's metrics.
     """
     batcher: PullBatcher[Item, Value] = PullBatcher(
         device,
