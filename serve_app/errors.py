@@ -49,7 +49,7 @@ class GensegError(Exception):
         return str(self.args[0])
 
     def at(self, field: str) -> GensegError:
-        """Return this error for a field, with the field's name before the message; itself if it has a field already.
+        """Return a copy with this field, named before the message; the error itself if it already has a field.
 
         >>> InvalidImage("is empty").at("generated_image").message
         'generated_image: is empty'

@@ -67,7 +67,7 @@ class MaskBytes:
 
 
 def empty_image_document(size_wh: tuple[int, int], objects: list[ObjectDict]) -> SegmentedDict:
-    """Write an image's document with a list of objects, usually empty for `add_objects` to fill."""
+    """Write an image's document with these objects and no presence; `add_objects` adds more."""
     return {"width": size_wh[0], "height": size_wh[1], "objects": objects, "presence": {}, "error": None}
 
 

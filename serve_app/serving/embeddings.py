@@ -1,8 +1,8 @@
 """Embed objects in a segmenter replica: crop them out of the image, run the identity model in batches, and cache.
 
-The identity model runs in the segmenter's replica, which has the pixels and the masks. It shares the device: its passes
-take turns with the vision and detector passes. Memory: at most PICTURES decoded images at a time, each until the last
-of its objects is cropped, and for each image the CROPS crops of one pass, 150 KB each at 224 x 224 pixels.
+The identity model runs in the segmenter's replica, which has the pixels and the masks. Its passes share the device with
+the vision and detector passes. Memory: at most PICTURES decoded images at a time, each until the last of its objects is
+cropped, and for each image the CROPS crops of one pass, 150 KB each at 224 x 224 pixels.
 """
 
 from __future__ import annotations

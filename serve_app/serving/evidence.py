@@ -1,7 +1,7 @@
 """Collect the evidence for the verdict in a segmenter replica, which has the image's masks, features and pixels.
 
-If an entity with attributes ("red sofa") is missing, the detector also looks for its bare noun ("sofa"). It uses the
-features that the vision pass already computed.
+If too few instances of an entity with adjectives ("red sofa") are found, the detector also looks for its bare noun
+("sofa"). It uses the features that the vision pass already computed.
 """
 
 from __future__ import annotations

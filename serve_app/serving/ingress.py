@@ -201,7 +201,7 @@ class Ingress:
             return {}  # parsing a prompt must not fail because the segmenter does
 
     async def missing(self) -> list[str]:
-        """Return what is not ready: "text_parser", "segmentation" or, while stopping, "ingress". Empty if all is."""
+        """Return what is not ready: "text_parser", "segmentation", or "ingress" while it stops; empty if all are."""
         if self._stopping:
             return ["ingress"]
         names = ("text_parser", "segmentation")

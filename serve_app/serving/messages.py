@@ -24,7 +24,7 @@ class ParsedPrompt:
         entities: the phrases to segment.
         dropped: phrases from the parser that are not segmented, each with the reason.
         model: configured name of the model whose reply was used; empty if no model read the prompt.
-        asked: what the prompt asks for of each entity, in their order; empty if no verdict is requested.
+        asked: for each entity in order, how many the prompt asks for and from which images; empty without a verdict.
     """
 
     entities: tuple[str, ...]

@@ -48,7 +48,7 @@ def call_end(error: BaseException) -> CallEnd:
 def raised_by_replica(error: BaseException) -> GensegError | None:
     """Return the GensegError that the replica raised; None if it raised something else.
 
-    Ray wraps it in an exception that is both a RayTaskError and a GensegError. That one's text is a remote traceback.
+    Ray wraps it in an exception that is both a RayTaskError and a GensegError, with a remote traceback as its text.
     """
     cause = error.cause if isinstance(error, RayTaskError) else None
     return cause if isinstance(cause, GensegError) else None

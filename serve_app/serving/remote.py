@@ -193,7 +193,7 @@ class SegmenterCalls:
 
     def __init__(self, handle: DeploymentHandle[Any], max_retries: int, on_retry: Callable[[str], None]) -> None:
         self.caller = Caller(handle, "segmenter", max_retries, on_retry)
-        # Another version of the model may not read a phrase from here; its SegmentedImage then says so.
+        # Another version of the model may not be able to read one of these. Its SegmentedImage then says so.
         self._readable: ByteLru[bool] = ByteLru(READABLE_BYTES, lambda phrase, _: 200 + sys.getsizeof(phrase))
 
     async def unreadable(self, phrases: Sequence[str], request_id: str, timeout_s: float) -> dict[str, str]:

@@ -138,7 +138,7 @@ def media_type(part: Part) -> str:
 
 
 def _of_heads(charset: str) -> str:
-    """Return the charset of parts' headers: UTF-8 instead of UTF-16 and UTF-32, in which no header can be written."""
+    """Return the charset of parts' headers: UTF-8 for UTF-16 and UTF-32, because their headers must be ASCII text."""
     return UTF_8 if charset.startswith(("utf-16", "utf-32")) else charset
 
 

@@ -78,7 +78,7 @@ class Metrics:
         self._images = counter("genseg_images_total", "Segmented images.")
         self._objects = counter("genseg_objects_total", "Found objects.")
         self.batch_size = ray_metrics.Histogram(
-            "genseg_batch_size", description="Items of one forward.", boundaries=_SIZES, tag_keys=("axis",)
+            "genseg_batch_size", description="Items in one batch.", boundaries=_SIZES, tag_keys=("axis",)
         )
         self._hits = counter("genseg_cache_hits_total", "Cache hits.", "cache")
         self._misses = counter("genseg_cache_misses_total", "Cache misses.", "cache")
@@ -88,7 +88,7 @@ class Metrics:
         self._busy_seconds = gauge("genseg_busy_seconds", "Seconds of work so far.", "of")
         self._watch = Watch()
         self._retries = counter("genseg_retries_total", "Repeated calls.", "stage")
-        self._rejections = counter("genseg_rejections_total", "Refused work.", "code")
+        self._rejections = counter("genseg_rejections_total", "Answers with an error.", "code")
 
     def watch_cache(self, cache: str, read_bytes: Callable[[], float]) -> None:
         """Export a cache's size."""

@@ -75,7 +75,7 @@ class FakeService:
     @contextmanager
     def admitted(self) -> Iterator[None]:
         if self.full:
-            raise TooManyRequests("1 requests are under way; try again later")
+            raise TooManyRequests("the service is busy with 1 request, its limit; try again later")
         self.under_way += 1
         try:
             yield
