@@ -25,11 +25,11 @@ from serve_app.models.registry import load_parser
 from serve_app.serving.autoscaling import CALLS_S
 from serve_app.serving.messages import ParsedPrompt
 from serve_app.serving.replica.batching import Device, PullBatcher
-from serve_app.serving.replica.cache import ByteLru, CachedWork
+from serve_app.serving.replica.cache import CachedWork
 from serve_app.serving.replica.health import ModelHealth
 from serve_app.serving.replica.heap import give_back_free_memory
 from serve_app.serving.replica.metrics import Metrics
-from serve_app.serving.replica.model_steps import model_step, watch_device
+from serve_app.serving.replica.model_steps import model_step, step_cache, watch_device
 from serve_app.serving.replica.stage import Stage
 from serve_app.serving.replica.work import BusyTime
 
@@ -167,11 +167,9 @@ class ParserDeployment:
         self._metrics = Metrics()
         self._replies = replies_of(load(config), config.batching.max_prompts, self._metrics)
         self._filter = EntityFilter.of(config)
-        self._parsed: CachedWork[tuple[str, ...]] = CachedWork(
-            ByteLru(config.cache.prompt_bytes, entry_bytes),
-            lambda hit: self._metrics.cache_lookup("prompt", hit),
+        self._parsed: CachedWork[tuple[str, ...]] = step_cache(
+            "prompt", config.cache.prompt_bytes, entry_bytes, metrics=self._metrics
         )
-        self._metrics.watch_cache("prompt", lambda: self._parsed.cache.nbytes)
 
     def reconfigure(self, user_config: object) -> None:
         """Apply a new filter and batch size without a restart; UserConfig describes what happens to wrong ones."""

@@ -49,12 +49,12 @@ from serve_app.serving.objects import ObjectFinder
 from serve_app.serving.overlays import OverlayPainter
 from serve_app.serving.ray_errors import RAY_ERRORS
 from serve_app.serving.replica.batching import Device, PullBatcher
-from serve_app.serving.replica.cache import ByteLru, CachedWork
+from serve_app.serving.replica.cache import CachedWork
 from serve_app.serving.replica.health import ModelHealth
 from serve_app.serving.replica.heap import give_back_free_memory
 from serve_app.serving.replica.kept_pixels import KeptPixels, PixelBudget
 from serve_app.serving.replica.metrics import Metrics
-from serve_app.serving.replica.model_steps import model_step, watch_device
+from serve_app.serving.replica.model_steps import model_step, step_cache, watch_device
 from serve_app.serving.replica.phrases import PhraseReading
 from serve_app.serving.replica.turns import FairSlots, FairThreads
 from serve_app.serving.stamp import stamp_now
@@ -124,13 +124,14 @@ class SegmenterDeployment:
         self._detector: PullBatcher[Pair[Any, Any], Detections] = step(
             "pairs", self._segmenter.detect, config.batching.max_pairs
         )
-        self._images: CachedWork[EncodedImage] = CachedWork(
-            ByteLru(config.cache.vision_bytes, lambda _, encoded: ENTRY_BYTES + encoded.features.nbytes),
-            lambda hit: self._metrics.cache_lookup("vision", hit),
+        self._images: CachedWork[EncodedImage] = step_cache(
+            "vision",
+            config.cache.vision_bytes,
+            lambda _, encoded: ENTRY_BYTES + encoded.features.nbytes,
+            metrics=self._metrics,
         )
-        self._phrases: CachedWork[Features] = CachedWork(
-            ByteLru(config.cache.phrase_bytes, lambda _, phrase: ENTRY_BYTES + phrase.nbytes),
-            lambda hit: self._metrics.cache_lookup("phrase", hit),
+        self._phrases: CachedWork[Features] = step_cache(
+            "phrase", config.cache.phrase_bytes, lambda _, phrase: ENTRY_BYTES + phrase.nbytes, metrics=self._metrics
         )
         self._identity = identity_embedder(config, self._device, self._threads, self._metrics, load_identity)
         self._painter = OverlayPainter(self._threads, self._canvases, self._metrics)
@@ -140,8 +141,6 @@ class SegmenterDeployment:
         self._evidence = EvidenceFinder(self._objects, self._reading, self._threads, self._identity, self._metrics)
         watch_device(self._device, self._metrics)
         self._metrics.watch_busy("threads", lambda: self._threads.busy_s)
-        self._metrics.watch_cache("vision", lambda: self._images.cache.nbytes)
-        self._metrics.watch_cache("phrase", lambda: self._phrases.cache.nbytes)
 
     def reconfigure(self, user_config: object) -> None:
         """Apply new batch budgets and limits without a restart; UserConfig describes what happens to wrong ones."""

@@ -1,4 +1,4 @@
-"""Create the batchers of a model's steps, and export their batch sizes, queues and times as metrics."""
+"""Create the batchers and the caches of a model's steps, with their metrics."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from serve_app.errors import GensegError
 from serve_app.serving.replica.batching import Device, PullBatcher
+from serve_app.serving.replica.cache import ByteLru, CachedWork
 from serve_app.serving.replica.health import ModelHealth
 from serve_app.serving.replica.metrics import Metrics
 
@@ -51,3 +52,17 @@ def model_step(
     )
     metrics.watch_queue(axis, lambda: batcher.queued)
     return batcher
+
+
+def step_cache(cache: str, max_bytes: int, size: Callable[[str, Value], int], *, metrics: Metrics) -> CachedWork[Value]:
+    """Make the cache of a step's results.
+
+    Args:
+        cache: the cache's name in the metrics.
+        max_bytes: see ByteLru.
+        size: see ByteLru.
+        metrics: the replica's metrics; gets the cache's size, hits and misses.
+    """
+    entries: ByteLru[Value] = ByteLru(max_bytes, size)
+    metrics.watch_cache(cache, lambda: entries.nbytes)
+    return CachedWork(entries, lambda hit: metrics.cache_lookup(cache, hit))
