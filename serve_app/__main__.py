@@ -1,4 +1,4 @@
-"""`python -m serve_app` is `genseg`."""
+"""Run the command line: `python -m serve_app` does the same as `genseg`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The builder: `serve_app.app:build` checks the configuration and binds the three deployments."""
+"""Build the Serve application: `build` checks the configuration and binds the three deployments."""
 
 from __future__ import annotations
 
@@ -24,13 +24,18 @@ from serve_app.serving.segmenter import SegmenterDeployment
 
 logger = logging.getLogger("ray.serve")
 
+ServeOptions = Mapping[str, Any]
+"""Keyword arguments of Ray Serve's `Deployment.options`."""
+
 APP_NAME = "segmentation"
+INGRESS = "Ingress"
+"""The name of the ingress deployment, in Serve configs too."""
 ANSWERED = 4
-"""Requests at once that get our own answer, as a multiple of those that are admitted: the others a 429 in JSON."""
+"""The ingress answers this many times `max_concurrent_requests` at once; those that it does not admit get a 429."""
 SPARE_SLOTS = 64
-"""Besides those, in each ingress replica, for /healthz and /readyz."""
+"""Additional slots in each ingress replica, for /healthz and /readyz."""
 MAX_FAILED_STARTS = 20
-"""Ray's own default. On a cluster the cause may pass: weights that are still being copied, a node that is lost."""
+"""Ray's own default. On a cluster a later start may succeed: weights are still being copied, or a node was lost."""
 
 
 def build(args: dict[str, Any]) -> Application:
@@ -43,7 +48,7 @@ def build(args: dict[str, Any]) -> Application:
         The application; its deployments' own options (GPU fractions, autoscaling, …) come from the Serve config.
 
     Raises:
-        ConfigError: names every wrong key; or says what is wrong with `auth`, see auth_findings.
+        ConfigError: a key is wrong (the message names every wrong one), or `auth` is (see auth_findings).
     """
     config = app_config_from(args)
     for finding in auth_findings(args.get("auth"), in_args=True):
@@ -53,7 +58,7 @@ def build(args: dict[str, Any]) -> Application:
 
 def bind(
     config: AppConfig,
-    options: Mapping[str, Mapping[str, Any]] | None = None,
+    options: Mapping[str, ServeOptions] | None = None,
     *,
     load_parser: Callable[[AppConfig], Parser] = load_parser,
     load_segmenter: Callable[[AppConfig], Segmenter[Any, Any, Any]] = load_segmenter,
@@ -62,63 +67,76 @@ def bind(
     """Bind the graph for a checked configuration.
 
     Args:
-        config: everything.
-        options: options of the deployments by their name, over the defaults here, where no Serve config brings them.
+        config: the whole configuration.
+        options: Serve options by deployment name; they override the defaults set here. For callers without a Serve
+            config.
         load_parser: loads the parser, inside its replicas.
         load_segmenter: loads the segmenter, inside its replicas.
-        load_identity: loads the model that compares individuals, beside the segmenter; returns None for no model.
+        load_identity: loads the identity model, inside the segmenter's replicas; returns None if none is configured.
+
+    Returns:
+        The application, ready for `serve.run`.
     """
-    # Ray annotates the undecorated form of `serve.deployment` as a decorator.
-    deployment: Any = serve.deployment
-    admitted = config.serving.max_concurrent_requests
-    # A stop waits for the requests under way, also in the deployments that work for them.
-    grace_s = config.serving.timeout_s + 10
-    starts = config.serving.max_failed_starts or MAX_FAILED_STARTS
     resources = default_actor_options(config, cluster_gpus())
     given = options or {}
     actors = {name: given.get(name, {}).get("ray_actor_options") or each for name, each in resources.items()}
     _warn_of_auto(config, {name: each.get("num_gpus") or 0 for name, each in actors.items()})
-    parser = deployment(ParserDeployment).options(
-        graceful_shutdown_timeout_s=grace_s,
-        max_ongoing_requests=64,
-        max_queued_requests=4 * admitted,
-        max_constructor_retry_count=starts,
-        ray_actor_options=resources[PARSER],
+    defaults = _default_options(config, resources)
+
+    def deployment(name: str, kind: type) -> Any:
+        # Ray annotates the undecorated form of `serve.deployment` as a decorator.
+        decorated: Any = serve.deployment(kind)
+        return decorated.options(**defaults[name]).options(**given.get(name, {}))
+
+    parser = deployment(PARSER, ParserDeployment).bind(config, on_lent_device(load_parser))
+    segmenter = deployment(SEGMENTER, SegmenterDeployment).bind(
+        config, on_lent_device(load_segmenter), load_identity=on_lent_device(load_identity)
     )
-    segmenter = deployment(SegmenterDeployment).options(
-        graceful_shutdown_timeout_s=grace_s,
-        request_router_config={"request_router_class": "serve_app.serving.routing.ImageAffinityRouter"},
-        # Images of requests whose prompt is being read hold slots too; a full replica costs its callers pauses.
-        max_ongoing_requests=128,
-        max_queued_requests=admitted * config.limits.max_images,
-        max_constructor_retry_count=starts,
-        ray_actor_options=resources[SEGMENTER],
-    )
-    ingress = deployment(serve.ingress()(Ingress)).options(
-        request_router_config={"request_router_class": "serve_app.serving.routing.IngressRouter"},
-        # Above what is admitted: callers see our own 429, and /healthz finds a slot. Beyond the queue Ray answers.
-        max_ongoing_requests=ANSWERED * admitted + SPARE_SLOTS,
-        graceful_shutdown_timeout_s=grace_s,
-        max_queued_requests=64,
-        max_constructor_retry_count=starts,
-        backpressure_config={"retry_after_s": config.serving.retry_after_s},
-        ray_actor_options=resources["Ingress"],
-    )
-    parser, segmenter, ingress = (each.options(**given.get(each.name, {})) for each in (parser, segmenter, ingress))
-    models = segmenter.bind(config, on_lent_device(load_segmenter), load_identity=on_lent_device(load_identity))
-    application: Application = ingress.bind(config, parser.bind(config, on_lent_device(load_parser)), models)
+    application: Application = deployment(INGRESS, serve.ingress()(Ingress)).bind(config, parser, segmenter)
     return application
 
 
-def default_actor_options(config: AppConfig, cluster_gpus: float) -> dict[str, dict[str, float]]:
-    """What each deployment asks Ray for where the Serve config says nothing.
+def _default_options(config: AppConfig, resources: Mapping[str, Mapping[str, float]]) -> dict[str, ServeOptions]:
+    """Return the Serve options of each deployment, by its name; a Serve config overrides them."""
+    admitted = config.serving.max_concurrent_requests
+    common = {
+        # A stopping replica finishes its requests first. The models' replicas get the same time, since they work for
+        # them.
+        "graceful_shutdown_timeout_s": config.serving.timeout_s + 10,
+        "max_constructor_retry_count": config.serving.max_failed_starts or MAX_FAILED_STARTS,
+    }
+    special: dict[str, ServeOptions] = {
+        PARSER: {"max_ongoing_requests": 64, "max_queued_requests": 4 * admitted},
+        SEGMENTER: {
+            "request_router_config": {"request_router_class": "serve_app.serving.routing.ImageAffinityRouter"},
+            # An image holds its slot while the prompt is still being parsed. Serve retries a full replica with pauses.
+            "max_ongoing_requests": 128,
+            "max_queued_requests": admitted * config.limits.max_images,
+        },
+        INGRESS: {
+            "request_router_config": {"request_router_class": "serve_app.serving.routing.IngressRouter"},
+            # More than are admitted, so that callers get this service's own 429 and /healthz still gets a slot. Once
+            # the queue is full too, Ray answers with its own 503.
+            "max_ongoing_requests": ANSWERED * admitted + SPARE_SLOTS,
+            "max_queued_requests": 64,
+            "backpressure_config": {"retry_after_s": config.serving.retry_after_s},
+        },
+    }
+    return {name: {**common, **own, "ray_actor_options": resources[name]} for name, own in special.items()}
 
-    A model whose device is `auto` takes a GPU where there is one, so it asks for its share where the cluster has any.
-    Ray hides no GPU from a process that asked for none, and would lend the same one to others.
+
+def default_actor_options(config: AppConfig, cluster_gpus: float) -> dict[str, dict[str, float]]:
+    """Return the CPUs and GPUs that each deployment requests if the Serve config does not say.
+
+    A model whose device is `auto` uses a GPU if there is one, so it requests a share if the cluster has any. It must:
+    Ray hides no GPU from a process that requested none, and would assign the same GPU to other processes.
 
     Args:
-        config: everything.
+        config: the whole configuration.
         cluster_gpus: how many GPUs Ray knows of.
+
+    Returns:
+        Ray's actor options by deployment name.
     """
     devices = devices_of(config)
 
@@ -127,11 +145,11 @@ def default_actor_options(config: AppConfig, cluster_gpus: float) -> dict[str, d
         on_gpu = device.startswith("cuda") or (device == "auto" and cluster_gpus > 0)
         return {"num_cpus": 0.5, "num_gpus": GPU_SHARE if on_gpu else 0.0}
 
-    return {"Ingress": {"num_cpus": 0.25}, PARSER: model(PARSER), SEGMENTER: model(SEGMENTER)}
+    return {INGRESS: {"num_cpus": 0.25}, PARSER: model(PARSER), SEGMENTER: model(SEGMENTER)}
 
 
 def _warn_of_auto(config: AppConfig, num_gpus: Mapping[str, float]) -> None:
-    """Log what `auto` means where Ray has no GPU now and an autoscaler may add some."""
+    """Log what `auto` means if Ray has no GPU now and an autoscaler may add some."""
     warning = auto_warning(config, num_gpus)
     if warning is not None and is_autoscaled():
         logger.warning(warning)

@@ -1,4 +1,4 @@
-"""The error tree: what can go wrong, its code on the wire and its HTTP status.
+"""The package's exceptions, each with its error code and HTTP status.
 
     GensegError
     ├── InvalidRequest          400 invalid_request
@@ -16,11 +16,11 @@
     ├── InternalError           500 internal
     │   ├── DeviceOutOfMemory
     │   └── ReplicaDied
-    ├── CheckpointError         a model cannot be loaded; seen at start, never in an answer
-    └── ConfigError             a configuration is wrong; seen at start, never in an answer
+    ├── CheckpointError         a model cannot be loaded; raised at start, never sent in a response
+    └── ConfigError             a configuration is wrong; raised at start, never sent in a response
 
-Every class takes one positional message, so instances survive pickling between processes; `field` and
-`retry_after_s` are plain attributes and travel along. Imports nothing of this package.
+Every class takes one positional message, so that instances survive pickling between processes. `field` and
+`retry_after_s` are plain attributes and are pickled too. Imports nothing from this package.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from typing import ClassVar
 
 
 class GensegError(Exception):
-    """Base of everything this package raises on purpose.
+    """Base class of the package's exceptions.
 
     Args:
-        message: one line for the user; names what is wrong and where, never a path or module of the server.
-        field: the part of the request it concerns, such as "contextual_images[1]"; None where it concerns the whole.
+        message: one line for the user. It names what is wrong and where, never a path or module of the server.
+        field: the part of the request that is wrong, such as "contextual_images[1]"; None for the request as a whole.
     """
 
     code: ClassVar[str] = "internal"
@@ -49,7 +49,11 @@ class GensegError(Exception):
         return str(self.args[0])
 
     def at(self, field: str) -> GensegError:
-        """Return the same error, placed: its message is prefixed with `field` unless it has a place already."""
+        """Return a copy with this field, named before the message; the error itself if it already has a field.
+
+        >>> InvalidImage("is empty").at("generated_image").message
+        'generated_image: is empty'
+        """
         if self.field is not None:
             return self
         placed = type(self)(f"{field}: {self.message}", field)
@@ -58,7 +62,7 @@ class GensegError(Exception):
 
 
 class InvalidRequest(GensegError):
-    """The request is not well-formed: wrong types, unknown fields, numbers out of range."""
+    """The request is malformed: wrong types, unknown fields, numbers out of range."""
 
     code = "invalid_request"
     status = 400
@@ -78,28 +82,28 @@ class Unauthorized(GensegError):
 
 
 class TooLarge(GensegError):
-    """Bytes, pixels, images or entities over their limit, or a prompt longer than the parser reads."""
+    """Bytes, pixels, images or entities are over their limit, or the prompt is longer than the parser can read."""
 
     code = "too_large"
     status = 413
 
 
 class UnsupportedMediaType(GensegError):
-    """The body is neither JSON nor multipart."""
+    """The body is neither JSON nor multipart, or it has a Content-Encoding."""
 
     code = "unsupported_media_type"
     status = 415
 
 
 class InvalidImage(GensegError):
-    """The bytes are no readable image."""
+    """The bytes are not a readable image."""
 
     code = "invalid_image"
     status = 422
 
 
 class FetchFailed(GensegError):
-    """A URL cannot be fetched, or may not be."""
+    """A URL cannot be fetched, or fetching it is not allowed."""
 
     code = "fetch_failed"
     status = 422
@@ -114,7 +118,7 @@ class Overloaded(GensegError):
 
 
 class TooManyRequests(Overloaded):
-    """The ingress itself has as many requests as it admits."""
+    """The ingress already handles as many requests as it admits."""
 
     status = 429
 
@@ -129,7 +133,7 @@ class InvalidModelReply(GensegError):
 class ModelUnavailable(GensegError):
     """The parser's own server (engine `openai`) refuses the call, fails, or does not answer.
 
-    `retry_after_s` is None where the same request would be refused again.
+    `retry_after_s` is None if the same request would fail again.
     """
 
     code = "model_unavailable"
@@ -145,11 +149,11 @@ class DeadlineExceeded(GensegError):
 
 
 class InternalError(GensegError):
-    """Anything else; the message says no more than the user can use."""
+    """Any other failure. The message says only what helps the user."""
 
 
 class DeviceOutOfMemory(InternalError):
-    """One image or phrase alone does not fit into the device's memory."""
+    """A single image or phrase does not fit into the device's memory."""
 
 
 class ReplicaDied(InternalError):
@@ -157,8 +161,8 @@ class ReplicaDied(InternalError):
 
 
 class CheckpointError(GensegError):
-    """A checkpoint cannot be loaded: which model, why, and what to do."""
+    """A checkpoint cannot be loaded. The message says which, why, and what to do."""
 
 
 class ConfigError(GensegError):
-    """A configuration is wrong: which key, why, and the nearest known one."""
+    """A configuration is wrong. The message names the key, the reason and, for an unknown key, the nearest one."""

@@ -1,11 +1,11 @@
-"""How many replicas a deployment needs, from the work that its replicas did and have waiting.
+"""Decide how many replicas a deployment needs, from their recent and their queued work.
 
-`WorkPolicy` is an autoscaling policy of Ray Serve; a Serve config names it (see configs/multi-gpu.yaml). Ray's own
-policy counts calls under way. A segmenter's call is under way while its prompt is parsed, so a slow parser would add
-segmenters, which cannot help.
+`WorkPolicy` is an autoscaling policy for Ray Serve; a Serve config names it (see configs/multi-gpu.yaml). Ray's own
+policy counts the calls in progress. A segmenter's call is in progress while the prompt is parsed, so a slow parser
+would add segmenters, which cannot help.
 
-The Serve controller calls the policy ten times a second. This module imports nothing but the standard library, since it
-is loaded there. `replica.work` makes what a replica reports.
+The Serve controller loads this module and calls the policy ten times a second. So the module imports only the standard
+library. `replica.work` measures what a replica reports.
 """
 
 from __future__ import annotations
@@ -16,33 +16,34 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 LEAST_S = "work_least_s"
-"""Seconds that the replica's work so far would take in full batches, at least. It only grows, as do the next three."""
+"""Lower bound of the device seconds that the replica's work so far takes in full batches. A cumulative sum, like the
+next three."""
 MOST_S = "work_most_s"
-"""The same, at most."""
+"""Upper bound of the same seconds."""
 THREADS_S = "threads_s"
-"""Seconds of work of the replica's threads for images and masks, divided by their number."""
+"""Seconds of work of the replica's threads for images and masks, divided by the number of threads."""
 CALLS_S = "calls_s"
-"""Seconds of calls to a model on a server, those of all calls together."""
+"""Seconds of calls to a model on a server, the sum of all calls."""
 QUEUED_S = "queued_s"
-"""Seconds that the device needs for what waits now."""
+"""Seconds that the device needs for the items that wait now."""
 
 
 class Sample(Protocol):
-    """A number that a replica reported, and when, in seconds since the epoch by the replica's clock."""
+    """A number that a replica reported, with the time in seconds since 1970 by the replica's clock."""
 
     timestamp: float
     value: float
 
 
 class Config(Protocol):
-    """What the policy reads of Ray's AutoscalingConfig."""
+    """The part of Ray's AutoscalingConfig that the policy reads."""
 
     look_back_period_s: float
     metrics_interval_s: float
 
 
 class Context(Protocol):
-    """What the policy reads of Ray's AutoscalingContext."""
+    """The part of Ray's AutoscalingContext that the policy reads."""
 
     running_replicas: Sequence[Any]
     target_num_replicas: int
@@ -51,21 +52,21 @@ class Context(Protocol):
 
     @property
     def total_num_requests(self) -> float:
-        """Calls under way and waiting, all replicas together."""
+        """Calls in progress and waiting, of all replicas together."""
 
     @property
     def raw_metrics(self) -> Mapping[str, Mapping[Any, Sequence[Any]]] | None:
-        """Samples by name and by replica, oldest first; those of the look-back period only."""
+        """Samples of the look-back period by name and by replica, oldest first."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """What one replica had to do of late; 1 is what it can do.
+    """The recent and queued work of one replica, as a fraction of its capacity; above 1 if it has too much.
 
     Attributes:
-        least: at least so much. It is below `most` if the replica's batches were not full and it has not learnt yet
-            how much longer full ones take.
-        most: at most so much.
+        least: lower bound. It is below `most` while the replica's batches are not full and it has not learnt yet how
+            much longer full ones take.
+        most: upper bound.
     """
 
     least: float
@@ -77,18 +78,21 @@ def replicas_needed(
 ) -> int:
     """Decide how many replicas a deployment needs.
 
-    With the sums of all replicas' loads, it grows to ceil(least / grow_at) and shrinks to ceil(most / shrink_at).
-    Between the two the number stays. It also does not shrink while a replica has reported nothing.
+    With `least` and `most` summed over all replicas, the number grows to ceil(least / grow_at) and shrinks to
+    ceil(most / shrink_at). Between the two it stays. It never shrinks while a replica has reported nothing.
 
     Args:
-        loads: of the running replicas; None where a replica has reported nothing.
-        target: replicas that were asked for; those that have not started yet are not in `loads`.
-        grow_at: the load of a replica above which more are needed, in (0, 1].
-        shrink_at: the load of a replica that is kept when some are given up, below `grow_at`.
-        ongoing: calls that somebody waits for. While there are any, one replica stays.
+        loads: the loads of the running replicas; None for a replica that has reported nothing.
+        target: the current target; replicas that have not started yet are not in `loads`.
+        grow_at: add replicas above this load per replica, in (0, 1].
+        shrink_at: remove replicas only while the load of each remaining one stays at or below this; below `grow_at`.
+        ongoing: calls in progress and waiting. While there are any, at least one replica stays.
 
     Returns:
-        The number. It may be outside the deployment's bounds: Ray applies those, and the delays.
+        The number of replicas, before Ray applies the deployment's bounds and delays.
+
+    >>> replicas_needed([Load(0.9, 0.9), Load(0.8, 0.8)], 2, grow_at=0.7, shrink_at=0.5)
+    3
     """
     known = [load for load in loads if load is not None]
     if not known:
@@ -97,7 +101,7 @@ def replicas_needed(
     grown = math.ceil(sum(load.least for load in known) / grow_at)
     if grown > target:
         return grown
-    # Full replicas may hide more load than they show, so the ones that are starting are kept.
+    # Full replicas may have more load than they report, so replicas that are starting are not removed.
     full = most > grow_at * len(known)
     if full or len(known) < len(loads):
         return target
@@ -105,17 +109,17 @@ def replicas_needed(
 
 
 class WorkPolicy:
-    """Ray Serve's autoscaling by the work of the replicas.
+    """A Ray Serve autoscaling policy that uses the measured work of the replicas.
 
     Args:
-        grow_at: the load of a replica above which more are added, in (0, 1].
-        shrink_at: the load up to which the replicas that stay are filled when some are given up; below `grow_at`.
-        drain_s: seconds in which what waits is to be done, besides what comes meanwhile. So a replica with work of
-            `drain_s` seconds waiting counts as two.
-        calls: where the model is on a server (`engine: openai`), the calls under way that are a replica's full load.
+        grow_at: add replicas above this load per replica, in (0, 1].
+        shrink_at: remove replicas only while the load of each remaining one stays at or below this; below `grow_at`.
+        drain_s: the queue should be empty after this many seconds. So a replica with queued work of `drain_s` seconds
+            counts as one more full replica.
+        calls: for a model on a server (`engine: openai`), this many calls in progress are a replica's full load.
 
     Raises:
-        ValueError: one of them is out of its range.
+        ValueError: an argument is out of its range.
     """
 
     def __init__(
@@ -131,13 +135,13 @@ class WorkPolicy:
         self._grow_at, self._shrink_at, self._drain_s, self._calls = grow_at, shrink_at, drain_s, calls
 
     def __call__(self, context: Context) -> tuple[int, dict[str, float]]:
-        """Decide; Ray calls it for one deployment.
+        """Decide for one deployment. Ray calls this.
 
         Args:
             context: Ray's AutoscalingContext.
 
         Returns:
-            The number of replicas, and no state.
+            The number of replicas, and an empty state.
         """
         config: Config = context.config
         # A replica reports at least every `metrics_interval_s` seconds.
@@ -157,7 +161,7 @@ class WorkPolicy:
         return wanted, {}
 
     def _load(self, reported: Mapping[str, Sequence[Sample]], oldest: float) -> Load | None:
-        """Read what one replica reported; None where that is too little or too old."""
+        """Compute a replica's load from its samples; None if they are too few or too old."""
         shares = [share_of(reported.get(name, ()), oldest) for name in (LEAST_S, MOST_S, THREADS_S, CALLS_S)]
         if all(share is None for share in shares):
             return None
@@ -168,14 +172,14 @@ class WorkPolicy:
 
 
 def share_of(samples: Sequence[Sample], oldest: float) -> float | None:
-    """Return how much a sum of seconds grew per second.
+    """Return how much a cumulative sum of seconds grew per second.
 
     Args:
-        samples: of the sum, oldest first.
-        oldest: the time before which the last sample says nothing about now.
+        samples: the sum's samples, oldest first.
+        oldest: if the last sample is from before this time, it is too old.
 
     Returns:
-        None where there are fewer than two samples, or the last one is too old.
+        The growth per second; None if there are fewer than two samples, or the last one is too old.
     """
     if len(samples) < 2 or samples[-1].timestamp < oldest:
         return None
@@ -185,5 +189,5 @@ def share_of(samples: Sequence[Sample], oldest: float) -> float | None:
 
 
 def mean_of(samples: Sequence[Sample]) -> float:
-    """Return the mean of samples that come at equal distances; 0 where there are none."""
+    """Return the mean of samples; 0 if there are none."""
     return sum(sample.value for sample in samples) / len(samples) if samples else 0.0

@@ -1,4 +1,4 @@
-"""What a request asks for, held against the limits and filled from the configuration. Pure."""
+"""Check a request against the limits, and fill in defaults from the configuration. Pure."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class RequestImage:
     """One image of a request.
 
     Attributes:
-        role: what it is to the request.
-        index: counts within its role.
-        source: its bytes or address.
-        ordinal: counts over all images, contextual ones first.
+        role: "contextual" or "generated".
+        index: position among the images of its role, from 0.
+        source: its bytes or URL.
+        ordinal: position among all images, from 0, contextual ones first.
     """
 
     role: Role
@@ -35,12 +35,12 @@ class RequestImage:
 
     @property
     def field(self) -> str:
-        """The request's field, as errors write it."""
+        """The image's place in the request, as errors name it, such as "contextual_images[0]"."""
         return "generated_image" if self.role == "generated" else f"contextual_images[{self.index}]"
 
     @property
     def path(self) -> str:
-        """What the caller called the image; of a URL no more than may be shown."""
+        """The caller's name for the image; else its URL as `shown_url` shortens it; else "image_0", "image_1", …."""
         url = self.source.url
         return self.source.name or (shown_url(url) if url else f"image_{self.ordinal}")
 
@@ -50,12 +50,12 @@ class CheckedRequest:
     """A request within the limits.
 
     Attributes:
-        prompt: as given; may be empty where `entities` are given.
-        entities: the caller's own, normalised; None where the prompt is to be read.
-        entity_fields: where in the request each of these entities stands, as errors write it.
+        prompt: as given; may be empty if `entities` are given.
+        entities: the caller's own, normalised; None if the prompt must be parsed.
         images: at least one, in the order of the document.
-        options: how objects are chosen and written.
+        options: select and encode the objects.
         timeout_s: seconds from the start to the deadline.
+        entity_fields: the place of each of the caller's entities in the request, such as "entities[0]".
     """
 
     prompt: str
@@ -67,17 +67,17 @@ class CheckedRequest:
 
     @property
     def contextual_images(self) -> int:
-        """How many there are."""
+        """The number of contextual images."""
         return sum(image.role == "contextual" for image in self.images)
 
     def refuse_entities(self, unreadable: Mapping[str, str]) -> None:
-        """Refuse the request where the caller named what the segmenter cannot read.
+        """Refuse the request if the caller named an entity that the segmenter cannot read.
 
         Args:
-            unreadable: such phrases, each with the reason; those of a prompt are none of the caller's.
+            unreadable: reasons by phrase. Entities of the parser have no field and are ignored here.
 
         Raises:
-            InvalidRequest: placed at the first of them.
+            InvalidRequest: names the first such entity's field.
         """
         for entity, place in self.entity_fields.items():
             if entity in unreadable:
@@ -85,15 +85,15 @@ class CheckedRequest:
 
 
 def check(request: SegmentRequest, config: AppConfig) -> CheckedRequest:
-    """Hold a well-formed request against the limits that need no image bytes.
+    """Check a parsed request against the limits that need no image bytes.
 
     Args:
-        request: of the wire.
-        config: limits, and what a request leaves open.
+        request: the parsed request.
+        config: the limits, and defaults for options that the request does not set.
 
     Raises:
-        InvalidRequest: no image, or neither prompt nor entities, or a threshold for what is not among the entities.
-        TooLarge: too many images, entities or thresholds, or a prompt or an entity that is too long.
+        InvalidRequest: there is no image, or neither prompt nor entities, or a threshold matches none of the entities.
+        TooLarge: there are too many images, entities or thresholds, or the prompt or an entity is too long.
     """
     limits, serving = config.limits, config.serving
     images = _images(request)
@@ -115,11 +115,11 @@ def check(request: SegmentRequest, config: AppConfig) -> CheckedRequest:
 
 
 def check_prompt(prompt: str, limits: LimitsConfig) -> None:
-    """Hold a prompt that is to be read against the limits.
+    """Check a prompt that will be parsed against the limits.
 
     Raises:
-        InvalidRequest: it is empty.
-        TooLarge: it is too long.
+        InvalidRequest: the prompt is empty.
+        TooLarge: the prompt is too long.
     """
     if not prompt.strip():
         raise InvalidRequest("prompt: empty", "prompt")
@@ -132,7 +132,7 @@ def _check_length(prompt: str, limits: LimitsConfig) -> None:
 
 
 def _entity_fields(entities: list[str], limits: LimitsConfig) -> dict[str, str]:
-    """Return the distinct entities in order, each with the place of its first mention."""
+    """Return the distinct entities in order, each with the field of its first mention."""
     for index, entity in enumerate(entities):
         if len(entity) > limits.max_entity_chars:
             raise TooLarge(

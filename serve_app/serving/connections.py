@@ -1,7 +1,7 @@
-"""Connections to public addresses only, which prevents server-side request forgery.
+"""Connect to public addresses only, to prevent server-side request forgery.
 
-Every address that a host name resolves to is checked, and the connection is made to the address that was checked. The
-name still decides the Host header and the certificate. Knows no HTTP.
+All addresses of a host name are checked, and the connection uses an address that was checked. The Host header and the
+certificate still depend on the name. Knows nothing of HTTP.
 """
 
 from __future__ import annotations
@@ -26,46 +26,46 @@ _RESOLVER_THREADS = 16
 
 
 class NotPublic(Exception):
-    """A host has an address that is not public, or none."""
+    """A host has an address that is not public, or no address."""
 
 
 class NotResolved(Exception):
-    """A host's name leads to no address: there is no such name, or no name server answers."""
+    """A host name does not resolve to an address: it does not exist, or no name server answers."""
 
 
 class HostResolver:
-    """Looks names up as the operating system does, in threads of its own: a slow name server holds up no other work."""
+    """Looks host names up by the operating system, in its own threads, so that slow lookups delay nothing else."""
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(_RESOLVER_THREADS, "resolver")
 
     async def __call__(self, host: str, port: int) -> list[str]:
-        """Look a name up.
+        """Look a host name up.
 
         Args:
             host: a name or an address, without brackets.
             port: 1 to 65535.
 
         Returns:
-            Its addresses, in the order in which to try them, without repeats.
+            Its distinct addresses, in the order in which to try them.
 
         Raises:
-            OSError: there is no such name.
+            OSError: the name cannot be resolved.
         """
         look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
         found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
         return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
     def close(self) -> None:
-        """End the threads, each when its look-up is done; no further name can be looked up."""
+        """End each thread after its current lookup; further lookups fail."""
         self._threads.shutdown(wait=False)
 
 
 class CheckedBackend(httpcore.AsyncNetworkBackend):
-    """Connects to public addresses, and to those of allowed hosts.
+    """Connects to public addresses, and to any address of allowed hosts.
 
     Args:
-        config: which hosts are allowed, and how long all addresses of a host may take together.
+        config: the allowed hosts, and the timeout for all addresses of a host together.
         resolve: looks host names up.
     """
 
@@ -87,10 +87,11 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
 
         Raises:
             NotPublic: the host has no address, or one that is neither public nor allowed.
-            NotResolved: its name cannot be looked up.
-            httpcore.ConnectError: no address accepts.
+            NotResolved: its name cannot be resolved.
+            httpcore.ConnectError: no address accepts the connection.
             httpcore.ConnectTimeout: the last address did not accept in time.
         """
+        del timeout  # each address gets a share of the configured one
         failure: httpcore.ConnectError | httpcore.ConnectTimeout = httpcore.ConnectError()
         addresses = (await self._checked_addresses(host, port))[:_MAX_ADDRESSES]
         share_s = self._timeout_s / max(1, len(addresses))  # so that a dead first address leaves time for the next
@@ -107,11 +108,12 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
         timeout: float | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Refuse: no URL names a socket file."""
+        """Refuse, because URLs do not lead to socket files."""
+        del path, timeout, socket_options
         raise NotPublic
 
     async def sleep(self, seconds: float) -> None:
-        """Wait, between tries."""
+        """Wait for some seconds."""
         await asyncio.sleep(seconds)
 
     async def _checked_addresses(self, host: str, port: int) -> list[str]:
@@ -121,7 +123,7 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
             try:
                 addresses = await self._resolve(host, port)
             except (OSError, UnicodeError):
-                # Such a name is this machine, whether or not the system knows it. Source: RFC 6761, section 6.3.
+                # Names under .localhost mean this machine, even if they do not resolve. Source: RFC 6761, section 6.3.
                 raise (NotPublic if f".{name}".endswith(".localhost") else NotResolved) from None
         allowed = bool(self._allowed & {(name, None), (name, port)})
         if not addresses or not all(_is_address(each) and (allowed or is_public(each)) for each in addresses):
@@ -130,7 +132,7 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
 
 
 def _allowed_entry(entry: str) -> tuple[str, int | None]:
-    """Read `host`, `host:port`, `[IPv6]:port` or a bare IPv6 address."""
+    """Parse `host`, `host:port`, `[IPv6]:port` or a bare IPv6 address into host and port; no port means any."""
     host, colon, port = entry.rpartition(":")
     if _is_address(entry) or not (colon and port.isdigit()):
         return _comparable(entry), None
@@ -138,7 +140,7 @@ def _allowed_entry(entry: str) -> tuple[str, int | None]:
 
 
 def _comparable(host: str) -> str:
-    """Write a host the one way it is compared: lower case, ASCII, no final dot, IPv6 short and without brackets."""
+    """Normalise a host for comparison: lower case, ASCII, no final dot, IPv6 in short form without brackets."""
     bare = host.removeprefix("[").removesuffix("]").removesuffix(".")
     if _is_address(bare):
         return str(ipaddress.ip_address(bare))

@@ -1,7 +1,7 @@
-"""From detections to documents: objects of an image, images of a result. Pure; knows no Ray, no HTTP and no model.
+"""Write the documents of objects, images and results from detections. Pure; knows neither Ray nor HTTP nor the models.
 
-An image may have thousands of masks of 50 megapixels each, so what is done mask by mask is a piece of work in steps
-(see `masks.steps`), and the masks of an image, as text, stay within one bound, `MaskBytes`.
+An image may have thousands of masks of 50 megapixels each. So functions that process masks work in steps (see
+`masks.steps`), and `MaskBytes` limits how much text the masks of an image may take.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from serve_app.schemas.dicts import (
 from serve_app.schemas.events import EventDict
 
 GROUP_MASKS = 32
-"""Masks of an image that are encoded in one pass."""
+"""At most this many masks of an image are encoded in one pass."""
 GROUP_PIXELS = 1 << 24
-"""Pixels of the masks of one pass; one mask may have more."""
+"""The masks of one pass have at most this many pixels in all; a larger mask has a pass of its own."""
 
 
 class MaskBytes:
-    """How much the masks of one image may still take.
+    """Counts the text of one image's masks against a limit.
 
     Args:
-        max_bytes: of text, all masks together; None sets no bound.
+        max_bytes: the limit for all masks together; None sets no limit.
     """
 
     def __init__(self, max_bytes: int | None = None) -> None:
@@ -52,8 +52,11 @@ class MaskBytes:
     def take(self, size: int) -> None:
         """Count another mask.
 
+        Args:
+            size: bytes of text.
+
         Raises:
-            TooLarge: the masks are over the bound.
+            TooLarge: the masks are over the limit.
         """
         self._taken += size
         if self._max_bytes is not None and self._taken > self._max_bytes:
@@ -64,7 +67,7 @@ class MaskBytes:
 
 
 def empty_image_document(size_wh: tuple[int, int], objects: list[ObjectDict]) -> SegmentedDict:
-    """Write an image's document around an empty list of objects, for `add_objects` to fill."""
+    """Write an image's document with these objects and no presence; `add_objects` adds more."""
     return {"width": size_wh[0], "height": size_wh[1], "objects": objects, "presence": {}, "error": None}
 
 
@@ -76,18 +79,18 @@ def add_objects(
 ) -> Steps[None]:
     """Add the objects and the presence of some entities to an image's document.
 
-    Bound: a step is one pass over GROUP_MASKS masks of GROUP_PIXELS in all, or one larger mask; some tens of megabytes
-    beside a byte a pixel of one mask (50 MB at 50 megapixels), and the text within `mask_bytes`. Measured at 50
-    megapixels: 0.01 s for an outline, 0.8 s for a mask of noise.
+    Bound: a step is one pass over GROUP_MASKS masks of GROUP_PIXELS in all, or over one larger mask. It takes some tens
+    of megabytes, one byte per pixel of one mask (50 MB at 50 megapixels), and the text within `mask_bytes`. Measured at
+    50 megapixels: 0.01 s for an outline, 0.8 s for a mask of noise.
 
     Args:
         document: from `empty_image_document`.
-        detections: by entity, in the document's order; of entities that the document does not have yet.
+        detections: by entity, in the document's order. The document must not have these entities yet.
         mask_threshold: probability in [0, 1]; None leaves the masks out.
-        mask_bytes: what the image's masks may still take.
+        mask_bytes: counts the image's masks against their limit.
 
     Raises:
-        TooLarge: the masks are over the bound.
+        TooLarge: the masks are over the limit.
     """
     size_wh = document["width"], document["height"]
     boxes = _boxes([*detections.values()], size_wh)
@@ -122,7 +125,7 @@ def _boxes(detections: Sequence[Detections], size_wh: tuple[int, int]) -> list[l
 def _rles(
     detections: Sequence[Detections], size_wh: tuple[int, int], mask_threshold: float, mask_bytes: MaskBytes
 ) -> Steps[list[RleDict]]:
-    """Encode all masks, one after another; what the masks of a group share is computed once."""
+    """Encode all masks in groups; what the masks of a group share is computed once."""
     rles: list[RleDict] = []
     for group in _groups(detections, size_wh):
         logits = group[0] if len(group) == 1 else np.concatenate(group)
@@ -134,7 +137,7 @@ def _rles(
 
 
 def _groups(detections: Sequence[Detections], size_wh: tuple[int, int]) -> Iterator[list[NDArray[np.float32]]]:
-    """Put the detections' masks together, up to GROUP_MASKS: more would be copied for no gain."""
+    """Group the detections' masks, up to GROUP_MASKS in a group; copying larger groups gains nothing."""
     most = max(1, min(GROUP_MASKS, GROUP_PIXELS // (size_wh[0] * size_wh[1])))
     group: list[NDArray[np.float32]] = []
     for each in detections:
@@ -149,7 +152,7 @@ def _groups(detections: Sequence[Detections], size_wh: tuple[int, int]) -> Itera
 
 
 def _fraction(value: float | np.floating[Any]) -> float:
-    # The shortest number that is this float32 and no other: a score above a threshold stays above it when written.
+    # The shortest decimal number that rounds to this float32. So a score above a threshold is also written above it.
     return float(str(np.float32(value)))
 
 
@@ -161,19 +164,22 @@ def to_mask_format(
     *,
     packed: bool = False,
 ) -> Steps[list[ObjectDict]]:
-    """Write the masks of objects in the request's format, a step a mask.
+    """Convert the masks of objects to the request's format, one mask per step.
 
-    Bound: a mask at a time, see `masks.formats`; the result within `mask_bytes`.
+    Bound: one mask at a time (see `masks.formats`), and the result within `mask_bytes`.
 
     Args:
         objects: with `mask_rle` as their last key.
-        mask_format: its key takes the place of `mask_rle`; `none` drops the mask.
-        mask_bytes: what the masks may take in their new form.
-        encodings: the formats that there are.
-        packed: the objects go to another process, which unpacks them by `unpack_masks`.
+        mask_format: the format's key replaces `mask_rle`; `none` removes the mask.
+        mask_bytes: counts the converted masks against their limit.
+        encodings: the known formats.
+        packed: pack the masks for another process, which must call `unpack_masks`.
+
+    Returns:
+        New objects, in order.
 
     Raises:
-        TooLarge: the masks are over the bound.
+        TooLarge: the masks are over the limit.
     """
     encoding = None if mask_format == "none" else encodings[mask_format]
     converted = []
@@ -190,19 +196,19 @@ def _converted(
     if encoding is not None:
         write = encoding.pack if packed and encoding.pack is not None else encoding.write
         converted[encoding.key] = write(found["mask_rle"], mask_bytes.take)
-    return cast(ObjectDict, converted)  # a test holds that the table's keys are keys of an object
+    return cast(ObjectDict, converted)  # a test checks that ObjectDict has the key of each format
 
 
 def unpack_masks(document: SegmentedDict) -> SegmentedDict:
-    """Unpack the masks of an image's document that came from another process.
+    """Unpack the masks of an image's document from another process.
 
-    Bound: the masks, which the sender counted.
+    Bound: the masks, whose size the sender limited.
 
     Args:
-        document: its objects are replaced.
+        document: changed in place.
 
     Returns:
-        The document itself.
+        The same document.
     """
     if document["objects"]:
         document["objects"] = [_unpacked(found) for found in document["objects"]]
@@ -215,7 +221,7 @@ def _unpacked(found: ObjectDict) -> ObjectDict:
 
 
 def failed_image_document(size_wh: tuple[int, int], error: GensegError) -> SegmentedDict:
-    """Write an image whose segmentation failed: `objects` is null, since nobody knows them."""
+    """Write the document of an image whose segmentation failed. Its `objects` is null, not an empty list."""
     return {
         "width": size_wh[0],
         "height": size_wh[1],
@@ -234,9 +240,9 @@ def result_document(
     verdict: VerdictDict | None = None,
     meta: MetaDict,
 ) -> ResultDict:
-    """Put the whole document together, keys in the documented order.
+    """Assemble the result document, with the keys in the documented order.
 
-    Bound: none of its own: it holds the images' documents, each within `limits.max_mask_bytes` and its overlay.
+    Bound: the images' documents, each limited by `limits.max_mask_bytes`, and their overlays.
     """
     return {
         "prompt": prompt,
@@ -251,10 +257,13 @@ def result_document(
 
 
 async def result_of(events: AsyncGenerator[EventDict, None]) -> ResultDict:
-    """Run a request's events to their end.
+    """Run a request to its end.
+
+    Args:
+        events: the request's events; closed afterwards.
 
     Returns:
-        The document of the last one.
+        The document of the `result` event.
 
     Raises:
         GensegError: the request as a whole failed.

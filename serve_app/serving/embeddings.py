@@ -1,8 +1,8 @@
-"""A segmenter replica's embeddings of objects: cut out of the picture, embedded in batches, kept by image and mask.
+"""Embed objects in a segmenter replica: crop them out of the image, run the identity model in batches, and cache.
 
-Runs where the pixels and the masks are, on the segmenter's device: passes take turns with the vision pass and the
-detector pass. What is held: at most PICTURES pictures at a time, each until the last of its objects is cut out, and of
-each image the CROPS crops of one pass, 150 KB each at 224 x 224 pixels, until that pass is done.
+The identity model runs in the segmenter's replica, which has the pixels and the masks. Its passes share the device with
+the vision and detector passes. Memory: at most PICTURES decoded images at a time, each until the last of its objects is
+cropped, and for each image the CROPS crops of one pass, 150 KB each at 224 x 224 pixels.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from serve_app.serving.replica.turns import FairSlots, FairThreads
 from serve_app.verdict.evidence import Seen
 
 CROPS = 32
-"""Of one pass of the identity model."""
+"""Crops in one pass of the identity model, at most."""
 
 PICTURES = 4
-"""Pictures out of which objects are cut at the same time: 600 MB at 50 megapixels."""
+"""At most this many decoded images are cropped at the same time: 600 MB at 50 megapixels."""
 
 ENTRY_BYTES = 256
-"""What the cache's entry takes besides the embedding: key, array object, places in dicts."""
+"""Memory of a cache entry besides the key and the embedding: the array object and the entries in dicts."""
 
 
 def identity_embedder(
@@ -50,14 +50,14 @@ def identity_embedder(
     """Load the identity model and make its embedder.
 
     Args:
-        config: everything.
-        device: the segmenter's.
-        threads: cut objects out.
-        metrics: of the replica.
-        load: makes the model; tests put a fake in its place.
+        config: the whole configuration.
+        device: the segmenter's device.
+        threads: crop the objects.
+        metrics: the replica's metrics.
+        load: loads the model; tests pass a fake.
 
     Returns:
-        None where `models.identity` names no model; nothing is loaded or imported for it then.
+        The embedder; None if `models.identity` names no model. Then nothing is loaded or imported for it.
 
     Raises:
         GensegError: the model cannot be loaded.
@@ -70,11 +70,14 @@ class IdentityEmbedder:
     """Embeds objects of images.
 
     Args:
-        model: makes embeddings of crops.
-        device: the segmenter's.
-        threads: cut objects out.
-        metrics: of the replica.
-        cache_bytes: of embeddings that are kept.
+        model: computes the embeddings of crops.
+        device: the segmenter's device.
+        threads: crop the objects.
+        metrics: the replica's metrics.
+        cache_bytes: size of the cache of embeddings.
+
+    Attributes:
+        described: the model's name and settings, for the verdict.
     """
 
     def __init__(
@@ -82,7 +85,7 @@ class IdentityEmbedder:
     ) -> None:
         self.described = model.described
         self._side = model.side
-        # Of an object whose mask is empty; the verdict does not compare it.
+        # The embedding of an object whose mask is empty; the verdict does not compare it.
         self._nothing: Embedding = np.zeros(model.dimension, np.float32)
         self._threads = threads
         self._metrics = metrics
@@ -91,7 +94,7 @@ class IdentityEmbedder:
         self._cache: ByteLru[Embedding] = ByteLru(
             cache_bytes, lambda key, embedding: ENTRY_BYTES + len(key) + embedding.nbytes
         )
-        # Two requests for the same objects at the same time wait for one piece of work; what it makes goes to _cache.
+        # Concurrent requests for the same objects share one computation. It stores its results in _cache, not here.
         self._flights: CachedWork[Mapping[str, Embedding]] = CachedWork(ByteLru(0, lambda *_: 1))
         self._batcher: PullBatcher[NDArray[np.uint8], Embedding] = model_step(
             "crops", model.embed, CROPS, device=device, health=self._health, metrics=metrics
@@ -100,11 +103,11 @@ class IdentityEmbedder:
 
     @property
     def queued(self) -> int:
-        """Crops that wait for a pass, and pictures that wait until objects are cut out of them."""
+        """The number of crops that wait for a pass, plus the images that wait to be cropped."""
         return self._batcher.queued + self._pictures.queued
 
     def check_health(self) -> None:
-        """Raise RuntimeError where the model keeps failing; see ModelHealth."""
+        """Raise RuntimeError if the model keeps failing; see ModelHealth."""
         self._health.check()
 
     async def embed(
@@ -119,20 +122,20 @@ class IdentityEmbedder:
         Args:
             image_key: content hash of the image file.
             pixels: decodes the image; called at most once, and only if an embedding is not in the cache.
-            objects: with masks at the image's size; may be none.
-            request_id: whose turn it is.
+            objects: with masks of the image's size; may be empty.
+            request_id: the request that gets a turn of the threads and the model.
 
         Returns:
-            The objects, in order, each with its embedding: (D,) float32 of length 1, read-only. All 0 where the mask is
-            empty: such an object cannot be compared.
+            The objects, in order, each with its embedding: (D,) float32 of length 1, read-only. It is all 0 if the
+            mask is empty; such an object cannot be compared.
 
         Raises:
-            GensegError: what the model answered for one of them, or Overloaded.
-            Exception: what `pixels` raises.
+            GensegError: the model failed on an object, or the queues are full (Overloaded).
+            Exception: any error that `pixels` raises.
         """
         if not objects:
             return []
-        # In a thread: the masks of an image may be 32 MB of text.
+        # In a thread, because the masks of an image may be 32 MB of text.
         keys = await self._threads.run_steps(_keys(image_key, objects), request_id)
         found: dict[str, Embedding] = {}
         missing: dict[str, RleDict] = {}
@@ -157,9 +160,9 @@ class IdentityEmbedder:
         shown = [key for key in missing if key not in made]
         if not shown:
             return made
-        # One pass's crops at a time, so that an image with many objects neither fills the memory nor the queue.
+        # Crop for one pass at a time, so that an image with many objects fills neither the memory nor the queue.
         *groups, last = [shown[start : start + CROPS] for start in range(0, len(shown), CROPS)]
-        # A picture is held while its crops wait for a thread, so there are few at a time.
+        # The decoded image stays in memory while its crops wait for a thread, so only a few images are here at a time.
         async with self._pictures.hold(request_id):
             image = await pixels()
             for group in groups:
@@ -173,7 +176,7 @@ class IdentityEmbedder:
     async def _embedded(
         self, keys: Sequence[str], crops: Sequence[NDArray[np.uint8]], request_id: str
     ) -> dict[str, Embedding]:
-        """Embed crops and keep the embeddings; of several errors the first is raised."""
+        """Embed crops and cache the embeddings; if several crops fail, raise the first error."""
         with self._metrics.stage("identity") as identity:
             identity.set(objects=len(crops))
             outcomes = await self._batcher.submit(crops, request_id, identity.begins)
@@ -183,7 +186,7 @@ class IdentityEmbedder:
             if isinstance(outcome, BaseException):
                 failure = failure or outcome
                 continue
-            outcome.flags.writeable = False  # it is shared by all who ask for it
+            outcome.flags.writeable = False  # several requests may share it
             made[key] = outcome
             self._cache.put(key, outcome)
         if failure is not None:

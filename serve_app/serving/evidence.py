@@ -1,6 +1,7 @@
-"""Gathers in a segmenter's replica what the verdict needs of an image: there its masks, features and pixels are.
+"""Collect the evidence for the verdict in a segmenter replica, which has the image's masks, features and pixels.
 
-No second vision pass: the bare nouns of what is lacking are looked for in the features that are there.
+If too few instances of an entity with adjectives ("red sofa") are found, the detector also looks for its bare noun
+("sofa"). It uses the features that the vision pass already computed.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ class FoundImage:
     """An image whose objects have been found.
 
     Attributes:
-        features: of the vision pass.
-        document: with masks as RLE.
-        pixels: decodes the image, or returns what is kept of it.
+        features: the output of the vision pass.
+        document: the image's document, with masks as RLE.
+        pixels: returns the decoded image, kept or decoded again.
     """
 
     features: Features
@@ -41,14 +42,14 @@ class FoundImage:
 
 
 class EvidenceFinder:
-    """Finds evidence with the models of one replica.
+    """Collects evidence with the models of one replica.
 
     Args:
-        objects: looks for bare nouns.
-        reading: embeds them.
+        objects: finds bare nouns.
+        reading: computes the features of bare nouns.
         threads: compare masks.
-        identity: embeds objects; None where individuals are not compared.
-        metrics: of the replica.
+        identity: embeds objects; None if no identity model is configured.
+        metrics: the replica's metrics.
     """
 
     def __init__(
@@ -66,23 +67,23 @@ class EvidenceFinder:
         self._metrics = metrics
 
     def needs_pixels(self, judged: JudgedImage | None) -> bool:
-        """Tell whether an image's pixels may be needed."""
+        """Return whether `find` may need the image's pixels."""
         return self._identity is not None and judged is not None and judged.is_compared
 
     async def find(
         self, image: FoundImage, asked: Sequence[Asked], task: ImageTask, judged: JudgedImage, max_mask_bytes: int
     ) -> Evidence:
-        """Gather the evidence of one image.
+        """Collect the evidence of one image.
 
         Args:
-            image: the image.
-            asked: what the prompt asks for, without what the model cannot read.
-            task: whose turn it is, and the options.
+            image: the image and its objects.
+            asked: what the prompt asks for, without entities that the model cannot read.
+            task: its request gets a turn of threads and models; its options apply to bare nouns too.
             judged: which image of the request it is.
-            max_mask_bytes: of text that the masks of bare nouns may take.
+            max_mask_bytes: limit of the text of the bare nouns' masks.
 
         Raises:
-            GensegError: what a model answered, or TooLarge.
+            GensegError: a model failed, or the masks are over the limit (TooLarge).
         """
         listed = [_seen(each) for each in image.document["objects"] or ()]
         with self._metrics.stage("verdict"):
@@ -97,7 +98,7 @@ class EvidenceFinder:
     async def _embedded(
         self, image: FoundImage, distinct: Sequence[Seen], asked: Sequence[Asked], task: ImageTask, judged: JudgedImage
     ) -> list[Seen]:
-        """Embed the objects that are compared with those of other images; the others stay as they are."""
+        """Embed the objects that are compared with other images' objects; return the others without an embedding."""
         if self._identity is None or not judged.is_compared:
             return [*distinct]
         chosen: list[Seen] = []
@@ -115,7 +116,7 @@ class EvidenceFinder:
         task: ImageTask,
         max_mask_bytes: int,
     ) -> dict[str, BareDict]:
-        """Look for nouns, each with the threshold of its entity; one that the model cannot read is left out."""
+        """Find bare nouns, each with its entity's threshold. Nouns that the model cannot read are left out."""
         readable, _ = await self._reading.read([*dict.fromkeys(nouns.values())], task.request_id)
         phrases = {entity: readable[noun] for entity, noun in nouns.items() if noun in readable}
         if not phrases:

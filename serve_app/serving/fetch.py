@@ -1,6 +1,6 @@
-"""Image URLs -> bytes: redirects, limits of size and time, and one message for each failure.
+"""Fetch images from URLs: follow redirects, limit size and time, and describe failures in one line.
 
-Every connection, also that of a redirect, is made by `connections`, which checks its address. Knows no image formats.
+`connections` makes every connection, also for redirects, and checks its address. Knows nothing of image formats.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _KEEPALIVE_S = 10.0
 
 
 class ImageFetcher:
-    """Fetches images over http and https; belongs to the event loop in which it first fetches.
+    """Fetches images over http and https. Use it in one event loop only.
 
     Args:
-        config: what is allowed, and for how long.
+        config: the allowed hosts, redirects and time.
         max_bytes: the largest body, also after decompression.
         resolve: looks host names up; a HostResolver by default.
-        ssl_context: whom https trusts; the default is certifi's authorities.
+        ssl_context: the certificate authorities to trust; certifi's by default.
     """
 
     def __init__(
@@ -55,14 +55,14 @@ class ImageFetcher:
         self._config = config
         self._max_bytes = max_bytes
         self._resolver = resolve or HostResolver()
-        self._under_way = 0
+        self._running = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: asyncio.Task[None] | None = None
         self._retired = False
-        # No client on top: cookies, proxies and credentials from the environment, and redirects that nobody checked
-        # are what one would have to switch off again.
+        # A pool and not an httpx.AsyncClient: its cookies, its redirects, and its proxies and credentials from the
+        # environment would all have to be switched off.
         self._pool = httpcore.AsyncConnectionPool(
-            # Made once: reading the authorities takes tens of milliseconds.
+            # Made once, because reading the authorities takes tens of milliseconds.
             ssl_context=ssl_context or httpcore.default_ssl_context(),
             max_connections=_MAX_CONNECTIONS,
             max_keepalive_connections=_KEEPALIVE_CONNECTIONS,
@@ -73,9 +73,9 @@ class ImageFetcher:
     async def fetch(self, url: str) -> bytes:
         """Fetch an image file.
 
-        Bounds: `fetch.timeout_s` in all, redirects included; memory of `limits.max_image_bytes` and one chunk, also
-        where the body is compressed. A request's images are fetched at the same time, so it may hold
-        `limits.max_images` * `limits.max_image_bytes`.
+        Bounds: `fetch.timeout_s` for everything, redirects included; memory of `limits.max_image_bytes` and one chunk,
+        also for a compressed body. A request's images are fetched at the same time, so they may take
+        `limits.max_images` * `limits.max_image_bytes` together.
 
         Args:
             url: http or https, without user name; any port.
@@ -84,45 +84,45 @@ class ImageFetcher:
             The body, at least one byte.
 
         Raises:
-            FetchFailed: the URL is not allowed, or nothing usable came back in time. The message names the host of
-                `url` only, and is the same for every address that is not public.
+            FetchFailed: the URL is not allowed, or no usable response came in time. Of the URL, the message contains
+                only the host. It is the same for all addresses that are not public.
             TooLarge: the body is over the limit.
-            InternalError: nobody foresaw what happened; the log has its kind and place, and nothing of the URL.
+            InternalError: an unexpected error; the log has its class and place in the code, and nothing of the URL.
         """
         if not self._config.enabled:
-            raise FetchFailed("URLs are not fetched here: send the image itself")
+            raise FetchFailed("this service does not fetch URLs; send the image itself")
         host = _parse(url).raw_host.decode("ascii")
         with self._counted(), _explained(host, self._config.timeout_s):
             async with asyncio.timeout(self._config.timeout_s):
                 return await self._follow(url)
 
     async def aclose(self) -> None:
-        """Close every connection, and end the threads."""
+        """Close all connections, and end the resolver's threads."""
         if isinstance(self._resolver, HostResolver):
             self._resolver.close()
         await self._pool.aclose()
 
     def retire(self) -> None:
-        """Close as soon as no fetch is under way any more: another fetcher takes this one's place."""
+        """Close after the last running fetch, because another fetcher replaces this one."""
         self._retired = True
         if self._loop is None:  # it never fetched
             if isinstance(self._resolver, HostResolver):
                 self._resolver.close()
         else:
-            self._loop.call_soon_threadsafe(self._close_where_idle)
+            self._loop.call_soon_threadsafe(self._close_if_idle)
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
         self._loop = asyncio.get_running_loop()
-        self._under_way += 1
+        self._running += 1
         try:
             yield
         finally:
-            self._under_way -= 1
-            self._close_where_idle()
+            self._running -= 1
+            self._close_if_idle()
 
-    def _close_where_idle(self) -> None:
-        if self._retired and not self._under_way and self._closing is None:
+    def _close_if_idle(self) -> None:
+        if self._retired and not self._running and self._closing is None:
             self._closing = asyncio.ensure_future(self.aclose())
 
     async def _follow(self, url: str) -> bytes:
@@ -143,7 +143,7 @@ class ImageFetcher:
         raise _BadAnswer(f"redirects more than {self._config.max_redirects} times")
 
     async def _get(self, url: httpx.URL) -> bytes | str:
-        """Make one request: the body, or where it redirects to, its bytes as Latin-1."""
+        """Make one request; return the body, or for a redirect the Location header, decoded as Latin-1."""
         target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
         async with self._pool.stream("GET", target, headers=[(b"Host", url.netloc), *_HEADERS]) as response:
             headers = {name.lower(): value.decode("latin-1").strip() for name, value in response.headers}
@@ -164,21 +164,21 @@ class ImageFetcher:
 
 
 class _BadAnswer(Exception):
-    """What a host answered is no image; its message follows the host's name."""
+    """A host's response cannot be used; the message continues a sentence that begins with the host's name."""
 
 
 class _Body:
-    """A body that grows to a limit, decompressed as it comes; never more than one chunk over the limit in memory."""
+    """Collects and decompresses a body up to a limit; takes at most one chunk more in memory."""
 
     def __init__(self, encoding: str, max_bytes: int) -> None:
         if encoding not in {"identity", "", "gzip", "x-gzip", "deflate"}:
-            raise _BadAnswer("answered with a compression that was not asked for")
+            raise _BadAnswer("answered with a compression that was not requested")
         self._data = bytearray()
         self._max_bytes = max_bytes
         self._inflate = None if encoding in {"identity", ""} else zlib.decompressobj(zlib.MAX_WBITS | 32)
 
     def add(self, chunk: bytes) -> bool:
-        """Append; False once the body is over the limit."""
+        """Append a chunk; return False if the body is now over the limit."""
         if self._inflate is not None:
             if self._inflate.eof:
                 raise _BadAnswer("answered with a broken compressed body")
@@ -190,7 +190,7 @@ class _Body:
         return len(self._data) <= self._max_bytes
 
     def finish(self) -> bytes:
-        """Return the whole body."""
+        """Check the end of the body and return it."""
         if self._inflate is not None and not self._inflate.eof:
             raise _BadAnswer("answered with a broken compressed body")
         if not self._data:
@@ -200,20 +200,20 @@ class _Body:
 
 @contextmanager
 def _explained(host: str, timeout_s: float) -> Iterator[None]:
-    """Turn whatever ends a fetch into one line about `host`. No text of a library goes further: it may quote a URL."""
+    """Turn the error of a fetch into one line about `host`, without a library's text, which may quote the URL."""
     try:
         yield
     except (TimeoutError, httpcore.TimeoutException):
         raise FetchFailed(f"{host} did not send the image within {timeout_s:g} s") from None
     except NotPublic:
-        raise FetchFailed(f"{host} has, or redirects to, no public address") from None
+        raise FetchFailed(f"{host} has no public address, or redirects to a host that has none") from None
     except httpcore.ConnectError as error:
         why = "has no valid certificate" if _is_certificate_error(error) else "cannot be connected to"
         raise FetchFailed(f"{host} {why}") from None
     except _BadAnswer as error:
         raise FetchFailed(f"{host} {error}") from None
-    except (httpcore.ProtocolError, httpcore.NetworkError, OSError):  # OSError: TLS that breaks in mid-body
-        raise FetchFailed(f"{host} broke off, or does not speak HTTP") from None
+    except (httpcore.ProtocolError, httpcore.NetworkError, OSError):  # OSError: TLS fails within the body
+        raise FetchFailed(f"{host} closed the connection too early, or does not speak HTTP") from None
     except GensegError:
         raise
     except Exception as error:
@@ -223,14 +223,16 @@ def _explained(host: str, timeout_s: float) -> Iterator[None]:
 
 
 def _ascii_location(text: str) -> str:
-    """Write a Location's bytes that are not ASCII as percent codes, as browsers ask for them; a host as its name.
+    """Percent-encode the bytes of a Location header that are not ASCII, as browsers do, except in the host's name.
 
     Args:
-        text: the header's bytes as Latin-1.
+        text: the header's bytes, decoded as Latin-1.
+
+    Raises:
+        UnicodeDecodeError: the host is not UTF-8, so it is not a valid address. This is a ValueError.
     """
     host = re.match(r"(?:[a-zA-Z][a-zA-Z0-9+.-]*:)?//[^/?#]*", text)
     end = host.end() if host else 0
-    # A host that is not UTF-8 is a UnicodeDecodeError, and so a ValueError: it is no address.
     return text[:end].encode("latin-1").decode() + re.sub(
         r"[^\x00-\x7f]", lambda each: f"%{ord(each[0]):02X}", text[end:]
     )

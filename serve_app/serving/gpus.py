@@ -1,7 +1,7 @@
-"""What `auto` as a device means on a cluster: the GPUs that Ray has, may get, and has lent to this replica.
+"""Resolve the device `auto` on a cluster, from the GPUs that Ray has, may add, and assigned to this replica.
 
-Ray 2.60 hides no GPU from a process that asked for none. A model that took one there would share it, unknown to Ray,
-with the replica that Ray lends it to.
+Ray 2.60 hides no GPU from a process that requested none. If a model used a GPU there anyway, it would share it with the
+replica that Ray assigns it to, and Ray would not know.
 """
 
 from __future__ import annotations
@@ -23,35 +23,35 @@ Model = TypeVar("Model")
 
 
 def cluster_gpus() -> float:
-    """Count the GPUs that Ray knows of; 0 where no Ray runs."""
+    """Count the GPUs that Ray knows of; 0 if Ray is not running."""
     return float(ray.cluster_resources().get("GPU", 0)) if ray.is_initialized() else 0.0
 
 
 def is_autoscaled() -> bool:
-    """Say whether an autoscaler adds nodes to this cluster. Ray does not tell which kinds of nodes it may add."""
+    """Return whether this cluster has an autoscaler. Ray does not say which kinds of nodes it may add."""
     if not ray.is_initialized():
         return False
     status: bytes | None = None
     instances: list[str] = []
-    with suppress(Exception):  # the answer is for a warning only
+    with suppress(Exception):  # only a warning depends on the answer
         status = _internal_kv_get(DEBUG_AUTOSCALING_STATUS)
     with suppress(Exception):
         from ray.autoscaler.v2.sdk import get_cluster_status
 
         found = get_cluster_status(ray.get_runtime_context().gcs_address)
         instances = [node.instance_id for node in (*found.active_nodes, *found.idle_nodes)]
-    with suppress(ValueError, AttributeError):  # a status of another shape than expected
+    with suppress(ValueError, AttributeError):  # the status does not have the expected shape
         return shows_autoscaler(status, instances)
     return False
 
 
 def shows_autoscaler(status: bytes | None, instances: Iterable[str]) -> bool:
-    """Read the traces that Ray's autoscalers leave.
+    """Return whether Ray's state shows an autoscaler that can add nodes.
 
     Args:
-        status: what version 1 (`ray up`, older KubeRay) writes for `ray status`: JSON. It also runs where it has no
-            node to add; then it names each node's type `node_` and the node's id.
-        instances: the nodes' names at their provider. Version 2 (KubeRay) needs them; otherwise they are empty.
+        status: the JSON that autoscaler version 1 (`ray up`, older KubeRay) writes for `ray status`. Version 1 also
+            runs on clusters without any node type to add; it then names each node's type `node_` plus the node's id.
+        instances: the nodes' names at their provider. Autoscaler version 2 (KubeRay) sets them; else they are empty.
     """
     report = json.loads(status).get("autoscaler_report") if status else None
     types = (report or {}).get("active_nodes") or {}
@@ -59,18 +59,18 @@ def shows_autoscaler(status: bytes | None, instances: Iterable[str]) -> bool:
 
 
 def lent_gpus() -> int:
-    """Count the GPUs that Ray lent to this process, shares of one included."""
+    """Count the GPUs that Ray assigned to this process; a share of one counts as one."""
     return len(ray.get_runtime_context().get_accelerator_ids()["GPU"])
 
 
 def on_lent_device(
     load: Callable[[AppConfig], Model], lent: Callable[[], int] = lent_gpus
 ) -> Callable[[AppConfig], Model]:
-    """Make a loader for a replica, for which `auto` is the CPU where Ray lent the replica no GPU.
+    """Make a loader for a replica in which `auto` means the CPU if Ray assigned the replica no GPU.
 
     Args:
         load: loads the model.
-        lent: counts the GPUs that this process was lent.
+        lent: counts the GPUs that Ray assigned to this process.
     """
     return partial(_load, load, lent)
 

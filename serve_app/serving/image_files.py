@@ -1,4 +1,4 @@
-"""A request's images as files: from what came with the request to bytes whose header is within the limits."""
+"""Load a request's images: decode base64 or fetch the URL, then check the file's header against the limits."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from serve_app.images.files import is_jpeg
 from serve_app.serving.checked_request import RequestImage
 
 SMALL_BYTES = 256 * 1024
-"""JPEGs up to this size are looked at on the event loop: a tenth of a millisecond, less than a thread costs. Headers of
-other formats may hold much to inflate."""
+"""The headers of JPEGs up to this size are read on the event loop: that takes 0.1 ms, less than a thread costs. Headers
+of other formats may contain compressed data that takes longer."""
 
 
 @dataclass(frozen=True)
 class LoadedImage:
-    """An image file as it came.
+    """An image file, not decoded yet.
 
     Attributes:
         data: the file's bytes.
-        header: what the file says of itself; within the limits.
-        key: content hash.
+        header: format and size from the file's header; within the limits.
+        key: content hash of the file.
     """
 
     data: bytes
@@ -34,15 +34,15 @@ class LoadedImage:
 
 
 async def load(image: RequestImage, limits: LimitsConfig, fetch: Callable[[str], Awaitable[bytes]]) -> LoadedImage:
-    """Get an image's bytes and look at its header.
+    """Load an image's bytes and check its header.
 
     Args:
-        image: of the request.
-        limits: of its bytes and pixels.
-        fetch: URL to bytes.
+        image: one image of the request.
+        limits: the limits on its bytes and pixels.
+        fetch: downloads the bytes of a URL.
 
     Raises:
-        GensegError: placed at the image's field.
+        GensegError: the image cannot be loaded or is over a limit; its `field` is the image's.
     """
     source = image.source
     try:

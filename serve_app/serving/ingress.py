@@ -1,4 +1,4 @@
-"""Ingress: the deployment in front. Ties handles, pipeline and HTTP together; admits, counts, reconfigures."""
+"""Ingress: the deployment that receives all requests, over HTTP and handles, and runs them through the pipeline."""
 
 from __future__ import annotations
 
@@ -41,21 +41,24 @@ logger = logging.getLogger("ray.serve")
 
 
 class Ingress:
-    """The service's face, for HTTP and for handles.
+    """Receives, admits and answers requests, over HTTP and through handles.
 
     Args:
-        config: everything.
+        config: the whole configuration.
         parser: handle of the ParserDeployment.
         segmenter: handle of the SegmenterDeployment.
+
+    Attributes:
+        config: the configuration in force; `reconfigure` replaces it.
     """
 
     def __init__(self, config: AppConfig, parser: DeploymentHandle[Any], segmenter: DeploymentHandle[Any]) -> None:
         give_back_large_buffers()
         give_back_free_memory()
         logger.addFilter(NoTracebackOfRefusals())
-        # For `asyncio.to_thread`: JSON and base64 hold Python's lock while they run. More threads get no more done, and
-        # keep the event loop waiting. Measured with 4 bodies of 60 MB at once: /healthz after 1.2 s instead of 2.4 s.
-        with suppress(RuntimeError):  # there is no loop
+        # The threads of `asyncio.to_thread`. JSON and base64 hold Python's lock, so more threads are not faster. They
+        # would delay the event loop. Measured with 4 bodies of 60 MB at once: /healthz after 1.2 s instead of 2.4 s.
+        with suppress(RuntimeError):  # there is no event loop
             asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(PYTHON_THREADS, "ingress"))
         self._args = config
         self.config = config
@@ -79,11 +82,11 @@ class Ingress:
         self._set_callers(config)
 
     def __serve_build_asgi_app__(self) -> Any:
-        # Serve's proxy echoes the request id. Ray raises while a body arrives, where the client has left.
+        # Serve's proxy already echoes the request id. If the client disconnects while it sends a body, Ray raises.
         return told_of_leaving(make_app(self, echo_request_id=False), RAY_ERRORS)
 
     def reconfigure(self, user_config: object) -> None:
-        """Take new thresholds, limits, … without a restart; see UserConfig for what happens to wrong ones."""
+        """Apply new thresholds, limits, … without a restart; UserConfig describes what happens to wrong ones."""
         self._user_config.take(user_config, self._apply)
 
     def _apply(self, settings: IngressSettings) -> None:
@@ -93,7 +96,7 @@ class Ingress:
             self.config.fetch,
             self.config.limits.max_image_bytes,
         )
-        if changed:  # it keeps connections
+        if changed:  # otherwise the fetcher and its open connections stay
             self._fetcher.retire()
             self._fetcher = ImageFetcher(config.fetch, config.limits.max_image_bytes)
         self.config = config
@@ -105,25 +108,28 @@ class Ingress:
             caller.retry_after_s = config.serving.retry_after_s
 
     async def segment(self, request: SegmentRequest | SegmentBody) -> ResultDict:
-        """Do the job for a caller that holds a handle.
+        """Run a request from a handle.
 
         Args:
-            request: a SegmentRequest, or a mapping of the JSON body's shape.
+            request: a SegmentRequest, or a dict with the fields of the JSON body.
 
         Returns:
             The result document.
 
         Raises:
-            GensegError: as over HTTP.
+            GensegError: the same errors as over HTTP.
         """
         with _one_line() as request_id, self.admitted():
             return await result_of(self.stream(parse_request(request), request_id))
 
     async def segment_stream(self, request: SegmentRequest | SegmentBody) -> AsyncGenerator[EventDict, None]:
-        """Do the job for a caller that holds a handle (`handle.options(stream=True)`) and tell of each part.
+        """Run a request from a handle (`handle.options(stream=True)`) and yield an event as each part finishes.
+
+        Args:
+            request: as in `segment`.
 
         Yields:
-            The events of the NDJSON stream, an `error` event among them.
+            The events of the NDJSON stream. The last one is a `result` or an `error` event.
         """
         try:
             with _one_line() as request_id, self.admitted():
@@ -134,33 +140,34 @@ class Ingress:
             yield {"event": "error", "error": error_body(error)}
 
     def stream(self, request: SegmentRequest, request_id: str) -> AsyncGenerator[EventDict, None]:
-        """Run an admitted request; events as in pipeline.Pipeline.stream."""
+        """Run an admitted request; yields and raises the same as `Pipeline.stream`."""
         return self._pipeline.stream(request, self.config, request_id)
 
     async def drain(self) -> tuple[str, int]:
-        """Take no new requests from now on: the service is about to stop.
+        """Refuse new requests from now on, because the service is about to stop.
 
         Returns:
-            A name of this replica, and how many requests are still under way in it.
+            A unique name of this replica, and how many requests it still has in progress.
         """
         self._stopping = True
         return self._name, self._running
 
     @contextmanager
     def admitted(self) -> Iterator[None]:
-        """Admit a request and count it for as long as the block runs: over its body, its job, and the sending of a
-        stream.
+        """Admit a request and count it while the block runs.
+
+        The block reads the body, runs the request and sends the stream.
 
         Raises:
-            TooManyRequests: as many are under way as are admitted.
+            TooManyRequests: the ingress already handles as many requests as it admits.
             Overloaded: the service is stopping.
         """
         if self._stopping:
             raise Overloaded("the service is stopping")
         limit = self.config.serving.max_concurrent_requests
         if self._running >= limit:
-            are = "request is" if limit == 1 else "requests are"
-            refusal = TooManyRequests(f"{limit} {are} under way; try again later")
+            requests = "1 request" if limit == 1 else f"{limit} requests"
+            refusal = TooManyRequests(f"the service is busy with {requests}, its limit; try again later")
             refusal.retry_after_s = self.config.serving.retry_after_s
             raise refusal
         self._running += 1
@@ -170,10 +177,10 @@ class Ingress:
             self._running -= 1
 
     async def entities(self, prompt: str, request_id: str) -> EntitiesDict:
-        """Read a prompt only, for an admitted request.
+        """Parse a prompt for an admitted request.
 
         Raises:
-            GensegError: the prompt is empty, too long, or could not be read.
+            GensegError: the prompt is empty, too long, or could not be parsed.
         """
         limits, timeout_s = self.config.limits, self.config.serving.timeout_s
         check_prompt(prompt, limits)
@@ -183,7 +190,7 @@ class Ingress:
                 parsed = await call.result()
                 return parsed.without(await self._unreadable(parsed.entities, request_id)).document()
         except TimeoutError:
-            raise DeadlineExceeded(f"the prompt was not read within {timeout_s:g} s") from None
+            raise DeadlineExceeded(f"the prompt was not parsed within {timeout_s:g} s") from None
         finally:
             call.cancel()
 
@@ -191,10 +198,10 @@ class Ingress:
         try:
             return await self._segmenter.unreadable(entities, request_id, self.config.serving.timeout_s)
         except GensegError:
-            return {}  # a prompt is read also while the segmenter is away
+            return {}  # parsing a prompt must not fail because the segmenter does
 
     async def missing(self) -> list[str]:
-        """What does not answer; empty when both models do and requests are taken."""
+        """Return what is not ready: "text_parser", "segmentation", or "ingress" while it stops; empty if all are."""
         if self._stopping:
             return ["ingress"]
         names = ("text_parser", "segmentation")
@@ -205,20 +212,20 @@ class Ingress:
 
         calls = (self._parser.model_name(), self._segmenter.model_name())
         answers = await asyncio.gather(*map(in_time, calls), return_exceptions=True)
-        # One whose queues are full is there.
+        # A deployment whose queues are full is ready.
         failed = [isinstance(answer, BaseException) and not isinstance(answer, Overloaded) for answer in answers]
         return [name for name, has_failed in zip(names, failed, strict=True) if has_failed]
 
     def tokens(self) -> tuple[str, ...]:
-        """Accepted bearer tokens; empty for no authentication."""
+        """Return the accepted bearer tokens; empty for no authentication."""
         return self._tokens
 
     def answered(self, route: str, status: int, seconds: float, code: str | None) -> None:
-        """Count an answer."""
+        """Count an answer and its time; `code` is the error's, None without an error."""
         self._metrics.answered(route, status, seconds, code)
 
     def stage(self, name: str) -> AbstractContextManager[Stage]:
-        """Time a stage of a request's work."""
+        """Measure a block as a stage of a request's work."""
         return self._metrics.stage(name)
 
     async def _fetch(self, url: str) -> bytes:
@@ -230,7 +237,7 @@ class Ingress:
 
 @contextmanager
 def _one_line() -> Iterator[str]:
-    """Log a request that comes through a handle, as the middleware logs those of HTTP. Yields the request's id."""
+    """Log a request from a handle in one line, as the middleware does for HTTP. Yields a new request id."""
     request_id, status, started = uuid.uuid4().hex, 200, time.monotonic()
     try:
         yield request_id
@@ -245,9 +252,9 @@ def _one_line() -> Iterator[str]:
 
 
 class NoTracebackOfRefusals(logging.Filter):
-    """Leaves out Serve's traceback of a request that failed by its caller's fault: it has a line of its own."""
+    """Drops Serve's traceback of a GensegError that is not internal; the request's own log line suffices."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Keep everything else."""
+        """Return whether to keep a log record."""
         error = record.exc_info[1] if record.exc_info else None
         return not (isinstance(error, GensegError) and error.status != GensegError.status)

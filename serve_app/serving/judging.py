@@ -1,4 +1,4 @@
-"""The verdict of a request: what a segmenter is told to gather for it, and the judgement from what they all found."""
+"""Prepare, compute and draw the verdict of a request."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ logger = logging.getLogger("ray.serve")
 
 
 async def read_given(request: CheckedRequest) -> ParsedPrompt:
-    """Take the caller's own entities; where a verdict is asked for, read in the prompt how many of each are asked."""
+    """Return the caller's own entities; for a verdict, also read in the prompt how many of each it asks for."""
     entities = request.entities or ()
     if not request.options.verdict:
         return ParsedPrompt(entities)
@@ -32,7 +32,13 @@ async def read_given(request: CheckedRequest) -> ParsedPrompt:
 
 
 def judged_image(request: CheckedRequest, image: RequestImage, limits: LimitsConfig) -> JudgedImage | None:
-    """Say which image of the request one is; None where no verdict is asked for."""
+    """Describe an image of the request for the verdict; None if no verdict is requested.
+
+    Args:
+        request: the request.
+        image: one of its images.
+        limits: limit how many objects are compared.
+    """
     if not request.options.verdict:
         return None
     return JudgedImage(
@@ -50,17 +56,17 @@ async def with_marks(
     verdict: VerdictDict,
     timeout_s: float,
 ) -> list[ImagePart]:
-    """Draw overlays once more where the verdict says something of the image.
+    """Draw the verdict on the overlays of the images that it says something about.
 
     Args:
-        segmenter: draws.
-        request: one that asks for a verdict.
-        parts: of all images, in order.
-        verdict: what is drawn.
+        segmenter: draws the overlays again.
+        request: a request with a verdict.
+        parts: the parts of all images, in order.
+        verdict: the verdict to draw.
         timeout_s: seconds left until the request's deadline.
 
     Returns:
-        The parts, in order. Where an overlay could not be drawn again, the one without the verdict stays.
+        The parts, in order. If an overlay cannot be drawn again, the one without the verdict stays.
     """
 
     async def redrawn(part: ImagePart, marks: Marks) -> ImagePart:
@@ -83,18 +89,18 @@ async def with_marks(
             return part
         return replace(part, document={**part.document, "overlay": overlay})
 
-    # In a thread, and in one: a verdict of thousands of individuals takes a third of a second.
+    # In one thread for all images: a verdict with thousands of individuals takes a third of a second.
     marks = await asyncio.to_thread(lambda: [marks_of(verdict, image.role, image.index) for image in request.images])
     return await asyncio.gather(*(redrawn(*each) for each in zip(parts, marks, strict=True)))
 
 
 def verdict_of(request: CheckedRequest, shown: ParsedPrompt, parts: Sequence[ImagePart]) -> VerdictDict:
-    """Judge a request.
+    """Compute the verdict of a request.
 
     Args:
-        request: one that asks for a verdict.
-        shown: its prompt, without what the segmenter cannot read.
-        parts: of all images, in order, from one model.
+        request: a request with a verdict.
+        shown: its parsed prompt, without entities that the segmenter cannot read.
+        parts: the parts of all images, in order, from one model.
     """
     evidence = [None if part.answer is None else part.answer.evidence for part in parts]
     pictures = [Picture(None) if each is None else each.picture for each in evidence]

@@ -1,4 +1,4 @@
-"""What travels between the ingress, the parser and the segmenter. Plain frozen data; knows no Ray and no models."""
+"""Messages between the ingress, the parser and the segmenter, as frozen dataclasses. Knows neither Ray nor models."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from serve_app.verdict.evidence import Evidence
 
 @dataclass(frozen=True)
 class ParsedPrompt:
-    """A prompt's entities in order.
+    """The entities of a prompt, in order.
 
     Attributes:
-        entities: what is looked for.
-        dropped: what the model named besides, each with the reason why it is not looked for.
-        model: name of the model whose reply was used, as configured; empty where no model read the prompt.
-        asked: what the prompt asks for, one an entity and in their order; empty where no verdict is asked for.
+        entities: the phrases to segment.
+        dropped: phrases from the parser that are not segmented, each with the reason.
+        model: configured name of the model whose reply was used; empty if no model read the prompt.
+        asked: for each entity in order, how many the prompt asks for and from which images; empty without a verdict.
     """
 
     entities: tuple[str, ...]
@@ -33,10 +33,13 @@ class ParsedPrompt:
     asked: tuple[Asked, ...] = ()
 
     def without(self, unreadable: Mapping[str, str]) -> ParsedPrompt:
-        """Drop the entities that the segmenter cannot read.
+        """Move the entities that the segmenter cannot read to `dropped`.
 
         Args:
-            unreadable: the reason of each; entities that are not in it stay.
+            unreadable: reasons by entity; entities without a reason stay.
+
+        >>> ParsedPrompt(("dog", "sofa")).without({"sofa": "too long"})
+        ParsedPrompt(entities=('dog',), dropped=(('sofa', 'too long'),), model='', asked=())
         """
         kept = tuple(entity for entity in self.entities if entity not in unreadable)
         more = tuple((entity, unreadable[entity]) for entity in self.entities if entity in unreadable)
@@ -44,17 +47,17 @@ class ParsedPrompt:
         return ParsedPrompt(kept, self.dropped + more, self.model, asked)
 
     def dropped_document(self) -> list[DroppedDict]:
-        """Write what is not looked for as documents and events show it."""
+        """Return `dropped` in the form of documents and events."""
         return [{"entity": entity, "reason": reason} for entity, reason in self.dropped]
 
     def document(self) -> EntitiesDict:
-        """Write it as `POST /v1/entities` answers."""
+        """Return the answer of `POST /v1/entities`."""
         return {"entities": [*self.entities], "dropped": self.dropped_document()}
 
 
 @dataclass(frozen=True)
 class ObjectOptions:
-    """How objects are chosen and written; the same for every image of a request."""
+    """The options that select and encode objects; the same for every image of a request."""
 
     threshold: float = 0.5
     thresholds: Mapping[str, float] = field(default_factory=dict)
@@ -65,17 +68,21 @@ class ObjectOptions:
     verdict: bool = False
 
     def threshold_of(self, entity: str) -> float:
-        """The threshold of this very name; else of the same entity written otherwise; else the common one."""
+        """Return the entity's own threshold, also if `thresholds` spells its name differently; else the common one.
+
+        >>> ObjectOptions(thresholds={"Red  Sofa": 0.3}).threshold_of("red sofa")
+        0.3
+        """
         name = self._name_of(entity)
         return self.threshold if name is None else self.thresholds[name]
 
     def thresholds_in_force(self, entities: Sequence[str]) -> dict[str, float]:
-        """Return the own thresholds of those entities that have one, by the entity."""
+        """Return the thresholds of the entities that have their own, by entity."""
         named = ((entity, self._name_of(entity)) for entity in entities)
         return {entity: self.thresholds[name] for entity, name in named if name is not None}
 
     def unused_thresholds(self, entities: Sequence[str]) -> list[str]:
-        """Return the names in `thresholds` that are no entity's, in their order."""
+        """Return the names in `thresholds` that match none of the entities, in their order."""
         used = {self._name_of(entity) for entity in entities}
         return [name for name in self.thresholds if name not in used]
 
@@ -86,19 +93,19 @@ class ObjectOptions:
 
     @cached_property
     def _names(self) -> dict[str, str]:
-        """The first name of each entity in `thresholds`, by the entity's key; it travels along."""
+        """The first name of each entity in `thresholds`, by phrase key. Pickled with the options."""
         return {phrase_key(name): name for name in reversed([*self.thresholds])}
 
 
 @dataclass(frozen=True)
 class ModelStamp:
-    """Which model did some work, and where.
+    """The model and the replica that produced a result.
 
     Attributes:
-        name: as configured, for `meta.models`.
-        version: equal for replicas whose answers may stand in one document.
-        since: when the replica started, in seconds since 1970: of two versions the later one is the newer one.
-        replica: the replica's id.
+        name: the model's configured name, for `meta.models`.
+        version: equal for replicas whose results may be combined in one document (see stamp.version_of).
+        since: when the replica started, in seconds since 1970. The version that started last counts as the newest.
+        replica: the replica's id; empty outside a replica.
     """
 
     name: str
@@ -109,13 +116,13 @@ class ModelStamp:
 
 @dataclass(frozen=True)
 class JudgedImage:
-    """What a segmenter needs to know of a request to gather evidence for the verdict.
+    """What a segmenter must know about the request to collect evidence for the verdict.
 
     Attributes:
-        image: index among the contextual images; None for the generated one.
-        contextual_images: how many there are.
-        has_generated: whether there is a generated image; without one nothing is compared.
-        max_objects: objects of a label and image that are compared with others, at most.
+        image: this image's index among the contextual images; None for the generated one.
+        contextual_images: how many the request has.
+        has_generated: whether the request has a generated image; without one nothing is compared.
+        max_objects: at most this many objects of a label are compared with those of other images.
     """
 
     image: int | None
@@ -125,24 +132,24 @@ class JudgedImage:
 
     @property
     def is_compared(self) -> bool:
-        """Whether objects of this request's images are compared."""
+        """Whether the request has images whose objects can be compared."""
         return self.has_generated and self.contextual_images > 0
 
 
 @dataclass(frozen=True)
 class ImageTask:
-    """One image's work for the segmenter.
+    """A call to the segmenter: one image to segment.
 
     Attributes:
         key: content hash of the image file.
         data: the file's bytes, or a reference to them in the object store.
-        parsed: a ParsedPrompt, or a reference to the parser's answer, still under way.
-        options: how objects are chosen and written.
-        request_id: whose work it is, for fairness and logs.
-        timeout_s: seconds left until nobody waits for the answer any more.
-        version: the only version of the model that may do the work; None where any may.
-        replicas: ids of replicas that have that version; they are asked first.
-        judged: which image of the request it is, where a verdict is asked for; else None.
+        parsed: a ParsedPrompt, or an object reference to the parser's answer, which may not be ready yet.
+        options: select and encode the objects.
+        request_id: the request that the image belongs to, for fairness and logs.
+        timeout_s: seconds until the request's deadline.
+        version: the only model version that may do the work; None if any may.
+        replicas: ids of replicas that have that version; they are tried first.
+        judged: facts about the request for the verdict; None if no verdict is requested.
     """
 
     key: str
@@ -158,14 +165,14 @@ class ImageTask:
 
 @dataclass(frozen=True)
 class SegmentedImage:
-    """One image's objects, and who found them.
+    """The segmenter's result for one image.
 
     Attributes:
-        document: the image's document without its path; its masks may be packed, see `documents.unpack_masks`.
-        stamp: of the model that did the work.
-        unreadable: entities that this model cannot read, each with the reason; nothing in `document` is theirs.
-        evidence: for the verdict; None where the task asks for none.
-        drawn: the document's objects with their masks as RLE, where the verdict will be drawn on an overlay of them.
+        document: the image's document without its path; its masks may be packed (see `documents.unpack_masks`).
+        stamp: the model and the replica that did the work.
+        unreadable: entities that this model cannot read, each with the reason; `document` does not contain them.
+        evidence: for the verdict; None if the task asks for none.
+        drawn: the document's objects with masks as RLE, if the verdict will be drawn on their overlay; else None.
     """
 
     document: SegmentedDict
@@ -177,21 +184,21 @@ class SegmentedImage:
 
 @dataclass(frozen=True)
 class OtherModel:
-    """The segmenter's answer where the task is for another version of the model; no work was done."""
+    """The segmenter's answer if it has another model version than the task requires. It did no work."""
 
     stamp: ModelStamp
 
 
 @dataclass(frozen=True)
 class OverlayTask:
-    """One overlay's work for the segmenter: an image that was segmented is drawn again, with what the verdict says.
+    """A call to the segmenter: the overlay of a segmented image to draw again, with the verdict.
 
     Attributes:
-        key, data, request_id, timeout_s: as of ImageTask.
-        objects: with masks as RLE.
-        entities: all of the image; they have the colours.
-        style: of the overlay.
-        marks: what the verdict says of the image.
+        key, data, request_id, timeout_s: as in ImageTask.
+        objects: the objects to draw, with masks as RLE.
+        entities: all entities of the image; they determine the colours.
+        style: how objects are drawn.
+        marks: what the verdict says about the image.
     """
 
     key: str
@@ -206,11 +213,11 @@ class OverlayTask:
 
 @dataclass(frozen=True)
 class InputsLost:
-    """The segmenter's answer where a reference in its task leads nowhere: to the image, or to the parser's answer."""
+    """The segmenter's answer if an object that its task refers to is lost: the image, or the parser's answer."""
 
 
 ImageOutcome = SegmentedImage | OtherModel | GensegError | InputsLost
 """The segmenter's answer.
 
-Errors are values here, not raised: Ray would log each with a remote traceback and wrap it in a class of its own.
+Errors are returned, not raised: Ray would log each raised one with a remote traceback and wrap it in its own class.
 """

@@ -1,4 +1,4 @@
-"""From features to objects: detector passes for groups of phrases, and the masks of what they find, as COCO RLE."""
+"""Find objects from features: run the detector for groups of phrases and encode the masks as COCO RLE."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from serve_app.serving.replica.metrics import Metrics
 from serve_app.serving.replica.turns import FairThreads
 
 KEEPS_MOST = 0.05
-"""Below this threshold a model keeps most of its queries: two hundred masks an entity in place of a few. So one
-entity goes first, and the others in groups of HELD_BYTES by its measure."""
+"""Below this threshold a model keeps most of its queries: 200 masks of an entity instead of a few. So one entity is
+detected first, and its size determines how many of the others fit into HELD_BYTES together."""
 HELD_BYTES = 32 * 1024 * 1024
-"""Mask logits of one image that are held at once: 170 entities of the embedded model, or one of 288 x 288 by 200."""
+"""At most this many bytes of an image's mask logits are in memory at once, or those of one entity if it has more. They
+are enough for 170 entities of the embedded model."""
 
 
 class ObjectFinder:
@@ -27,7 +28,7 @@ class ObjectFinder:
     Args:
         detector: runs the detector pass.
         threads: encode the masks.
-        metrics: of the replica.
+        metrics: the replica's metrics.
     """
 
     def __init__(
@@ -48,17 +49,18 @@ class ObjectFinder:
         """Find every instance of every phrase in one image.
 
         Args:
-            image: its features.
-            size_wh: width and height of the picture, in pixels.
-            phrases: features by entity, in the document's order; may be none.
-            task: whose turn it is, and the options; without a use for masks none are encoded.
-            mask_bytes: what the image's masks may take.
+            image: the image's features.
+            size_wh: width and height of the image, in pixels.
+            phrases: features by entity, in the document's order; may be empty.
+            task: its request gets a turn of the threads; its options select the objects and say whether masks are
+                needed.
+            mask_bytes: counts the image's masks against their limit.
 
         Returns:
             The image's document; masks, if any, as RLE.
 
         Raises:
-            GensegError: what the model answered, or TooLarge.
+            GensegError: the model failed, or the masks are over the limit (TooLarge).
         """
         document = documents.empty_image_document(size_wh, [])
         options = task.options
@@ -95,5 +97,5 @@ def _needs_masks(options: ObjectOptions) -> bool:
 
 
 def _detected_together(entities: Sequence[str], options: ObjectOptions) -> int:
-    """How many entities to begin with, since their mask logits are held at once: all, or one where most are kept."""
+    """Return how many entities to detect first: all, or one if a threshold is so low that most queries are kept."""
     return len(entities) if all(options.threshold_of(entity) >= KEEPS_MOST for entity in entities) else 1

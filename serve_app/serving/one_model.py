@@ -1,8 +1,8 @@
-"""One document comes from one model: while the model is being changed, images of the older one are segmented again.
+"""Make sure that one document comes from one model: segment images from an older model version again.
 
-During a rolling change replicas of two versions answer side by side. Every answer carries its replica's ModelStamp; the
-version that started last counts, by the clocks of the nodes: if they differ by more than a change takes, the older one
-may win until it is gone. A document is of one model in any case. Knows no Ray: how an image is segmented comes in.
+During a rolling change, replicas of two versions answer side by side. Each answer carries its replica's ModelStamp, and
+the version whose replica started last wins. The nodes' clocks decide that: if they differ by more than the change
+takes, the older version may win until it is gone. Even then a document comes from one model. Knows nothing of Ray.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ Value = TypeVar("Value")
 
 MAX_ROUNDS = 6
 FIRST_PAUSE_S = 0.05
-"""Before the second round; doubled before each further one. All rounds together wait 1.55 s."""
+"""Pause before the second round; each further pause is twice as long. All pauses together take 1.55 s."""
 
 
 @dataclass(frozen=True)
 class ImagePart:
-    """One image of a document, as it stands.
+    """One image's part of the result.
 
     Attributes:
-        document: the image's.
-        task: what the segmenter was asked.
-        answer: the segmenter's; None where it failed on this image.
+        document: the image's document.
+        task: the segmenter's task.
+        answer: the segmenter's answer; None if it failed on this image.
     """
 
     document: ImageDict
@@ -39,22 +39,22 @@ class ImagePart:
 
 
 Again = Callable[[int, ImageTask], Coroutine[Any, Any, ImagePart | OtherModel]]
-"""Segments the image of an index for the task's version; OtherModel where the replica that was asked has another."""
+"""Segments the image of that index with the task's version; returns OtherModel if the replica has another version."""
 
 
 async def from_one_model(parts: Sequence[ImagePart], again: Again) -> list[ImagePart]:
-    """Segment images once more until all come from one version of the model.
+    """Segment images again until all come from one version of the model.
 
     Args:
-        parts: of all images, in order. Those on which the segmenter failed stay as they are.
-        again: segments one of them for a version.
+        parts: the parts of all images, in order. Images on which the segmenter failed are not segmented again.
+        again: segments one image with a given version.
 
     Returns:
-        The parts, in order; those that have an answer have it from one version.
+        The parts, in order; all their answers come from one version.
 
     Raises:
         Overloaded: after MAX_ROUNDS the images still come from several versions.
-        GensegError: what `again` raises.
+        GensegError: any error that `again` raises.
     """
     parts = [*parts]
     refusals: list[ModelStamp] = []
@@ -82,7 +82,7 @@ async def from_one_model(parts: Sequence[ImagePart], again: Again) -> list[Image
 
 
 async def _all(calls: Iterable[Coroutine[Any, Any, Value]]) -> list[Value]:
-    """Wait for all calls; the first error ends the others."""
+    """Wait for all calls; the first error cancels the others."""
     try:
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(call) for call in calls]

@@ -1,11 +1,11 @@
-"""The exporter of traces: by OTLP over HTTP, to where OpenTelemetry's own variables (`OTEL_*`) say, and without words.
+"""Export traces by OTLP over HTTP, configured by OpenTelemetry's own variables (`OTEL_*`), without the caller's text.
 
-Ray calls `exporter` in each process that it traces, if the environment in which Ray starts has
-`RAY_SERVE_TRACING_EXPORTER_IMPORT_PATH=serve_app.serving.otlp:exporter`. Replicas also take it from `tracing_config` of
-a Serve config. Ray's HTTP proxies do not (Ray 2.60), and no trace of an HTTP request begins anywhere else.
+Ray calls `exporter` in each process that it traces, if Ray was started with the environment variable
+`RAY_SERVE_TRACING_EXPORTER_IMPORT_PATH=serve_app.serving.otlp:exporter`. Replicas also read it from `tracing_config` in
+a Serve config. Ray's HTTP proxies do not (Ray 2.60), and only they begin the traces of HTTP requests.
 
-Ray's own spans hold what callers wrote: the path of an address, the text of an exception. So spans are copied before
-they leave, with what `clean` lets pass.
+Ray's own spans contain text from callers: the path of a URL, the text of an exception. So each span is copied by
+`clean` before it is exported.
 """
 
 from __future__ import annotations
@@ -31,21 +31,23 @@ PASSES = frozenset(
         "rpc.system", "rpc.method", "rpc.service", "rpc.grpc.status_code",
     }
 )  # fmt: skip
-"""Attributes of Ray that hold none of the caller's words, except the request's id. `route` is the application's
-prefix."""
+"""Ray's attributes without text from the caller, except the request id. `route` is the application's route prefix."""
 PROXY = "proxy_http_request"
-"""Of a proxy's span. Ray puts deployment, method and path of the address behind it."""
+"""The name of a proxy's span begins with this. Ray appends the deployment, the method and the URL's path."""
 PATH = "request_route_path"
-"""Where Ray keeps that path."""
+"""Ray's attribute with that path."""
 ROUTES = ("/v1/segment", "/v1/entities", "/healthz", "/readyz")
-"""Paths that are shown; any other may hold anything."""
+"""Paths that are exported; other paths may contain any text."""
 
 
 def exporter() -> list[SpanProcessor]:
-    """Make what Ray hands the spans of its process to.
+    """Make the span processors for Ray.
+
+    Returns:
+        One processor, which cleans and exports the spans in batches.
 
     Raises:
-        ConfigError: genseg's extra `otel` is not installed, or a variable asks for another protocol.
+        ConfigError: genseg's extra `otel` is not installed, or a variable requests another protocol.
     """
     for variable in PROTOCOL_VARIABLES:
         if os.environ.get(variable, PROTOCOL) not in {"", PROTOCOL}:
@@ -59,38 +61,38 @@ def exporter() -> list[SpanProcessor]:
 
 
 def _is_not_about_ended_spans(record: logging.LogRecord) -> bool:
-    """Leave out a warning at nearly every request: Ray sets attributes of spans that calls at the same time ended."""
+    """Drop a warning of nearly every request: Ray sets attributes of spans that concurrent calls have already ended."""
     return "ended span" not in str(record.msg)
 
 
 class WordlessExporter(SpanExporter):
-    """Exports spans without the caller's words.
+    """Exports spans without the caller's text.
 
     Args:
-        exporter: takes the spans that are left.
+        exporter: exports the cleaned spans.
     """
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Export spans; called in a thread of the processor."""
+        """Clean and export spans. The processor calls this in a thread."""
         return self._exporter.export([clean(span) for span in spans])
 
     def shutdown(self) -> None:
-        """Take no more spans."""
+        """Stop the exporter."""
         self._exporter.shutdown()
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
-        """Send what waits."""
+        """Send the waiting spans."""
         return self._exporter.force_flush(timeout_millis)
 
 
 def clean(span: ReadableSpan) -> ReadableSpan:
-    """Copy a span without what may be words of the caller.
+    """Copy a span without the parts that may contain the caller's text.
 
-    Our own attributes and those of PASSES stay. Of exceptions only the class stays, of a status only its code, of the
-    path of an address only one of ROUTES. The state that a caller's `tracestate` header adds is left out.
+    This package's own attributes and those in PASSES are kept; of an exception only the class, of a status only the
+    code, of a URL's path only one of ROUTES. The trace state from a caller's `tracestate` header is removed.
     """
     given = span.attributes or {}
     name = span.name

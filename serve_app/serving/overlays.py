@@ -1,4 +1,4 @@
-"""Draws overlays in a segmenter's replica: few canvases at a time, since one is held from step to step."""
+"""Draw overlays in a segmenter replica, only a few at a time, because each keeps its canvas in memory meanwhile."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from serve_app.serving.replica.turns import FairSlots, FairThreads
 
 
 class OverlayPainter:
-    """Draws the objects of images over them.
+    """Draws objects over their images.
 
     Args:
         threads: draw.
-        canvases: how many may be held.
-        metrics: of the replica.
+        canvases: limit how many overlays are drawn at the same time.
+        metrics: the replica's metrics.
     """
 
     def __init__(self, threads: FairThreads, canvases: FairSlots, metrics: Metrics) -> None:
@@ -38,15 +38,15 @@ class OverlayPainter:
         request_id: str,
         marks: Marks | None = None,
     ) -> str:
-        """Draw one image.
+        """Draw the overlay of one image.
 
         Args:
-            pixels: decodes the image, or returns what is kept of it.
-            objects: with masks as RLE.
-            entities: all of the image; they have the colours.
-            style: of the overlay.
-            request_id: whose turn it is.
-            marks: what a verdict says of the image; None for an overlay without.
+            pixels: returns the decoded image, kept or decoded again.
+            objects: the objects to draw, with masks as RLE.
+            entities: all entities of the image; they determine the colours.
+            style: how objects are drawn.
+            request_id: the request that gets a turn of the canvases and threads.
+            marks: what the verdict says about the image; None draws no verdict.
 
         Returns:
             A data URI of a JPEG.
@@ -62,7 +62,7 @@ def _drawn(
     image: RgbArray, objects: Sequence[ObjectDict], entities: Sequence[str], style: OverlayStyle, marks: Marks | None
 ) -> Steps[str]:
     drawing = overlay.draw_steps(image, objects, entity_colours(entities), style, marks)
-    del image  # it need not be held while the canvas is
+    del image  # frees its memory while the canvas is drawn
     picture = yield from drawing
     yield
     return overlay.overlay_data_uri(picture)

@@ -1,7 +1,7 @@
-"""ParserDeployment: prompts in, filtered entities out; batched, cached, each distinct prompt read once.
+"""ParserDeployment: lists the entities of prompts, in batches and with a cache, and filters them.
 
-Thin by design: the models are behind `models.interface`, the reading of replies and the filter in `entities`, batches
-in `replica.batching`.
+Other modules do most of the work: `models.interface` describes the models, `entities` reads and filters their replies,
+`replica.batching` forms the batches.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from serve_app.models.registry import load_parser
 from serve_app.serving.autoscaling import CALLS_S
 from serve_app.serving.messages import ParsedPrompt
 from serve_app.serving.replica.batching import Device, PullBatcher
-from serve_app.serving.replica.cache import ByteLru, CachedWork
+from serve_app.serving.replica.cache import CachedWork
 from serve_app.serving.replica.health import ModelHealth
 from serve_app.serving.replica.heap import give_back_free_memory
 from serve_app.serving.replica.metrics import Metrics
-from serve_app.serving.replica.model_steps import model_step, watch_device
+from serve_app.serving.replica.model_steps import model_step, step_cache, watch_device
 from serve_app.serving.replica.stage import Stage
 from serve_app.serving.replica.work import BusyTime
 
@@ -37,26 +37,26 @@ logger = logging.getLogger("ray.serve")
 
 
 class Replies(Protocol):
-    """The model's raw replies, wherever it runs."""
+    """Gets raw replies from the language model, in this process or on a server."""
 
     async def reply(self, prompt: str, stage: Stage) -> str:
-        """Return the reply to a prompt, and note in the stage when the work begins; raises GensegError."""
+        """Return the model's reply to a prompt, and record in the stage when the work begins; raises GensegError."""
 
     async def check(self) -> None:
-        """Tell whether the model answers; raises GensegError."""
+        """Raise GensegError if the model does not answer."""
 
     def check_health(self) -> None:
-        """Raise RuntimeError where a new replica is needed."""
+        """Raise RuntimeError if Serve should replace the replica."""
 
     def limit_batches(self, max_prompts: int) -> None:
-        """Read at most this many prompts in one batch from now on."""
+        """Put at most this many prompts into one batch from now on."""
 
     def work(self) -> dict[str, float]:
-        """Report the work so far; see `serving.autoscaling`."""
+        """Return the work so far, by name; see `serving.autoscaling`."""
 
 
 class LocalReplies:
-    """Replies of a model in this process, in batches; a model that keeps failing needs a new replica."""
+    """Gets replies from a model in this process, in batches."""
 
     def __init__(self, parser: LocalParser, max_prompts: int, metrics: Metrics) -> None:
         self._health = ModelHealth()
@@ -67,30 +67,30 @@ class LocalReplies:
         watch_device(self._device, metrics)
 
     async def reply(self, prompt: str, stage: Stage) -> str:
-        """Return the reply to a prompt."""
+        """Return the model's reply to a prompt; see Replies."""
         (outcome,) = await self._batcher.submit([prompt], prompt, stage.begins)
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome
 
     async def check(self) -> None:
-        """Do nothing: the model is loaded."""
+        """Do nothing, because the model is loaded."""
 
     def check_health(self) -> None:
-        """Raise RuntimeError where the model keeps failing."""
+        """Raise RuntimeError if the model keeps failing."""
         self._health.check()
 
     def limit_batches(self, max_prompts: int) -> None:
-        """Read at most this many prompts in one batch from now on."""
+        """Put at most this many prompts into one batch from now on."""
         self._batcher.budget = max_prompts
 
     def work(self) -> dict[str, float]:
-        """Report the model's work."""
+        """Return the work of the model's device."""
         return self._device.work.report()
 
 
 class RemoteReplies:
-    """Replies of a model on a server, one call a prompt; a new replica would not make the server any better."""
+    """Gets replies from a model on a server, one call per prompt."""
 
     def __init__(self, parser: RemoteParser, metrics: Metrics) -> None:
         self._parser, self.check = parser, parser.check
@@ -98,7 +98,8 @@ class RemoteReplies:
         metrics.watch_busy("calls", lambda: self._calls.seconds)
 
     async def reply(self, prompt: str, stage: Stage) -> str:
-        """Return the reply to a prompt."""
+        """Return the model's reply to a prompt."""
+        del stage  # it records waiting in a queue; these calls do not wait in one
         self._calls.begin()
         try:
             return await self._parser.reply(prompt)
@@ -106,32 +107,44 @@ class RemoteReplies:
             self._calls.end()
 
     def check_health(self) -> None:
-        """Do nothing."""
+        """Do nothing, because a new replica would not help a failing server."""
 
     def limit_batches(self, max_prompts: int) -> None:
-        """Do nothing: the server makes its own batches."""
+        """Do nothing, because the server forms its own batches."""
 
     def work(self) -> dict[str, float]:
-        """Report the calls: each takes one of the replica's slots; how much the server works is not known here."""
+        """Return the seconds of calls to the server; how much the server itself works is unknown."""
         return {CALLS_S: self._calls.seconds}
 
 
 def replies_of(parser: Parser, max_prompts: int, metrics: Metrics) -> Replies:
-    """Choose how the replies of a parser are got, by the protocol that it follows."""
+    """Return LocalReplies or RemoteReplies, depending on the kind of the parser."""
     if isinstance(parser, LocalParser):
         return LocalReplies(parser, max_prompts, metrics)
     return RemoteReplies(parser, metrics)
 
 
 def entry_bytes(prompt: str, entities: tuple[str, ...]) -> int:
-    """Count what the cache holds for a prompt, the prompt itself included."""
+    """Return the bytes of a prompt's cache entry, the prompt itself included."""
     return sum(map(sys.getsizeof, (prompt, entities, *entities)))
 
 
 def within_limits(
     entities: Sequence[str], max_entities: int, max_chars: int
 ) -> tuple[tuple[str, ...], list[tuple[str, str]]]:
-    """Sort entities of the parser into those within the limits and the others, those with the reason."""
+    """Split the parser's entities into those within the limits and the others.
+
+    Args:
+        entities: in order.
+        max_entities: how many to keep.
+        max_chars: the longest entity to keep, in characters.
+
+    Returns:
+        The entities to keep, and the others, each with the reason.
+
+    >>> within_limits(["dog", "sofa", "cat"], max_entities=1, max_chars=3)
+    (('dog',), [('sofa', 'longer than 3 characters'), ('cat', 'over the limit of 1 entities')])
+    """
     short = [entity for entity in entities if len(entity) <= max_chars]
     long = [(entity, f"longer than {max_chars} characters") for entity in entities if len(entity) > max_chars]
     beyond = [(entity, f"over the limit of {max_entities} entities") for entity in short[max_entities:]]
@@ -142,8 +155,8 @@ class ParserDeployment:
     """Serves the language model.
 
     Args:
-        config: everything.
-        load: loads the model.
+        config: the whole configuration.
+        load: loads the model; tests pass a fake.
     """
 
     def __init__(self, config: AppConfig, load: Callable[[AppConfig], Parser] = load_parser) -> None:
@@ -154,14 +167,12 @@ class ParserDeployment:
         self._metrics = Metrics()
         self._replies = replies_of(load(config), config.batching.max_prompts, self._metrics)
         self._filter = EntityFilter.of(config)
-        self._parsed: CachedWork[tuple[str, ...]] = CachedWork(
-            ByteLru(config.cache.prompt_bytes, entry_bytes),
-            lambda hit: self._metrics.cache_lookup("prompt", hit),
+        self._parsed: CachedWork[tuple[str, ...]] = step_cache(
+            "prompt", config.cache.prompt_bytes, entry_bytes, metrics=self._metrics
         )
-        self._metrics.watch_cache("prompt", lambda: self._parsed.cache.nbytes)
 
     def reconfigure(self, user_config: object) -> None:
-        """Take a new filter and batch size without a restart; see UserConfig for what happens to wrong ones."""
+        """Apply a new filter and batch size without a restart; UserConfig describes what happens to wrong ones."""
         self._user_config.take(user_config, self._apply)
 
     def _apply(self, settings: ParserSettings) -> None:
@@ -170,15 +181,15 @@ class ParserDeployment:
         self._replies.limit_batches(self._config.batching.max_prompts)
 
     def check_health(self) -> None:
-        """Called by Serve: a replica whose own model keeps failing is replaced; a server elsewhere is not ours."""
+        """Raise RuntimeError if the replica's own model keeps failing. Serve calls this and replaces the replica."""
         self._replies.check_health()
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
-        """Called by Serve, for the autoscaling: the model's work, or the calls to its server."""
+        """Return the work of the model, or of the calls to its server. Serve calls this for autoscaling."""
         return self._replies.work()
 
     async def model_name(self) -> str:
-        """Name of the model, as configured; that it answers at all says that the model is loaded.
+        """Return the model's configured name. An answer means that the model is ready.
 
         Raises:
             GensegError: the model is on a server that does not answer.
@@ -193,22 +204,22 @@ class ParserDeployment:
 
         Args:
             prompt: not empty.
-            max_entities: those beyond are dropped, with the reason.
+            max_entities: how many entities to keep; the others go to `dropped`.
             request_id: for the logs.
-            timeout_s: seconds left until nobody waits for the answer any more.
-            contextual_images: how many the request has, where a verdict is asked for. Then the prompt is read for what
-                it asks for, and what it excludes is looked for, too. None where no verdict is asked for.
+            timeout_s: seconds until the request's deadline.
+            contextual_images: how many the request has, if it wants a verdict. The answer then says how many of each
+                entity the prompt asks for, and also has the entities that the prompt excludes. None for no verdict.
 
         Returns:
-            The entities, filtered, and the name of this replica's model; or the error, as a value.
+            The filtered entities and the name of this replica's model; or an error, which is returned and not raised.
         """
         try:
             async with asyncio.timeout(timeout_s):
                 entities = await self._parsed.get(prompt, lambda: self._parse(prompt))
-                # In a thread: long prompts take a tenth of a second.
+                # In a thread, because long prompts take a tenth of a second.
                 return await asyncio.to_thread(self._read, prompt, entities, max_entities, contextual_images)
         except TimeoutError:
-            return DeadlineExceeded("the deadline passed before the prompt was read")
+            return DeadlineExceeded("the deadline passed before the prompt was parsed")
         except GensegError as error:
             return error
         except Exception:
@@ -218,7 +229,7 @@ class ParserDeployment:
     def _read(
         self, prompt: str, entities: Sequence[str], max_entities: int, contextual_images: int | None
     ) -> ParsedPrompt:
-        """Take the names of images out of the entities, filter them, and read what the prompt asks for."""
+        """Remove references to images from the entities, filter them, and read how many the prompt asks for."""
         named, references = without_references(entities)
         found = self._filter.apply(named, prompt)
         dropped: list[tuple[str, str]] = [*references, *found.dropped]
@@ -230,18 +241,19 @@ class ParserDeployment:
             dropped += more
         kept, over = within_limits(names, max_entities, self._config.limits.max_entity_chars)
         asked = tuple(each for each in asked if each.entity in kept)
-        # The cache is this replica's own, so a cached reply is this model's too.
+        # Each replica has its own cache, so a cached reply comes from this model too.
         return ParsedPrompt(kept, (*dropped, *over), self._config.models.text_parser.model_name, asked)
 
     def _filter_new(self, names: Sequence[str], known: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
-        """Drop what the configuration excludes also where the reading names it, and not the parser."""
+        """Filter the entities that `read_prompt` added; the filter has already seen the known ones."""
         reasons = {name: self._filter.reason(name) for name in names if name not in known}
         kept = [name for name in names if reasons.get(name) is None]
         return kept, [(name, reason) for name, reason in reasons.items() if reason is not None]
 
     async def _parse(self, prompt: str) -> tuple[str, ...]:
         if has_only_tags(prompt):
-            return ()  # a model would take the words of the tags for things to see; the filter names them as dropped
+            # A model would list words of the tags as entities. The filter adds the tags to `dropped`.
+            return ()
         with self._metrics.stage("parse") as parse:
             parse.set(characters=len(prompt))
             entities = tuple(read_entities(await self._replies.reply(prompt, parse)))

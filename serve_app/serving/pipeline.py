@@ -1,6 +1,6 @@
-"""The graph's way: read the prompt and the images at the same time, fan out, merge in the order of the inputs.
+"""Run a request: parse the prompt and load the images at the same time, segment all images, merge the results.
 
-Knows no Ray and no HTTP: the parser, the segmenter and the fetcher come in, tests bring fakes.
+Knows neither Ray nor HTTP. The parser, the segmenter and the fetcher are passed in; tests pass fakes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,17 @@ from serve_app.serving.stages import ParseHandle, Stages
 
 @dataclass
 class Run:
-    """One request under way; the only thing that changes while it runs."""
+    """The state of a request in progress; only the times change.
+
+    Attributes:
+        request: the checked request.
+        limits: the limits in force when it began.
+        request_id: for the logs and for fairness between requests.
+        started: when it began, by time.monotonic.
+        emit: sends an event to the caller.
+        segmenting: when the first image went to the segmenter, by time.monotonic.
+        timings_ms: durations for `meta`, in milliseconds.
+    """
 
     request: CheckedRequest
     limits: LimitsConfig
@@ -38,7 +48,7 @@ class Run:
 
     @property
     def left_s(self) -> float:
-        """Seconds until the deadline; never below a millisecond, so that whoever gets it can say no itself."""
+        """Seconds until the deadline; at least 0.001, so that the stage that gets it reports the timeout itself."""
         return max(0.001, self.started + self.request.timeout_s - time.monotonic())
 
 
@@ -46,8 +56,8 @@ class Pipeline:
     """Runs requests through the stages.
 
     Args:
-        stages: what it calls.
-        models: the configured names; that of the parser stands in `meta` where no prompt was read.
+        stages: the parts that it calls.
+        models: the configured names; `meta` has this parser's name if no prompt was parsed.
     """
 
     def __init__(self, stages: Stages, models: ModelsDict) -> None:
@@ -57,19 +67,19 @@ class Pipeline:
     async def stream(
         self, request: SegmentRequest, config: AppConfig, request_id: str
     ) -> AsyncGenerator[EventDict, None]:
-        """Do the whole job and tell of each part as it is done.
+        """Run a request and yield an event as each part finishes.
 
         Args:
-            request: of the wire.
-            config: limits, and what the request leaves open.
+            request: the parsed request.
+            config: the limits, and defaults for options that the request does not set.
             request_id: for the logs and for fairness between requests.
 
         Yields:
-            An `entities` event, an `image` event as each image finishes, last a `result` event.
+            An `entities` event, an `image` event as each image finishes, and last a `result` event.
 
         Raises:
             GensegError: the request as a whole failed; no further event follows.
-            CancelledError: the caller was cancelled, or the calls below were: Ray cancels them when a client leaves.
+            CancelledError: the caller was cancelled, or Ray cancelled a call because the client disconnected.
         """
         checked = check(request, config)
         queue: asyncio.Queue[EventDict | BaseException] = asyncio.Queue()
@@ -82,7 +92,7 @@ class Pipeline:
                     async with asyncio.timeout(run.left_s):
                         event = await queue.get()
                 except TimeoutError:
-                    raise DeadlineExceeded(f"the request was not done within {checked.timeout_s:g} s") from None
+                    raise DeadlineExceeded(f"the request did not finish within {checked.timeout_s:g} s") from None
                 if isinstance(event, BaseException):
                     raise event
                 yield event
@@ -90,13 +100,13 @@ class Pipeline:
                     return
         finally:
             work.cancel()
-            await asyncio.wait([work])  # unlike `await work`, it tells our own cancellation from that of the work
+            await asyncio.wait([work])  # unlike `await work`, it does not raise the cancellation of `work`
 
     async def _work(self, run: Run) -> None:
-        """Emit every event.
+        """Do the work of a request and emit its events.
 
         Raises:
-            BaseExceptionGroup: what ended the work early, first of all the error that came first.
+            BaseExceptionGroup: the work failed; the error that came first is the group's first.
         """
         request = run.request
         parse: ParseHandle | None = None
@@ -105,8 +115,8 @@ class Pipeline:
                 loads = [tasks.create_task(load(image, run.limits, self._stages.fetch)) for image in request.images]
                 if request.entities is not None:
                     request.refuse_entities(await self._unreadable(run, request.entities))
-                # Images that came with the request are checked before the parser works; only those of URLs, which
-                # take longer, load beside it.
+                # Images in the request's body are checked before parsing starts. Images from URLs take longer, so they
+                # load during parsing.
                 for image, loading in zip(request.images, loads, strict=True):
                     if image.source.url is None:
                         await loading
@@ -114,7 +124,7 @@ class Pipeline:
                     parse = self._start_parse(run)
                 prompt = parse or await read_given(request)
                 entities = tasks.create_task(self._entities(run, prompt, loads))
-                # Every image is checked before any is segmented: a bad one costs no model time.
+                # All images are checked before the first is segmented, so that a bad one costs no model time.
                 files = [await loading for loading in loads]
                 run.segmenting = time.monotonic()
                 asked = [
@@ -144,7 +154,7 @@ class Pipeline:
     async def _entities(
         self, run: Run, prompt: ParseHandle | ParsedPrompt, loads: Sequence[asyncio.Task[LoadedImage]]
     ) -> ParsedPrompt:
-        """Emit the `entities` event; return all entities that the segmenter was given, also those it cannot read."""
+        """Emit the `entities` event; return all entities sent to the segmenter, also those that it cannot read."""
         if isinstance(prompt, ParsedPrompt):
             parsed = shown = prompt
         else:
@@ -152,7 +162,7 @@ class Pipeline:
             parsed = await prompt.result()
             run.timings_ms["parse"] = since_ms(started)
             shown = parsed.without(await self._unreadable(run, parsed.entities))
-        # Once the first event is out, the status of a stream is 200: a bad image has to be known by then.
+        # The first event fixes the status of a stream as 200, so all images must be checked before it.
         await asyncio.gather(*loads)
         run.emit({"event": "entities", **shown.document()})
         return parsed
@@ -161,7 +171,7 @@ class Pipeline:
         try:
             return await self._stages.segmenter.unreadable(entities, run.request_id, run.left_s)
         except GensegError:
-            return {}  # nobody could tell: the answers about the images will, or will say what is wrong
+            return {}  # the segmenter's answers about the images will report unreadable entities or the failure
 
     async def _segment(
         self,
@@ -181,11 +191,11 @@ class Pipeline:
             judged=judged_image(run.request, image, run.limits),
         )
         part = await self._ask(run, image, file, task, entities)
-        assert isinstance(part, ImagePart), "a task for any version is refused by none"
+        assert isinstance(part, ImagePart), "a replica refused a task that any version may do"
         return part
 
     def _again(self, run: Run, files: Sequence[LoadedImage], entities: asyncio.Task[ParsedPrompt]) -> Again:
-        """Make what segments an image for another version; its `image` event takes the place of the one before."""
+        """Make a function that segments an image again; its `image` event replaces the image's earlier one."""
 
         async def again(index: int, task: ImageTask) -> ImagePart | OtherModel:
             known = replace(task, parsed=entities.result(), timeout_s=run.left_s)
@@ -201,7 +211,7 @@ class Pipeline:
         task: ImageTask,
         entities: asyncio.Task[ParsedPrompt],
     ) -> ImagePart | OtherModel:
-        """Have one image segmented, and emit its event after that of the entities."""
+        """Call the segmenter for one image, and emit its event after the `entities` event."""
 
         async def known() -> ParsedPrompt:
             return await asyncio.shield(entities)
@@ -214,7 +224,7 @@ class Pipeline:
             answer = outcome
             found = documents.unpack_masks(outcome.document)
         except InternalError as error:
-            # The other images' results are not lost; if there are none, the request fails as a whole.
+            # Other images keep their results; a request with a single image fails as a whole.
             if len(run.request.images) == 1:
                 raise error.at(image.field) from None
             found = documents.failed_image_document((file.header.width, file.header.height), error.at(image.field))
@@ -234,10 +244,10 @@ class Pipeline:
         failure = parts[0].document["error"]
         if not answers and failure is not None:
             raise InternalError(failure["message"], failure["field"])
-        # All answers come from one model, so what one cannot read none can.
+        # All answers come from one model, so the unreadable entities are the same in each.
         request.refuse_entities(answers[0].unreadable)
         shown = parsed.without(answers[0].unreadable)
-        # In a thread: many objects that resemble each other take a second.
+        # In a thread, because a verdict with many similar objects takes a second.
         verdict = await asyncio.to_thread(verdict_of, request, shown, parts) if request.options.verdict else None
         if verdict is not None and request.options.overlays:
             parts = await with_marks(self._stages.segmenter, request, parts, verdict, run.left_s)
@@ -267,14 +277,14 @@ class Pipeline:
 
 
 def since_ms(moment: float) -> float:
-    """Return the milliseconds since a moment of time.monotonic's clock."""
+    """Return the milliseconds since a time of time.monotonic."""
     return round((time.monotonic() - moment) * 1000, 3)
 
 
 def _end_of(work: asyncio.Task[None]) -> BaseException:
-    """Return what ended the work. Work that ended well has emitted its result, after which no event is read."""
+    """Return the error that ended the work. If there is none, the return value is never read: `result` came before."""
     if work.cancelled():
         return asyncio.CancelledError()
     error = work.exception()
-    # A group holds the error that came first, and what came of cancelling the rest.
+    # The group's first error came first; the others follow from cancelling the remaining tasks.
     return error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error or asyncio.CancelledError()

@@ -1,4 +1,4 @@
-"""What Ray raises around a call of a deployment, told apart. Nothing else in the package knows these classes."""
+"""Classify the exceptions that Ray raises when a call to a deployment fails. No other module knows these classes."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from ray.serve.exceptions import BackPressureError, RayServeException
 from serve_app.errors import GensegError
 
 RAY_ERRORS = (RayError, RayServeException)
-"""Every exception of Ray's."""
+"""The base classes of Ray's exceptions."""
 
 
 class CallEnd(Enum):
-    """How a call ended that has no answer."""
+    """Why a call ended without an answer."""
 
     CANCELLED = auto()
-    """Ray cancelled it: it cancels the calls below a request whose client has left."""
+    """Ray cancelled the call, as it does when the client of a request disconnects."""
     DIED = auto()
-    """Its replica died; another one may do the work."""
+    """The replica died; another one may do the work."""
     FULL = auto()
     """The deployment's queues are full."""
     UNAVAILABLE = auto()
-    """There is no such deployment, or it takes no calls at the moment."""
+    """The deployment does not exist, or accepts no calls at the moment."""
     FAILED = auto()
-    """Anything else."""
+    """Any other reason."""
 
 
 def call_end(error: BaseException) -> CallEnd:
-    """Tell how a call ended.
+    """Return why a call ended.
 
     Args:
         error: one of RAY_ERRORS.
@@ -46,9 +46,9 @@ def call_end(error: BaseException) -> CallEnd:
 
 
 def raised_by_replica(error: BaseException) -> GensegError | None:
-    """Return the error of ours that the replica raised; None where there is none.
+    """Return the GensegError that the replica raised; None if it raised something else.
 
-    Ray wraps what a replica raises in a class of both kinds, whose own text is a remote traceback.
+    Ray wraps it in an exception that is both a RayTaskError and a GensegError, with a remote traceback as its text.
     """
     cause = error.cause if isinstance(error, RayTaskError) else None
     return cause if isinstance(cause, GensegError) else None

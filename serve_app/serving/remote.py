@@ -1,6 +1,6 @@
-"""Calls of the two deployments: made again where a replica dies, cancelled where nobody waits for them.
+"""Call the parser and the segmenter: repeat a call if its replica dies, and cancel it if the caller is cancelled.
 
-Inference is idempotent, so a call whose replica died is simply made again.
+Repeating is safe, because inference is idempotent.
 """
 
 from __future__ import annotations
@@ -31,21 +31,22 @@ from serve_app.serving.replica.cache import ByteLru
 logger = logging.getLogger("ray.serve")
 
 INLINE_BYTES = 96 * 1024
-"""Smaller files travel inside the call; for larger ones one copy in the object store is cheaper."""
+"""Files up to this size are sent inside the call; for larger ones one copy in the object store is cheaper."""
 READABLE_BYTES = 1024 * 1024
-"""Of phrases that the segmenter is known to read: some ten thousand, so that few requests ask about theirs."""
+"""Size of the cache of phrases that the segmenter can read. It holds some ten thousand, so few requests must ask."""
 CHECK_TIMEOUT_S = 5.0
-"""Longest wait for an answer about phrases: it takes a millisecond, unless the segmenter is busy or gone."""
+"""Longest wait for the check of phrases, which takes a millisecond unless the segmenter is busy or gone."""
+IMAGE_LOST = "the cluster lost the image before it was segmented; send the request again"
 
 
 class Caller:
-    """Calls a deployment's methods.
+    """Calls the methods of a deployment.
 
     Args:
-        handle: of the deployment.
-        stage: its name in metrics and messages.
-        max_retries: further tries after a replica died under the call.
-        on_retry: called with the stage for every further try.
+        handle: the deployment's handle.
+        stage: the deployment's name in metrics and messages.
+        max_retries: how often a call is repeated after its replica died.
+        on_retry: called with the stage before each repetition.
     """
 
     def __init__(
@@ -64,9 +65,9 @@ class Caller:
             start: makes the call on the handle and returns its response.
 
         Raises:
-            CancelledError: the caller was cancelled, or the call was.
-            ReplicaDied: every try lost its replica.
-            Overloaded: the deployment's queues are full.
+            CancelledError: the caller or the call was cancelled.
+            ReplicaDied: the replica died in every attempt.
+            Overloaded: the deployment's queues are full, or it is not available.
             InternalError: the call failed otherwise.
         """
         response = start(self._handle)
@@ -77,7 +78,7 @@ class Caller:
                 end = call_end(error)
                 if end is not CallEnd.DIED:
                     raise self._failure(end, error) from None
-                logger.warning("a replica of the %s died under a call (try %d)", self._stage, attempt + 1)
+                logger.warning("a replica of the %s died during a call (attempt %d)", self._stage, attempt + 1)
             if attempt < self.max_retries:
                 self._on_retry(self._stage)
                 response = start(self._handle)
@@ -90,7 +91,7 @@ class Caller:
             refusal = Overloaded(f"the {self._stage}'s queues are full")
             refusal.retry_after_s = self.retry_after_s
             return refusal
-        logger.warning("a call of the %s failed: %s", self._stage, type(error).__name__)
+        logger.warning("a call to the %s failed: %s", self._stage, type(error).__name__)
         return InternalError(f"the {self._stage} failed")
 
 
@@ -103,30 +104,36 @@ async def _answer(response: Any) -> Any:
 
 
 class ParserCalls:
-    """Starts parses on the ParserDeployment."""
+    """Calls the ParserDeployment.
+
+    Args:
+        handle: the deployment's handle.
+        max_retries: see Caller.
+        on_retry: see Caller.
+    """
 
     def __init__(self, handle: DeploymentHandle[Any], max_retries: int, on_retry: Callable[[str], None]) -> None:
-        # By reference: the answer's place in the object store can be handed on before the answer is there.
+        # By reference, so that a segmenter can get an object reference to the answer before the answer exists.
         self.caller = Caller(handle.options(_by_reference=True), "parser", max_retries, on_retry)
 
     def start(
         self, prompt: str, max_entities: int, request_id: str, timeout_s: float, contextual_images: int | None = None
     ) -> ParseCall:
-        """Start reading a prompt; see ParserDeployment.parse for the arguments and ParseCall for the answer."""
+        """Start parsing a prompt; see ParserDeployment.parse for the arguments and ParseCall for the answer."""
         arguments = (prompt, max_entities, request_id, timeout_s, contextual_images)
         return ParseCall(self.caller, lambda handle: handle.parse.remote(*arguments))
 
     async def model_name(self) -> str:
-        """Ask the deployment for its model; an answer means that it is ready."""
+        """Return the name of the deployment's model. An answer means that the model is ready."""
         return str(await self.caller.call(lambda handle: handle.model_name.remote()))
 
 
 class ParseCall:
-    """A parse under way: its answer, and a reference to it for those who need it later.
+    """A parser call in progress; gives its answer, or an object reference to the answer.
 
     Args:
-        caller: of the parser.
-        start: makes the call.
+        caller: calls the parser.
+        start: makes the call on a handle.
     """
 
     def __init__(self, caller: Caller, start: Callable[[DeploymentHandle[Any]], Any]) -> None:
@@ -141,10 +148,14 @@ class ParseCall:
         self._task = asyncio.ensure_future(caller.call(once_then_again))
 
     async def reference(self) -> Any:
-        """What a segmenter may wait for: the answer if it is there, else a reference to it."""
+        """Return the answer if it has arrived, else an object reference to it on which a segmenter can wait.
+
+        Raises:
+            GensegError: the prompt could not be parsed.
+        """
         if self._task.done():
             return await self.result()
-        # The task has to run up to its first wait before there is a response.
+        # There is no response until the task has run to its first `await`.
         while self._first is None and not self._task.done():
             await asyncio.sleep(0)
         if self._task.done() or not hasattr(self._first, "_to_object_ref"):
@@ -152,7 +163,7 @@ class ParseCall:
         try:
             return await self._first._to_object_ref()
         except RAY_ERRORS:
-            return await self.result()  # raises what the call came to
+            return await self.result()  # repeats the call if its replica died, or raises its error
 
     async def result(self) -> ParsedPrompt:
         """Wait for the answer.
@@ -167,16 +178,22 @@ class ParseCall:
         return answer
 
     def cancel(self) -> None:
-        """Nobody waits for it any more."""
+        """Cancel the call, because its answer is no longer needed."""
         self._task.cancel()
 
 
 class SegmenterCalls:
-    """Segments images on the SegmenterDeployment."""
+    """Calls the SegmenterDeployment.
+
+    Args:
+        handle: the deployment's handle.
+        max_retries: see Caller.
+        on_retry: see Caller.
+    """
 
     def __init__(self, handle: DeploymentHandle[Any], max_retries: int, on_retry: Callable[[str], None]) -> None:
         self.caller = Caller(handle, "segmenter", max_retries, on_retry)
-        # What one version of the model can read another may not. Then the answer about the image says so.
+        # Another version of the model may not be able to read one of these. Its SegmentedImage then says so.
         self._readable: ByteLru[bool] = ByteLru(READABLE_BYTES, lambda phrase, _: 200 + sys.getsizeof(phrase))
 
     async def unreadable(self, phrases: Sequence[str], request_id: str, timeout_s: float) -> dict[str, str]:
@@ -184,14 +201,14 @@ class SegmenterCalls:
 
         Args:
             phrases: distinct entities.
-            request_id: whose question it is.
+            request_id: the request that asks.
             timeout_s: seconds left until the request's deadline.
 
         Returns:
-            The reason of each that cannot be read. Phrases that it has read before are not asked about.
+            The reason for each phrase that cannot be read. Phrases known to be readable are not sent.
 
         Raises:
-            GensegError: nobody could tell, within CHECK_TIMEOUT_S at most.
+            GensegError: the check failed, or took longer than `timeout_s` or CHECK_TIMEOUT_S.
         """
         unknown = [phrase for phrase in phrases if not self._readable.get(phrase)]
         if not unknown:
@@ -203,7 +220,7 @@ class SegmenterCalls:
                     lambda handle: handle.check_phrases.remote(unknown, request_id, patience_s)
                 )
         except TimeoutError:
-            raise DeadlineExceeded(f"the segmenter did not say within {patience_s:g} s what it can read") from None
+            raise DeadlineExceeded(f"the segmenter did not check the entities within {patience_s:g} s") from None
         if isinstance(answer, GensegError):
             raise answer
         for phrase in unknown:
@@ -217,17 +234,17 @@ class SegmenterCalls:
         """Segment one image.
 
         Args:
-            task: its work.
-            again: the parser's answer itself, for when a reference in the task leads nowhere.
+            task: the image and the entities.
+            again: waits for the parser's answer itself, for a second call if an object of the task is lost.
 
         Raises:
-            GensegError: what the segmenter answered, or what happened to the call.
+            GensegError: the segmenter returned an error, or the call failed.
         """
         outcome = await self._call(task)
         if isinstance(outcome, InputsLost):
             outcome = await self._call(replace(task, parsed=await again()))
         if isinstance(outcome, InputsLost):
-            raise InternalError("an image was lost on its way to the segmenter")
+            raise InternalError(IMAGE_LOST)
         if isinstance(outcome, GensegError):
             raise outcome
         return outcome
@@ -236,14 +253,14 @@ class SegmenterCalls:
         """Draw an overlay.
 
         Returns:
-            A data URI.
+            A data URI of a JPEG.
 
         Raises:
-            GensegError: what the segmenter answered, or what happened to the call.
+            GensegError: the segmenter returned an error, or the call failed.
         """
         answer: str | GensegError | InputsLost = await self.caller.call(lambda handle: handle.overlay.remote(task))
         if isinstance(answer, InputsLost):
-            raise InternalError("an image was lost on its way to the segmenter")
+            raise InternalError(IMAGE_LOST)
         if isinstance(answer, GensegError):
             raise answer
         return answer
@@ -253,12 +270,19 @@ class SegmenterCalls:
         return outcome
 
     async def model_name(self) -> str:
-        """Ask the deployment for its model; an answer means that it is ready."""
+        """Return the name of the deployment's model. An answer means that the model is ready."""
         return str(await self.caller.call(lambda handle: handle.model_name.remote()))
 
 
 async def stored(data: bytes) -> Any:
-    """Put an image where every replica finds it: small ones stay as they are, others go to the object store once."""
+    """Put a large image file into the object store, so that it is copied once; return a small one as it is.
+
+    Args:
+        data: the file's bytes.
+
+    Returns:
+        An object reference, or the bytes themselves up to INLINE_BYTES.
+    """
     if len(data) <= INLINE_BYTES:
         return data
     return await asyncio.get_running_loop().run_in_executor(None, ray.put, data)

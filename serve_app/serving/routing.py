@@ -1,12 +1,12 @@
-"""Which replica a call goes to.
+"""Choose the replica for each call.
 
-ImageAffinityRouter: an image goes to the segmenter that has its features, where that costs nothing.
-Every image has a home among the replicas, by rendezvous hashing of its content: no state, every ingress agrees, and a
-replica that comes or goes moves only the images it takes or held. The home is chosen while its queue is about as short
-as the shortest; under uneven load, or for a replica that is gone, the choice is Serve's own: two at random, the
-shorter queue.
+ImageAffinityRouter sends the same image to the same segmenter replica, which has the image's features in its cache.
+Rendezvous hashing of the image's content gives each image a home replica. It needs no state, every ingress computes the
+same home, and when a replica starts or stops, only that replica's images get another home. The home is chosen while
+its queue is at most SLACK calls longer than the shortest. Otherwise the choice is Serve's own: of two random replicas
+the one with the shorter queue.
 
-IngressRouter: any ingress is as good as another, whatever a caller's headers say.
+IngressRouter sends a request to any ingress replica and ignores the caller's multiplexing header.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from ray.serve.request_router import FIFOMixin, LocalityMixin, PendingRequest, R
 from serve_app.serving.messages import ImageTask, OverlayTask
 
 SLACK = 2
-"""Calls by which the home's queue may be longer than the shortest: a vision pass saved is worth about as much."""
+"""The home's queue may be this many calls longer than the shortest; saving a vision pass is worth about as much."""
 
 
 class ImageAffinityRouter(FIFOMixin, RequestRouter):
     """Chooses a segmenter replica for a call whose first argument is an ImageTask or an OverlayTask.
 
-    The key is not handed over as Serve's `multiplexed_model_id`, made for a few models: Serve 2.60 keeps the last call
-    of every id that it has seen, and with it the image in the object store, for ever.
+    It does not pass the image's key as Serve's `multiplexed_model_id`, which is meant for a few models: Serve 2.60
+    never forgets the last call of each id, and so would keep every image in the object store.
     """
 
     async def choose_replicas(
@@ -37,11 +37,11 @@ class ImageAffinityRouter(FIFOMixin, RequestRouter):
         """Rank replicas for one call.
 
         Args:
-            candidate_replicas: those that run; may be empty.
-            pending_request: the call; None where Serve asks for any.
+            candidate_replicas: the running replicas; may be empty.
+            pending_request: the call; None if Serve wants a replica for any call.
 
         Returns:
-            Groups in the order in which they are tried; within a group the shorter queue wins.
+            Groups of replicas in the order in which Serve tries them; within a group the shortest queue wins.
         """
         if not candidate_replicas:
             return []
@@ -50,7 +50,7 @@ class ImageAffinityRouter(FIFOMixin, RequestRouter):
         if not isinstance(task, ImageTask | OverlayTask):
             return [others]
         if isinstance(task, ImageTask) and task.version is not None:
-            # Only a replica of this version does the work. The home may have another one, so any is tried.
+            # Only replicas of this version do the work, and the home may have another, so the home is not preferred.
             return [[each for each in candidate_replicas if each.replica_id.unique_id in task.replicas], others]
         home = home_of(task.key, candidate_replicas)
         if self._queue_length(home) > min(map(self._queue_length, candidate_replicas)) + SLACK:
@@ -58,29 +58,31 @@ class ImageAffinityRouter(FIFOMixin, RequestRouter):
         return [[home], others]
 
     def _get_pending_request_matching_metadata(self, request_metadata: Any = None) -> PendingRequest | None:
-        """Give the replica to the call that it was chosen for, not to the one that came first.
+        """Return the pending call that a replica was chosen for; Serve would otherwise take the oldest one.
 
-        Overrides what Serve asks before it takes the first. By identity: the calls of one request share their ids.
+        Compares metadata objects by identity, because the calls of one request have equal ids.
         """
         pending = (call for call in self._pending_requests_to_fulfill if call.metadata is request_metadata)
         return next((call for call in pending if not call.future.done()), None)
 
     def _queue_length(self, replica: RunningReplica) -> int:
-        # As the router last knew it; a replica that it knows nothing of is taken to be idle.
+        # The last known length; a replica without one counts as idle.
         return self.replica_queue_len_cache.get(replica.replica_id) or 0
 
 
 class IngressRouter(FIFOMixin, LocalityMixin, RequestRouter):
-    """Serve's default, two near replicas at random and the shorter queue, deaf to `serve_multiplexed_model_id`.
+    """Serve's default router, except that it ignores the header `serve_multiplexed_model_id`.
 
-    Serve's proxy takes that header from any caller, holds the request back while it looks for a replica with that
-    model, and keeps the last request of every id for ever (Serve 2.60): a way to fill the proxy's memory from outside.
+    Of two random replicas near the caller, the one with the shorter queue gets the request. Serve's proxy takes the
+    header from any caller, delays the request while it looks for a replica with that model, and never forgets the last
+    request of each id (Serve 2.60). An untrusted caller could fill the proxy's memory that way.
     """
 
     async def choose_replicas(
         self, candidate_replicas: list[RunningReplica], pending_request: PendingRequest | None = None
     ) -> list[list[RunningReplica]]:
-        """Choose at most two replicas, of those near the caller first; see `ImageAffinityRouter.choose_replicas`."""
+        """Choose at most two replicas, first near the caller; see `ImageAffinityRouter.choose_replicas`."""
+        del candidate_replicas  # `apply_locality_routing` knows the replicas itself
         near = list(self.apply_locality_routing(pending_request))
         chosen = random.sample(near, min(2, len(near)))
         return [[self.curr_replicas[replica] for replica in chosen]] if chosen else []
@@ -91,11 +93,11 @@ class IngressRouter(FIFOMixin, LocalityMixin, RequestRouter):
 
 
 def home_of(key: str, replicas: Sequence[RunningReplica]) -> RunningReplica:
-    """The replica that an image belongs to.
+    """Return the home replica of an image.
 
     Args:
-        key: content hash.
-        replicas: at least one.
+        key: content hash of the image file.
+        replicas: the replicas to choose from; at least one.
     """
 
     def weight(replica: RunningReplica) -> bytes:

@@ -1,16 +1,17 @@
-"""SegmenterDeployment: one image of one request at a time, batched with everybody else's.
+"""SegmenterDeployment: segments one image per call, in batches with the images of other requests.
 
-The order of an image's work: decode and resize in a thread → vision pass in a batch → (the entities arrive) → phrase
-embeddings → detector pass in a batch → masks and JSON in a thread; then, where a verdict is asked for, its evidence
-(see `serving.evidence`). The event loop only waits. Thin by design: the model is behind `models.interface`, batches in
-`replica.batching`, documents in `documents`.
+Steps for an image: decode and resize in a thread → vision pass in a batch → (wait for the entities) → phrase embeddings
+→ detector pass in a batch → masks and JSON in a thread → for a verdict, its evidence (see `serving.evidence`). The
+event loop only waits. Other modules do most of the work: `models.interface` describes the model, `replica.batching`
+forms the batches, `documents` writes the result.
 
-Threads do the work on masks and overlays in steps, and requests take turns (see `replica.turns`), so one with the
-largest images and the most masks delays another by the step under way, about a second at 50 megapixels; once nobody
-waits, no further step begins. What is held at 50 megapixels, for T threads (one more than there are cores, eight at
-most): T times 800 MB while they decode and resize (see `decoding.decode`), T times 200 MB of overlays that are drawn,
-and for every image under way its masks as text, within `limits.max_mask_bytes`, and mask logits of its last detector
-pass.
+Threads work on masks and overlays in steps, and requests take turns (see `replica.turns`). So a request with the
+largest images and the most masks delays another one by a single step, about a second at 50 megapixels. After a request
+is cancelled, none of its steps begins.
+
+Memory at 50 megapixels, for T threads (one more than there are cores, at most eight): T times 800 MB for decoding and
+resizing (see `decoding.decode`), T times 200 MB for overlays, and for each image in progress its masks as text, within
+`limits.max_mask_bytes`, and the mask logits of its last detector pass.
 """
 
 from __future__ import annotations
@@ -48,12 +49,12 @@ from serve_app.serving.objects import ObjectFinder
 from serve_app.serving.overlays import OverlayPainter
 from serve_app.serving.ray_errors import RAY_ERRORS
 from serve_app.serving.replica.batching import Device, PullBatcher
-from serve_app.serving.replica.cache import ByteLru, CachedWork
+from serve_app.serving.replica.cache import CachedWork
 from serve_app.serving.replica.health import ModelHealth
 from serve_app.serving.replica.heap import give_back_free_memory
 from serve_app.serving.replica.kept_pixels import KeptPixels, PixelBudget
 from serve_app.serving.replica.metrics import Metrics
-from serve_app.serving.replica.model_steps import model_step, watch_device
+from serve_app.serving.replica.model_steps import model_step, step_cache, watch_device
 from serve_app.serving.replica.phrases import PhraseReading
 from serve_app.serving.replica.turns import FairSlots, FairThreads
 from serve_app.serving.stamp import stamp_now
@@ -64,31 +65,31 @@ logger = logging.getLogger("ray.serve")
 Value = TypeVar("Value")
 
 PHRASES = 256
-"""Phrases of one text pass."""
+"""Phrases in one text pass, at most."""
 
 ENTRY_BYTES = 1024
-"""What a cache's entry takes besides its features: key, objects, places in dicts."""
+"""Memory of a cache entry besides its features: the key, the objects and the entries in dicts."""
 KEPT_PIXELS_BYTES = 256 * 1024 * 1024
-"""Pixels of all images under way that are kept for overlays and for identity; an image beyond is decoded again."""
+"""Limit of the pixels kept for overlays and identity, of all images in progress; other images are decoded again."""
 
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """What the vision cache keeps of an image: its features and its size as people see it."""
+    """An entry of the vision cache: an image's features, and its width and height after EXIF rotation."""
 
     features: Features
     size_wh: tuple[int, int]
 
 
 class SegmenterDeployment:
-    """Serves a Segmenter.
+    """Serves a segmentation model.
 
     Args:
-        config: everything.
-        load: makes the model; tests put a fake in its place.
-        load_identity: makes the model that compares individuals, or None.
+        config: the whole configuration.
+        load: loads the model; tests pass a fake.
+        load_identity: loads the identity model; returns None if none is configured.
         read: decodes an image file.
-        kept_pixels_bytes: pixels that are kept for overlays and for identity, of all images under way.
+        kept_pixels_bytes: limit of the pixels kept for overlays and identity, of all images in progress.
     """
 
     def __init__(
@@ -123,13 +124,14 @@ class SegmenterDeployment:
         self._detector: PullBatcher[Pair[Any, Any], Detections] = step(
             "pairs", self._segmenter.detect, config.batching.max_pairs
         )
-        self._images: CachedWork[EncodedImage] = CachedWork(
-            ByteLru(config.cache.vision_bytes, lambda _, encoded: ENTRY_BYTES + encoded.features.nbytes),
-            lambda hit: self._metrics.cache_lookup("vision", hit),
+        self._images: CachedWork[EncodedImage] = step_cache(
+            "vision",
+            config.cache.vision_bytes,
+            lambda _, encoded: ENTRY_BYTES + encoded.features.nbytes,
+            metrics=self._metrics,
         )
-        self._phrases: CachedWork[Features] = CachedWork(
-            ByteLru(config.cache.phrase_bytes, lambda _, phrase: ENTRY_BYTES + phrase.nbytes),
-            lambda hit: self._metrics.cache_lookup("phrase", hit),
+        self._phrases: CachedWork[Features] = step_cache(
+            "phrase", config.cache.phrase_bytes, lambda _, phrase: ENTRY_BYTES + phrase.nbytes, metrics=self._metrics
         )
         self._identity = identity_embedder(config, self._device, self._threads, self._metrics, load_identity)
         self._painter = OverlayPainter(self._threads, self._canvases, self._metrics)
@@ -139,11 +141,9 @@ class SegmenterDeployment:
         self._evidence = EvidenceFinder(self._objects, self._reading, self._threads, self._identity, self._metrics)
         watch_device(self._device, self._metrics)
         self._metrics.watch_busy("threads", lambda: self._threads.busy_s)
-        self._metrics.watch_cache("vision", lambda: self._images.cache.nbytes)
-        self._metrics.watch_cache("phrase", lambda: self._phrases.cache.nbytes)
 
     def reconfigure(self, user_config: object) -> None:
-        """Take new batch budgets and limits without a restart; see UserConfig for what happens to wrong ones."""
+        """Apply new batch budgets and limits without a restart; UserConfig describes what happens to wrong ones."""
         self._user_config.take(user_config, self._apply)
 
     def _apply(self, settings: SegmenterSettings) -> None:
@@ -152,17 +152,17 @@ class SegmenterDeployment:
         self._detector.budget = self._config.batching.max_pairs
 
     def check_health(self) -> None:
-        """Called by Serve: a replica whose model keeps failing or answering nonsense is replaced."""
+        """Raise RuntimeError if a model keeps failing. Serve calls this and replaces the replica."""
         self._health.check()
         if self._identity is not None:
             self._identity.check_health()
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
-        """Called by Serve, for the autoscaling: the work of the model and of the threads, see `serving.autoscaling`."""
+        """Return the work of the models and the threads (see `serving.autoscaling`). Serve calls this."""
         return {**self._device.work.report(), THREADS_S: self._threads.busy_s}
 
     async def model_name(self) -> str:
-        """Name of the model, as configured; that it answers at all says that the model is loaded."""
+        """Return the model's configured name. An answer means that the model is loaded."""
         return self._config.models.segmentation.model_name
 
     async def check_phrases(
@@ -172,11 +172,11 @@ class SegmenterDeployment:
 
         Args:
             phrases: distinct entities.
-            request_id: whose question it is.
-            timeout_s: seconds left until nobody waits for the answer any more.
+            request_id: the request that asks.
+            timeout_s: seconds until the caller stops waiting.
 
         Returns:
-            The reason of each that cannot be read; or the error, as a value.
+            The reason for each phrase that cannot be read; or an error, which is returned and not raised.
         """
         outcome = await self._in_time(self._reading.unreadable(phrases, request_id), timeout_s, request_id)
         return InternalError("the entities could not be checked") if isinstance(outcome, InputsLost) else outcome
@@ -185,21 +185,21 @@ class SegmenterDeployment:
         """Find every instance of every entity in one image.
 
         Args:
-            task: the image and what to look for.
+            task: the image and the entities.
 
         Returns:
-            An image document without `path`, and the model that found its objects; or the error, as a value; or
-            InputsLost; or OtherModel, where the task is for another version of the model than this replica's.
+            The segmented image; OtherModel if the task requires another version than this replica has; InputsLost if an
+            object of the task is lost; or an error, which is returned and not raised.
         """
         if task.version not in (None, self._stamp.version):
             return OtherModel(self._stamp)
         return await self._in_time(self._segment(task), task.timeout_s, task.request_id)
 
     async def overlay(self, task: OverlayTask) -> str | GensegError | InputsLost:
-        """Draw the objects of one image over it once more, with what the verdict says.
+        """Draw the overlay of one image again, with the verdict.
 
         Returns:
-            A data URI of a JPEG; or the error, as a value; or InputsLost.
+            A data URI of a JPEG; InputsLost; or an error, which is returned and not raised.
         """
         pixels = partial(self._pixels, task)
         work = self._painter.draw(pixels, task.objects, task.entities, task.style, task.request_id, task.marks)
@@ -208,7 +208,7 @@ class SegmenterDeployment:
     async def _in_time(
         self, work: Coroutine[Any, Any, Value], timeout_s: float, request_id: str
     ) -> Value | GensegError | InputsLost:
-        """Run work of a request within its deadline; what it raises is a value here, see ImageOutcome."""
+        """Run work of a request within its deadline, and return its error instead of raising it (see ImageOutcome)."""
         try:
             async with asyncio.timeout(timeout_s):
                 return await work
@@ -217,10 +217,10 @@ class SegmenterDeployment:
         except GensegError as error:
             return error
         except RAY_ERRORS as error:
-            logger.warning("request %s: its image or entities are lost: %s", request_id, type(error).__name__)
+            logger.warning("request %s: the image or the entities are lost: %s", request_id, type(error).__name__)
             return InputsLost()
         except Exception:
-            logger.exception("request %s: an image failed", request_id)
+            logger.exception("request %s: the segmentation of an image failed", request_id)
             return InternalError("the segmentation of an image failed")
 
     async def _segment(self, task: ImageTask) -> ImageOutcome:
@@ -229,7 +229,7 @@ class SegmenterDeployment:
             encoded = await self._images.get(task.key, lambda: self._encode(task, kept))
             parsed = await _resolved(task.parsed)
             if isinstance(parsed, GensegError):
-                return InputsLost()  # the parser's error is its caller's matter
+                return InputsLost()  # the ingress gets the parser's error itself
             return await self._find(task, encoded, parsed, partial(self._pixels, task, kept))
 
     async def _find(
@@ -259,7 +259,7 @@ class SegmenterDeployment:
         return SegmentedImage(document, self._stamp, unreadable, evidence, drawn)
 
     async def _pixels(self, task: ImageTask | OverlayTask, kept: KeptPixels | None = None) -> RgbArray:
-        """Return the pixels that are kept of an image; if there are none, decode it again."""
+        """Return the kept pixels of an image; if there are none, decode the image again."""
         if kept is not None and kept.pixels is not None:
             return kept.pixels
         data = await _resolved(task.data)
@@ -268,7 +268,7 @@ class SegmenterDeployment:
     async def _encode(self, task: ImageTask, kept: KeptPixels) -> EncodedImage:
         data = await _resolved(task.data)
         with self._metrics.stage("decode") as decode:
-            # One step: an image that waited between decoding and resizing would be held meanwhile.
+            # In one step, because an image that waits between decoding and resizing would take memory meanwhile.
             image, prepared = await self._threads.run(partial(self._decode, data), task.request_id)
             decode.set(bytes=len(data), pixels=image.shape[0] * image.shape[1])
         kept.offer(image)
@@ -284,5 +284,5 @@ class SegmenterDeployment:
 
 
 async def _resolved(value: Any) -> Any:
-    """Wait for a reference into the object store, or for another awaitable; anything else is itself."""
+    """Wait for an object reference or another awaitable; return any other value as it is."""
     return await value if isinstance(value, Awaitable) else value

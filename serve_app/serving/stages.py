@@ -1,4 +1,4 @@
-"""What the pipeline calls: the parser, the segmenter, the fetcher and the store, as protocols. Tests bring fakes."""
+"""The interfaces that the pipeline calls: parser, segmenter, fetch and object store. Tests pass fakes."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from serve_app.serving.replica.stage import Stage, untold
 
 
 class ParseHandle(Protocol):
-    """A parse under way (see remote.ParseCall)."""
+    """A parser call in progress (see remote.ParseCall)."""
 
     async def reference(self) -> Any:
-        """The answer, or a reference to it that the segmenter can wait for."""
+        """Return the parsed prompt, or an object reference to it on which the segmenter can wait."""
 
     async def result(self) -> ParsedPrompt:
-        """The answer; raises GensegError."""
+        """Wait for the parsed prompt; raises GensegError."""
 
     def cancel(self) -> None:
-        """Nobody waits for it any more."""
+        """Stop the call, because its result is no longer needed."""
 
 
 class ParserStage(Protocol):
-    """Reads prompts (see remote.ParserCalls)."""
+    """Parses prompts (see remote.ParserCalls)."""
 
     def start(
         self, prompt: str, max_entities: int, request_id: str, timeout_s: float, contextual_images: int | None = None
     ) -> ParseHandle:
-        """Start reading a prompt."""
+        """Start parsing a prompt; `contextual_images` is None if no verdict is wanted."""
 
 
 class SegmenterStage(Protocol):
     """Segments images (see remote.SegmenterCalls)."""
 
     async def unreadable(self, phrases: Sequence[str], request_id: str, timeout_s: float) -> Mapping[str, str]:
-        """Return the reasons of the phrases that the segmenter cannot read; raises GensegError."""
+        """Return the reason for each phrase that the segmenter cannot read; raises GensegError."""
 
     async def segment(
         self, task: ImageTask, again: Callable[[], Coroutine[Any, Any, ParsedPrompt]]
@@ -50,14 +50,14 @@ class SegmenterStage(Protocol):
 
 @dataclass(frozen=True)
 class Stages:
-    """What the pipeline calls.
+    """The parts that the pipeline calls.
 
     Attributes:
-        parser: reads prompts.
+        parser: parses prompts.
         segmenter: segments images.
-        fetch: URL to bytes; raises FetchFailed or TooLarge.
-        store: bytes to what an ImageTask carries.
-        timed: times a block as a stage of this name.
+        fetch: downloads the bytes of a URL; raises FetchFailed or TooLarge.
+        store: turns an image's bytes into the `data` of an ImageTask, such as an object reference.
+        timed: returns a context manager that measures a block as the stage of this name.
     """
 
     parser: ParserStage

@@ -1,4 +1,4 @@
-"""Says which model a segmenter's replica has, so that one document can come from one model."""
+"""Make the stamp that says which model a segmenter replica has, so that each document comes from one model."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def stamp_now(config: AppConfig) -> ModelStamp:
     """Make the stamp of a replica that starts now.
 
     Args:
-        config: what the replica was started with.
+        config: the configuration of the replica.
     """
     return ModelStamp(config.models.segmentation.model_name, version_of(config), time.time(), _replica_id())
 
 
 def version_of(config: AppConfig) -> str:
-    """Name what decides a replica's answers: replicas of one version may work for one document."""
+    """Hash what determines a replica's results; results of one version may be combined in one document."""
     models = config.models
     decides = (
         serve_app.__version__,
@@ -38,4 +38,4 @@ def _replica_id() -> str:
     try:
         return str(serve.get_replica_context().replica_id.unique_id)
     except RAY_ERRORS:
-        return ""  # not in a replica: a test, or a tool that calls the class itself
+        return ""  # not in a replica: a test or a benchmark uses the class directly

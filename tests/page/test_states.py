@@ -259,7 +259,7 @@ def test_a_busy_service_is_asked_again_after_the_time_that_it_names(
     async def script(request: SegmentRequest) -> AsyncGenerator[dict[str, Any], None]:
         tries.append(time.monotonic())
         if len(tries) == 1:
-            raise TooManyRequests("64 requests are under way; try again later")
+            raise TooManyRequests("the service is busy with 64 requests, its limit; try again later")
         for event in events_of(document(request, [])):
             yield event
 
@@ -267,7 +267,7 @@ def test_a_busy_service_is_asked_again_after_the_time_that_it_names(
     opened.expected = ["429"]
     opened.choose(GENERATED, [picture(tmp_path / "g.png")])
     opened.click("#run")
-    opened.wait("document.querySelector('#said').textContent.includes('64 requests are under way')")
+    opened.wait("document.querySelector('#said').textContent.includes('busy with 64 requests')")
     opened.wait("document.querySelector('#said').textContent.startsWith('Done')")
     assert tries[1] - tries[0] >= 0.9
 

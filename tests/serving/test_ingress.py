@@ -25,11 +25,14 @@ def ingress(config: AppConfig) -> Any:
     return made
 
 
-@pytest.mark.parametrize(("admitted", "words"), [(1, "1 request is under way"), (2, "2 requests are under way")])
+@pytest.mark.parametrize(("admitted", "words"), [(1, "1 request"), (2, "2 requests")])
 def test_a_full_ingress_counts_in_right_words(admitted: int, words: str) -> None:
     full = ingress(AppConfig(serving=ServingConfig(max_concurrent_requests=admitted)))
     full._running = admitted
-    with pytest.raises(TooManyRequests, match=f"^{words}; try again later$"), full.admitted():
+    with (
+        pytest.raises(TooManyRequests, match=f"^the service is busy with {words}, its limit; try again later$"),
+        full.admitted(),
+    ):
         pass
 
 

@@ -1,4 +1,4 @@
-"""Which of the media types that a resource has does a client want? Pure. Source: RFC 9110, section 12.5.1."""
+"""Choose a media type by the Accept header. Pure. Source: RFC 9110, section 12.5.1."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class _Range:
     weight: float
 
     def precision(self, offered: str) -> int:
-        """How precisely the range names a type: 0 for not at all, 1 by `*/*`, 2 by `text/*`, 3 by its name."""
+        """Return how precisely the range matches a type: 0 not at all, 1 by `*/*`, 2 by `text/*`, 3 by its name."""
         if self.kind == offered:
             return 3
         return {f"{offered.partition('/')[0]}/*": 2, "*/*": 1}.get(self.kind, 0)
@@ -26,15 +26,18 @@ class _Range:
 def preferred(accept: str, offered: Sequence[str]) -> str:
     """Choose a media type.
 
-    The type with the highest weight wins; the most precise range that names a type gives it its weight. Of types of the
-    same weight, one that is named wins over one that a wildcard includes; then the earlier of `offered` wins.
+    The type with the highest weight wins. The most precise range that matches a type decides its weight. If weights are
+    equal, a type that is named wins over one that a wildcard matches, then the earlier of `offered`.
 
     Args:
-        accept: the header; several are joined by commas. A range whose weight cannot be read does not count.
-        offered: types in lower case, the service's favourite first.
+        accept: the header; several headers joined by commas. A range with a malformed weight is ignored.
+        offered: types in lower case, the service's preferred one first.
 
     Returns:
-        One of `offered`: the first where the client accepts none of them, which RFC 9110 allows.
+        One of `offered`; the first if the client accepts none of them, which RFC 9110 allows.
+
+    >>> preferred("application/*;q=0.5, text/html", ["application/json", "text/html"])
+    'text/html'
     """
     ranges = [each for part in accept.lower().split(",") if (each := _range(part)) is not None]
 

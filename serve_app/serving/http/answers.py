@@ -1,4 +1,4 @@
-"""Answers of `POST /v1/segment`: JSON in chunks, or events as lines. Knows Starlette; knows no routes."""
+"""Send the answers of `POST /v1/segment`: JSON in chunks, or events as lines. Knows Starlette; knows no routes."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ logger = logging.getLogger("ray.serve")
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
 CHUNK_PAUSE_S = 0.005
-"""After each chunk of an answer. Measured with an answer of 420 MB: the slowest /healthz took 0.4 s, not 1.3 s."""
+"""Pause after each chunk. With an answer of 420 MB, it reduced the time of the slowest /healthz from 1.3 s to 0.4 s."""
 
 
 class EventStream(StreamingResponse):
-    """A stream of events as NDJSON; ends the work in whatever way it ends itself, also before its first line.
+    """A stream of events as NDJSON. It stops the request's work when it ends, even before its first line.
 
     Args:
-        first: the first event, which decided the status.
-        events: the others.
+        first: the first event; the caller waited for it, because it decides the status.
+        events: the other events.
     """
 
     def __init__(self, first: EventDict, events: AsyncGenerator[EventDict, None]) -> None:
@@ -36,16 +36,17 @@ class EventStream(StreamingResponse):
         self._events = events
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the stream."""
         async with aclosing(self._events):
             await super().__call__(scope, receive, send)
 
 
 class Chunks(Response):
-    """An answer of known length that is handed on chunk by chunk: as one message, a large one would block the loop.
+    """An answer of known length, sent in chunks, because one large message would block the event loop.
 
     Args:
-        chunks: the body, at least one chunk.
-        media_type: of the body.
+        chunks: the body; at least one chunk.
+        media_type: the body's media type.
     """
 
     def __init__(self, chunks: Sequence[bytes], media_type: str = JSON) -> None:
@@ -53,20 +54,25 @@ class Chunks(Response):
         self._chunks = chunks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the chunks."""
+        del scope, receive
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         for chunk in self._chunks[:-1]:
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            # `send` only puts it into a queue, which Ray empties as a whole: a long one would block its loop.
+            # `send` only appends to a queue. Ray sends all of a long queue at once, which would block its event loop.
             await asyncio.sleep(CHUNK_PAUSE_S)
         await send({"type": "http.response.body", "body": self._chunks[-1], "more_body": False})
 
 
 async def lines(first: EventDict, events: AsyncGenerator[EventDict, None]) -> AsyncIterator[bytes]:
-    """Write events, one a line, each line in one or more pieces; an error of the work is the last line.
+    """Write events as lines; if the work fails, the last line is an `error` event.
 
     Args:
         first: the first event.
-        events: the others.
+        events: the other events.
+
+    Yields:
+        A line, or a part of a long one.
     """
     try:
         for chunk in await asyncio.to_thread(_line, first):

@@ -1,4 +1,4 @@
-"""HTTP bodies, JSON or multipart, into a SegmentRequest. Knows Starlette; knows no Ray."""
+"""Read the JSON or multipart bodies of requests. Knows Starlette; knows nothing of Ray."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ Message = TypeVar("Message")
 
 
 def media_type(headers: Headers) -> str:
-    """The body's media type, without parameters, in lower case; empty if there is none."""
+    """Return the body's media type in lower case, without parameters; empty if there is none."""
     return headers.get("content-type", "").split(";")[0].strip().lower()
 
 
 async def read_segment_request(request: Request, reading: Reading) -> SegmentRequest:
     """Read the body of `POST /v1/segment`.
 
-    Bounds: see `read_body` for its arrival, `json_text.loads` and `read_form` for its parsing, `parse_request` for its
-    checks. JSON is parsed and checked in a thread, the large parts of a form are copied, not parsed.
+    Bounds: see `read_body` for reading, `json_text.loads` and `read_form` for parsing, `parse_request` for checking.
+    JSON is parsed and checked in a thread. The files of a form are copied without parsing.
 
     Raises:
-        UnsupportedMediaType: neither JSON nor multipart, or compressed.
-        InvalidRequest: not readable as what it says it is, or fields are wrong.
-        TooLarge: the body, a list of it, or the number of images, is over its limit.
-        DeadlineExceeded: the body does not come in time.
+        UnsupportedMediaType: the body is neither JSON nor multipart, or has a Content-Encoding.
+        InvalidRequest: the body does not match its Content-Type, or fields are wrong.
+        TooLarge: the body, a list in it, or the number of images is over its limit.
+        DeadlineExceeded: the body does not arrive in time.
     """
     kind = _plain_media_type(request.headers)
     if kind == "multipart/form-data":
@@ -50,10 +50,10 @@ async def read_entities_request(request: Request, reading: Reading) -> EntitiesR
     Bounds: see `read_body` and `json_text.loads`.
 
     Raises:
-        UnsupportedMediaType: the body does not say that it is JSON.
-        InvalidRequest: it is no JSON object, or fields are wrong.
-        TooLarge: it is over the limit, or has too many values.
-        DeadlineExceeded: it does not come in time.
+        UnsupportedMediaType: the Content-Type is not JSON, or the body has a Content-Encoding.
+        InvalidRequest: the body is not a JSON object, or fields are wrong.
+        TooLarge: the body is over its limit, or has too many values.
+        DeadlineExceeded: the body does not arrive in time.
     """
     if not _is_json(_plain_media_type(request.headers)):
         raise UnsupportedMediaType("the Content-Type is not application/json")
@@ -76,15 +76,15 @@ async def _read_json(request: Request, reading: Reading, parse: Callable[[object
 def _plain_media_type(headers: Headers) -> str:
     coding = headers.get("content-encoding", "").strip().lower()
     if coding not in {"", "identity"}:
-        raise UnsupportedMediaType(f"the Content-Encoding {coding[:40]!r} is not read; send the body as it is")
+        raise UnsupportedMediaType(f"the Content-Encoding {coding[:40]!r} is not supported; send the body without it")
     return media_type(headers)
 
 
 def _check_charset(headers: Headers, body: bytes) -> None:
-    """Refuse JSON that says it is not Unicode: read as UTF-8, some of its bytes could be another text."""
+    """Refuse JSON with a charset that is not Unicode, because its bytes may mean another text in UTF-8."""
     charset = headers.get("content-type", "").lower().partition("charset=")[2].split(";")[0].strip(" \t\"'")
     if charset and not charset.startswith("utf") and not body.isascii():
-        raise InvalidRequest(f"the body is JSON of the charset {charset[:40]!r}; JSON is UTF-8")
+        raise InvalidRequest(f"the body is JSON in the charset {charset[:40]!r}; send it in UTF-8")
 
 
 def _is_json(kind: str) -> bool:

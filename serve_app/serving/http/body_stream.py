@@ -1,6 +1,6 @@
-"""A request's body as it arrives: read within bounds of size, pause and rate, or read and forgotten.
+"""Read a request's body within limits of size, pause and rate, or read and discard it.
 
-Knows Starlette; knows no formats and no Ray.
+Knows Starlette; knows neither formats nor Ray.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from serve_app.config.schema import LimitsConfig, ServingConfig
 from serve_app.errors import DeadlineExceeded, InvalidRequest, TooLarge
 
 DRAIN_BODIES = 4
-"""How many bodies of the largest size are read and forgotten before an early refusal is sent."""
+"""At most this many times `limits.max_body_bytes` are read and discarded before an early refusal is sent."""
 DRAIN_S = 10.0
 DRAIN_PAUSE_S = 1.0
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How far and how long a body is read.
+    """The limits for reading a body.
 
-    Args:
-        limits: its `max_body_bytes` counts here.
-        serving: `body_pause_s` is the longest wait for the next bytes, `max_timeout_s` for all of them;
-            `min_body_rate` is the least average rate, in bytes per second, once `body_pause_s` is over.
+    Attributes:
+        limits: `max_body_bytes` is the largest body.
+        serving: `body_pause_s` is the longest wait for the next bytes, `max_timeout_s` the longest for the whole body,
+            and `min_body_rate` the lowest average rate after `body_pause_s`, in bytes per second.
     """
 
     limits: LimitsConfig
@@ -36,24 +36,24 @@ class Reading:
 
 
 async def read_body(request: Request, reading: Reading) -> bytes:
-    """Read the whole body, no further than the limit.
+    """Read the whole body within the limits.
 
-    Bounds: memory of twice `limits.max_body_bytes` (the chunks together, and their copy), whatever is sent. Time of
-    `serving.body_pause_s` + received bytes / `serving.min_body_rate`, and never more than `serving.max_timeout_s`: a
-    client that stalls or drips is not counted among the admitted requests for longer.
+    Bounds: memory of twice `limits.max_body_bytes`, for the received chunks and their copy. Time of
+    `serving.body_pause_s` + received bytes / `serving.min_body_rate`, and never more than `serving.max_timeout_s`, so
+    that a stalled or slow client does not occupy an admitted request for longer.
 
     Raises:
-        TooLarge: by its Content-Length, or while it comes.
-        InvalidRequest: its Content-Length is no number.
-        DeadlineExceeded: it does not come in time.
-        starlette.requests.ClientDisconnect: the client left.
+        TooLarge: the body or its Content-Length is over the limit.
+        InvalidRequest: the Content-Length is not a number.
+        DeadlineExceeded: the body does not arrive in time.
+        starlette.requests.ClientDisconnect: the client disconnected.
     """
     limit, serving = reading.limits.max_body_bytes, reading.serving
     declared = request.headers.get("content-length")
     if declared is not None:
         if not (declared.isascii() and declared.isdigit()):
             raise InvalidRequest("Content-Length is not a number")
-        # Not int(): Python refuses numbers of over 4,300 digits.
+        # The length is compared first, because int() refuses more than 4,300 digits.
         if len(declared.lstrip("0")) > len(str(limit)) or int(declared.lstrip("0") or "0") > limit:
             raise TooLarge(f"the body's {declared[:20]} bytes are over the limit of {limit}")
     body = bytearray()
@@ -73,23 +73,27 @@ async def read_body(request: Request, reading: Reading) -> bytes:
         if clock() >= end:
             text = f"the body did not arrive within {serving.max_timeout_s:g} s"
         elif clock() >= latest + serving.body_pause_s:
-            text = f"nothing of the body arrived for {serving.body_pause_s:g} s"
+            text = f"no bytes of the body arrived for {serving.body_pause_s:g} s"
         else:
-            text = f"the body arrived too slowly: the least is {serving.min_body_rate} bytes per second"
+            text = f"the body arrived too slowly; the minimum is {serving.min_body_rate} bytes per second"
         raise DeadlineExceeded(text) from None
     return bytes(body)
 
 
 class IncomingBody:
-    """Passes a request's messages on, counts its body's bytes, and remembers whether the body has come to its end.
+    """Receives a request's messages, counts the body's bytes, and records whether the body has ended.
 
-    An answer that is sent while the client still sends is lost where the connection closes after it: the bytes that
-    nobody reads make the system reset the connection, and the client sees the reset instead of the answer. So what is
-    left is read and forgotten first, within bounds. Where the connection stays open, the server reads it afterwards.
+    If the connection closes after an answer while the client still sends, the client may never see the answer: the
+    unread bytes make the system reset the connection. So the rest of the body is read and discarded first, within
+    limits. If the connection stays open, the server reads the rest afterwards.
 
     Args:
-        scope: of the request.
-        receive: its messages.
+        scope: the request's ASGI scope.
+        receive: returns the request's messages.
+
+    Attributes:
+        bytes: the body's bytes so far.
+        ended: whether the whole body has arrived.
     """
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
@@ -103,7 +107,7 @@ class IncomingBody:
 
     @property
     def would_be_reset(self) -> bool:
-        """Whether an answer that is sent now may be lost."""
+        """Whether an answer that is sent now may be lost because the connection is reset."""
         return self._closes and not self.ended
 
     async def receive(self) -> Message:
@@ -115,14 +119,14 @@ class IncomingBody:
         return message
 
     async def drain(self, max_bytes: int, pause_s: float = DRAIN_PAUSE_S, whole_s: float = DRAIN_S) -> None:
-        """Read what is left of the body and forget it.
+        """Read and discard the rest of the body.
 
         Bounds: the arguments, and memory of one chunk.
 
         Args:
-            max_bytes: no more is read than this and one chunk.
-            pause_s: longest wait for the next bytes.
-            whole_s: longest wait for all of them.
+            max_bytes: stop after this many bytes, at the end of a chunk.
+            pause_s: longest wait for the next bytes, in seconds.
+            whole_s: longest wait for the whole rest, in seconds.
         """
         clock = asyncio.get_running_loop().time
         end = clock() + whole_s

@@ -1,4 +1,4 @@
-"""`/docs`: the API's description as one page of HTML, without scripts and without anything from elsewhere. Pure."""
+"""Write `/docs`, the API description as one HTML page, without scripts and without files from other servers. Pure."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ th,td{text-align:left;vertical-align:top;padding:.25rem .75rem .25rem 0;border-b
 @media(prefers-color-scheme:dark){body{background:#161616;color:#e8e8e8}pre{background:#262626}a{color:#8ab4f8}}
 """
 POLICY = f"default-src 'none'; style-src 'sha256-{b64encode(sha256(_STYLE.encode()).digest()).decode()}'"
-"""The page's Content-Security-Policy: it loads nothing, runs nothing and has this one style."""
+"""The page's Content-Security-Policy: no files, no scripts, and only the page's own style."""
 _CURL = {
     "/v1/segment": "curl -F prompt='A dog on a red sofa' -F contextual=@a.jpg -F generated=@g.jpg URL/v1/segment",
     "/v1/entities": 'curl --json \'{"prompt": "A dog on a red sofa"}\' URL/v1/entities',
@@ -43,7 +43,10 @@ def docs_page(document: Schema) -> str:
     """Write the page.
 
     Args:
-        document: what `/openapi.json` answers.
+        document: the answer of `/openapi.json`.
+
+    Returns:
+        HTML.
     """
     info = document["info"]
     routes = "".join(
@@ -84,7 +87,7 @@ def _fields(schema: Schema, document: Schema) -> str:
 
 
 def _rows(schema: Schema, document: Schema, prefix: str = "") -> Iterator[str]:
-    """One row a field; the fields of an object, or of each object of a list, follow it."""
+    """Yield a table row per field; the fields of an object, or of the objects in a list, follow its own row."""
     for name, field in schema["properties"].items():
         said = _said(field, name in schema.get("required", ()), document)
         yield (
@@ -98,7 +101,7 @@ def _rows(schema: Schema, document: Schema, prefix: str = "") -> Iterator[str]:
 
 
 def _kind(schema: Schema, document: Schema) -> str:
-    """A type in words: `number or null`, `list of string`."""
+    """Return a type in words, such as `number or null` or `list of string`."""
     schema = _resolved(schema, document)
     if "enum" in schema:
         return " | ".join(json.dumps(value) for value in schema["enum"])
@@ -146,7 +149,7 @@ def _shapes(content: Schema, document: Schema) -> str:
 
 
 def _shape(schema: Schema, document: Schema) -> JsonValue:
-    """A value of the schema's shape, with the names of types for its values."""
+    """Return an example of the schema, with the names of types as values."""
     schema = _resolved(schema, document)
     if "const" in schema:
         constant: JsonValue = schema["const"]

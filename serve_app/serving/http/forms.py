@@ -1,4 +1,4 @@
-"""A multipart form -> the fields of the JSON body. Knows the form's fields; knows no Ray."""
+"""Convert a multipart form into the fields of the JSON body. Knows the form's fields; knows nothing of Ray."""
 
 from __future__ import annotations
 
@@ -30,41 +30,41 @@ _JSON_FIELDS = frozenset(name for name, schema in _OPTIONS.items() if schema["ty
 _TEXT_FIELDS = frozenset({"prompt", *_OPTIONS}) - _JSON_FIELDS
 _FILE_FIELDS = frozenset({"contextual", "generated"})
 _CHARSET_FIELD = "_charset_"
-"""Names the charset of all text in the form that names none itself. Source: RFC 7578, section 4.6."""
-_MAX_FIELDS = 64  # besides the files: far more than there are names
-_MAX_CONTENT_TYPE = 1024  # characters; the parser's time grows with their square
-_BYTES_A_CHARACTER = 12  # at most, as a pair of JSON escapes (backslash, u, four digits)
+"""This field names the charset of text fields that have none of their own. Source: RFC 7578, section 4.6."""
+_MAX_FIELDS = 64  # besides the files; there are far fewer field names
+_MAX_CONTENT_TYPE = 1024  # characters; the parser's time grows with the square of their number
+_BYTES_A_CHARACTER = 12  # the most that one takes: two JSON escapes such as \ud83d\ude00
 
 
 class FormImage(TypedDict):
-    """A file of the form, in the shape of an image of the JSON body."""
+    """A file of the form, with the keys of an image in the JSON body."""
 
     data: bytes
     name: str | None
 
 
 FormFields = dict[str, JsonValue | FormImage | list[FormImage]]
-"""The form in the shape of the JSON body, not checked yet."""
+"""The form with the keys of the JSON body, not checked yet."""
 
 
 async def read_form(headers: Headers, body: bytes, limits: LimitsConfig) -> FormFields:
     """Parse a multipart form.
 
-    Bounds: `multipart.split` with at most 2 * (`limits.max_images` + 65) delimiters. A text field may have 64 KiB, and
-    12 bytes for each character of the longest prompt and, three times, of all entities (`thresholds` may name twice as
-    many). So the time is that of copying the body, and the memory twice the files' bytes.
+    Bounds: `multipart.split` with at most 2 * (`limits.max_images` + 65) delimiters. A text field may have 64 KiB plus
+    12 bytes for each character of the longest prompt and three times those of all entities, because `thresholds` may
+    name twice as many. So parsing takes as long as copying the body, and as much memory as the files twice.
 
     Args:
-        headers: of the request; the Content-Type names the boundary and perhaps the charset of the text fields.
+        headers: the request's headers; the Content-Type has the boundary and perhaps the charset of the text fields.
         body: the whole body.
-        limits: of the request.
+        limits: the limits on images, the prompt and entities.
 
     Returns:
-        A mapping of the JSON body's shape, images as raw bytes.
+        The fields of the JSON body, with images as raw bytes.
 
     Raises:
-        InvalidRequest: no such form, an unknown field, one given twice, or text that is not of its charset.
-        TooLarge: more parts, images or text than allowed.
+        InvalidRequest: the form is malformed, a field is unknown or repeated, or text does not match its charset.
+        TooLarge: there are too many parts or images, or a text is too long.
     """
     boundary, charset = _content_type(headers)
     parts = await split(body, boundary, 2 * (limits.max_images + 1 + _MAX_FIELDS))
@@ -72,7 +72,7 @@ async def read_form(headers: Headers, body: bytes, limits: LimitsConfig) -> Form
 
 
 def _content_type(headers: Headers) -> tuple[bytes, str]:
-    """Read the boundary, and the charset of all text."""
+    """Return the boundary and the charset of text fields that the Content-Type names."""
     content_type = headers.get("content-type", "")
     if len(content_type) > _MAX_CONTENT_TYPE:
         raise InvalidRequest(f"the Content-Type is over {_MAX_CONTENT_TYPE} characters long")
@@ -95,8 +95,8 @@ class _Form:
     """Sorts the parts of one form into fields.
 
     Args:
-        limits: of the request.
-        charset: of text whose part names none.
+        limits: the limits on images, the prompt and entities.
+        charset: the charset of text fields without their own.
     """
 
     def __init__(self, limits: LimitsConfig, charset: str) -> None:
@@ -126,7 +126,7 @@ class _Form:
         if called is None and media_type(part).partition("/")[0] in {"", "text"}:
             raise InvalidRequest(f"{name}: must be a file (curl: -F {name}=@image.jpg)", name)
         if called == "" and not part.data:
-            return  # what browsers send of an input whose file was not chosen
+            return  # browsers send this for a file input without a chosen file
         image = FormImage(data=part.data, name=called or None)
         if name == "contextual":
             self._contextual.append(image)
@@ -143,7 +143,7 @@ class _Form:
             raise TooLarge(f"{name}: a text field of the form is over the limit of {self._max_text_bytes} bytes", name)
         self._refuse_twice(name)
         text = text_of(part, name, UTF_8 if name == _CHARSET_FIELD else self._charset)
-        # Browsers write every line end of a form as CRLF; the same prompt as JSON has LF.
+        # Browsers send line ends in forms as CRLF; in JSON the same prompt has LF.
         self._fields[name] = _json_field(name, text) if name in _JSON_FIELDS else text.replace("\r\n", "\n")
 
     def _refuse_twice(self, name: str) -> None:
@@ -155,7 +155,7 @@ _SCALARS = {
     **dict.fromkeys(("threshold", "mask_threshold", "timeout_s"), "a number"),
     **dict.fromkeys(("overlays", "verdict"), "true or false"),
 }
-"""What the fields of one value are; the others are lists and objects, written as JSON."""
+"""The fields with a single value, and its type in words. The other fields are lists and objects, written as JSON."""
 
 
 def _json_field(name: str, text: str) -> JsonValue:

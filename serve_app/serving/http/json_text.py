@@ -1,7 +1,7 @@
-"""JSON text -> values, with the work bounded before it begins, and back in pieces. Pure; knows no HTTP and no fields.
+"""Parse JSON with a limit on the number of values, and write JSON in chunks. Pure; knows neither HTTP nor the fields.
 
-The limits of a request bound its bytes, but a few megabytes of `0,0,0,…` become millions of Python objects. What has to
-be built is counted in the text first, which costs milliseconds.
+The limit of a request's bytes is not enough: a few megabytes of `0,0,0,…` become millions of Python objects. So the
+separators in the text are counted before parsing, which takes milliseconds.
 """
 
 from __future__ import annotations
@@ -16,35 +16,35 @@ from pydantic import JsonValue
 from serve_app.errors import InvalidRequest, TooLarge
 
 MAX_SEPARATORS = 100_000
-"""Brackets, braces, commas and colons of one text, those inside strings among them. Base64 has none of them; the
-largest request that any limits allow (1,024 images, 1,024 entities, 2,048 thresholds) has some 12,000."""
+"""At most this many brackets, braces, commas and colons in a text, also inside strings. Base64 has none of them. The
+largest request that the configuration can allow (1,024 images, 1,024 entities, 2,048 thresholds) has some 12,000."""
 _SEPARATORS = b"[{,:"
 CHUNK_BYTES = 1 << 20
-"""Bytes of an answer that are handed on at once."""
+"""Approximate size of a chunk of an answer."""
 PIECE = 1024
-"""Items of a list that are written at once."""
+"""Items of a list that are encoded at once."""
 _PLAIN = frozenset({int, float, bool, type(None)})
 SHORT = 64
-"""Items of a list that is written whole, with its neighbours."""
+"""Lists of at most this many items are encoded at once, with everything around them."""
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-_LOOKED_AT = 64 * 1024  # bytes in which brackets that are not closed tell a text that is deep from one that is wide
-_DEPTH = 1000  # about where the parser gives up
+_LOOKED_AT = 64 * 1024  # bytes at the start of a text in which unclosed brackets are counted
+_DEPTH = 1000  # about the depth at which Python's parser fails
 
 
 def loads(text: bytes | str, what: str = "the JSON", field: str | None = None) -> Any:
-    """Parse JSON; stricter than the standard library: no NaN, no infinity, no key twice.
+    """Parse JSON. Unlike the standard library, refuse NaN, infinity and repeated keys.
 
-    Bounds: at most MAX_SEPARATORS values are built; beside them the text itself counts, decoded (up to 4 bytes a
-    character) and once more as the values' strings. Measured on 64 MiB of one string: 0.1 to 0.55 s and 64 to 450 MB.
+    Bounds: about MAX_SEPARATORS values, the decoded text (up to 4 bytes per character), and the strings in the values.
+    Measured on 64 MiB of one string: 0.1 to 0.55 s and 64 to 450 MB.
 
     Args:
         text: UTF-8, UTF-16 or UTF-32 bytes, or a string.
-        what: what the text is, for messages.
-        field: of the request that it stands in, for messages.
+        what: names the text in messages.
+        field: the request's field that contains the text; None for the whole body.
 
     Raises:
-        TooLarge: over MAX_SEPARATORS.
-        InvalidRequest: no JSON, or nested too deep for the parser (about 1,000 levels).
+        TooLarge: the text has more than MAX_SEPARATORS separators.
+        InvalidRequest: the text is not JSON, or nested too deep for the parser (about 1,000 levels).
     """
     raw = text if isinstance(text, bytes) else text.encode(errors="surrogatepass")
     if sum(map(raw.count, _SEPARATORS)) > MAX_SEPARATORS:
@@ -59,18 +59,18 @@ def loads(text: bytes | str, what: str = "the JSON", field: str | None = None) -
         byte = error.object[error.start]
         raise InvalidRequest(f"{what} is not UTF-8 (byte 0x{byte:02x} at {error.start})", field) from None
     except ValueError as error:
-        # Its first words only: the rest may quote the text.
+        # Only the part before the first colon, because the rest may quote the text.
         raise InvalidRequest(f"{what} is not JSON: {str(error).split(':')[0]}", field) from None
 
 
 def dump_chunks(value: Any) -> list[bytes]:
-    """Write JSON: UTF-8, without blanks, half surrogate pairs as question marks.
+    """Write JSON in UTF-8, without spaces between tokens; lone surrogates become question marks.
 
-    Bounds: the text itself. The standard encoder holds Python's lock until it is done: 6 s for the polygons of a large
-    answer, in which nothing else runs. So long lists are written PIECE items at a time, and long strings in parts.
+    Bounds: the text itself. The standard encoder holds Python's lock until it is done, for example 6 s for the polygons
+    of a large answer. So long lists are written PIECE items at a time, and long strings in parts.
 
     Returns:
-        The text in parts of about CHUNK_BYTES each, at least one.
+        The text in chunks of about CHUNK_BYTES each; at least one chunk.
 
     Raises:
         ValueError: a number is infinite or not a number.
@@ -115,7 +115,7 @@ def _pieces(value: Any) -> Iterator[str]:
 
 
 def _is_flat(piece: Sequence[Any]) -> bool:
-    """Tell whether a piece holds numbers, or short lists of them such as points; fast where it does."""
+    """Return whether a piece of a list has only numbers, booleans and nulls, or only short lists of them (points)."""
     kinds = {*map(type, piece)}
     if kinds == {list}:
         return sum(map(len, piece)) <= 8 * PIECE and {*map(type, chain.from_iterable(piece))} <= _PLAIN
@@ -123,7 +123,7 @@ def _is_flat(piece: Sequence[Any]) -> bool:
 
 
 def _is_short(value: Any) -> bool:
-    """Tell whether a value, with all that it holds, is written in no time."""
+    """Return whether a value with all its contents is short enough to be encoded at once."""
     if isinstance(value, str):
         return len(value) < CHUNK_BYTES
     if isinstance(value, dict):
@@ -138,7 +138,7 @@ def _unclosed(raw: bytes) -> int:
 
 
 def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _unique_keys(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:

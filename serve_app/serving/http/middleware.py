@@ -1,7 +1,6 @@
-"""Around every HTTP route: request id, authentication, foreign pages, the one shape of errors, unread bodies, counting,
-one log line.
+"""ASGI middleware around all routes: request id, authentication, origin check, error format, metrics, one log line.
 
-Plain ASGI. Knows no route and no Ray.
+Knows neither the routes nor Ray.
 """
 
 from __future__ import annotations
@@ -28,29 +27,29 @@ from serve_app.serving.http.origin import foreign_origin
 logger = logging.getLogger("ray.serve")
 
 CLIENT_LEFT = 499
-"""Status in logs and counters of a request whose client left before the answer. Source: nginx."""
+"""Status in logs and metrics if the client disconnected before the answer. Source: nginx."""
 MAX_REQUEST_ID = 128
-"""Characters of a request id; what is longer is cut off."""
+"""Request ids are cut to this many characters."""
 MAX_HEADER_BYTES = 64 * 1024
-"""Of all headers together: reading some of them takes time with the square of their length."""
+"""Limit of all headers together. The time to read some headers grows with the square of their length."""
 DRAINS = 3
-"""Refused requests whose bodies are read to their end at the same time, as a multiple of `max_concurrent_requests`."""
+"""For this many times `max_concurrent_requests` refused requests at a time, the rest of the body is read."""
 
 
 class Envelope:
-    """ASGI middleware.
+    """Wraps the routes in the checks and records that every request needs.
 
-    Bounds: before any route runs, O(header bytes), of which MAX_HEADER_BYTES are taken. After an early answer, see
-    `IncomingBody.drain`, for DRAINS * `serving.max_concurrent_requests` requests at a time; others are answered at
-    once.
+    Bounds: before a route runs, time in proportion to the headers, at most MAX_HEADER_BYTES. For an early answer, see
+    `IncomingBody.drain`; at most DRAINS * `serving.max_concurrent_requests` requests drain at the same time, and
+    others are answered at once.
 
     Args:
         app: the routes.
-        config: the configuration as it is now.
-        tokens: accepted bearer tokens as they are now; none for no authentication.
+        config: returns the current configuration.
+        tokens: returns the currently accepted bearer tokens; empty for no authentication.
         answered: called with route, status, seconds and error code after each answer.
-        open_routes: paths that need no token and answer the pages of other sites, too: they hold no data.
-        echo_request_id: put X-Request-ID into the answer; False where the proxy in front does.
+        open_routes: paths without private data. They need no token and also answer pages of other sites.
+        echo_request_id: put X-Request-ID into the answer; False if the proxy in front does.
     """
 
     def __init__(
@@ -72,7 +71,7 @@ class Envelope:
         self._open_routes = frozenset(open_routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one connection."""
+        """Handle one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -84,7 +83,7 @@ class Envelope:
         answer = _Answer(send, request_id if self._echo else None, lambda: self._drain(incoming))
         try:
             await self._handle(scope, incoming.receive, answer)
-        except asyncio.CancelledError:  # Ray cancels a request whose client has left
+        except asyncio.CancelledError:  # Ray cancels a request if its client disconnects
             answer.status = CLIENT_LEFT
             raise
         finally:
@@ -114,19 +113,23 @@ class Envelope:
         except (TooLarge, Unauthorized, ForeignOrigin) as error:
             await error_response(scope, error)(scope, receive, answer.send)
         except Exception:
-            # The routes' own handler has answered already, where an answer was still possible.
+            # The routes' exception handler has already answered, unless that was impossible.
             logger.exception("request %s failed", printable(scope["state"]["request_id"]))
             if not answer.status:
                 await error_response(scope, internal_error())(scope, receive, answer.send)
 
 
 class _Answer:
-    """Adds the request id to an answer, remembers its status (0 while there is none) and counts its body's bytes.
+    """Sends an answer: adds the request id, and records the status and the body's bytes.
 
     Args:
-        send: takes the answer's messages.
-        request_id: to add; None for none.
-        before: called before the first message: whatever has to be done before an answer.
+        send: sends the answer's messages.
+        request_id: the id to add; None adds none.
+        before: called before the first message.
+
+    Attributes:
+        status: the answer's status; 0 until it begins.
+        bytes: the body's bytes so far.
     """
 
     def __init__(self, send: Send, request_id: str | None, before: Callable[[], Awaitable[None]]) -> None:
@@ -150,30 +153,37 @@ class _Answer:
 
 
 def _request_id(scope: Scope) -> str:
-    """The caller's id, cut; a new one where there is none, or none that is text."""
+    """Return the caller's request id, cut to MAX_REQUEST_ID; a new one if it has none that is text."""
     given = Headers(scope=scope).get("x-request-id", "").encode("latin-1")
     return given.decode(errors="ignore")[:MAX_REQUEST_ID].strip() or uuid.uuid4().hex
 
 
 def printable(text: str) -> str:
-    """Text of a caller as it may stand in a line of the log."""
+    """Escape a caller's text for a log line, if it has characters that cannot be printed."""
     return text if text.isprintable() else repr(text)[1:-1]
 
 
 def route_path(scope: Scope) -> str:
-    """The path as the routes see it: without the application's own (`http_options.root_path`, `route_prefix`)."""
+    """Return the path below the application's own prefix (`http_options.root_path`, `route_prefix`)."""
     path, root = str(scope["path"]), str(scope.get("root_path", ""))
     return path[len(root) :] if path == root or path.startswith(f"{root}/") else path
 
 
 def check_headers(scope: Scope) -> None:
+    """Check the size of all headers.
+
+    Raises:
+        TooLarge: they are over MAX_HEADER_BYTES.
+    """
     size = sum(len(name) + len(value) for name, value in scope["headers"])
     if size > MAX_HEADER_BYTES:
         raise TooLarge(f"the headers' {size} bytes are over the limit of {MAX_HEADER_BYTES}")
 
 
 def _authorize(scope: Scope, tokens: tuple[str, ...]) -> None:
-    if not tokens:  # then whoever can open a connection may ask, but not the pages that they happen to look at
+    # Without tokens, everyone who can connect may use the service. But a web page that they open elsewhere must not use
+    # it through their browser.
+    if not tokens:
         origin = foreign_origin(Headers(scope=scope))
         if origin is not None:
             raise ForeignOrigin(f"a page of another origin ({printable(origin[:80])}) may not use this service")
@@ -183,18 +193,18 @@ def _authorize(scope: Scope, tokens: tuple[str, ...]) -> None:
     if scheme.lower() != "bearer" or not given:
         raise Unauthorized("a bearer token is needed (Authorization: Bearer …)")
     sent = given.encode("utf-8", "replace")
-    # Every token is compared, in constant time: how long it takes tells nothing.
+    # Every token is compared in constant time, so that the time of the answer reveals nothing.
     if not any([hmac.compare_digest(sent, token.encode()) for token in tokens]):  # noqa: C419
         raise Unauthorized("the token is not accepted")
 
 
 def internal_error() -> InternalError:
-    """What users read of an error that nobody foresaw."""
-    return InternalError("internal error; the service's log has it under this request's id")
+    """Return the error that users see for an unexpected exception."""
+    return InternalError("internal error; the service's log has the details under this request's id")
 
 
 def error_response(scope: Scope, error: GensegError) -> Response:
-    """Write an error the one way that users see it, and note its code for the counters."""
+    """Make the response for an error, and record its code in the scope for the metrics."""
     scope["state"]["error_code"] = error.code
     headers = {}
     if isinstance(error, Overloaded):
@@ -207,11 +217,11 @@ def error_response(scope: Scope, error: GensegError) -> Response:
 
 
 def told_of_leaving(app: ASGIApp, leaving: tuple[type[Exception], ...]) -> ASGIApp:
-    """Tell an app that its client has left where the server raises instead of saying so.
+    """Wrap an app for a server that raises an exception when a client disconnects while it sends its body.
 
     Args:
-        app: the app.
-        leaving: what the server raises while a body arrives from a client that leaves.
+        app: gets ASGI's `http.disconnect` message instead of the exception.
+        leaving: the exceptions that the server raises.
     """
 
     async def translated(scope: Scope, receive: Receive, send: Send) -> None:

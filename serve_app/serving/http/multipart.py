@@ -1,7 +1,7 @@
-"""The bytes of a multipart body -> its parts. Knows python-multipart; knows no fields and no Ray.
+"""Split a multipart body into its parts. Knows python-multipart; knows neither the form's fields nor Ray.
 
-What a client may write around its parts is skipped: text before the first delimiter, blanks behind a delimiter, and
-anything behind the closing one. Source: RFC 2046, section 5.1.1.
+Text before the first delimiter, blanks after a delimiter, and everything after the closing delimiter are skipped.
+Source: RFC 2046, section 5.1.1.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Part:
     """One part of a form.
 
     Attributes:
-        headers: its headers by their names in lower case; of a name that comes twice, the last.
-        data: its bytes as they were sent.
+        headers: the part's headers by lower-case name; of repeated ones, the last.
+        data: the part's bytes, after its Content-Transfer-Encoding is decoded.
     """
 
     headers: dict[bytes, bytes] = field(default_factory=dict)
@@ -41,17 +41,17 @@ class Part:
 async def split(body: bytes, boundary: bytes, max_delimiters: int) -> list[Part]:
     """Split a multipart body.
 
-    Bounds: delimiters, also false ones inside a part, are counted before anything is parsed; the head of a part has at
-    most 8 lines of 4 KiB. So the time is that of copying the body, 1 MiB at a time on the event loop.
+    Bounds: delimiters, also false ones inside a part, are counted before parsing. A part has at most 8 headers of
+    4 KiB. So parsing takes as long as copying the body, and the event loop runs other work after each 1 MiB.
 
     Args:
         body: the whole body.
-        boundary: as the Content-Type names it.
-        max_delimiters: more of them are refused.
+        boundary: the Content-Type's boundary.
+        max_delimiters: refuse more delimiters than this.
 
     Raises:
-        InvalidRequest: no such body, or it is cut off.
-        TooLarge: it has too many delimiters.
+        InvalidRequest: the body is malformed or incomplete.
+        TooLarge: the body has too many delimiters.
     """
     start, end = _content(body, boundary, max_delimiters)
     collector = _Collector()
@@ -59,17 +59,17 @@ async def split(body: bytes, boundary: bytes, max_delimiters: int) -> list[Part]
         parser = MultipartParser(boundary, collector.callbacks())
         for piece in _pieces(body, boundary, start, end):
             parser.write(piece)
-            await asyncio.sleep(0)  # parsing is quick, but a large form's would hold up every other request
-    except (FormParserError, ValueError):  # its own words are for developers
-        raise InvalidRequest("the multipart body cannot be read: a boundary or the head of a part is wrong") from None
+            await asyncio.sleep(0)  # lets other requests run while a large form is parsed
+    except (FormParserError, ValueError):  # the parser's own messages are for developers
+        raise InvalidRequest("the multipart body is malformed: a boundary or a part's header is wrong") from None
     return [_decoded(part) for part in collector.parts]
 
 
 def _decoded(part: Part) -> Part:
-    """Undo the Content-Transfer-Encoding of a part, which e-mail libraries write.
+    """Decode a part with a Content-Transfer-Encoding, which e-mail libraries write.
 
     Raises:
-        InvalidRequest: it is unknown, or the data is not what it says.
+        InvalidRequest: the encoding is unknown, or the data does not match it.
     """
     coding = part.headers.get(b"content-transfer-encoding", b"").strip().lower()
     if coding in {b"", b"binary", b"8bit", b"7bit"}:
@@ -80,16 +80,16 @@ def _decoded(part: Part) -> Part:
         if coding == b"quoted-printable":
             return Part(part.headers, a2b_qp(part.data))
     except Base64Error:
-        raise InvalidRequest("a part of the form says that it is base64 and is not") from None
+        raise InvalidRequest("a part of the form has the Content-Transfer-Encoding base64, but is not base64") from None
     name = coding[:40].decode("latin-1")
-    raise InvalidRequest(f"the Content-Transfer-Encoding {name!r} of a part is not read; send the part as it is")
+    raise InvalidRequest(f"the Content-Transfer-Encoding {name!r} of a part is not supported; send the part without it")
 
 
 def _content(body: bytes, boundary: bytes, max_delimiters: int) -> tuple[int, int]:
-    """Find where the first part's head begins, and where the closing delimiter does; equal where there is no part."""
+    """Return where the first part's headers and the closing delimiter begin; equal if there is no part."""
     delimiter = b"--" + boundary
     closing = body.find(b"\r\n" + delimiter + b"--")
-    # Each delimiter costs the parser steps in Python. Those behind the closing one are never parsed.
+    # The parser runs Python code for each delimiter. Delimiters after the closing one are never parsed.
     if body.count(b"\n" + delimiter, 0, len(body) if closing < 0 else closing) > max_delimiters:
         raise TooLarge("the multipart body has too many parts")
     at = 0 if body.startswith(delimiter) else body.find(b"\n" + delimiter) + 1
@@ -98,7 +98,7 @@ def _content(body: bytes, boundary: bytes, max_delimiters: int) -> tuple[int, in
         line = body[behind : behind + 256].lstrip(_BLANKS)
         if line.startswith(b"\r\n"):
             start = body.index(b"\r\n", behind) + 2
-            # Of a part without a head and data, the head's end is the line's end.
+            # A part without headers and data has no line end of its own before the closing delimiter.
             end = body.find(b"\r\n" + delimiter + b"--", start - 2)
             if end < 0:
                 raise InvalidRequest("the multipart body is incomplete: its closing boundary is missing")
@@ -123,7 +123,7 @@ def _pieces(body: bytes, boundary: bytes, start: int, end: int) -> Iterator[byte
 
 
 class _Collector:
-    """Takes what the parser finds."""
+    """Builds parts from the parser's callbacks."""
 
     def __init__(self) -> None:
         self.parts: list[Part] = []

@@ -1,4 +1,4 @@
-"""What `/openapi.json` says of each route: bodies, answers, errors. Pure."""
+"""Describe the routes for `/openapi.json`: bodies, answers, errors. Pure."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from serve_app.schemas.requests import EntitiesRequest, RequestOptions, SegmentR
 SUMMARY = "Every thing a prompt mentions, segmented in every image."
 
 _ERRORS = {
-    400: "Not JSON, wrong types, unknown field or query parameter, text that is not of its charset, no image, "
-    "empty prompt without entities, a number out of range.",
+    400: "Not JSON, wrong types, an unknown field or query parameter, text that does not match its charset, no image, "
+    "an empty prompt without entities, a number out of range.",
     401: "A token is configured and the request has none, or a wrong one.",
     403: "No token is configured, and the request comes from a page of another site (`Origin`).",
     404: "No such route.",
-    405: "Not this method; `Allow` names those that are.",
-    413: "Body, image bytes, pixels, number of images or of entities, or the prompt over its limit.",
+    405: "The route does not have this method; `Allow` lists its methods.",
+    413: "The body, an image's bytes or pixels, the number of images or entities, or the prompt is over its limit.",
     415: "Neither JSON nor multipart, or a Content-Encoding.",
     422: "An image cannot be read (`invalid_image`) or fetched (`fetch_failed`).",
-    429: "Too many requests under way; see `Retry-After`.",
-    500: "Anything else.",
+    429: "Too many requests at the same time; see `Retry-After`.",
+    500: "Any other failure.",
     502: "The parser's reply is not a list of entities, or was cut off (`invalid_model_reply`); or the parser's own "
     "server refuses or does not answer (`model_unavailable`).",
     503: "Queues are full, or the service is starting or stopping; see `Retry-After`.",
@@ -37,7 +37,7 @@ _ERRORS = {
 
 
 Answers = dict[int | str, JsonSchemaValue]
-"""By status: a description and the model of the body."""
+"""The description and the body's model, by status."""
 
 
 class Health(Wire):
@@ -53,7 +53,7 @@ class Ready(Wire):
 
 
 class NotReady(Wire):
-    """The answer of `GET /readyz` before."""
+    """The answer of `GET /readyz` until then."""
 
     status: Literal["not ready"]
     missing: list[str]
@@ -77,7 +77,7 @@ def _answers(document: type[BaseModel], *statuses: int) -> Answers:
 
 
 def _inline(shape: TypeAdapter[Any]) -> JsonValue:
-    """The shape's JSON schema without references, which would have to point into another document."""
+    """Return a JSON schema with its references resolved, because they would point into another document."""
     schema = shape.json_schema()
     definitions: dict[str, JsonValue] = schema.pop("$defs", {})
 
@@ -95,7 +95,7 @@ def _inline(shape: TypeAdapter[Any]) -> JsonValue:
 
 
 def _in_a_form(schema: FieldSchema) -> FieldSchema:
-    """How an option's value is written as a field of a form: lists and objects are JSON text, see `_AS_JSON`."""
+    """Return the schema of an option as a form field; lists and objects are JSON text there (see `_AS_JSON`)."""
     description = schema.get("description", "")
     if schema["type"] in {"array", "object"}:
         description = f"{description} Written as a JSON {schema['type']}."
@@ -125,12 +125,12 @@ _FORM = {
 }
 
 _SEGMENTED = _answers(ResultDocument, 400, 401, 403, 404, 405, 413, 415, 422, 429, 500, 502, 503, 504)
-_SEGMENTED[200]["description"] = "Done: one document, or a stream of events, one JSON object a line."
+_SEGMENTED[200]["description"] = "Done: one document, or a stream of events, one JSON object per line."
 _SEGMENTED[200]["content"] = {"application/x-ndjson": {"schema": _inline(TypeAdapter(EventDocument))}}
 
 SEGMENT: Route = {
     "summary": "Segment every thing the prompt mentions in every image",
-    "description": "With `Accept: application/x-ndjson` the answer streams, one event a line.",
+    "description": "With `Accept: application/x-ndjson` the answer streams, one event per line.",
     "responses": _SEGMENTED,
     "response_model": None,
     "openapi_extra": {
@@ -145,7 +145,7 @@ SEGMENT: Route = {
 }
 
 ENTITIES: Route = {
-    "summary": "Read a prompt only",
+    "summary": "List the entities of a prompt, without images",
     "responses": _answers(EntitiesDocument, 400, 401, 403, 404, 405, 413, 415, 429, 500, 502, 503, 504),
     "response_model": None,
     "openapi_extra": {
@@ -164,17 +164,20 @@ HEALTHZ: Route = {
 }
 
 _READY = _answers(Ready, 401, 403, 404, 405)
-_READY[503] = {"description": "Not yet: `missing` names what.", "model": NotReady | ErrorDocument}
+_READY[503] = {"description": "Not ready; `missing` lists what is not.", "model": NotReady | ErrorDocument}
 
 READYZ: Route = {"summary": "Do both models answer?", "response_model": None, "responses": _READY}
 
 
 def with_limits(document: JsonSchemaValue, limits: LimitsConfig) -> JsonSchemaValue:
-    """Name the limits of a configuration in the description, so that it allows no more than the service does.
+    """Add a configuration's limits to the API description, so that it allows no more than the service does.
 
     Args:
-        document: what FastAPI makes of the routes; it is not changed.
-        limits: as they are now.
+        document: FastAPI's description of the routes; not changed.
+        limits: the limits to add.
+
+    Returns:
+        A changed copy.
     """
     document = deepcopy(document)
     bodies = {

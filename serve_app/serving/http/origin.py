@@ -1,4 +1,4 @@
-"""Does a request come from a page of another site? Pure. Source: RFC 6454, Fetch Metadata Request Headers (W3C)."""
+"""Detect requests from pages of other sites. Pure. Source: RFC 6454, Fetch Metadata Request Headers (W3C)."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def foreign_origin(headers: Headers) -> str | None:
-    """Tell whether a browser sends the request for a page of another origin.
+    """Return the origin of a request from a page of another site.
 
-    The page's own requests name the host that they go to. Behind a proxy that changes `Host`, either the proxy says the
-    first one in `X-Forwarded-Host`, or the browser says `Sec-Fetch-Site: same-origin`. A page of another site can set
-    neither: the first makes the browser ask for leave in advance, which is never given, the second belongs to the
-    browser. Schemes are not compared, because TLS may end at the proxy.
+    The `Origin` of the service's own page names the same host as `Host`. If a proxy changes `Host`, either the proxy
+    sends the original one in `X-Forwarded-Host`, or the browser sends `Sec-Fetch-Site: same-origin`. A page of another
+    site can set neither. Before the first, the browser asks the service for permission (CORS preflight), which is
+    never granted. Only the browser can set the second. Schemes are not compared, because TLS may end at the proxy.
 
     Args:
-        headers: of the request.
+        headers: the request's headers.
 
     Returns:
-        The foreign origin as the request names it; None where it names none, or its own.
+        The foreign origin as the request names it; None if it names none, or the service's own.
+
+    >>> foreign_origin(Headers({"host": "localhost:8000", "origin": "https://evil.example"}))
+    'https://evil.example'
     """
     origin = headers.get("origin")
     if origin is None or headers.get("sec-fetch-site") == "same-origin":

@@ -1,6 +1,6 @@
-"""The page for people: its files, with their types and ETags. Knows Starlette; knows no service and no Ray.
+"""Load and send the files of the page for people, with media types and ETags. Knows Starlette, but not the service.
 
-`page/` beside this module holds the pages; the examples' pictures are those of `serve_app.embedded`.
+`page/` beside this module has the pages; the example images come from `serve_app.embedded`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from starlette.responses import RedirectResponse, Response
 import serve_app.embedded
 
 POLICY = "default-src 'self'; img-src 'self' data: blob:"
-"""The page's Content-Security-Policy: nothing from elsewhere, no inline script, no inline style."""
+"""The page's Content-Security-Policy: no files from other servers, no inline scripts, no inline styles."""
 FOLDER = "/page/"
-"""Where the page's files are, below the page itself."""
+"""The path of the page's files, below the page itself."""
 SECURITY_HEADERS = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -39,12 +39,12 @@ _EXAMPLES = ("contextual_0.jpg", "contextual_1.jpg", "generated.jpg")
 
 @dataclass(frozen=True)
 class PageFile:
-    """One file of the page.
+    """A file of the page.
 
-    Args:
-        content: its bytes.
-        media_type: its Content-Type.
-        etag: a strong ETag, of its content.
+    Attributes:
+        content: the file's bytes.
+        media_type: the file's Content-Type.
+        etag: a strong ETag, from a hash of the content.
     """
 
     content: bytes
@@ -52,10 +52,10 @@ class PageFile:
     etag: str
 
     def answer(self, headers: Headers) -> Response:
-        """Answer a GET or a HEAD: the file, or 304 where the client has it.
+        """Answer a GET or a HEAD with the file, or with 304 if the client already has it.
 
         Args:
-            headers: of the request.
+            headers: the request's headers.
         """
         always = {**SECURITY_HEADERS, "ETag": self.etag, "Cache-Control": "no-cache"}
         if _is_known(self.etag, headers.getlist("if-none-match")):
@@ -67,10 +67,10 @@ def page_files(page: str = "index.html") -> Mapping[str, PageFile]:
     """Read the page's files.
 
     Args:
-        page: the one at "/": `index.html`, the service's, or `view.html`, that of `genseg view`.
+        page: the file for "/": `index.html` for the service, `view.html` for `genseg view`.
 
     Returns:
-        By path below the service's own: "/" is the page, the others begin with FOLDER.
+        The files by their path below the service's address: "/" is the page, the others begin with FOLDER.
     """
     own = Path(__file__).parent / "page"
     pictures = Path(serve_app.embedded.__file__).parent / "images"
@@ -81,9 +81,9 @@ def page_files(page: str = "index.html") -> Mapping[str, PageFile]:
 
 
 def to_the_page(request: Request) -> Response:
-    """Lead from the service's own path without a slash, where relative addresses would miss it, to the page.
+    """Redirect from the service's path without a slash at the end to the page, so that its relative URLs work.
 
-    The address is relative: the host and the path that the client sees may differ from ours.
+    The redirect is relative, because behind a proxy the client may see another host and path.
     """
     return RedirectResponse(f"{request.scope['path'].rpartition('/')[2]}/")
 
@@ -94,6 +94,6 @@ def _read(path: Path) -> PageFile:
 
 
 def _is_known(etag: str, if_none_match: list[str]) -> bool:
-    """Compare weakly, as RFC 9110 asks for: a proxy that compresses makes the ETag weak."""
+    """Compare weakly, as RFC 9110 requires, because a proxy that compresses makes the ETag weak."""
     known = [each.strip().removeprefix("W/") for line in if_none_match for each in line.split(",")]
     return etag in known or "*" in known

@@ -1,7 +1,7 @@
-"""What is text in a multipart form: names of fields and files, and values, each in the charset that was declared.
+"""Decode the text in a multipart form: names of fields and files, and values, each in its declared charset.
 
-Bytes that are no text of their charset are refused: read in another one they would be another text, without a word.
-Pure; knows no fields.
+Bytes that do not match their charset are refused, because in another charset they could silently become another text.
+Pure; does not know the form's fields.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from serve_app.errors import InvalidRequest
 from serve_app.serving.http.multipart import Part
 
 UTF_8 = "utf-8-sig"
-"""UTF-8; a mark at the start that says so is no part of the text."""
+"""UTF-8; a byte order mark at the start is removed."""
 _CHARSETS = frozenset(
     codecs.lookup(name).name
     for name in (
@@ -29,25 +29,30 @@ _CHARSETS = frozenset(
         *(f"cp{page}" for page in (437, 850, 852, 866, 932, 936, *range(1250, 1259))),
     )
 )
-"""Of text: each takes time in proportion to its bytes. Python knows others that do not, such as punycode."""
+"""The accepted charsets. Decoding takes time in proportion to the bytes; Python has others, such as punycode, in which
+it does not."""
 _WIDER = {"utf-8": UTF_8, "gb2312": "gb18030", "gbk": "gb18030", "euc_kr": "cp949", "shift_jis": "cp932"}
-"""Charsets that are read as a larger one, whose characters texts of that label hold. Source: WHATWG Encoding."""
+"""Charsets that are decoded as a larger one, because texts with that label use its characters. Source: WHATWG
+Encoding."""
 _ENCODED_WORDS = re.compile(r"(=\?[^?\s]+\?[bBqQ]\?[^?]*\?=\s*)+")
 
 
 def charset_named(label: str, what: str, field: str | None = None) -> str:
-    """Find a charset.
+    """Return Python's codec for a charset.
 
     Args:
-        label: as the client wrote it.
-        what: what the text is, for the message.
-        field: of the form, for the message.
+        label: the charset's name, as the client wrote it.
+        what: begins the error message, before the word "charset".
+        field: the form's field, for the error; None for the whole form.
 
     Returns:
         The name of a codec.
 
     Raises:
-        InvalidRequest: there is none, or it is no charset of plain text.
+        InvalidRequest: the charset is unknown or not accepted.
+
+    >>> charset_named("Shift_JIS", "the form's")
+    'cp932'
     """
     try:
         name = codecs.lookup(label.strip().strip("\"'").lower().removeprefix("x-")).name
@@ -55,7 +60,7 @@ def charset_named(label: str, what: str, field: str | None = None) -> str:
         name = ""
     name = _WIDER.get(name, name)
     if name not in _CHARSETS:
-        raise InvalidRequest(f"{what} charset {label[:40]!r} is not read; use UTF-8", field)
+        raise InvalidRequest(f"{what} charset {label[:40]!r} is not supported; use UTF-8", field)
     return name
 
 
@@ -63,12 +68,12 @@ def text_of(part: Part, field: str, charset: str) -> str:
     """Decode the value of a field.
 
     Args:
-        part: its Content-Type may name a charset.
-        field: its name.
-        charset: where the part names none.
+        part: the field's part; its Content-Type may name a charset.
+        field: the field's name.
+        charset: the charset if the part names none.
 
     Raises:
-        InvalidRequest: the charset is unknown, or the bytes are not of it.
+        InvalidRequest: the charset is not accepted, or the bytes do not match it.
     """
     label = parse_options_header(part.headers.get(b"content-type", b""))[1].get(b"charset")
     if label is not None:
@@ -77,16 +82,16 @@ def text_of(part: Part, field: str, charset: str) -> str:
 
 
 def is_text_field(part: Part, name: bytes) -> bool:
-    """Tell whether a part is the text field of this name; asked before any charset is known."""
+    """Return whether a part is the text field with this name, without decoding anything."""
     parameters = _parameters(part)
     return parameters.get(b"name") == name and b"filename" not in parameters
 
 
 def field_name(part: Part, charset: str) -> str:
-    """Read the name of the field that a part belongs to.
+    """Return the name of a part's field.
 
     Raises:
-        InvalidRequest: it has none, an empty one, or one that is no text.
+        InvalidRequest: the part has no name, an empty one, or one that does not match the charset.
     """
     name = _parameters(part).get(b"name")
     if name is None:
@@ -98,21 +103,21 @@ def field_name(part: Part, charset: str) -> str:
 
 
 def file_name(part: Part, field: str, charset: str) -> str | None:
-    """Read the name of the file that a part holds.
+    """Return the file name of a part.
 
-    `filename*` (RFC 8187) comes before `filename`: who sends both writes a substitute into the latter. A name of
-    encoded words (RFC 2047), which .NET writes, is decoded. A percent sign in `filename` is a percent sign.
+    `filename*` (RFC 8187) is preferred over `filename`, because clients that send both put a fallback into `filename`.
+    Encoded words (RFC 2047), which .NET writes, are decoded. A percent sign in `filename` stays as it is.
 
     Args:
         part: the part.
         field: the field's name.
-        charset: of `filename`.
+        charset: the charset of `filename`.
 
     Returns:
-        Empty where the name is; None where the part names no file.
+        The name, which may be empty; None if the part has no file name.
 
     Raises:
-        InvalidRequest: the name is no text of its charset.
+        InvalidRequest: the name does not match its charset, or `filename*` is malformed.
     """
     plain = _parameters(part).get(b"filename")
     extended = _extended_name(part)
@@ -123,17 +128,17 @@ def file_name(part: Part, field: str, charset: str) -> str | None:
     if extended is not None:
         return extended
     if b"filename*" in part.headers.get(b"content-disposition", b"").lower():
-        raise InvalidRequest(f"{field}: the file's name (filename*) is not written as RFC 8187 says", field)
+        raise InvalidRequest(f"{field}: the file's name (filename*) does not follow RFC 8187", field)
     return None
 
 
 def media_type(part: Part) -> str:
-    """The part's media type in lower case, without parameters; empty if it names none."""
+    """Return the part's media type in lower case, without parameters; empty if it has none."""
     return parse_options_header(part.headers.get(b"content-type", b""))[0].decode("latin-1")
 
 
 def _of_heads(charset: str) -> str:
-    """The charset of a part's head where the text is of `charset`: the head's own marks are bytes of ASCII."""
+    """Return the charset of parts' headers: UTF-8 for UTF-16 and UTF-32, because their headers must be ASCII text."""
     return UTF_8 if charset.startswith(("utf-16", "utf-32")) else charset
 
 
@@ -142,12 +147,12 @@ def _parameters(part: Part) -> dict[bytes, bytes]:
 
 
 def _extended_name(part: Part) -> str | None:
-    """Read `filename*`, also in numbered pieces (RFC 2231); None where there is none that can be read."""
+    """Decode `filename*`, also in numbered pieces (RFC 2231); None if it is missing or malformed."""
     message = Message()
     message["content-disposition"] = part.headers.get(b"content-disposition", b"").decode("latin-1")
     try:
         parameters = message.get_params([], "content-disposition")
-    except (ValueError, TypeError):  # pieces that do not fit together
+    except (ValueError, TypeError):  # the numbered pieces do not fit together
         return None
     for name, value in parameters:
         if name.lower() == "filename" and isinstance(value, tuple):

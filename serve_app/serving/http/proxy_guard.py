@@ -1,13 +1,12 @@
-"""A guard around Ray's HTTP proxy: headers that would break or steer it do not reach it, and its own answers are ours.
+"""Middleware for Ray's HTTP proxy: remove harmful headers, and replace the proxy's own answers with errors in JSON.
 
-Ray calls `middlewares` when a proxy starts whose environment has
+Ray calls `middlewares` when a proxy starts, if its environment has
 `RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=serve_app.serving.http.proxy_guard.middlewares`; `genseg serve` and the image
-in `cluster/` set it. Without it Ray answers some headers that are not UTF-8 with a 500 in plain text, takes request ids
-of any length into its logs, lets callers change its time-outs, traces parts of requests, and answers in plain text
-where it answers itself. Runs in Ray's proxy; knows no route of ours and imports no Ray.
+in `cluster/` set it. Without it, Ray answers some headers that are not UTF-8 with a 500, writes request ids of any
+length into its logs, lets callers change its timeouts, traces parts of requests, and sends its own answers in plain
+text. This module runs in Ray's proxy. It does not know the service's routes, and does not import Ray.
 
-The headers have been read by then: their size, and the time that a client takes for them, are bounded by a front proxy
-only.
+The proxy has already read the headers by then. Only a front proxy can limit their size and the time to send them.
 """
 
 from __future__ import annotations
@@ -28,29 +27,31 @@ from serve_app.serving.replica.spans import trace_whole_requests
 logger = logging.getLogger("ray.serve")
 
 HOLD_S = 0.25
-"""How long a body that will probably be refused is not asked for. The ingress refuses within some milliseconds."""
+"""Wait this long before requesting a body (100 Continue) that will probably be refused. The ingress refuses within
+milliseconds."""
 HOLD_BYTES = 16 * 1024 * 1024
-"""Bodies over it are held: the pause is short beside the time that they take."""
+"""Wait for larger bodies too, because sending them takes longer than the pause."""
 
 _REQUEST_ID = b"x-request-id"
 _STEERING = frozenset(
     {b"serve_multiplexed_model_id", b"x_session_id", b"x_request_timeout_seconds", b"x_request_disconnect_disabled"}
 )
-"""With underscores for hyphens. Source: ray.serve._private.constants, SERVE_MULTIPLEXED_MODEL_ID and following."""
+"""Headers that change the proxy's behaviour, with underscores for hyphens. Source: ray.serve._private.constants,
+SERVE_MULTIPLEXED_MODEL_ID and following."""
 _READ_BY_RAY = _STEERING | {b"x_request_id", b"traceparent"}
 
 
 def middlewares() -> list[Middleware]:
-    """Return what Ray's HTTP proxy puts in front of itself. Called once, in the proxy's process."""
-    give_back_large_buffers()  # every body passes through it
+    """Return the middlewares for Ray's HTTP proxy. Ray calls this once, in the proxy's process."""
+    give_back_large_buffers()  # every body passes through the proxy
     give_back_free_memory()
     return [Middleware(ProxyGuard)]
 
 
 class ProxyGuard:
-    """ASGI middleware.
+    """ASGI middleware around Ray's proxy.
 
-    Bounds: O(header bytes); headers over `middleware.MAX_HEADER_BYTES` go no further.
+    Bounds: time in proportion to the headers; headers over `middleware.MAX_HEADER_BYTES` are refused.
 
     Args:
         app: Ray's proxy.
@@ -61,7 +62,7 @@ class ProxyGuard:
         trace_whole_requests()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one connection."""
+        """Handle one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -71,26 +72,26 @@ class ProxyGuard:
         except (InvalidRequest, TooLarge) as error:
             await _refuse(scope, receive, send, error)
             return
-        if route_path(scope).startswith("/-/"):  # Ray's own routes, for those who run the cluster
+        if route_path(scope).startswith("/-/"):  # Ray's own routes, for the cluster's operators
             await self._app(scope, receive, send)
             return
         client = _Client(receive, send, holds_body=_will_probably_be_refused(scope))
         answer = _ProxyAnswer(client.send)
         try:
             await self._app(scope, client.receive, answer.send)
-        except Exception as error:  # its text may quote the request
+        except Exception as error:  # only its class is logged, because its text may quote the request
             logger.error("the proxy failed: %s", type(error).__name__)
         if not answer.passed_on and not client.has_left:
-            await _refuse(scope, receive, client.send, await self._in_our_words(scope, answer), answer)
+            await _refuse(scope, receive, client.send, await self._error_of(scope, answer), answer)
 
-    async def _in_our_words(self, scope: Scope, answer: _ProxyAnswer) -> GensegError:
-        """Say what the proxy's own answer means."""
+    async def _error_of(self, scope: Scope, answer: _ProxyAnswer) -> GensegError:
+        """Translate the proxy's own answer into an error of this package."""
         if answer.status == 404:
             if await self._has_routes(scope):
                 return InvalidRequest("not found")
             return Overloaded("the service is starting")
         if answer.status == 408:
-            return DeadlineExceeded("the request was not done within the proxy's time limit")
+            return DeadlineExceeded("the request did not finish within the proxy's time limit")
         if answer.status in {429, 503}:
             refusal = Overloaded("the service's queues are full, or it is starting; try again later")
             with suppress(ValueError):
@@ -99,7 +100,7 @@ class ProxyGuard:
         return InternalError("internal error")
 
     async def _has_routes(self, scope: Scope) -> bool:
-        """Ask the proxy whether it knows the routes of any application yet."""
+        """Return whether the proxy already knows the routes of any application."""
         path = f"{scope.get('root_path', '')}/-/routes"
         question = {**scope, "method": "GET", "path": path, "raw_path": path.encode(), "query_string": b""}
         answered: list[Message] = []
@@ -118,7 +119,7 @@ class ProxyGuard:
 async def _refuse(
     scope: Scope, receive: Receive, send: Send, error: GensegError, answer: _ProxyAnswer | None = None
 ) -> None:
-    """Answer in the one shape, and write the line of the log that no ingress writes."""
+    """Answer with an error in JSON, and write the log line that the ingress would have written."""
     response = error_response({**scope, "state": {}}, error)
     request_id = "-" if answer is None else answer.headers.get("x-request-id", "-")
     if answer is not None and answer.status == 404 and isinstance(error, InvalidRequest):
@@ -132,14 +133,14 @@ async def _refuse(
 
 
 class _ProxyAnswer:
-    """Passes the answers of an application on, and keeps those of the proxy itself.
+    """Forwards an application's answer, and withholds an answer of the proxy itself.
 
-    The proxy's own have no Content-Length, no header but a few, and plain text as their whole body; a framework writes
-    a Content-Length with such a body.
+    An answer of the proxy has few headers, no Content-Length, and plain text as its only body message. A web framework
+    sends a Content-Length with such a body.
 
     Attributes:
-        status: of an answer that was kept; 500 where there was none at all.
-        headers: of an answer that was kept.
+        status: status of the withheld answer; 500 if there is none.
+        headers: headers of the withheld answer.
         passed_on: whether an application has answered.
     """
 
@@ -165,13 +166,16 @@ class _ProxyAnswer:
 
 
 class _Client:
-    """The other end of the connection.
+    """The connection to the client.
 
     Args:
-        receive: the messages of the request.
-        send: takes those of the answer.
-        holds_body: do not ask for the body (100 Continue) for HOLD_S, so that a refusal in that time spares the client
-            its sending.
+        receive: returns the request's messages.
+        send: sends the answer's messages.
+        holds_body: wait HOLD_S before requesting the body (100 Continue). If the request is refused meanwhile, the
+            client need not send the body.
+
+    Attributes:
+        has_left: whether the client disconnected.
     """
 
     def __init__(self, receive: Receive, send: Send, *, holds_body: bool) -> None:
@@ -194,14 +198,14 @@ class _Client:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start" and self._holds:
             self._answered.set()
-            # The body does not come now, or comes all the same: what follows on this connection could be either.
+            # The client may send the body or not, so the next bytes on this connection could be a body or a request.
             message.setdefault("headers", [])
             MutableHeaders(scope=message)["Connection"] = "close"
         await self._send(message)
 
 
 def _will_probably_be_refused(scope: Scope) -> bool:
-    """Tell whether a client waits for leave to send a body that is large, or of a type that no route reads."""
+    """Return whether the client waits for 100 Continue with a body that is large, or of a type that no route reads."""
     headers = Headers(scope=scope)
     if headers.get("expect", "").lower() != "100-continue":
         return False
@@ -228,10 +232,12 @@ def _pairs(message: Message) -> list[tuple[bytes, bytes]]:
 
 
 def _without_steering(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Drop what steers Ray's proxy, and cut the request id. Of several the first counts; of empty ones, none does.
+    """Remove the headers that change the behaviour of Ray's proxy, and cut the request id.
+
+    Of several request ids the first is kept; empty ones are removed.
 
     Raises:
-        InvalidRequest: a header that Ray reads as UTF-8 is not UTF-8.
+        InvalidRequest: a header that Ray decodes as UTF-8 is not UTF-8.
     """
     kept: list[tuple[bytes, bytes]] = []
     has_id = False

@@ -1,4 +1,4 @@
-"""The HTTP API's routes. Knows FastAPI; knows no Ray and no models."""
+"""Define the routes of the HTTP API. Knows FastAPI; knows neither Ray nor the models."""
 
 from __future__ import annotations
 
@@ -41,34 +41,34 @@ from serve_app.serving.replica.stage import Stage
 
 
 class Service(Protocol):
-    """What the routes call (see ingress.Ingress)."""
+    """The methods that the routes call (see ingress.Ingress)."""
 
     config: AppConfig
 
     def admitted(self) -> AbstractContextManager[None]:
-        """Admit a request before its body is read and count it while the block runs; raises TooManyRequests."""
+        """Admit a request before its body is read, and count it while the block runs; raises Overloaded."""
 
     def stream(self, request: SegmentRequest, request_id: str) -> AsyncGenerator[EventDict, None]:
-        """Run an admitted request; events as in pipeline.Pipeline.stream."""
+        """Run an admitted request; yields and raises the same as `Pipeline.stream`."""
 
     async def entities(self, prompt: str, request_id: str) -> EntitiesDict:
-        """Read a prompt only, for an admitted request."""
+        """Parse a prompt for an admitted request; raises GensegError."""
 
     async def missing(self) -> list[str]:
-        """What is not ready yet; empty when both models answer."""
+        """Return what is not ready; empty if the service takes requests and both models answer."""
 
     def tokens(self) -> tuple[str, ...]:
-        """Accepted bearer tokens; empty for no authentication."""
+        """Return the accepted bearer tokens; empty for no authentication."""
 
     def answered(self, route: str, status: int, seconds: float, code: str | None) -> None:
-        """Count an answer."""
+        """Count an answer and its time; `code` is the error's, None without an error."""
 
     def stage(self, name: str) -> AbstractContextManager[Stage]:
-        """Time a stage of a request's work."""
+        """Measure a block as a stage of a request's work."""
 
 
 class _Api(FastAPI):
-    """The routes; their description names the limits as they are now."""
+    """A FastAPI app whose API description contains the current limits."""
 
     def __init__(self, limits: Callable[[], LimitsConfig], **options: Any) -> None:
         super().__init__(**options)
@@ -82,18 +82,18 @@ def make_app(service: Service, *, echo_request_id: bool = True) -> ASGIApp:
     """Build the ASGI app.
 
     Args:
-        service: does the work.
-        echo_request_id: put X-Request-ID into answers; False where the proxy in front does.
+        service: runs the requests.
+        echo_request_id: put X-Request-ID into answers; False if the proxy in front does.
     """
     app = _Api(
         lambda: service.config.limits,
         title="genseg",
         version=serve_app.__version__,
         description=openapi.SUMMARY,
-        docs_url=None,  # FastAPI's own pages load their scripts from elsewhere
+        docs_url=None,  # FastAPI's own pages load scripts from other servers
         redoc_url=None,
-        redirect_slashes=False,  # the redirect would name the host that the caller claims
-        # FastAPI's own spans would begin a trace beside Ray's, and quote addresses.
+        redirect_slashes=False,  # a redirect would contain the Host header, which the caller chooses
+        # FastAPI's own spans would begin a second trace beside Ray's, and contain URLs.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.add_exception_handler(HTTPException, _http_error)
@@ -124,16 +124,18 @@ async def _known_error(request: Request, error: Exception) -> Response:
 
 
 async def _client_left(request: Request, error: Exception) -> Response:
-    """Nobody reads this answer; its status is for the log and the counters."""
+    """Return a status for the log and the metrics; the client that disconnected never gets it."""
+    del request, error
     return Response(status_code=CLIENT_LEFT)
 
 
 async def _unknown_error(request: Request, error: Exception) -> Response:
+    del error  # Starlette raises it again, and the middleware logs it
     return error_response(request.scope, internal_error())
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
-    """Unknown routes and wrong methods, in the shape of every error."""
+    """Answer unknown routes and wrong methods in the format of all errors."""
     assert isinstance(error, HTTPException)
     if error.status_code == 404 and not route_path(request.scope):
         return to_the_page(request)
@@ -142,9 +144,9 @@ async def _http_error(request: Request, error: Exception) -> Response:
     if error.status_code == 404:
         bare = route_path(request.scope).rstrip("/")
         if bare in {route.path for route in routes}:
-            message += f": the route is {bare}, without a slash at its end"
+            message += f"; the route is {bare}, without a slash at the end"
     if error.status_code == 405:
-        # Starlette names the methods of the first route of a path only.
+        # Starlette names only the methods of the path's first route.
         matching = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
         headers["Allow"] = ", ".join(sorted({method for route in matching for method in route.methods or ()}))
     body: ErrorAnswerDict = {"error": {"code": "invalid_request", "message": message, "field": None}}
@@ -163,11 +165,11 @@ def _add_job_routes(app: FastAPI, service: Service) -> None:
                 body.set(bytes=request.state.incoming.bytes, images=images)
             events = _noted(request, service.stream(job, request.state.request_id))
             if _wants_stream(request):
-                if request.scope.get("http_version") == "1.0":  # it knows no answer of unknown length
+                if request.scope.get("http_version") == "1.0":  # which has no answers of unknown length
                     async with aclosing(events):
                         return Chunks([piece async for piece in lines(await anext(events), events)], NDJSON)
                 events = _held(admission.pop_all(), events)
-                # The first event is awaited here, so that a request that fails at once gets its own status.
+                # Wait for the first event, so that a request that fails before it gets the error's status.
                 return EventStream(await anext(events), events)
             return Chunks(await asyncio.to_thread(dump_chunks, await result_of(events)))
 
@@ -186,7 +188,7 @@ def _reading(config: AppConfig) -> Reading:
 
 
 def _add_page(app: FastAPI, service: Service) -> Collection[str]:
-    """Add the page for people; returns the paths of its files."""
+    """Add the routes of the page for people; return the paths of its files."""
     files = page_files()
 
     async def answer(request: Request) -> Response:
@@ -218,7 +220,7 @@ def _add_health_routes(app: FastAPI, service: Service) -> None:
 async def _held(
     admission: AbstractContextManager[Any], events: AsyncGenerator[EventDict, None]
 ) -> AsyncGenerator[EventDict, None]:
-    """Pass events on, and end the admission with them, also where they are dropped half-way."""
+    """Yield the events, and end the admission after the last one, or when the consumer stops early."""
     with admission:
         async with aclosing(events):
             async for event in events:
@@ -226,7 +228,7 @@ async def _held(
 
 
 async def _noted(request: Request, events: AsyncGenerator[EventDict, None]) -> AsyncGenerator[EventDict, None]:
-    """Pass events on, and note for the log how much the result holds and how long its parts took."""
+    """Yield the events, and record for the log line how large the result is and how long its parts took."""
     async with aclosing(events):
         async for event in events:
             if event["event"] == "result":
@@ -243,10 +245,10 @@ def _notes(result: ResultDict) -> list[str]:
 
 
 def _refuse_query(request: Request) -> None:
-    """Refuse parameters in the address: nothing reads them, so a threshold there would be lost without a word."""
+    """Refuse query parameters. No code reads them, so a threshold there would silently have no effect."""
     for name in request.query_params:
         shown = printable(name[:60])
-        raise InvalidRequest(f"the query parameter '{shown}' is not read: the body holds every field", shown)
+        raise InvalidRequest(f"the query parameter '{shown}' is not supported; put every field into the body", shown)
 
 
 def _wants_stream(request: Request) -> bool:

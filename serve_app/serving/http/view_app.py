@@ -1,7 +1,7 @@
-"""The HTTP side of `genseg view`: the page, the rows, their documents and pictures. Knows Starlette; reads no results.
+"""The HTTP app of `genseg view`: the page, the rows, their documents and images. Knows Starlette; reads no results.
 
-For this machine only: a request whose `Host` is another name, or whose `Origin` is a page of another site, is refused,
-so that no web page can read the pictures through a name that leads here.
+It serves this machine only and refuses requests with another `Host`, or with the `Origin` of another site. So no web
+page can read the images through a host name that resolves to this machine (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ HOSTS = ("127.0.0.1", "localhost")
 
 
 class Viewed(Protocol):
-    """What is looked at."""
+    """The results that the page shows."""
 
     def listing(self) -> bytes:
-        """JSON: `name`, `notes` and `rows`, each with place, id, group, status, scores and error."""
+        """Return JSON with `name`, `notes` and `rows`; each row has place, id, group, status, scores and error."""
 
     def document(self, place: int) -> bytes:
-        """JSON: a row's result document; raises GensegError where it has none."""
+        """Return a row's result document as JSON; raises GensegError if it has none."""
 
     def picture(self, place: int, role: Role, index: int) -> bytes:
-        """A picture's file; raises GensegError, whose message says why there is none."""
+        """Return an image's file; raises GensegError if there is none, with the reason."""
 
 
 def view_app(viewed: Viewed) -> ASGIApp:
     """Build the app.
 
     Args:
-        viewed: read in threads.
+        viewed: the results; its methods are called in threads.
     """
     files = page_files("view.html")
 
@@ -54,6 +54,7 @@ def view_app(viewed: Viewed) -> ASGIApp:
         return found.answer(request.headers)
 
     async def rows(request: Request) -> Response:
+        del request
         return _private(await asyncio.to_thread(viewed.listing), "application/json")
 
     async def document(request: Request) -> Response:
@@ -79,7 +80,7 @@ def view_app(viewed: Viewed) -> ASGIApp:
 
 
 class _ThisMachineOnly:
-    """ASGI middleware; see the module."""
+    """ASGI middleware that refuses requests from other hosts and sites; see the module's docstring."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -88,7 +89,7 @@ class _ThisMachineOnly:
         if scope["type"] == "http":
             headers = Headers(scope=scope)
             if headers.get("host", "").partition(":")[0].lower() not in HOSTS:
-                error: GensegError = InvalidRequest("the Host is another machine's name")
+                error: GensegError = InvalidRequest("the Host header names another machine; use 127.0.0.1 or localhost")
             elif foreign_origin(headers) is not None:
                 error = ForeignOrigin("a page of another origin may not look at these results")
             else:
@@ -107,10 +108,12 @@ def _refusal(error: GensegError, status: int) -> Response:
 
 
 async def _known_error(request: Request, error: Exception) -> Response:
+    del request
     assert isinstance(error, GensegError)
     return _refusal(error, error.status if error.status < 500 else 404)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
+    del request
     assert isinstance(error, HTTPException)
     return _refusal(InvalidRequest(str(error.detail).lower()), error.status_code)

@@ -1,0 +1,1 @@
+"""The work inside a replica: batches, caches, fair threads, health, metrics and traces."""

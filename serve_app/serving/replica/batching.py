@@ -1,10 +1,10 @@
-"""The pull-when-idle batcher: work is cut into batches when the device is free, not before.
+"""Batch the items of many callers: form a batch when the device becomes free, not earlier.
 
-A timer-based batcher cuts a batch as soon as its window closes, even while the device is busy, and so sends many small
-batches under load. This one takes whatever waits at the moment the device becomes idle: alone, an item starts at
-once; under load, batches grow by themselves.
+A timer-based batcher forms a batch as soon as its time window closes, even while the device is busy. So it sends many
+small batches under load. This one takes the items that wait when the device becomes idle: a single item starts at once,
+and under load batches grow by themselves.
 
-Knows asyncio only: no models, no Ray.
+Knows neither models nor Ray.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ Result = TypeVar("Result")
 
 
 class Device:
-    """One model thread that several batchers take turns on: first come, first served.
+    """A model thread that several batchers share, first come, first served.
 
     Args:
-        executor: runs one job at a time; the models are not thread-safe.
+        executor: runs one job at a time, because the models are not thread-safe.
 
     Attributes:
-        turn: held by the batcher whose pass runs.
-        work: what all of them did and have waiting.
+        turn: the batcher whose pass runs holds this lock.
+        work: measures the finished and the queued work of all batchers.
     """
 
     def __init__(self, executor: Executor) -> None:
@@ -41,7 +41,7 @@ class Device:
 
 
 def _nobody(batch: int) -> None:
-    """Stands for a caller that need not know when its items begin."""
+    """Do nothing, for callers that need not know when their items begin."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -52,15 +52,15 @@ class _Waiting(Generic[Item, Result]):
 
 
 class PullBatcher(Generic[Item, Result]):
-    """Groups items of many callers into batches of a bounded cost.
+    """Groups items of many callers into batches of limited cost.
 
     Args:
-        device: whose turn the batches take.
-        run: the device work: one result, or one exception, per item in order. An exception that it raises fails the
-            whole batch.
-        budget: the most that one batch may cost. An item over the budget runs alone.
-        cost: what an item costs, in the budget's unit.
-        max_queued: items that may wait; one more is refused.
+        device: the device that runs the batches.
+        run: processes a batch: returns one result or one exception for each item, in order. If it raises an exception,
+            all items of the batch fail with it.
+        budget: the highest cost of a batch. An item over the budget runs alone.
+        cost: returns the cost of an item, in the budget's unit.
+        max_queued: how many items may wait; more are refused, unless the queue was empty.
         observe: called with the size of every batch.
         note: called with the outcomes of every batch.
     """
@@ -83,7 +83,7 @@ class PullBatcher(Generic[Item, Result]):
         self._cost = cost
         self._max_queued = max_queued
         self._observe = observe
-        # One queue per caller, served in turn: a caller with many items does not hold up one with few.
+        # One queue per caller, served in turn, so that a caller with many items does not delay one with few.
         self._queues: dict[str, deque[_Waiting[Item, Result]]] = {}
         self._worker: asyncio.Task[None] | None = None
         self._times = PassTimes()
@@ -91,22 +91,23 @@ class PullBatcher(Generic[Item, Result]):
 
     @property
     def queued(self) -> int:
-        """Items that wait for a batch."""
+        """The number of items that wait for a batch."""
         return sum(map(len, self._queues.values()))
 
     async def submit(
         self, items: Sequence[Item], caller: str, begins: Callable[[int], None] = _nobody
     ) -> list[Result | BaseException]:
-        """Run items, in whatever batches they fall into.
+        """Run items, in one batch or in several.
+
+        If the task that waits here is cancelled, its items that are still in the queue are dropped.
 
         Args:
             items: may be empty.
-            caller: whose turn they count to, such as a request id.
-            begins: called with the size of each batch that takes some of the items, when it begins.
+            caller: whose queue the items join, such as a request id; callers take turns.
+            begins: called when a batch with some of the items begins, with the batch's size.
 
         Returns:
-            One result or exception per item, in order. If the caller is cancelled, items that have not reached the
-            device are dropped.
+            One result or exception per item, in order.
 
         Raises:
             Overloaded: too many items wait already.
@@ -163,16 +164,16 @@ class PullBatcher(Generic[Item, Result]):
                 each.future.set_result(outcome)
 
     def _passes(self, items: Iterable[Item]) -> float:
-        """Count how many full passes items take, in parts of one."""
+        """Return how many full batches the items are, as a fraction."""
         return sum(map(self._cost, items)) / self.budget
 
     def _queued_s(self) -> float:
-        """Count the seconds that the device needs for what somebody waits for."""
+        """Estimate the seconds that the device needs for the queued items; cancelled ones do not count."""
         waiting = (each.item for queue in self._queues.values() for each in queue if not each.future.done())
         return self._passes(waiting) * self._times.full_s
 
     def _take(self) -> list[_Waiting[Item, Result]]:
-        """Take one item of each caller in turn while the budget lasts; drop what nobody waits for."""
+        """Take one item of each caller in turn while the budget lasts; drop cancelled items."""
         batch: list[_Waiting[Item, Result]] = []
         spent = 0
         while self._queues:
@@ -184,7 +185,7 @@ class PullBatcher(Generic[Item, Result]):
                 continue
             cost = self._cost(queue[0].item)
             if batch and spent + cost > self.budget:
-                # Its turn is not used up: it stays at the front for the next batch.
+                # This caller keeps its turn, at the front of the next batch.
                 self._queues = {caller: queue, **self._queues}
                 break
             batch.append(queue.popleft())

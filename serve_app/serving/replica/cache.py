@@ -1,6 +1,6 @@
-"""Bounded caches: least recently used out first, and work in flight done once.
+"""A cache with a limit in bytes, and one that computes each missing value only once at a time.
 
-Knows asyncio only: no models, no Ray.
+Knows neither models nor Ray.
 """
 
 from __future__ import annotations
@@ -14,11 +14,17 @@ Value = TypeVar("Value")
 
 
 class ByteLru(Generic[Value]):
-    """A mapping bounded in bytes; the least recently used entries leave first.
+    """A mapping with a limit in bytes, which removes the least recently used entries first.
 
     Args:
-        max_bytes: bound of the sum of all entries; 0 keeps nothing.
-        size: bytes of one entry, from its key and its value.
+        max_bytes: limit of the sum of all entries; 0 keeps nothing.
+        size: returns the bytes of an entry from its key and its value.
+
+    >>> cache = ByteLru[str](2, lambda key, value: len(value))
+    >>> for key in "abc":
+    ...     cache.put(key, "x")
+    >>> cache.get("a"), cache.get("c")
+    (None, 'x')
     """
 
     def __init__(self, max_bytes: int, size: Callable[[str, Value], int]) -> None:
@@ -28,7 +34,7 @@ class ByteLru(Generic[Value]):
         self.nbytes = 0
 
     def get(self, key: str) -> Value | None:
-        """Return the value and mark it as used, or None."""
+        """Return the key's value and mark it as used; None if there is none."""
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -36,7 +42,7 @@ class ByteLru(Generic[Value]):
         return entry[0]
 
     def put(self, key: str, value: Value) -> None:
-        """Keep the value, unless it is larger than the whole bound."""
+        """Store a value, unless it alone is over the limit."""
         size = self._size(key, value)
         if size > self._max_bytes:
             return
@@ -49,11 +55,11 @@ class ByteLru(Generic[Value]):
 
 
 class CachedWork(Generic[Value]):
-    """Looks a value up, or makes it; callers that ask for the same key at the same time wait for one making.
+    """Looks values up and makes missing ones; concurrent callers with the same key share one computation.
 
     Args:
-        cache: where made values stay. Exceptions are not kept.
-        observe: called with True for a hit (also for joining work in flight) and False for a miss.
+        cache: stores the values. Exceptions are not stored.
+        observe: called with True for a hit (also if the computation is already running) and False for a miss.
     """
 
     def __init__(self, cache: ByteLru[Value], observe: Callable[[bool], None] = lambda _: None) -> None:
@@ -65,11 +71,11 @@ class CachedWork(Generic[Value]):
         """Return the key's value.
 
         Args:
-            key: names the value's whole origin.
-            make: makes it; cancelled when every caller that waits for it is.
+            key: must determine the value completely.
+            make: makes the value; cancelled when all its waiting callers are cancelled.
 
         Raises:
-            Exception: whatever `make` raises, to each caller that waits.
+            Exception: any error that `make` raises; each waiting caller gets it.
         """
         cached = self.cache.get(key)
         if cached is not None:
@@ -84,7 +90,7 @@ class CachedWork(Generic[Value]):
         me = object()
         waiting.add(me)
         try:
-            # The task is shared: one caller's cancellation must not end it for the others.
+            # One caller's cancellation must not cancel the task for the others.
             return await asyncio.shield(task)
         finally:
             waiting.discard(me)

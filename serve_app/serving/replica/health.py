@@ -1,4 +1,4 @@
-"""Whether a replica's model still works: counts failures in a row that no request has caused."""
+"""Decide whether a replica's model still works, by counting consecutive failures that no request has caused."""
 
 from __future__ import annotations
 
@@ -7,22 +7,21 @@ from collections.abc import Sequence
 from serve_app.errors import GensegError, InternalError
 
 MAX_FAILURES = 3
-"""Batches in a row of which every item failed: one bad picture alone must not cost a model's reload."""
+"""After this many consecutive batches without a good item, the replica is replaced; one bad image must not suffice."""
 
 
 class ModelHealth:
-    """Counts batches that failed as a whole, one after another; a good item starts the count anew."""
+    """Counts consecutive batches in which every item failed; an item that did not fail resets the count."""
 
     def __init__(self) -> None:
         self._failures = 0
         self._last: object = None
 
     def note(self, outcomes: Sequence[object]) -> None:
-        """Take what a batch came to.
+        """Count the outcomes of a batch.
 
         Args:
-            outcomes: results and exceptions. An InternalError itself and any exception that is not a GensegError are
-                failures of the model; other errors concern the request or its size.
+            outcomes: results and exceptions, as in `is_failure`.
         """
         failures = [outcome for outcome in outcomes if is_failure(outcome)]
         if outcomes and len(failures) == len(outcomes):
@@ -32,17 +31,21 @@ class ModelHealth:
             self._failures = 0
 
     def check(self) -> None:
-        """Called by Serve's health check; a replica that fails it is replaced.
+        """Fail Serve's health check if the model is broken, so that Serve replaces the replica.
 
         Raises:
-            RuntimeError: the model failed MAX_FAILURES times in a row.
+            RuntimeError: the model failed MAX_FAILURES times in a row, or more often.
         """
         if self._failures >= MAX_FAILURES:
             raise RuntimeError(f"the model failed {self._failures} times in a row, last: {self._last}")
 
 
 def is_failure(outcome: object) -> bool:
-    """Tell whether an outcome says that the model does not work."""
+    """Return whether an outcome is a failure of the model.
+
+    InternalError itself, but not its subclasses, and exceptions other than GensegError are the model's failures. Other
+    errors concern the request or its size.
+    """
     return type(outcome) is InternalError or (
         isinstance(outcome, BaseException) and not isinstance(outcome, GensegError)
     )

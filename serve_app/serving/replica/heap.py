@@ -1,8 +1,8 @@
-"""The C library's heap, in a process that handles many requests and large files.
+"""Return memory that glibc's heap keeps after it was freed, in processes that handle many requests and large files.
 
-Python and Ray free what a request took, but glibc keeps the freed memory: between what stays there are holes, and they
-grow over tens of thousands of requests. Measured with 26,000 small requests: the used part of an ingress's heap grew
-from 35.4 to 35.9 MiB, the holes grew from 11 to 22 MiB. The heap of a bare Serve deployment grows in the same way.
+Python and Ray free the memory of a request, but glibc keeps it: the free parts lie between parts in use, and grow over
+tens of thousands of requests. Measured with 26,000 small requests: the used part of an ingress's heap grew from 35.4
+to 35.9 MiB, the free parts grew from 11 to 22 MiB. The heap of a bare Serve deployment grows in the same way.
 """
 
 from __future__ import annotations
@@ -14,30 +14,31 @@ from functools import cache
 
 LARGE_BYTES = 256 * 1024
 TRIM_EVERY_S = 10.0
-"""One trim of a heap of 60 MiB took 1 to 6 ms under load; the thread does not hold Python's lock meanwhile."""
+"""One trim of a heap of 60 MiB took 1 to 6 ms under load. The thread does not hold Python's lock meanwhile."""
 _MMAP_THRESHOLD, _ARENA_MAX = -3, -8  # Source: malloc.h of glibc
 
 
 def give_back_large_buffers() -> None:
-    """Tell glibc to return buffers of LARGE_BYTES and more as soon as they are freed; elsewhere, do nothing.
+    """Tell glibc to return buffers of LARGE_BYTES and more as soon as they are freed; without glibc, do nothing.
 
-    By itself it raises that bound to the largest buffer it has seen freed (up to 32 MiB): request bodies then come from
-    one heap a thread, whose holes between them add up.
+    By default glibc raises this limit to the largest buffer that was freed (up to 32 MiB). Request bodies then come
+    from the heaps of several threads, and the free parts of all heaps add up.
     """
     libc = _libc()
     if libc is not None:
         libc.mallopt(_MMAP_THRESHOLD, LARGE_BYTES)
-        libc.mallopt(_ARENA_MAX, 2)  # heaps that Ray's threads have by now stay; MALLOC_ARENA_MAX counts earlier
+        # Heaps that Ray's threads already have stay. The variable MALLOC_ARENA_MAX would limit those too.
+        libc.mallopt(_ARENA_MAX, 2)
 
 
 @cache
 def give_back_free_memory(every_s: float = TRIM_EVERY_S) -> None:
-    """Return free pages of glibc's heaps to the system again and again, in a thread; elsewhere, do nothing.
+    """Start a thread that periodically returns free pages of glibc's heaps to the system; without glibc, do nothing.
 
-    Called again with the same pause, it does nothing.
+    A second call with the same pause does nothing.
 
     Args:
-        every_s: pause between two times, in seconds.
+        every_s: pause between two trims, in seconds.
     """
     libc = _libc()
     if libc is not None:

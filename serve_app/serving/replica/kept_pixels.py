@@ -1,4 +1,4 @@
-"""Decoded pixels kept from an image's segmentation until its overlay is drawn, within a bound for all images."""
+"""Keep the decoded pixels of an image until its overlay is drawn, within a limit for all images together."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 
 class PixelBudget:
-    """How many bytes of pixels may be kept at the same time; used from the event loop's thread only.
+    """The bytes that are still free for kept pixels; use from the event loop's thread only.
 
     Args:
-        max_bytes: of all images together.
+        max_bytes: limit for all images together.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -21,11 +21,11 @@ class PixelBudget:
 
 
 class KeptPixels:
-    """The pixels of one image, for as long as a `with` block runs.
+    """Keeps the pixels of one image while a `with` block runs.
 
     Args:
-        budget: where the room comes from.
-        wanted: whether anybody will need them; if not, none are kept.
+        budget: the bytes that all images share.
+        wanted: whether the pixels will be needed; if not, none are kept.
     """
 
     def __init__(self, budget: PixelBudget, *, wanted: bool) -> None:
@@ -34,14 +34,14 @@ class KeptPixels:
         self._pixels: NDArray[np.uint8] | None = None
 
     def offer(self, pixels: NDArray[np.uint8]) -> None:
-        """Keep an image's pixels, if there is room for them and nothing is kept yet."""
+        """Keep an image's pixels if they fit into the budget and none are kept yet."""
         if self._open and self._pixels is None and pixels.nbytes <= self._budget.free:
             self._budget.free -= pixels.nbytes
             self._pixels = pixels
 
     @property
     def pixels(self) -> NDArray[np.uint8] | None:
-        """(H, W, 3) uint8 RGB; None where none are kept."""
+        """The kept pixels, (H, W, 3) uint8 RGB; None if none are kept."""
         return self._pixels
 
     def __enter__(self) -> Self:

@@ -1,10 +1,10 @@
-"""The service's own metrics, exported by Ray beside its own (with the prefix `ray_`). Knows nothing of the work.
+"""The service's metrics. Ray exports them together with its own and adds the prefix `ray_`.
 
-What is timed here is also told to the request's trace, where Ray traces (see `spans`).
+If Ray traces the request, timed stages also become spans of its trace (see `spans`).
 
-Measured inside a replica of Ray 2.60: one `inc`, `observe` or `set` takes 4 us on an idle core and up to 46 us on a
-machine with four times more work than cores. The ingress makes two such calls a request, a segmenter about 15 an image
-with four entities.
+Measured inside a replica of Ray 2.60: one `inc`, `observe` or `set` takes 4 us on an idle core, and up to 46 us on a
+machine with four times more work than cores. The ingress makes two such calls per request, a segmenter about 15 per
+image with four entities.
 """
 
 from __future__ import annotations
@@ -21,34 +21,34 @@ from serve_app.serving.replica.spans import spans_of_this_process
 from serve_app.serving.replica.stage import Stage
 
 READ_EVERY_S = 0.5
-"""Pause between two readings of what gauges show; Ray exports every few seconds."""
+"""Pause between two updates of the gauges; Ray exports every few seconds."""
 
 _SECONDS = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0]
 _SIZES = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0]
 
 
 class Gauge(Protocol):
-    """What a Watch needs of Ray's gauge."""
+    """The part of Ray's gauge that Watch uses."""
 
     def set(self, value: float, tags: dict[str, str]) -> None:
-        """Show a value under these tags."""
+        """Set the value under these tags."""
 
 
 class Watch:
-    """Reads values again and again and shows them in gauges, while the event loop that it was made in runs.
+    """Updates gauges periodically, while the event loop runs in which the Watch was made.
 
     Args:
-        every_s: pause between two readings, in seconds.
+        every_s: pause between two updates, in seconds.
     """
 
     def __init__(self, every_s: float = READ_EVERY_S) -> None:
         self._every_s = every_s
         self._watched: list[tuple[Gauge, dict[str, str], Callable[[], float]]] = []
-        with suppress(RuntimeError):  # there is no loop: nothing will change
+        with suppress(RuntimeError):  # without an event loop, as in tests, no gauge is updated
             asyncio.get_running_loop().call_soon(self._read)
 
     def add(self, gauge: Gauge, tags: dict[str, str], read: Callable[[], float]) -> None:
-        """Show in a gauge, under these tags, what `read` returns; the loop's thread calls it."""
+        """Update a gauge under these tags from `read`, which the event loop's thread calls."""
         self._watched.append((gauge, tags, read))
 
     def _read(self) -> None:
@@ -58,7 +58,7 @@ class Watch:
 
 
 class Metrics:
-    """Counters and histograms of one replica; made inside the replica."""
+    """The metrics of one replica; made inside the replica."""
 
     def __init__(self) -> None:
         def counter(name: str, description: str, *tag_keys: str) -> ray_metrics.Counter:
@@ -78,28 +78,28 @@ class Metrics:
         self._images = counter("genseg_images_total", "Segmented images.")
         self._objects = counter("genseg_objects_total", "Found objects.")
         self.batch_size = ray_metrics.Histogram(
-            "genseg_batch_size", description="Items of one forward.", boundaries=_SIZES, tag_keys=("axis",)
+            "genseg_batch_size", description="Items in one batch.", boundaries=_SIZES, tag_keys=("axis",)
         )
         self._hits = counter("genseg_cache_hits_total", "Cache hits.", "cache")
         self._misses = counter("genseg_cache_misses_total", "Cache misses.", "cache")
         self._cache_bytes = gauge("genseg_cache_bytes", "Bytes in a cache.", "cache")
         self._queue_length = gauge("genseg_queue_length", "Waiting items.", "queue")
-        # A gauge, because Ray's counters take differences; it only grows, so Prometheus takes the rate of it.
+        # A gauge, because Ray's counters only take increments. It never falls, so `rate` works on it in Prometheus.
         self._busy_seconds = gauge("genseg_busy_seconds", "Seconds of work so far.", "of")
         self._watch = Watch()
         self._retries = counter("genseg_retries_total", "Repeated calls.", "stage")
-        self._rejections = counter("genseg_rejections_total", "Refused work.", "code")
+        self._rejections = counter("genseg_rejections_total", "Answers with an error.", "code")
 
     def watch_cache(self, cache: str, read_bytes: Callable[[], float]) -> None:
-        """Show a cache's size."""
+        """Export a cache's size."""
         self._watch.add(self._cache_bytes, {"cache": cache}, read_bytes)
 
     def watch_queue(self, queue: str, read_length: Callable[[], float]) -> None:
-        """Show a queue's length."""
+        """Export a queue's length."""
         self._watch.add(self._queue_length, {"queue": queue}, read_length)
 
     def watch_busy(self, of: str, read_seconds: Callable[[], float]) -> None:
-        """Show for how long something has worked."""
+        """Export for how long something has worked, as a cumulative sum."""
         self._watch.add(self._busy_seconds, {"of": of}, read_seconds)
 
     def segmented(self, objects: int) -> None:
@@ -115,13 +115,13 @@ class Metrics:
             self._spans.add(f"cache.{cache}.{'hits' if hit else 'misses'}")
 
     def retried(self, stage: str) -> None:
-        """Count a call that is made again."""
+        """Count a repeated call."""
         self._retries.inc(tags={"stage": stage})
         if self._spans is not None:
             self._spans.add("retries")
 
     def answered(self, route: str, status: int, seconds: float, code: str | None) -> None:
-        """Count an answer; `code` is that of its error."""
+        """Count an answer and its time; `code` is the error's, None without an error."""
         self._requests.inc(tags={"route": route, "status": str(status)})
         self._request_seconds.observe(seconds, tags={"route": route})
         if code is not None:
@@ -131,14 +131,14 @@ class Metrics:
 
     @contextmanager
     def stage(self, name: str, span: str | None = None) -> Iterator[Stage]:
-        """Time a block as one stage of a request's work.
+        """Measure a block as one stage of a request's work.
 
         Args:
-            name: of the stage.
+            name: the stage's name.
             span: its name in traces; the same by default.
 
         Yields:
-            What takes the block's sizes and counts.
+            The stage, which the block gives its sizes and counts.
         """
         stage = Stage()
         error: BaseException | None = None

@@ -1,4 +1,4 @@
-"""A model's device and the steps that run on it, shown: each step a batcher with its sizes, its queue, its failures."""
+"""Create the batchers and the caches of a model's steps, with their metrics."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from serve_app.errors import GensegError
 from serve_app.serving.replica.batching import Device, PullBatcher
+from serve_app.serving.replica.cache import ByteLru, CachedWork
 from serve_app.serving.replica.health import ModelHealth
 from serve_app.serving.replica.metrics import Metrics
 
@@ -15,7 +16,7 @@ Value = TypeVar("Value")
 
 
 def watch_device(device: Device, metrics: Metrics) -> None:
-    """Show how long a device worked, and how long its work takes in full passes (at least)."""
+    """Export how long a device worked, and how long its work would at least have taken in full passes."""
     metrics.watch_busy("device", lambda: device.work.busy_s)
     metrics.watch_busy("full passes", lambda: device.work.least_s)
 
@@ -30,16 +31,16 @@ def model_step(
     health: ModelHealth,
     metrics: Metrics,
 ) -> PullBatcher[Item, Value]:
-    """Batch a step of a model.
+    """Make the batcher of one step of a model.
 
     Args:
-        axis: names the step in the metrics.
-        run: the step.
+        axis: the step's name in the metrics.
+        run: the model's method, for a batch.
         budget: see PullBatcher.
         cost: see PullBatcher.
-        device: where it runs.
-        health: of the model; learns how each batch came out.
-        metrics: of the replica.
+        device: the device that runs it.
+        health: the model's health; receives the outcomes of each batch.
+        metrics: the replica's metrics.
     """
     batcher: PullBatcher[Item, Value] = PullBatcher(
         device,
@@ -51,3 +52,17 @@ def model_step(
     )
     metrics.watch_queue(axis, lambda: batcher.queued)
     return batcher
+
+
+def step_cache(cache: str, max_bytes: int, size: Callable[[str, Value], int], *, metrics: Metrics) -> CachedWork[Value]:
+    """Make the cache of a step's results.
+
+    Args:
+        cache: the cache's name in the metrics.
+        max_bytes: see ByteLru.
+        size: see ByteLru.
+        metrics: the replica's metrics; gets the cache's size, hits and misses.
+    """
+    entries: ByteLru[Value] = ByteLru(max_bytes, size)
+    metrics.watch_cache(cache, lambda: entries.nbytes)
+    return CachedWork(entries, lambda hit: metrics.cache_lookup(cache, hit))

@@ -1,8 +1,8 @@
-"""Spans by OpenTelemetry, inside what Ray Serve traces. Imported only inside functions, so that nobody else pays.
+"""Record OpenTelemetry spans in the traces of Ray Serve. Other modules import this one only inside functions.
 
-Ray makes a tracer provider in each of its processes (proxies and replicas) when it starts, and samples in each of them
-by itself: of a request that is not traced in the proxy, the replicas may still trace their parts, each as a trace of
-its own. `whole_traces_only` ends that.
+Ray makes a tracer provider in each of its processes (proxies and replicas) at start, and each process samples
+independently. If the proxy does not trace a request, the replicas may still trace their parts of it, each as a separate
+trace. `whole_traces_only` prevents that.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from serve_app.serving.replica.stage import Stage
 
 SCOPE = "genseg"
 PREFIX = "genseg."
-"""Of our own attributes."""
+"""Begins the names of this package's own attributes."""
 
 STARTS = frozenset(
     {
         "proxy_http_request",  # Source: ray.serve._private.proxy, HTTPProxy.send_request_to_replica
-        # Calls by a handle from outside of Serve. Source: ray.serve._private.replica, ReplicaBase._tracing_context
+        # Handle calls from outside Serve. Source: ray.serve._private.replica, ReplicaBase._tracing_context
         "replica_handle_request Ingress segment",
         "replica_handle_request Ingress segment_stream",
     }
 )
-"""Names, as Ray gives them, of the spans that begin a request."""
+"""Ray's names for the spans that begin a request."""
 
 
 class WholeTraces(Sampler):
-    """Begins traces only where requests begin.
+    """Begins traces only at the spans in STARTS.
 
     Args:
-        sampler: decides there, and for spans that have a parent.
+        sampler: decides for those spans, and for spans with a parent.
     """
 
     def __init__(self, sampler: Sampler) -> None:
@@ -56,21 +56,21 @@ class WholeTraces(Sampler):
         links: Sequence[Link] | None = None,
         trace_state: TraceState | None = None,
     ) -> SamplingResult:
-        """Decide about one span."""
+        """Decide whether to record a span."""
         if not trace.get_current_span(parent_context).get_span_context().is_valid and name not in STARTS:
             return SamplingResult(Decision.DROP)
         return self._sampler.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
 
     def get_description(self) -> str:
-        """Name it."""
+        """Return the sampler's name."""
         return f"WholeTraces{{{self._sampler.get_description()}}}"
 
 
 def whole_traces_only() -> TracerProvider | None:
-    """Let this process begin traces only where requests begin. Called before its first span.
+    """Let this process begin traces only where requests begin. Call it before the first span.
 
     Returns:
-        The provider that Ray made; None where Ray does not trace.
+        Ray's tracer provider; None if Ray does not trace this process.
     """
     provider = trace.get_tracer_provider()
     if not isinstance(provider, TracerProvider):
@@ -81,17 +81,17 @@ def whole_traces_only() -> TracerProvider | None:
 
 
 class RequestSpans:
-    """Records spans below the one that Ray has begun in this replica for the request of the context.
+    """Records spans below the span that Ray began in this replica for the current request.
 
     Args:
-        provider: of this process.
+        provider: the tracer provider of this process.
     """
 
     def __init__(self, provider: TracerProvider) -> None:
         self._tracer = provider.get_tracer(SCOPE)
 
     def record(self, name: str, started: float, ended: float, stage: Stage, error: BaseException | None) -> None:
-        """Record a stage that has ended, and before it `queue` if it waited; times by time.perf_counter."""
+        """Record a finished stage, and a `queue` span before it if it waited; times by time.perf_counter."""
         if not trace.get_current_span().is_recording():
             return
         offset = time.time_ns() - round(time.perf_counter() * 1e9)
@@ -110,14 +110,14 @@ class RequestSpans:
         span.end(offset + round(ended * 1e9))
 
     def add(self, name: str, amount: int = 1) -> None:
-        """Add to a count of the request, in Ray's span of it."""
+        """Add to a count in Ray's span of the current request."""
         span = trace.get_current_span()
         if isinstance(span, Span) and span.is_recording():
             count = (span.attributes or {}).get(PREFIX + name, 0)
             span.set_attribute(PREFIX + name, amount + (count if isinstance(count, int) else 0))
 
     def answered(self, status: int, code: str | None) -> None:
-        """Record how the request ended, in Ray's span of it."""
+        """Record in Ray's span how the current request ended; `code` is the error's, None without an error."""
         span = trace.get_current_span()
         if code is not None and span.is_recording():
             span.set_attribute("error.type", code)
@@ -126,7 +126,7 @@ class RequestSpans:
 
 
 def error_type(error: BaseException) -> str:
-    """Name an error without its text, which may quote the caller: our code, or the class."""
+    """Return an error's code or class name, never its text, which may quote the caller."""
     if isinstance(error, asyncio.CancelledError):
         return "cancelled"
     return error.code if isinstance(error, GensegError) else type(error).__name__

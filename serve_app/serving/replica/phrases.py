@@ -1,4 +1,4 @@
-"""A segmenter replica's phrases: each is embedded once, and those that the model cannot read are told apart."""
+"""Compute the features of phrases in a segmenter replica, and find the phrases that the model cannot read."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class PhraseReading:
 
     Args:
         embedder: runs the text pass.
-        embedded: features by phrase, kept between requests.
-        checker: tells what the model cannot read without a text pass; None where the model has no such method.
+        embedded: caches features by phrase.
+        checker: finds unreadable phrases without a text pass; None if the model has no such method.
     """
 
     def __init__(
@@ -28,17 +28,18 @@ class PhraseReading:
         self._checker = checker
 
     async def read(self, phrases: Sequence[str], request_id: str) -> tuple[dict[str, Features], dict[str, str]]:
-        """Embed phrases.
+        """Compute the features of phrases, or take them from the cache.
 
         Args:
-            phrases: distinct; may be none.
-            request_id: whose turn it is.
+            phrases: distinct; may be empty.
+            request_id: the request that gets a turn of the model.
 
         Returns:
-            Features by phrase, and the reasons of those that the model cannot read; both in the order given.
+            The features of the readable phrases, and the reasons for the unreadable ones. Both are dicts by phrase, in
+            the order given.
 
         Raises:
-            Exception: whatever else the text pass came to.
+            Exception: the text pass failed for another reason.
         """
         outcomes = await asyncio.gather(*(self._embed(phrase, request_id) for phrase in phrases))
         found = [*zip(phrases, outcomes, strict=True)]
@@ -48,7 +49,7 @@ class PhraseReading:
         )
 
     async def unreadable(self, phrases: Sequence[str], request_id: str) -> dict[str, str]:
-        """Return the reasons of the phrases that the model cannot read; arguments as of `read`."""
+        """Return the reason for each phrase that the model cannot read; arguments as in `read`."""
         if self._checker is None:
             return (await self.read(phrases, request_id))[1]
         outcomes = await asyncio.to_thread(self._checker.check_phrases, phrases)

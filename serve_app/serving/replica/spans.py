@@ -1,6 +1,6 @@
-"""Where a replica tells the stages of its work: in spans of the request's trace, which Ray Serve has begun.
+"""Choose how a replica records the stages of its work: as spans in Ray Serve's traces, or not at all.
 
-Imports OpenTelemetry only in replicas and proxies, which Ray may trace.
+Imports OpenTelemetry only in replicas and proxies, because Ray may trace only those.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ from serve_app.serving.replica.stage import Stage
 
 
 class Spans(Protocol):
-    """Where a replica tells what it does (see otel.RequestSpans). Each call concerns the request of its context."""
+    """Records spans of the current request (see otel.RequestSpans)."""
 
     def record(self, name: str, started: float, ended: float, stage: Stage, error: BaseException | None) -> None:
-        """Record a stage that has ended, and before it `queue` if it waited; times by time.perf_counter."""
+        """Record a finished stage, and a `queue` span before it if it waited; times by time.perf_counter."""
 
     def add(self, name: str, amount: int = 1) -> None:
         """Add to a count of the request."""
 
     def answered(self, status: int, code: str | None) -> None:
-        """Record how the request ended."""
+        """Record how the request ended; `code` is the error's, None without an error."""
 
 
 def trace_whole_requests() -> None:
-    """Let this process begin traces only where requests begin, if Ray traces it; called before its first span."""
-    with suppress(ImportError):  # OpenTelemetry comes with Ray, which does without it, too
+    """Let this process begin traces only where requests begin, if Ray traces it. Call it before the first span."""
+    with suppress(ImportError):  # `ray[serve]` brings OpenTelemetry, but Ray also runs without it
         from serve_app.serving.replica import otel
 
         otel.whole_traces_only()
 
 
 def spans_of_this_process() -> Spans | None:
-    """Return where this replica tells what it does; None where Ray does not trace it. Called as the replica starts."""
+    """Return the recorder of this replica's spans; None if Ray does not trace it. Call it when the replica starts."""
     try:
         from serve_app.serving.replica import otel
     except ImportError:

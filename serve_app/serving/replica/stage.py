@@ -1,4 +1,4 @@
-"""What a stage of a request's work tells of itself besides its time: sizes and counts, for metrics and traces."""
+"""Collect sizes and counts of a stage of a request's work, for traces."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Stage:
-    """One stage of one request's work, under way.
+    """A stage of a request's work that is in progress.
 
     Attributes:
-        counts: sizes and counts, by name. Never words of the caller.
-        began: when work began that waited in a queue first, by time.perf_counter; None where nothing began or waited.
+        counts: sizes and counts by name; never text from the caller.
+        began: when the work left its queue, by time.perf_counter; None if it has not, or if the stage has no queue.
     """
 
     counts: dict[str, int] = field(default_factory=dict)
     began: float | None = None
 
     def set(self, **counts: int) -> None:
-        """Add sizes and counts."""
+        """Set sizes and counts by name."""
         self.counts.update(counts)
 
     def begins(self, batch: int) -> None:
-        """Note that work which waited begins, or a further part of it.
+        """Record that queued work begins, or a further part of it.
 
         Args:
-            batch: items of all callers in the same forward; the largest counts.
+            batch: number of items in the batch, of all callers; the largest batch is recorded.
         """
         if self.began is None:
             self.began = time.perf_counter()
@@ -37,5 +37,6 @@ class Stage:
 
 @contextmanager
 def untold(name: str) -> Iterator[Stage]:
-    """Run a stage that nobody measures; stands where no replica is."""
+    """Run a block as a stage without measuring it, for use outside a replica."""
+    del name  # the argument of `Metrics.stage`
     yield Stage()

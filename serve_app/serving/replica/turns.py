@@ -1,8 +1,8 @@
-"""Slots and threads that callers take turns on: who brings much work does not hold up who brings little.
+"""Share slots and threads fairly, so that a caller with much work does not delay one with little.
 
-An executor's own queue is first come, first served: sixteen large images of one request would stand before every image
-of the next. Here each caller has a queue, the queues are served in turn, and one caller holds so many slots at most.
-Knows asyncio only.
+An executor's own queue is first come, first served: the next request would wait for all sixteen large images of the one
+before. Here each caller has a queue, the queues are served in turn, and each caller has a limit of slots. Knows neither
+models nor Ray.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from serve_app.serving.replica.work import BusyTime
 Value = TypeVar("Value")
 
 SLICE_S = 0.05
-"""A piece of work gives its thread back after the first step that ends later than this."""
+"""A piece of work leaves its thread after the first step that ends later than this."""
 
 
 class FairSlots:
-    """A number of slots, lent to callers in turn.
+    """A fixed number of slots that callers receive in turn.
 
     Args:
-        slots: how many.
-        each: the most that one caller holds.
+        slots: how many there are.
+        each: how many one caller may hold at the same time.
     """
 
     def __init__(self, slots: int, each: int) -> None:
@@ -40,33 +40,33 @@ class FairSlots:
 
     @property
     def queued(self) -> int:
-        """Those who wait for a slot; who left counts until its turn comes."""
+        """How many wait for a slot; a cancelled one counts until its turn comes."""
         return sum(map(len, self._queues.values()))
 
     @property
     def taken(self) -> int:
-        """Slots that are lent."""
+        """How many slots are held."""
         return self._slots - self._free
 
     async def acquire(self, caller: str) -> None:
-        """Wait for a slot; a caller that is cancelled meanwhile gets none."""
+        """Wait for a slot. Cancellation leaves the caller without one."""
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queues.setdefault(caller, deque()).append(granted)
-        self._lend()
+        self._grant()
         try:
             await granted
         except asyncio.CancelledError:
-            if granted.done() and not granted.cancelled():  # lent in the same turn of the event loop
+            if granted.done() and not granted.cancelled():  # granted and cancelled in the same turn of the event loop
                 self.release(caller)
             raise
 
     def release(self, caller: str) -> None:
-        """Give a slot back."""
+        """Return a slot."""
         self._free += 1
         self._held[caller] -= 1
         if not self._held[caller]:
             del self._held[caller]
-        self._lend()
+        self._grant()
 
     @asynccontextmanager
     async def hold(self, caller: str) -> AsyncIterator[None]:
@@ -77,15 +77,15 @@ class FairSlots:
         finally:
             self.release(caller)
 
-    def _lend(self) -> None:
-        while self._free and (lent := self._take()) is not None:
-            caller, granted = lent
+    def _grant(self) -> None:
+        while self._free and (following := self._take()) is not None:
+            caller, granted = following
             self._free -= 1
             self._held[caller] += 1
             granted.set_result(None)
 
     def _take(self) -> tuple[str, asyncio.Future[None]] | None:
-        """Find whose turn it is; drop who left."""
+        """Take the next caller that may have a slot out of its queue; drop cancelled ones."""
         for caller, queue in [*self._queues.items()]:
             while queue and queue[0].done():
                 queue.popleft()
@@ -101,14 +101,14 @@ class FairSlots:
 
 
 class FairThreads:
-    """A pool of threads, of which one caller holds all but one at most.
+    """A pool of threads that callers use in turn; one caller never holds all of them, unless there is only one.
 
-    Work that nobody waits for any more, because its caller was cancelled, is not begun; a piece of work in steps ends
-    after the step under way. So a thread is idle one step after the last caller left.
+    If a caller is cancelled, its waiting work does not begin, and its work in steps ends after the current step. So
+    each thread becomes idle at most one step after the last caller was cancelled.
 
     Args:
-        threads: how many.
-        name: of the threads.
+        threads: how many there are.
+        name: prefix of the threads' names.
     """
 
     def __init__(self, threads: int, name: str) -> None:
@@ -119,50 +119,53 @@ class FairThreads:
 
     @property
     def queued(self) -> int:
-        """Pieces of work that wait for a thread; those whose caller left count until their turn comes."""
+        """Pieces of work that wait for a thread; cancelled ones count until their turn comes."""
         return self._slots.queued
 
     @property
     def busy(self) -> int:
-        """Threads at work."""
+        """How many threads work."""
         return self._slots.taken
 
     @property
     def busy_s(self) -> float:
-        """Seconds of work, divided by the number of threads: it grows by 1 a second while all of them work."""
+        """Seconds of work divided by the number of threads; grows by 1 per second while all threads work."""
         return self._work.seconds / self._threads
 
     async def run(self, function: Callable[[], Value], caller: str) -> Value:
         """Call a function in a thread.
 
         Args:
-            function: raises no StopIteration.
-            caller: whose turn it counts to, such as a request id.
+            function: must not raise StopIteration.
+            caller: whose turn it uses, such as a request id.
 
         Raises:
-            Exception: what the function raises.
+            Exception: any error that the function raises.
         """
         await self._slots.acquire(caller)
         self._work.begin()
         running = asyncio.get_running_loop().run_in_executor(self._executor, function)
         running.add_done_callback(partial(self._end, caller))
-        return await asyncio.shield(running)  # a thread cannot be stopped: it is taken until it is done
+        return await asyncio.shield(running)  # a thread cannot be stopped, so its slot is held until it ends
 
     async def run_steps(self, steps: Steps[Value], caller: str) -> Value:
-        """Run a piece of work, a turn for every SLICE_S seconds of it.
+        """Run a piece of work in steps; after about SLICE_S seconds, other callers have their turn first.
 
         Args:
-            steps: the work; nobody else may use it.
-            caller: as for `run`.
+            steps: the work; used by this call only.
+            caller: as in `run`.
+
+        Returns:
+            The result of the work.
 
         Raises:
-            Exception: what the work raises.
+            Exception: any error that the work raises.
         """
         while (done := await self.run(partial(advance, steps, SLICE_S), caller)) is None:
             pass
         return done.value
 
     def _end(self, caller: str, running: asyncio.Future[Value]) -> None:
-        running.exception()  # seen, also where nobody waits for it
+        running.exception()  # marks it as retrieved, or asyncio logs an error if the caller was cancelled
         self._work.end()
         self._slots.release(caller)

@@ -1,14 +1,14 @@
-"""How much a replica works, for the autoscaling (see `serving.autoscaling`).
+"""Measure how much a replica works, for autoscaling (see `serving.autoscaling`).
 
-All sums only ever grow, and reading them changes nothing: it does not matter who asks, nor how often. Measured: 2 us
-for a pass, 0.5 us for a piece of work of a thread. For use from the event loop's thread only.
+All sums are cumulative, and reading does not reset them, so any number of readers may read them. Measured cost: 2 us
+for a pass, 0.5 us for a piece of work of a thread. Use from the event loop's thread only.
 
-A pass over a batch that is not full wastes time: a language model reads all its weights for one prompt as for eight. So
-a device may be busy all the time and still have room. `PassTimes` learns from passes of different sizes how long a full
-one takes; until then the work is known between two bounds.
+A pass over a partly filled batch wastes time: a language model reads all its weights for one prompt as for eight. So a
+device can be busy all the time and still take more work. `PassTimes` learns from passes of different sizes how long a
+full one takes. Until then, two bounds for the work are known.
 
-The seconds of a pass are those until the model's method returns. On a GPU the vision pass returns before the GPU is
-done; the next pass that reads results back waits for it, and the rest of the time counts there.
+The time of a pass ends when the model's method returns. On a GPU, the vision pass returns before the GPU has finished.
+The next pass that reads results back waits for it, and the remaining time counts there.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from collections.abc import Callable
 from serve_app.serving.autoscaling import LEAST_S, MOST_S, QUEUED_S
 
 FORGET = 0.98
-"""Weight of a pass after one more pass: the last fifty or so count."""
+"""Each new pass multiplies the weight of older ones by this, so that about the last fifty passes count."""
 LEAST_PASSES = 8
-"""Passes before which nothing is learnt: a first one may be slow for reasons of its own."""
+"""Passes before the first estimate; the very first passes may be slow for other reasons."""
 LEAST_SPREAD = 0.05
-"""Standard deviation of the passes' fill below which nothing can be learnt from their times."""
+"""If the standard deviation of the passes' fill is below this, their times do not show how time depends on fill."""
 
 
 class BusyTime:
-    """Seconds of work of something that does several pieces of work at once; only ever grows.
+    """Sums the seconds of pieces of work that may run at the same time.
 
     Args:
-        clock: seconds.
+        clock: returns seconds; must not go back.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -41,25 +41,25 @@ class BusyTime:
 
     @property
     def seconds(self) -> float:
-        """Up to now, that of pieces under way included."""
+        """The weighted seconds of work until now, unfinished pieces included."""
         return self._sum + self._rate * (self._clock() - self._since)
 
     def begin(self, weight: float = 1.0) -> None:
-        """A piece of work begins whose seconds count so much each."""
+        """Begin a piece of work; each of its seconds counts `weight` seconds."""
         now = self._clock()
         self._sum += self._rate * (now - self._since)
         self._since = now
         self._rate += weight
 
     def end(self, weight: float = 1.0) -> None:
-        """It is done."""
+        """End a piece of work that began with this weight."""
         self.begin(-weight)
 
 
 class PassTimes:
     """Learns how the time of a pass grows with its fill: seconds = fixed + slope * fill.
 
-    If the budget of the batches changes, fills before and after differ in meaning until the old passes are forgotten.
+    After a change of the batch budget, the estimate is wrong until the older passes no longer count.
     """
 
     def __init__(self) -> None:
@@ -70,8 +70,8 @@ class PassTimes:
         """Learn from a pass.
 
         Args:
-            fill: share of the budget that its batch took, in (0, 1].
-            seconds: that it took.
+            fill: the share of the budget that its batch used, in (0, 1].
+            seconds: how long the pass took.
         """
         self._count += 1
         self._weight = FORGET * self._weight + 1
@@ -82,15 +82,18 @@ class PassTimes:
 
     @property
     def full_s(self) -> float:
-        """Seconds of a full pass; where that is not known, of a mean one, which is less; 0 before the first pass."""
+        """Estimated seconds of a full pass; without an estimate, of a mean pass, which is less; 0 before any pass."""
         fixed_s, slope_s = self._line() or (self._seconds / (self._weight or 1.0), 0.0)
         return fixed_s + slope_s
 
     def worth(self, fill: float) -> tuple[float, float]:
-        """Return which share of its own time a pass would take as part of a full one, at least and at most.
+        """Return which share of a pass's time its items would need in a full batch.
 
         Args:
-            fill: as for `note`.
+            fill: as in `note`.
+
+        Returns:
+            A lower and an upper bound of the share; equal once there is an estimate.
         """
         line = self._line()
         if line is None:
@@ -101,7 +104,7 @@ class PassTimes:
         return share, share
 
     def _line(self) -> tuple[float, float] | None:
-        """Fit fixed and slope, neither below 0; None after few passes, and where all were about as full."""
+        """Fit fixed and slope, both at least 0; None after too few passes, or if all had about the same fill."""
         if self._count < LEAST_PASSES:
             return None
         fill, seconds = self._fill / self._weight, self._seconds / self._weight
@@ -109,16 +112,16 @@ class PassTimes:
         if variance < LEAST_SPREAD**2:
             return None
         slope_s = max(0.0, (self._products / self._weight - fill * seconds) / variance)
-        # Through the mean, so that a line that would begin below 0 begins at 0.
+        # The line goes through the mean point. With this limit, its value at fill 0 is at least 0.
         slope_s = min(slope_s, seconds / fill)
         return seconds - slope_s * fill, slope_s
 
 
 class DeviceWork:
-    """The work of one device, on which several batchers take turns.
+    """Measures the work of one device that several batchers share.
 
     Args:
-        clock: seconds.
+        clock: returns seconds; must not go back.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -128,41 +131,41 @@ class DeviceWork:
 
     @property
     def busy_s(self) -> float:
-        """Seconds in which a pass ran."""
+        """Seconds during which a pass ran."""
         return self._busy.seconds
 
     @property
     def least_s(self) -> float:
-        """Seconds of full passes that the same items would have taken, at least."""
+        """Lower bound of the seconds that the same items would have taken in full batches."""
         return self._least.seconds
 
     @property
     def most_s(self) -> float:
-        """The same, at most."""
+        """Upper bound of the same seconds."""
         return self._most.seconds
 
     @property
     def queued_s(self) -> float:
-        """Seconds that the items need that wait now; of passes that never ran it knows nothing."""
+        """Estimated seconds for the items in all queues; a kind of pass that has never run counts 0."""
         return sum(read() for read in self._queues)
 
     def report(self) -> dict[str, float]:
-        """Return what the autoscaling reads."""
+        """Return the values that autoscaling reads, by name."""
         return {LEAST_S: self.least_s, MOST_S: self.most_s, QUEUED_S: self.queued_s}
 
     def watch(self, queued_s: Callable[[], float]) -> None:
-        """Count a queue whose items need so many seconds of this device."""
+        """Include a queue; `queued_s` returns how many seconds of this device its items need."""
         self._queues.append(queued_s)
 
     def begin(self, fill: float, times: PassTimes) -> Callable[[], None]:
-        """A pass begins.
+        """Record that a pass begins.
 
         Args:
-            fill: share of the budget that its batch takes, in (0, 1].
-            times: of passes of its kind; learns from this one.
+            fill: the share of the budget that its batch uses, in (0, 1].
+            times: the times of this kind of pass; learns from this one.
 
         Returns:
-            What to call when it is done.
+            A function to call when the pass ends.
         """
         started = self._clock()
         least, most = times.worth(fill)

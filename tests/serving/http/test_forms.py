@@ -153,8 +153,8 @@ async def test_text_is_decoded_as_its_part_declares(head: bytes, data: bytes, te
         (b"\r\nContent-Type: text/plain; charset=utf-8", b"\xb9\xb7", "is not UTF-8"),
         (b"\r\nContent-Type: text/plain; charset=us-ascii", "ü".encode(), "is not ascii"),
         (b"\r\nContent-Type: text/plain; charset=gbk", b"a\xff", "is not gb18030"),
-        (b"\r\nContent-Type: text/plain; charset=klingon", b"a", "the charset 'klingon' is not read"),
-        (b"\r\nContent-Type: text/plain; charset=punycode", b"a", "the charset 'punycode' is not read"),
+        (b"\r\nContent-Type: text/plain; charset=klingon", b"a", "the charset 'klingon' is not supported"),
+        (b"\r\nContent-Type: text/plain; charset=punycode", b"a", "the charset 'punycode' is not supported"),
     ],
     ids=ascii,
 )
@@ -173,7 +173,7 @@ async def test_the_field_charset_names_the_charset_of_the_form() -> None:
     )
     form = await read(text + part("_charset_", b"gbk") + END)
     assert form == {"prompt": "狗", "thresholds": {"狗": 0.3}, "contextual_images": []}
-    with pytest.raises(InvalidRequest, match="_charset_: the charset 'klingon' is not read"):
+    with pytest.raises(InvalidRequest, match="_charset_: the charset 'klingon' is not supported"):
         await read(text + part("_charset_", b"klingon") + END)
 
 
@@ -222,7 +222,7 @@ async def test_blanks_behind_a_delimiter_are_skipped(blanks: bytes) -> None:
         (b"", "no line begins with the boundary"),
         ((part("prompt", b"a dog") + END).replace(b"\r\n", b"\n"), "must end in CR LF"),
         (b"--c\r\n\r\n", "no line begins with the boundary"),
-        (b"--b\r\nno head\r\n\r\nx\r\n--b--", "a boundary or the head of a part is wrong"),
+        (b"--b\r\nno head\r\n\r\nx\r\n--b--", "a boundary or a part's header is wrong"),
         (raw_part(b"Content-Disposition: form-data", b"x") + END, "a part of the form has no name"),
         (part("", b"x") + END, "a field of the form has an empty name"),
         (

@@ -30,7 +30,7 @@ async def test_a_slash_too_many_is_no_redirect_to_the_host_that_the_caller_claim
     assert "location" not in response.headers
     assert error_of(response) == {
         "code": "invalid_request",
-        "message": f"not found: the route is {path.rstrip('/')}, without a slash at its end",
+        "message": f"not found; the route is {path.rstrip('/')}, without a slash at the end",
         "field": None,
     }
 
@@ -57,7 +57,7 @@ async def test_a_query_parameter_is_refused_by_name(route: str, query: str, name
     assert response.status_code == 400
     error = error_of(response)
     assert error["field"] == name
-    assert error["message"].startswith(f"the query parameter '{name}' is not read")
+    assert error["message"].startswith(f"the query parameter '{name}' is not supported")
     assert "SECRET" not in response.text
 
 
@@ -120,7 +120,7 @@ async def test_every_compression_is_refused_by_name(route: str, kind: str, codin
         headers = {"Content-Type": kind, "Content-Encoding": coding}
         response = await http.post(route, content=b"\x1f\x8b\x08", headers=headers)
     assert response.status_code == 415
-    assert f"the Content-Encoding '{coding.lower()}' is not read" in error_of(response)["message"]
+    assert f"the Content-Encoding '{coding.lower()}' is not supported" in error_of(response)["message"]
 
 
 @pytest.mark.parametrize(
@@ -130,12 +130,12 @@ async def test_every_compression_is_refused_by_name(route: str, kind: str, codin
         (
             '{"prompt": "狗"}'.encode("gbk"),
             "application/json; charset=gbk",
-            "the body is JSON of the charset 'gbk'; JSON is UTF-8",
+            "the body is JSON in the charset 'gbk'; send it in UTF-8",
         ),
         (
             '{"prompt": "模"}'.encode("gbk"),  # these bytes are UTF-8, too: of another text
             'application/json;charset="GBK"',
-            "the body is JSON of the charset 'gbk'; JSON is UTF-8",
+            "the body is JSON in the charset 'gbk'; send it in UTF-8",
         ),
         (b'{"prompt": "a\\u0000b"}', "application/json", "prompt: has a NUL character, which is no text"),
     ],

@@ -75,7 +75,7 @@ class FakeService:
     @contextmanager
     def admitted(self) -> Iterator[None]:
         if self.full:
-            raise TooManyRequests("1 requests are under way; try again later")
+            raise TooManyRequests("the service is busy with 1 request, its limit; try again later")
         self.under_way += 1
         try:
             yield
@@ -336,10 +336,12 @@ async def test_a_client_that_stops_sending_is_given_up() -> None:
         await asyncio.sleep(60)
 
     service = FakeService()
-    service.config = service.config.model_copy(update={"serving": ServingConfig(body_pause_s=0.1)})
+    # The lowest rate allows one byte a second, so that the pause ends the wait even on a slow machine.
+    serving = ServingConfig(body_pause_s=0.1, min_body_rate=1)
+    service.config = service.config.model_copy(update={"serving": serving})
     async with client(service) as http:
         response = await http.post("/v1/segment", content=stalled(), headers={"Content-Type": "application/json"})
-    assert (response.status_code, error_of(response)["message"]) == (504, "nothing of the body arrived for 0.1 s")
+    assert (response.status_code, error_of(response)["message"]) == (504, "no bytes of the body arrived for 0.1 s")
 
 
 @pytest.mark.parametrize(
