@@ -38,7 +38,7 @@ def ring_and_island() -> np.ndarray[Any, np.dtype[np.bool_]]:
 
 @pytest.mark.parametrize("key", [None, *(encoding.key for encoding in ENCODINGS.values())])
 def test_an_object_has_a_mask_in_whichever_format_it_came(key: str | None) -> None:
-    document = ObjectDocument.model_construct(**({} if key is None else {key: "a mask"}))
+    document = ObjectDocument.model_validate(found()).model_copy(update={} if key is None else {key: "a mask"})
     assert ObjectResult(document, (9, 12)).has_mask is (key is not None)
 
 
