@@ -1,4 +1,4 @@
-"""The Grafana dashboard, as data: panels over the service's own metrics and the few of Ray's that explain them.
+"""The Grafana dashboard, as data: panels of the service's own metrics, and of Ray's metrics that help to explain them.
 
 `python cluster/generate.py` writes it to cluster/monitoring/dashboard.json. Ray exports a metric of the service under
 its own name with `ray_` in front; every series carries `application` and `deployment`.
@@ -15,7 +15,7 @@ WINDOW = "$__rate_interval"
 
 @dataclass(frozen=True)
 class Panel:
-    """One graph: its title, what it tells, the unit of its axis, and (expression, legend) pairs."""
+    """One graph: its title, a description for the reader, the unit of its axis, and (expression, legend) pairs."""
 
     title: str
     description: str
@@ -64,7 +64,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         ),
         Panel(
             "Images and objects per second",
-            "The useful work.",
+            "Segmented images, and objects found in them.",
             "ops",
             ((rate("ray_genseg_images_total"), "images"), (rate("ray_genseg_objects_total"), "objects")),
         ),
@@ -79,14 +79,14 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         ),
         Panel(
             "Mean batch size",
-            "Near the budget of its axis (images: max_pixels, pairs: max_pairs, prompts: max_prompts, crops: 32): a "
-            "full GPU. Near 1 under load: look at what comes before it.",
+            "Near the budget of its axis (images: max_pixels, pairs: max_pairs, prompts: max_prompts, crops: 32), the "
+            "GPU is full. If it is near 1 under load, look at the stages before it.",
             "short",
             ((mean("ray_genseg_batch_size", "axis"), "{{axis}}"),),
         ),
         Panel(
             "Waiting work",
-            "Grows without end: the deployment that takes from this queue needs replicas.",
+            "If a queue keeps growing, the deployment that takes from it needs more replicas.",
             "short",
             (
                 (f"sum by (queue) (ray_genseg_queue_length{{{APP}}})", "{{queue}}"),
@@ -109,7 +109,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         ),
         Panel(
             "Bytes held",
-            "Summed over replicas; flat at its bound is what a full cache looks like.",
+            "Summed over replicas. A full cache stays at its bound.",
             "bytes",
             ((f"sum by (cache) (ray_genseg_cache_bytes{{{APP}}})", "{{cache}}"),),
         ),
@@ -117,7 +117,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
     "Replicas and machines": (
         Panel(
             "Replicas",
-            "Healthy ones by deployment, and what the autoscaling asks for before the bounds. They follow the load.",
+            "Healthy replicas by deployment, and the number that the autoscaling asks for before Ray's bounds.",
             "short",
             (
                 (f"sum by (deployment) (ray_serve_deployment_replica_healthy{{{APP}}})", "{{deployment}}"),
@@ -128,7 +128,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             "Load of a replica",
             "Mean over the replicas. device: share of the time in which the model runs. full passes: share that the "
             "same work would take in full batches; the autoscaling counts this and threads (decoding, masks). calls: "
-            "those of a parser to its server that are under way.",
+            "calls of a parser to its server that have not ended.",
             "short",
             (
                 (
@@ -139,7 +139,8 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         ),
         Panel(
             "GPU busy",
-            "By node and GPU, 0 to 100. Low while work waits: the GPU starves (decoding, network): add cores.",
+            "By node and GPU, 0 to 100. If it is low while work waits, add cores: the GPU waits for "
+            "decoding or the network.",
             "percent",
             (("ray_node_gpus_utilization", "{{ip}} {{GpuIndex}}"),),
         ),
@@ -151,7 +152,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         ),
         Panel(
             "Object store in use",
-            "Requests' images lie here until they are answered.",
+            "Images are here until their requests are answered.",
             "bytes",
             (("sum by (NodeAddress) (ray_object_store_used_memory)", "{{NodeAddress}}"),),
         ),

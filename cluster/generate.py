@@ -1,7 +1,7 @@
-"""Write what is derived: the RayService's serveConfigV2 from configs/, and the dashboard's JSON.
+"""Write the generated files: the RayService's serveConfigV2 from configs/, and the dashboard's JSON.
 
 python cluster/generate.py            writes them
-python cluster/generate.py --check    writes nothing; names what is out of date and exits with 1
+python cluster/generate.py --check    writes nothing; names the files that are out of date and exits with 1
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def with_serve_config(manifest: str, config: str) -> str:
 
 
 def generated(root: Path) -> dict[Path, str]:
-    """Return every derived file, by its path below `root`, with the text that it should have."""
+    """Return the text that each generated file should have, by its path below `root`."""
     texts = {
         manifest: with_serve_config((root / manifest).read_text(), (root / config).read_text())
         for manifest, config in SERVE_CONFIGS.items()
@@ -52,7 +52,7 @@ def generated(root: Path) -> dict[Path, str]:
 
 
 def stale(root: Path) -> list[Path]:
-    """Return the derived files that differ from what they should be, or are missing."""
+    """Return the generated files that are missing or have another text."""
     return [
         path
         for path, text in generated(root).items()

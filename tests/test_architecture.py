@@ -141,6 +141,16 @@ def allowed_to(package: str) -> set[str]:
     return set(ORDER[ORDER.index(package) :])
 
 
+def test_the_map_in_contributing_names_every_package_in_this_order() -> None:
+    page = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    shown = re.search(r"^## The map$.*?^```text\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert shown is not None
+    named = [line.split()[0].replace("/", ".") for line in shown[1].splitlines()]
+    packages = [name for name, path in NAMES.items() if path.name == "__init__.py"]
+    assert [name for name in named if "." not in name] == [name for name in ORDER if name]
+    assert sorted(named) == sorted({*packages, *ORDER} - {""})
+
+
 def test_imports_inside_serving_run_one_way() -> None:
     def part(name: str) -> str:
         return [*name.split("."), ""][1]

@@ -7,7 +7,9 @@ import re
 from pathlib import Path
 
 from serve_app import errors
+from serve_app.batch.exports.formats import FORMATS
 from serve_app.batch.row import Row
+from serve_app.cli.commands import COMMANDS
 from serve_app.config import AppConfig
 from serve_app.schemas.requests import SegmentRequest, parse_request
 
@@ -63,3 +65,11 @@ def test_every_error_is_listed_with_its_status() -> None:
 def test_every_field_of_a_manifest_is_listed() -> None:
     listed = {name for cells in rows(section("The manifest")) for name in re.findall(r"`(\w+)`", cells[0])}
     assert listed == Row.model_fields.keys()
+
+
+def test_every_command_is_named() -> None:
+    assert [name for name in COMMANDS if f"genseg {name}" not in README] == []
+
+
+def test_every_format_of_an_export_is_named() -> None:
+    assert [name for name in FORMATS if f"`{name}`" not in README] == []

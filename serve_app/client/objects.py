@@ -49,8 +49,8 @@ class ObjectResult:
     @property
     def has_mask(self) -> bool:
         """Whether the server sent a mask; not where the request said `mask_format="none"`."""
-        found = self.document
-        return any(mask is not None for mask in (found.mask_rle, found.mask_polygons, found.mask_png))
+        keys = (name for name in ObjectDocument.model_fields if name.startswith("mask_"))
+        return any(getattr(self.document, key) is not None for key in keys)
 
     def mask(self) -> NDArray[np.bool_]:
         """Decode the mask, whichever format it came in.

@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 
 from serve_app.batch.parquet import write_missing
+from serve_app.batch.parquet_schema import Contents, schema
 from serve_app.cli import batch
+from serve_app.masks.formats import ENCODINGS
 from serve_app.schemas.requests import SegmentRequest
 from tests.batch.command import parsed
 from tests.batch.dataset import FakeSegment, connecting, read_lines, row_of, write_dataset
 
+pyarrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
 
 
@@ -133,6 +136,13 @@ def test_write_missing_drops_no_mask_of_another_format_and_no_overlay(tmp_path: 
         for item, wanted in zip(image["objects"], expected["objects"], strict=True):
             assert {key: value for key, value in item.items() if value is not None} == wanted
     assert set(rows["row-0"]["objects"][0]) >= {"mask_rle", "mask_polygons", "mask_png"}
+
+
+def test_the_schema_has_a_field_for_the_mask_of_every_format() -> None:
+    contents = Contents()
+    contents.further.update(encoding.key for encoding in ENCODINGS.values())
+    objects = schema(pyarrow, contents).field("images").type.value_type.field("objects").type.value_type
+    assert {name for name in objects.names if name.startswith("mask_")} == contents.further
 
 
 def test_write_missing_leaves_what_is_there(tmp_path: Path) -> None:

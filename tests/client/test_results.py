@@ -36,6 +36,12 @@ def ring_and_island() -> np.ndarray[Any, np.dtype[np.bool_]]:
     return mask
 
 
+@pytest.mark.parametrize("key", [None, *(encoding.key for encoding in ENCODINGS.values())])
+def test_an_object_has_a_mask_in_whichever_format_it_came(key: str | None) -> None:
+    document = ObjectDocument.model_validate(found()).model_copy(update={} if key is None else {key: "a mask"})
+    assert ObjectResult(document, (9, 12)).has_mask is (key is not None)
+
+
 def found(label: str = "dog", index: int = 0, **mask: Any) -> dict[str, Any]:
     return {"object_id": f"{label}_{index}", "label": label, "bbox": [0, 1, 12, 9], "score": 1, **mask}
 

@@ -67,7 +67,7 @@ def test_masks_never_lie_on_a_picture_that_the_browser_turns_otherwise(
     sends(scripted, image("g.webp", [found("dog_0", (4, 20, 24, 44), size=(48, 64))], size=(48, 64)))
     opened.choose(GENERATED, [tmp_path / "g.webp"])
     segment(opened)
-    assert opened.text(".state").startswith("1 object; this browser shows the picture turned otherwise")
+    assert opened.text(".state").startswith("1 object; this browser turns the picture differently")
     shape = "[document.querySelector('canvas').width, document.querySelector('canvas').height]"
     width, height = opened.js(shape)
     assert width / height == pytest.approx(48 / 64, abs=0.01)

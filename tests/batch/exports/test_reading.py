@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from serve_app.batch.exports import formats
 from serve_app.batch.exports.reading import open_results
 from serve_app.batch.exports.table import write_table
 from serve_app.batch.output import OutputError
@@ -241,6 +242,10 @@ def test_no_folder_of_an_earlier_version_is_refused(own: Path, tmp_path: Path) -
     assert open_results(own).notes == ("the folder names no manifest; --manifest names it",)
     shutil.rmtree(own / ".genseg-batch")
     assert {job.id for job in open_results(own).jobs()} == {"both", "=2", 3}
+
+
+def test_every_format_is_tried_below() -> None:
+    assert {kind for kind, _ in FORMATS} | {"coco-polygon"} == formats.FORMATS.keys()
 
 
 FORMATS = [("table", "t.csv"), ("table", "t.parquet"), ("html", "r.html"), ("coco", "c.json"), ("yolo", "set")]

@@ -1,14 +1,14 @@
-// Calls the service. Addresses are relative to the page, so that they hold below any path prefix.
+// Calls the service. Addresses are relative to the page, so that they work below any path prefix.
 
 import { isReadable } from "./dom.js";
 import { documents } from "./ndjson.js";
 
-/** What the service, or the way to it, said instead of an answer. */
+/** An error that the service answered, or a failure to reach it. */
 export class ServiceError extends Error {
   /**
    * @param {{code: string, message: string, field: ?string}} error - in the service's shape.
-   * @param {number} status - of HTTP; 0 where there was none.
-   * @param {?number} retryAfterS - seconds after which to try again; null where it says none.
+   * @param {number} status - of HTTP; 0 if there was no answer.
+   * @param {?number} retryAfterS - seconds after which to try again; null if the answer does not say.
    */
   constructor(error, status, retryAfterS = null) {
     super(error.message);
@@ -26,7 +26,7 @@ function authorization(token) {
   if (!token) return {};
   if (/[^\x20-\xff]/.test(token)) {
     // The browser would send nothing at all.
-    const message = "The token holds a character that no header can carry, such as an invisible one that was copied with it.";
+    const message = "The token contains a character that no header can carry, such as an invisible one that was copied with it.";
     throw new ServiceError({ code: "unauthorized", message, field: null }, 401);
   }
   return { Authorization: `Bearer ${token}` };
@@ -53,7 +53,7 @@ async function errorOf(response) {
   }
 }
 
-/** Finds the first file of a form that the browser cannot read any more: then it sends nothing. */
+/** Finds the first file of a form that the browser can no longer read. With such a file it does not send the form. */
 async function unreadable(form) {
   const files = [...form].filter(([, value]) => value instanceof File);
   for (const [place, [name, file]] of files.entries()) {
@@ -90,14 +90,14 @@ export async function* segment(form, token, signal) {
   } catch (error) {
     if (error instanceof ServiceError || error.name === "AbortError") throw error;
   }
-  throw new ServiceError({ code: "lost", message: "The connection was lost before the answer's end.", field: null }, 0);
+  throw new ServiceError({ code: "lost", message: "The connection was lost before the answer was complete.", field: null }, 0);
 }
 
 /**
- * Asks what the service still waits for.
+ * Asks which parts of the service are not ready.
  *
  * @returns {Promise<string[]>} names of what is missing; empty once it is ready.
- * @throws {ServiceError} it does not say.
+ * @throws {ServiceError} the answer does not say it.
  */
 export async function missing(token) {
   const response = await call("readyz", { headers: authorization(token), cache: "no-store" });

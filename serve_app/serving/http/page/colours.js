@@ -1,4 +1,4 @@
-// Colours of entities and of individuals: those that the service draws overlays with. Pure.
+// Colours of entities and of individuals, the same as in the service's overlays. Pure.
 
 /** Source: serve_app/images/palette.py; a test compares the two. */
 export const COLOURS = [
@@ -9,7 +9,7 @@ export const COLOURS = [
   [135, 225, 255], [60, 180, 255], [0, 255, 0], [135, 90, 180],
 ];
 
-/** Red, green and blue of a place from 0 on; from 32 on colours return. */
+/** The colour at an index, as red, green and blue. After the last colour comes the first one again. */
 export const colourAt = (place) => COLOURS[place % COLOURS.length];
 
 /** The colour as CSS writes it. */

@@ -6,7 +6,7 @@
  * @param {string} tag - its name.
  * @param {object} properties - `on*` are listeners, `data` is its dataset, `text` its text; `true` is an attribute
  *   without a value; null, undefined and false are left out; everything else is an attribute.
- * @param {...(Node|string)} children - what it holds.
+ * @param {...(Node|string)} children - its children.
  */
 export function el(tag, properties = {}, ...children) {
   const element = document.createElement(tag);

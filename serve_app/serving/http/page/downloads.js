@@ -1,10 +1,10 @@
-// Files to take away: the annotated picture and the cut-outs, both in the picture's own size.
+// Downloads: the annotated picture and the cut-outs, both in the picture's own size.
 
 import { save } from "./dom.js";
 import { draw } from "./draw.js";
 import { zip } from "./zip.js";
 
-/** A name of the user's as a file name that every system takes. */
+/** Turns a name into a file name that every system accepts. */
 export const fileName = (text) => text.replace(/[\u0000-\u001f\\/:*?"<>|]+/g, "_").slice(-120) || "image";
 
 const stem = (name) => fileName(name.replace(/\.[^.]*$/, ""));

@@ -8,7 +8,7 @@ const DIMMED = 0.15;
  * @typedef {object} Drawn - one object as it is drawn.
  * @property {string} id
  * @property {number[]} box - x1, y1, x2, y2 in pixels of the picture.
- * @property {?object} mask - x, y, width, height and bitmap in pixels of the canvas; null while it is not there.
+ * @property {?object} mask - x, y, width, height and bitmap in pixels of the canvas; null until it is decoded.
  * @property {number[]} colour
  * @property {string} text - of its label.
  */
@@ -19,14 +19,14 @@ const DIMMED = 0.15;
  * @param {?CanvasImageSource} what.picture - null where the browser cannot show it.
  * @param {number} what.scale - pixels of the canvas for one of the picture.
  * @param {Drawn[]} what.objects - in the order in which they are drawn.
- * @param {?Set<string>} what.highlight - ids of those to bring out; null for all alike.
+ * @param {?Set<string>} what.highlight - ids of the objects to highlight; null draws all alike.
  * @param {boolean} what.labels - whether labels are drawn.
  * @param {number} what.line - width of a line, in pixels of the canvas.
  */
 export function draw(context, { picture, scale, objects, highlight, labels, line }) {
   const { width, height } = context.canvas;
   context.globalAlpha = 1;
-  context.fillStyle = picture ? "#fff" : "#808080"; // the service, too, takes what is transparent for white
+  context.fillStyle = picture ? "#fff" : "#808080"; // the service also reads transparent pixels as white
   context.fillRect(0, 0, width, height);
   if (picture) context.drawImage(picture, 0, 0, width, height);
   for (const { id, mask } of objects) {
@@ -51,7 +51,7 @@ function drawLabel(context, { box, colour, text }, scale, line) {
   context.textBaseline = "middle";
   const width = Math.ceil(context.measureText(text).width) + size * 0.6;
   const height = Math.ceil(size * 1.4);
-  // Inside the picture, above the box where there is room.
+  // Inside the picture, and above the box if the label fits there.
   const x = Math.max(0, Math.min(box[0] * scale, context.canvas.width - width));
   const above = box[1] * scale - height;
   const y = above >= 0 ? above : Math.min(box[1] * scale, context.canvas.height - height);
@@ -62,7 +62,7 @@ function drawLabel(context, { box, colour, text }, scale, line) {
 }
 
 /**
- * Finds the object at a place: the smallest whose mask holds it, else the smallest whose box does.
+ * Finds the object at a point: the smallest whose mask contains the point, else the smallest whose box does.
  *
  * @param {Drawn[]} objects
  * @param {number} x - in pixels of the canvas.

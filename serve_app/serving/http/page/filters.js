@@ -1,4 +1,4 @@
-// The sliders above the pictures, and what they say beside the verdict.
+// The sliders above the pictures, and a note if they differ from the request's thresholds.
 
 import { css } from "./colours.js";
 import { el, shown } from "./dom.js";
@@ -48,7 +48,7 @@ export class Filters {
     this.follow();
   }
 
-  /** Whether an object is not hidden with its entity. */
+  /** Tells whether the objects of an entity are shown. */
   shows = (label) => !this.hidden.has(label);
 
   reset() {
@@ -81,7 +81,7 @@ export class Filters {
     this.changed();
   }
 
-  /** Lets the sliders stand where the thresholds are, and says where they differ from the request's. */
+  /** Sets the sliders to the thresholds, and says which ones differ from the request's. */
   follow() {
     const put = ({ input, output }, value) => {
       if (Number(input.value) !== value) input.value = value;
@@ -93,7 +93,7 @@ export class Filters {
     if (moved(this.entities, this.thresholds, this.meta).length) {
       const lower = below(this.entities, this.thresholds, this.meta);
       parts.push("The sliders change the pictures only. The answer and its verdict are for the request's thresholds.");
-      if (lower.length) parts.push(` Objects of ${lower.join(", ")} below them are not in the answer.`);
+      if (lower.length) parts.push(` Objects of ${lower.join(", ")} below the request's thresholds are not in the answer.`);
       if (this.again) parts.push(" ", el("button", { type: "button", text: "Ask again at these thresholds", onclick: () => this.again(this.thresholds) }));
     }
     this.note.replaceChildren(...parts);

@@ -1,4 +1,4 @@
-// The form: what the user has put in, as a job.
+// The form, and the job that the user has entered in it.
 
 import { byId } from "./dom.js";
 import { pictureOf } from "./job.js";
@@ -7,7 +7,7 @@ import { Pictures } from "./pictures.js";
 const FIELDS = { prompt: "prompt", entities: "entities", threshold: "threshold", mask_threshold: "mask-threshold", verdict: "verdict" };
 const NUMBERS = ["threshold", "mask_threshold"];
 
-/** Everything above the result. */
+/** The part of the page above the result. */
 export class Form {
   constructor() {
     const references = new Pictures(byId("references"), { many: true, name: "reference image", surplus: () => {} });
@@ -20,19 +20,19 @@ export class Form {
     }
     document.addEventListener("dragover", (event) => event.preventDefault());
     document.addEventListener("drop", (event) => {
-      event.preventDefault(); // or the browser would leave the page for the picture
+      event.preventDefault(); // or the browser would open the picture in place of the page
       references.add([...(event.dataTransfer?.files ?? [])]);
     });
     document.addEventListener("paste", (event) => {
       const files = [...(event.clipboardData?.files ?? [])];
       const isText = event.target.closest?.("input, textarea") && event.clipboardData?.types.includes("text/plain");
-      if (!files.length || isText) return; // offices put a picture of a text beside the text
+      if (!files.length || isText) return; // office programs copy a picture of the text, too
       event.preventDefault();
       this.last.add(files);
     });
   }
 
-  /** Names a field that holds something else than the number that it should; null where there is none. */
+  /** Names a number field whose text is not a number; null if there is none. */
   unreadable() {
     return NUMBERS.find((name) => byId(FIELDS[name]).validity.badInput) ?? null;
   }
@@ -52,7 +52,7 @@ export class Form {
     };
   }
 
-  /** Puts an example in, with the options that it is meant for. */
+  /** Fills in an example and its options. */
   fill({ prompt, entities, contextual, generated }) {
     byId("prompt").value = prompt;
     byId("entities").value = entities.join("\n");
@@ -63,7 +63,7 @@ export class Form {
     this.zones.generated.set(generated ? [generated] : []);
   }
 
-  /** Marks what an error names; null for nothing. */
+  /** Marks the field or image that an error names; null removes the marks. */
   mark(field) {
     const picture = pictureOf(field);
     for (const [name, zone] of Object.entries(this.zones)) zone.mark(picture?.zone === name ? picture.index : null);

@@ -1,4 +1,4 @@
-// What one click on "Segment" asks for, and how it is written. Pure apart from FormData.
+// A job: what the form asks for, and how it is sent. Pure apart from FormData.
 
 /**
  * @typedef {object} Job
@@ -39,7 +39,7 @@ export function formOf(job) {
   return form;
 }
 
-/** Names a file of the job in an error's field, such as "contextual_images[1]"; null where it names none. */
+/** Names a file of the job in an error's field, such as "contextual_images[1]"; null if it names none. */
 export function pictureOf(field) {
   const found = /^contextual_images\[(\d+)\]/.exec(field ?? "");
   if (found) return { zone: "references", index: Number(found[1]) };

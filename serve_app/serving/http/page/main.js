@@ -9,8 +9,8 @@ import { Readiness } from "./ready.js";
 import { Results } from "./results.js";
 import { keepToken, token } from "./token.js";
 
-const MOST_RETRIES = 5; // of a request that the service has no room for
-const PASSING = new Set(["unreachable", "lost", "overloaded"]); // codes of errors that may be gone the next time
+const MOST_RETRIES = 5; // of a request that the service is too busy for
+const PASSING = new Set(["unreachable", "lost", "overloaded"]); // codes of errors after which a second try may succeed
 
 const say = (text) => (byId("said").textContent = text);
 const form = new Form();
@@ -18,7 +18,7 @@ const results = new Results({ again, said: say });
 const readiness = new Readiness({ say: sayReady, token, refused: askForToken });
 let running = null; // the AbortController of the request under way
 let asksToken = Boolean(token());
-let chosen = 0; // a number for each job; an example whose pictures come after the next job has begun is dropped
+let chosen = 0; // a number for each job; an example is dropped if its pictures come after the next job has begun
 
 function sayReady(state, text) {
   byId("ready").className = `ready is-${state}`;

@@ -1,4 +1,4 @@
-// Asks the worker for masks; each answer finds its question by a number.
+// Asks the worker for masks. A number in each answer tells which question it belongs to.
 
 /** The page's side of the worker. */
 export class Masks {
@@ -16,7 +16,7 @@ export class Masks {
       if (error === undefined) resolve(mask);
       else reject(new Error(error));
     });
-    // It was not loaded, or has failed: nobody answers what waits. The next mask starts another one.
+    // The worker was not loaded or has failed, so open questions get no answer. The next mask starts another worker.
     worker.addEventListener("error", () => {
       worker.terminate();
       this.worker = null;
@@ -34,7 +34,7 @@ export class Masks {
    * @param {number} height - in pixels.
    * @param {?[number, number, number]} colour - also makes `bitmap`, the mask in this colour.
    * @returns {Promise<?object>} x, y, width, height, pixels and perhaps bitmap; null for an empty mask. It is rejected
-   *   where the mask is malformed or the worker fails.
+   *   if the mask is malformed or the worker fails.
    */
   decode(rle, width, height, colour = null) {
     const id = this.next++;

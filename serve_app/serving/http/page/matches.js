@@ -1,4 +1,4 @@
-// Which objects the verdict takes for one individual: their common colour, and what is said about each. Pure.
+// Which objects are one individual by the verdict: their common colour, and a note for each object. Pure.
 
 import { colourAt } from "./colours.js";
 import { shown } from "./dom.js";

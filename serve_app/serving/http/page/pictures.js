@@ -7,7 +7,7 @@ export class Pictures {
   /**
    * @param {HTMLElement} zone - holds the file input and the list.
    * @param {{many: boolean, name: string, surplus: function(File[])}} options - `name` is what an image is called in
-   *   buttons; `surplus` takes files that a zone of one image has no place for.
+   *   buttons; `surplus` gets the files beyond the first in a zone for one image.
    */
   constructor(zone, { many, name, surplus }) {
     Object.assign(this, { zone, many, name, surplus });
@@ -32,7 +32,7 @@ export class Pictures {
     });
   }
 
-  /** Adds files; in a zone of one image the first takes the place of the old one. */
+  /** Adds files; in a zone for one image the first file replaces the old one. */
   add(files) {
     if (!files.length) return;
     if (this.many) this.set([...this.files, ...files]);
@@ -90,7 +90,7 @@ export class Pictures {
     this.focus(Math.min(place, this.files.length - 1), -1);
   }
 
-  /** Keeps the keyboard's place after the list has been made anew. */
+  /** Keeps the keyboard focus after the list was rebuilt. */
   focus(place, button) {
     const buttons = [...(this.list.children[place]?.querySelectorAll("button") ?? [])];
     const wanted = buttons.at(button);

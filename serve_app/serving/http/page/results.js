@@ -1,4 +1,4 @@
-// The result: one viewer an image as it comes, then verdict, filters and files to take away.
+// The result: a viewer for each image as it arrives, then verdict, filters and downloads.
 
 import { address } from "./api.js";
 import { colourAt } from "./colours.js";
@@ -35,7 +35,7 @@ export class Results {
     byId("nothing").hidden = false;
   }
 
-  /** Shows a job's images, of which nothing is known yet. */
+  /** Shows a job's images before anything is known about them. */
   begin(job) {
     this.clear();
     this.job = job;
@@ -108,7 +108,7 @@ export class Results {
     await Promise.all(images.map(([key, image]) => this.viewers.get(key)?.setImage(image)));
   }
 
-  /** Says why the images that have not come do not come. */
+  /** Says why the remaining images will not arrive. */
   stop(text) {
     for (const viewer of this.viewers.values()) viewer.stop(text);
   }
@@ -135,7 +135,7 @@ export class Results {
     this.bringOut(this.pinned);
   }
 
-  /** Brings objects out in all pictures; without any, those that were picked by a click. */
+  /** Highlights objects in all pictures; null highlights the ones that were picked by a click. */
   bringOut(names) {
     const wanted = names ?? this.pinned;
     for (const [key, viewer] of this.viewers) {
@@ -144,7 +144,7 @@ export class Results {
     }
   }
 
-  /** What may be taken away: the document, and the request as a program. */
+  /** Shows the downloads: the document, and the request as a program. */
   take() {
     const service = address(".").replace(/\/$/, "");
     const json = el("button", { type: "button", text: "Download JSON", id: "json", onclick: () => saveJson(this.document) });
@@ -159,7 +159,7 @@ export class Results {
           program("This request as curl", "curl", curl(this.job, service, this.job.asksToken)),
           program("This request as Python", "python", python(this.job, service, this.job.asksToken)),
         ];
-    byId("take").replaceChildren(el("h2", { text: "Take it away" }), json, ...programs);
+    byId("take").replaceChildren(el("h2", { text: "Download" }), json, ...programs);
     byId("take").hidden = false;
   }
 

@@ -1,6 +1,6 @@
 // Which rows of a batch are shown. Pure.
 
-/** What a row's verdict came to, in words. */
+/** A row's outcome in words. */
 export const STATUS = {
   arrived: "arrived",
   not_arrived: "did not arrive",
@@ -12,7 +12,7 @@ export const STATUS = {
 /**
  * @param {object[]} rows - as `rows.json` lists them.
  * @param {object} wanted - `status` and `group`, each null for any; `score` names one of a row's scores, `least` and
- *   `most` are its bounds, each null for none. A row without the score is within no bound.
+ *   `most` are its bounds, each null for none. A row without the score is outside every bound.
  * @returns {object[]} the rows that are wanted, in their order.
  */
 export function wantedRows(rows, { status, group, score, least, most }) {

@@ -17,6 +17,6 @@ export function keepToken(text) {
     if (text) sessionStorage.setItem(KEY, text);
     else sessionStorage.removeItem(KEY);
   } catch {
-    // then the token holds for no second request, and the service says so
+    // the token is not kept, so the service will ask for it again
   }
 }

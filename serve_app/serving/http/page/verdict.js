@@ -1,4 +1,4 @@
-// The verdict as tables whose rows bring out their objects.
+// The verdict as tables whose rows highlight their objects.
 
 import { el, shown } from "./dom.js";
 import { nameOf } from "./matches.js";
@@ -46,7 +46,7 @@ export function verdictView(verdict, document_, bringOut) {
   nodes.push(table("What was asked and found", ENTITY_HEADS, entities));
   const references = verdict.references.map((row) => {
     const image = row.image === null ? "not given" : `reference ${row.image + 1}`;
-    const margin = row.margin === null ? "no other to compare" : `${shown(row.margin)} over the next`;
+    const margin = row.margin === null ? "no other to compare" : `margin ${shown(row.margin)}`;
     const similarity = row.similarity === null ? "–" : twoLines(shown(row.similarity), margin);
     const status = statusCell(row.status, STATUS[row.status] ?? row.status);
     const cells = [twoLines(row.object_id ?? "–", image), row.match ?? "–", similarity, status];
@@ -66,7 +66,7 @@ const twoLines = (first, second) => el("span", {}, first, " ", el("small", { tex
 function notes({ scores, overlaps, identity }) {
   const share = (value) => (value === null ? "not judged" : shown(value));
   const said_ = [`Entities ${share(scores.entities)}, identity ${share(scores.identity)}, collapsed ${share(scores.collapsed)}`];
-  said_.push(identity ? `compared with ${identity.model}, same from ${shown(identity.threshold)} on` : "individuals were not compared");
+  said_.push(identity ? `compared with ${identity.model}, the same individual from a similarity of ${shown(identity.threshold)}` : "individuals were not compared");
   for (const { image, objects, iou } of overlaps) said_.push(`${image}: ${objects.join(" and ")} overlap (IoU ${shown(iou)})`);
   return [el("p", { class: "small", text: `${said_.join("; ")}.` })];
 }

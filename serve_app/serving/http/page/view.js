@@ -1,4 +1,4 @@
-// The page of `genseg view`: one row of a batch at a time, next and previous by key.
+// The page of `genseg view`: one row of a batch at a time; arrow keys go to the next and previous row.
 
 import { address } from "./api.js";
 import { byId, el } from "./dom.js";
@@ -10,7 +10,7 @@ const say = (text) => (byId("said").textContent = text);
 const results = new Results({ again: null, said: say });
 let all = [];
 let wanted = [];
-let place = 0; // among the wanted
+let place = 0; // among the wanted rows
 let showing = 0; // a number for each row shown; an older one ends when it sees a newer
 
 function problem(text) {
@@ -46,7 +46,7 @@ async function show() {
   byId("prompt").hidden = true;
   if (!row) {
     results.clear();
-    return say(`No row of ${all.length} is like that.`);
+    return say(`No row of ${all.length} matches the filters.`);
   }
   byId("row").value = String(place);
   say(`Row ${place + 1} of ${wanted.length}${wanted.length < all.length ? ` (${all.length} in all)` : ""}: ${row.id}, ${STATUS[row.status]}.`);

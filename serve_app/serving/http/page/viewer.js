@@ -1,19 +1,19 @@
-// One picture of the result: its canvas, the list of its objects, what is said about it.
+// One picture of the result: its canvas, the list of its objects, and its state in words.
 
 import { css } from "./colours.js";
 import { el, isReadable, shown } from "./dom.js";
 import { draw, objectAt } from "./draw.js";
 
-const MAX_PIXEL_RATIO = 2; // sharper is not seen, and takes longer
+const MAX_PIXEL_RATIO = 2; // a higher ratio is not visible and takes longer
 const LINE = 1.5; // CSS pixels
 
-/** A figure; `style` says how the objects look, `highlight` which ones are brought out. */
+/** A figure; `restyle` sets how the objects look, `highlight` which ones stand out. */
 export class Viewer {
   /**
    * @param {import("./masks.js").Masks} masks
    * @param {File} file
    * @param {{title: string, hovered: function(?string), picked: function(string), buttons: Node[], unseen: ?string}} options
-   *   - `hovered` and `picked` are told an object's id; `unseen` says why there is no picture, where there is none.
+   *   - `hovered` and `picked` are told an object's id; `unseen` says why there is no picture.
    */
   constructor(masks, file, { title, hovered, picked, buttons, unseen }) {
     Object.assign(this, { masks, file, title, hovered, picked });
@@ -40,7 +40,7 @@ export class Viewer {
     this.resized.observe(box);
   }
 
-  /** Ends what goes on in the background. */
+  /** Stops background work and frees memory. */
   close() {
     this.resized.disconnect();
     this.closed = true;
@@ -54,7 +54,7 @@ export class Viewer {
     this.cache.clear();
   }
 
-  /** Reads the picture's size; the document says it where the browser cannot show the picture. */
+  /** Reads the picture's size; if the browser cannot show the picture, the document says the size. */
   async open() {
     try {
       const picture = await createImageBitmap(this.file);
@@ -74,9 +74,9 @@ export class Viewer {
     this.forget();
     await this.ready;
     if (this.canShow && (image.width !== this.width || image.height !== this.height)) {
-      // Chromium does not turn WebP as its EXIF says: the masks would lie on other things.
+      // Chromium ignores the orientation in a WebP's EXIF, so the masks would be in the wrong places.
       this.canShow = false;
-      this.unseen = "this browser shows the picture turned otherwise than the service reads it";
+      this.unseen = "this browser turns the picture differently than the service";
       this.fitted = null;
     }
     if (!this.canShow && image.width) [this.width, this.height] = [image.width, image.height];
@@ -93,7 +93,7 @@ export class Viewer {
     await this.fit();
   }
 
-  /** Says why an image that has not come does not come; without effect on one that has. */
+  /** Says why the image will not arrive; has no effect if it has arrived. */
   stop(text) {
     if (!this.image) this.state.textContent = text;
   }
@@ -147,7 +147,7 @@ export class Viewer {
     await this.update();
   }
 
-  /** Takes note that the file cannot be read any more. */
+  /** Notes that the file can no longer be read. */
   lose() {
     this.canShow = false;
     this.unseen = "the picture's file has changed or is gone";
@@ -162,7 +162,7 @@ export class Viewer {
     let undrawn = 0;
     const fetched = this.objects().map(async ({ id, rle, colour }) => {
       const key = `${width} ${css(colour)}`;
-      if (!rle || this.cache.get(id)?.key === key) return; // without masks, boxes are all there is
+      if (!rle || this.cache.get(id)?.key === key) return; // without masks only boxes are drawn
       const mask = await this.masks.decode(rle, width, height, colour).catch(() => undefined);
       if (mask === undefined) undrawn++;
       else if (isOld()) mask?.bitmap?.close();
@@ -178,7 +178,7 @@ export class Viewer {
     this.draw();
   }
 
-  /** Brings objects out, by their ids; null for none. */
+  /** Highlights objects by their ids; null for none. */
   highlight(ids) {
     this.lit = ids;
     for (const item of this.list.querySelectorAll("button")) {
@@ -242,8 +242,8 @@ export class Viewer {
     this.tip.hidden = !found;
     if (found) {
       this.tip.textContent = found.text;
-      const [x, room] = [event.offsetX + this.canvas.offsetLeft, this.element.clientWidth - this.tip.offsetWidth];
-      this.tip.style.left = `${Math.max(0, Math.min(x + 12, room))}px`;
+      const [x, furthest] = [event.offsetX + this.canvas.offsetLeft, this.element.clientWidth - this.tip.offsetWidth];
+      this.tip.style.left = `${Math.max(0, Math.min(x + 12, furthest))}px`;
       this.tip.style.top = `${event.offsetY + 16}px`;
     }
     if ((found?.id ?? null) !== this.under) this.hovered((this.under = found?.id ?? null));

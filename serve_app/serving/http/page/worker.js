@@ -1,4 +1,4 @@
-// Decodes and tints masks beside the page's own thread, so that the page stays responsive.
+// Decodes and tints masks outside the page's own thread, so that the page stays responsive.
 
 import { decode } from "./rle.js";
 import { tinted } from "./tint.js";

@@ -6,7 +6,7 @@ const TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
   return value;
 });
 const UTF_8 = 0x0800; // flag: names are UTF-8
-const MIDNIGHT_1980 = 0x00210000; // the earliest time that a ZIP knows
+const MIDNIGHT_1980 = 0x00210000; // the earliest time that a ZIP archive can hold
 
 /** CRC-32 of some bytes. */
 export function crc32(bytes) {
