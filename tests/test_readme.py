@@ -1,10 +1,12 @@
-"""What the README shows is what the code takes: the request, the limits, the fields of a manifest, the errors."""
+"""The README describes the code as it is: the request, the limits, the manifest, the errors. No link is broken."""
 
 from __future__ import annotations
 
 import json
 import re
 from pathlib import Path
+
+import pytest
 
 from serve_app import errors
 from serve_app.batch.exports.formats import FORMATS
@@ -13,7 +15,8 @@ from serve_app.cli.commands import COMMANDS
 from serve_app.config import AppConfig
 from serve_app.schemas.requests import SegmentRequest, parse_request
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def section(title: str) -> str:
@@ -73,3 +76,33 @@ def test_every_command_is_named() -> None:
 
 def test_every_format_of_an_export_is_named() -> None:
     assert [name for name in FORMATS if f"`{name}`" not in README] == []
+
+
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "cluster/README.md",
+    "cluster/SIZING.md",
+    "configs/REFERENCE.md",
+]
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_to_a_file_and_a_heading(page: str) -> None:
+    here = ROOT / page
+    links = re.findall(r"\]\(([^)\s]+)\)", here.read_text(encoding="utf-8"))
+    for link in links:
+        if link.startswith(("http://", "https://")):
+            continue
+        name, _, anchor = link.partition("#")
+        target = here.parent / name if name else here
+        assert target.exists(), link
+        if anchor:
+            assert anchor in anchors(target), link
