@@ -1,4 +1,4 @@
-"""What a prompt asks for, read from its own words: numbers, exclusions, and the images that it names. Pure text."""
+"""Reads what a prompt asks for: the number of each entity, exclusions, and the images that it names. Pure text."""
 
 from __future__ import annotations
 
