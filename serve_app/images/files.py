@@ -72,10 +72,6 @@ def _is_webp(data: bytes) -> bool:
     return bool(WebPImagePlugin.SUPPORTED and data.startswith(b"RIFF") and data[8:12] == b"WEBP")
 
 
-def _pillows_exif(data: bytes, picture: ImageFile.ImageFile) -> int:
-    return tiff.exif_orientation(picture.info.get("exif", b""))
-
-
 def _tiff_orientation(data: bytes, picture: ImageFile.ImageFile) -> int:
     if not isinstance(picture, Tiff):
         return tiff.exif_orientation(data)
@@ -83,8 +79,8 @@ def _tiff_orientation(data: bytes, picture: ImageFile.ImageFile) -> int:
     return orientation if orientation in range(1, 9) else 1
 
 
-def webp_orientation(data: bytes, picture: ImageFile.ImageFile | None = None) -> int:
-    """Read a WebP's orientation; needs no open picture."""
+def webp_orientation(data: bytes) -> int:
+    """Read a WebP's orientation, 1 to 8, from its bytes."""
     return tiff.exif_orientation(containers.webp_exif(data))
 
 
@@ -108,7 +104,7 @@ FORMATS = (
         _is_webp,
         containers.webp_size,
         lambda data: Webp(io.BytesIO(data)),
-        webp_orientation,
+        lambda data, _: webp_orientation(data),
     ),
     ImageFormat(
         "GIF",
@@ -130,7 +126,7 @@ FORMATS = (
         _is_avif,
         avif.avif_size,
         lambda data: AvifImagePlugin.AvifImageFile(io.BytesIO(data)),
-        _pillows_exif,
+        lambda _, picture: tiff.exif_orientation(picture.info.get("exif", b"")),
     ),
     ImageFormat("HEIF", is_heif, check_heif, open_heif, lambda *_: 1),
     ImageFormat(

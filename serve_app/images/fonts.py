@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 from PIL import ImageFont
 
@@ -133,10 +134,9 @@ def _system_files(folders: tuple[str, ...]) -> tuple[str, ...]:
     walks = itertools.chain.from_iterable(os.walk(folder) for folder in folders)
     files = ((folder, name) for folder, _, names in walks for name in names)
     for folder, name in itertools.islice(files, _MOST_FILES):
-        family, ending = os.path.splitext(name)
-        if ending.lower() in _ENDINGS and family in _FAMILIES:
-            path = os.path.join(folder, name)
-            found[family] = min(path, found.get(family, path))
+        path = Path(folder, name)
+        if path.suffix.lower() in _ENDINGS and path.stem in _FAMILIES:
+            found[path.stem] = min(str(path), found.get(path.stem, str(path)))
     return tuple(found[family] for family in _FAMILIES if family in found and _opens(found[family]))
 
 

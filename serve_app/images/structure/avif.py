@@ -14,6 +14,7 @@ import struct
 from collections.abc import Iterator
 
 from serve_app.errors import InvalidImage
+from serve_app.images.structure.bits import Bits
 from serve_app.images.structure.bounds import MAX_BLOCKS, MAX_PIXEL_CHUNKS
 
 _CONTAINERS = {b"meta": 4, b"iprp": 0, b"ipco": 0, b"moov": 0, b"trak": 0, b"mdia": 0, b"minf": 0, b"stbl": 0}
@@ -157,37 +158,51 @@ def _obus(item: memoryview) -> Iterator[tuple[int, int] | None]:
 
 
 def _sequence_size(header: bytes) -> tuple[int, int]:
-    """Read the largest frame that a sequence header allows."""
-    bits, at = int.from_bytes(header, "big"), 8 * len(header)
+    """Read the largest frame that a sequence header allows.
 
-    def number(count: int) -> int:
-        nonlocal at
-        at -= count
-        return bits >> at & ((1 << count) - 1) if at >= 0 else 0
+    Source: AV1 specification, 5.5.1:
 
-    number(4)
-    if number(1):  # a reduced still picture
-        number(5)
+        bits | field
+        -----+--------------------------------------------------
+        3    | seq_profile
+        1    | still_picture
+        1    | reduced_still_picture_header; if 1: a level (5)
+             | else: timing and operating points
+        4, 4 | bits of the width and of the height, each less 1
+        n, n | width and height of a frame, each less 1
+    """
+    bits = Bits(header)
+    bits.skip(3 + 1)
+    if bits.number(1):
+        bits.skip(5)
     else:
-        delay_bits = 0
-        if number(1):
-            number(64)
-            if number(1):
-                zeros = 0
-                while at > 0 and not number(1):
-                    zeros += 1
-                number(min(zeros, 32))
-            if number(1):
-                delay_bits = number(5) + 1
-                number(32 + 10)
-        delays = number(1)
-        for _ in range(number(5) + 1):
-            number(12)
-            if number(5) > 7:
-                number(1)
-            if delay_bits and number(1):
-                number(2 * delay_bits + 1)
-            if delays and number(1):
-                number(4)
-    width_bits, height_bits = number(4) + 1, number(4) + 1
-    return number(width_bits) + 1, number(height_bits) + 1
+        _skip_operating_points(bits, delay_bits=_skip_timing(bits))
+    width_bits, height_bits = bits.number(4) + 1, bits.number(4) + 1
+    return bits.number(width_bits) + 1, bits.number(height_bits) + 1
+
+
+def _skip_timing(bits: Bits) -> int:
+    """Skip timing and decoder model; return the bits of a buffer delay, 0 without a model. Source: 5.5.3, 5.5.4."""
+    if not bits.number(1):
+        return 0
+    bits.skip(32 + 32)  # units of a tick, time scale
+    if bits.number(1):  # pictures at equal intervals
+        bits.exp_golomb()
+    if not bits.number(1):
+        return 0
+    delay_bits = bits.number(5) + 1
+    bits.skip(32 + 5 + 5)
+    return delay_bits
+
+
+def _skip_operating_points(bits: Bits, delay_bits: int) -> None:
+    """Skip the operating points. Source: AV1 specification, 5.5.1 and 5.5.5."""
+    has_display_delays = bits.number(1)
+    for _ in range(bits.number(5) + 1):
+        bits.skip(12)
+        if bits.number(5) > 7:  # levels above 7 have a tier
+            bits.skip(1)
+        if delay_bits and bits.number(1):
+            bits.skip(2 * delay_bits + 1)
+        if has_display_delays and bits.number(1):
+            bits.skip(4)

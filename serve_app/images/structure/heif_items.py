@@ -120,16 +120,16 @@ def read_items(data: bytes) -> Items:
         if kind == b"idat":
             items.stored = start
         elif kind in readers:
-            readers[kind](items, start, end)
+            readers[kind](items, range(start, end))
     return items
 
 
-def _read_pitm(items: Items, start: int, end: int) -> None:
-    items.primary = items.number(start + 4, 4 if items.data[start] else 2)
+def _read_pitm(items: Items, box: range) -> None:
+    items.primary = items.number(box.start + 4, 4 if items.data[box.start] else 2)
 
 
-def _read_iinf(items: Items, start: int, end: int) -> None:
-    for kind, at, _ in items.boxes(start + (8 if items.data[start] else 6), end):
+def _read_iinf(items: Items, box: range) -> None:
+    for kind, at, _ in items.boxes(box.start + (8 if items.data[box.start] else 6), box.stop):
         version = items.data[at]
         if kind != b"infe" or version < 2:
             raise InvalidImage(NOT_READ)
@@ -139,7 +139,8 @@ def _read_iinf(items: Items, start: int, end: int) -> None:
         item.kind = items.data[name - 4 : name]
 
 
-def _read_iloc(items: Items, start: int, end: int) -> None:
+def _read_iloc(items: Items, box: range) -> None:
+    start = box.start
     version = items.data[start]
     offset_size, length_size = items.data[start + 4] >> 4, items.data[start + 4] & 15
     base_size, index_size = items.data[start + 5] >> 4, (items.data[start + 5] & 15) if version else 0
@@ -165,9 +166,9 @@ def _read_iloc(items: Items, start: int, end: int) -> None:
             at += offset_size + length_size
 
 
-def _read_iref(items: Items, start: int, end: int) -> None:
-    wide, left = 4 if items.data[start] else 2, MAX_PIXEL_CHUNKS
-    for kind, at, _ in items.boxes(start + 4, end):
+def _read_iref(items: Items, box: range) -> None:
+    wide, left = 4 if items.data[box.start] else 2, MAX_PIXEL_CHUNKS
+    for kind, at, _ in items.boxes(box.start + 4, box.stop):
         item, count = items.item(items.number(at, wide)), items.number(at + wide, 2)
         left -= count
         if left < 0:
@@ -179,8 +180,8 @@ def _read_iref(items: Items, start: int, end: int) -> None:
             item.auxiliary_to += named
 
 
-def _read_iprp(items: Items, start: int, end: int) -> None:
-    for kind, at, stop in items.boxes(start, end):
+def _read_iprp(items: Items, box: range) -> None:
+    for kind, at, stop in items.boxes(box.start, box.stop):
         if kind == b"ipco":
             items.properties += items.boxes(at, stop)
         elif kind == b"ipma":

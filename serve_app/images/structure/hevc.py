@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from serve_app.errors import InvalidImage
+from serve_app.images.structure.bits import Bits
 from serve_app.images.structure.bounds import MAX_PIXEL_CHUNKS
 
 _SEQUENCE_PARAMETER_SET = 33
@@ -73,7 +74,7 @@ def set_sizes_of_frame(frame: bytes, configuration: bytes, left: PartsLeft) -> I
 def _size(unit: bytes) -> Iterator[tuple[int, int]]:
     if len(unit) < 3 or unit[0] >> 1 & 63 != _SEQUENCE_PARAMETER_SET:
         return
-    bits = _Bits(unit[2:].replace(b"\0\0\3", b"\0\0"))
+    bits = Bits(unit[2:].replace(b"\0\0\3", b"\0\0"))
     bits.skip(4)
     sub_layers = bits.number(3)
     bits.skip(1 + _PROFILE_BITS + _LEVEL_BITS)
@@ -85,24 +86,3 @@ def _size(unit: bytes) -> Iterator[tuple[int, int]]:
     if bits.exp_golomb() == 3:
         bits.skip(1)
     yield bits.exp_golomb(), bits.exp_golomb()
-
-
-class _Bits:
-    """Reads numbers bit by bit; behind the end, all bits are 0."""
-
-    def __init__(self, data: bytes) -> None:
-        self._bits = int.from_bytes(data, "big")
-        self._left = 8 * len(data)
-
-    def skip(self, count: int) -> None:
-        self._left -= count
-
-    def number(self, count: int) -> int:
-        self._left -= count
-        return self._bits >> self._left & ((1 << count) - 1) if self._left >= 0 else 0
-
-    def exp_golomb(self) -> int:
-        zeros = 0
-        while self._left > 0 and not self.number(1):
-            zeros += 1
-        return (1 << min(zeros, 32)) - 1 + self.number(min(zeros, 32))
