@@ -1,6 +1,9 @@
-"""Where a TIFF's first page keeps its samples, and what they mean; for the variants that Pillow does not read.
+"""Reads where a TIFF's first page stores its samples and what they mean, for variants that Pillow cannot decode.
 
-Source: TIFF 6.0, sections 3 to 18; TIFF Technical Note 3 (predictor of floats). Knows no Pillow.
+Knows no Pillow.
+
+Source: TIFF 6.0, sections 3 to 6, 8 (tags), 14 (predictor), 15 (tiles), 16 (CMYK), 18 and 19 (alpha, sample format);
+TIFF Technical Note 3 (predictor of floats); libtiff, tiff.h (later compressions).
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from serve_app.images.structure.tiff import tag_values
 
 _COMPRESSIONS = frozenset({1, 5, 8, 32773, 32946, 34925, 50000})  # none, LZW, deflate, PackBits, deflate, LZMA, Zstd
 _PREDICTED = _COMPRESSIONS - {1, 32773}
-"""Compressions that may store differences; with the others libtiff ignores the predictor."""
+"""Compressions that can have a predictor. With others, libtiff ignores the tag."""
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _CMYK = 0, 1, 2, 5
 _COLOURS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _CMYK: 4}
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
@@ -24,25 +27,25 @@ _MOST_SAMPLES = 64
 
 @dataclass(frozen=True)
 class TiffLayout:
-    """How the samples of a page are stored.
+    """How the samples of a page are stored. A chunk is a strip or a tile.
 
     Attributes:
         size_wh: width and height in pixels, as stored.
-        order: "<" or ">", of the bytes of a sample.
-        bits: of a sample, the same for all.
+        order: byte order of a sample: "<" (little-endian) or ">".
+        bits: bits of a sample, the same for all samples of a pixel.
         form: "u", "i" or "f": unsigned, signed, float.
-        samples: of a pixel.
-        colours: 1 grey, 3 RGB, 4 CMYK: the first samples of a pixel.
-        inverted: a grey of 0 is white.
-        alpha: the place of the alpha sample, or None.
-        premultiplied: the colours are multiplied by alpha.
-        planar: every sample has chunks of its own.
-        predictor: 1 none, 2 differences of whole numbers, 3 of floats.
-        compression: the tag's value.
-        fill_order: 1 where the first bit of a byte is its highest, 2 where it is its lowest.
-        chunk_wh: size of a strip or of a tile in pixels.
-        tiled: chunks are tiles.
-        chunks: offset and length in bytes of each, one plane after another where planar.
+        samples: samples of a pixel.
+        colours: how many of a pixel's first samples are colours: 1 (grey), 3 (RGB) or 4 (CMYK).
+        inverted: whether a grey of 0 is white.
+        alpha: index of the alpha sample in a pixel; None without alpha.
+        premultiplied: whether the colours are multiplied by alpha.
+        planar: whether each sample of a pixel has its own chunks (a plane).
+        predictor: 1: none, 2: differences of whole numbers, 3: differences of floats.
+        compression: the value of the tag.
+        fill_order: 1 if the first bit of a byte is its highest, 2 if it is its lowest.
+        chunk_wh: width and height of a chunk in pixels.
+        tiled: whether chunks are tiles.
+        chunks: offset and length in bytes of each chunk; if planar, one plane after another.
     """
 
     size_wh: tuple[int, int]
@@ -64,12 +67,12 @@ class TiffLayout:
 
     @property
     def planes(self) -> int:
-        """Sequences of chunks, each of which covers the picture."""
+        """Number of planes. The chunks of a plane cover the picture."""
         return self.samples if self.planar else 1
 
     @property
     def across(self) -> int:
-        """Chunks beside one another."""
+        """Number of chunks in a row of the picture."""
         return -(-self.size_wh[0] // self.chunk_wh[0])
 
     @property
@@ -79,16 +82,16 @@ class TiffLayout:
 
 
 def tiff_layout(data: bytes) -> TiffLayout:
-    """Read how a TIFF's first page is stored.
+    """Read the layout of a TIFF's first page.
 
-    Bound: the steps of `check_tiff`, and its strips.
+    Bound: the steps of `check_tiff`, and one step a chunk.
 
     Args:
-        data: a file that `check_tiff` let through.
+        data: a file that passed `check_tiff`.
 
     Raises:
-        InvalidImage: the variant is not read, or the file has fewer strips than it needs.
-        TooLarge: its samples take over MAX_SAMPLE_BYTES.
+        InvalidImage: the file is of a variant that is not read, its size is 0, or it has too few chunks for its size.
+        TooLarge: the samples take more than `MAX_SAMPLE_BYTES` bytes.
     """
     tags = tag_values(data)
 
@@ -159,9 +162,17 @@ def _chunks_of(layout: TiffLayout) -> int:
 
 
 def plane_as_bytes(data: bytes, layout: TiffLayout, plane: int) -> bytes:
-    """Write a plane as a TIFF whose samples are the bytes of the lines, so that any decoder unpacks them as they are.
+    """Return a plane as a grey 8-bit TIFF whose pixels are the bytes of the lines, so that any decoder can unpack it.
 
     Bound: one copy of the file.
+
+    Args:
+        data: the whole file.
+        layout: its layout.
+        plane: index of the plane, from 0.
+
+    Returns:
+        The file with another directory. A picture of it has the bytes of a line as its width.
     """
     count = _chunks_of(layout)
     chunks = layout.chunks[plane * count : (plane + 1) * count]
