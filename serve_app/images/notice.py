@@ -72,11 +72,11 @@ def draw_notice(canvas: Image.Image, lines: Sequence[str], font_size: int, avoid
 def _column(lines: Sequence[str], font_size: int, size_wh: tuple[int, int], share: float) -> _Column:
     """Wrap lines to a share of the image's width; no rows fit if that is too narrow to read."""
     font, padding = font_of(font_size), _padding(font_size)
-    room = int(size_wh[0] * share) - 3 * padding - width_of(_INDENT, font)
+    max_width = int(size_wh[0] * share) - 3 * padding - width_of(_INDENT, font)
     height = int(size_wh[1] * min(_MOST_HEIGHT, _MOST_AREA / share)) - 2 * padding
-    if room < 8 * font_size:
+    if max_width < 8 * font_size:
         return _Column([], 0)
-    wrapped = [wrap(without_boxes(printable(line)), font, room) for line in lines[:MOST_LINES]]
+    wrapped = [wrap(without_boxes(printable(line)), font, max_width) for line in lines[:MOST_LINES]]
     return _Column(wrapped, height // _row_height(font_size))
 
 

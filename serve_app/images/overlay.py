@@ -250,10 +250,10 @@ def _draw_tags(
 def _tag_texts(thing: _Thing, font_size: int, image_width: int) -> list[str]:
     """Return alternative texts of a tag, the best first: the name and a note, cut to the image's width."""
     font = font_of(font_size)
-    room = image_width - tag_size("", font_size)[0]
+    width = image_width - tag_size("", font_size)[0]
     tails = [f" {readable(printable(note))}".rstrip() for note in thing.notes]
     tails = [tail for tail, note in zip(tails, thing.notes, strict=True) if tail or not note]  # that can be drawn
-    texts = [thing.name + tail for tail in tails if width_of(thing.name + tail, font) <= room]
+    texts = [thing.name + tail for tail in tails if width_of(thing.name + tail, font) <= width]
     if not texts and tails and tails[-1]:  # cut a long name, but keep the shortest note
-        texts = [name + tails[-1] for name in [shorten(thing.name, font, room - width_of(tails[-1], font))] if name]
-    return [text for text in texts or [shorten(thing.name, font, room)] if text]
+        texts = [name + tails[-1] for name in [shorten(thing.name, font, width - width_of(tails[-1], font))] if name]
+    return [text for text in texts or [shorten(thing.name, font, width)] if text]

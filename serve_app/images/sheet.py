@@ -141,8 +141,8 @@ def _legend_lines(panel: Panel, colours: Mapping[str, Rgb]) -> list[list[_Entry]
         number = f"  {count}"
         own = tuple(panel.swatches.get(entity, ()))[:_MOST_SWATCHES] or (colours.get(entity, _FRAME),)
         swatches = len(own) * (2 * (_LEGEND_SIZE // 3) + 6)
-        room = _PANEL_WH[0] - swatches - width_of(number, font)
-        text = shorten(label_of(entity, place), font, room) + number
+        max_width = _PANEL_WH[0] - swatches - width_of(number, font)
+        text = shorten(label_of(entity, place), font, max_width) + number
         width = swatches + width_of(text, font)
         if x and x + width > _PANEL_WH[0]:
             lines.append([])

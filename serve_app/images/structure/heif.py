@@ -3,7 +3,7 @@
 The header gives the size of the picture, but each HEVC frame has a size of its own, and a grid can use one frame
 thousands of times. Only pictures of HEVC frames are accepted: a single frame or a grid of tiles, as phones write them.
 The decoder then sees a rewritten file with the picture and its transparency only. Metadata, colour profiles, thumbnails
-and depth maps are left out, because most bugs of decoders are there.
+and depth maps are left out, so that they cannot trigger bugs of a decoder.
 
 Source: ISO/IEC 23008-12, 6.5 (ispe, auxC, irot, imir) and 6.6.2.3 (grid); ISO/IEC 14496-15, 8.3.3 (hvcC).
 """
@@ -19,7 +19,7 @@ from serve_app.images.structure.heif_plain import MOST_CONFIGURATION_BYTES, writ
 from serve_app.images.structure.hevc import parameter_set_sizes, set_sizes_of_frame
 
 _FRAMES_PER_PICTURE = 4
-"""Largest area of all frames that are decoded, in areas of the picture: colours, transparency, and reserve."""
+"""Largest area of all frames that are decoded, in areas of the picture: colours, transparency, and a reserve."""
 _PADDING_PIXELS = 1_000_000
 """Further pixels that are allowed, because frames consist of blocks that reach beyond a small picture."""
 _ALPHA = (b"urn:mpeg:hevc:2015:auxid:1\0", b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0")

@@ -9,6 +9,7 @@ TIFF Technical Note 3 (predictor of floats); libtiff, tiff.h (later compressions
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from serve_app.errors import InvalidImage, TooLarge
@@ -23,6 +24,8 @@ _COLOURS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _CMYK: 4}
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
 _ASSOCIATED, _UNASSOCIATED = 1, 2
 _MOST_SAMPLES = 64
+
+Tags = Mapping[int, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -94,51 +97,11 @@ def tiff_layout(data: bytes) -> TiffLayout:
         TooLarge: the samples take more than `MAX_SAMPLE_BYTES` bytes.
     """
     tags = tag_values(data)
-
-    def one(tag: int, default: int) -> int:
-        return tags[tag][0] if tags.get(tag) else default
-
-    photometric, samples, bits = one(262, -1), one(277, 1), one(258, 1)
-    form = {_UNSIGNED: "u", _SIGNED: "i", _FLOAT: "f"}.get(one(339, _UNSIGNED), "")
-    extras, colours = tags.get(338, ()), _COLOURS.get(photometric, 0)
-    compression, fill_order = one(259, 1), one(266, 1)
-    predictor = one(317, 1) if compression in _PREDICTED else 1
-    if photometric == _RGB and samples == 4 and not extras:
-        extras = (_UNASSOCIATED,)
-    for is_read, what in (
-        (compression in _COMPRESSIONS, f"compression {compression}"),
-        (colours > 0, f"photometric interpretation {photometric}" if 262 in tags else "no photometric interpretation"),
-        (fill_order in {1, 2}, f"fill order {fill_order}"),
-        (_is_read(form, bits), f"{bits} bits a sample of format {one(339, _UNSIGNED)}"),
-        (len({*tags.get(258, (1,))}) == 1, "samples of several depths"),
-        (len({*tags.get(339, (_UNSIGNED,))}) == 1, "samples of several formats"),
-        (samples == colours + len(extras) <= _MOST_SAMPLES, f"{samples} samples a pixel"),
-        (_is_predicted(predictor, form, bits), f"predictor {predictor}"),
-    ):
-        if not is_read:
-            raise InvalidImage(f"a TIFF file of a variant that is not read ({what})")
-    alpha = extras[0] if extras and extras[0] in {_ASSOCIATED, _UNASSOCIATED} else None
-    width, height = one(256, 0), one(257, 0)
-    tiled = 324 in tags
-    chunk_wh = (one(322, 0), one(323, 0)) if tiled else (width, min(one(278, height), height))
-    layout = TiffLayout(
-        size_wh=(width, height),
-        order="<" if data[:2] == b"II" else ">",
-        bits=bits,
-        form=form,
-        samples=samples,
-        colours=colours,
-        inverted=photometric == _WHITE_IS_ZERO,
-        alpha=None if alpha is None else colours,
-        premultiplied=alpha == _ASSOCIATED,
-        planar=one(284, 1) == 2 and samples > 1,
-        predictor=predictor,
-        compression=compression,
-        fill_order=fill_order,
-        chunk_wh=chunk_wh,
-        tiled=tiled,
-        chunks=tuple(zip(tags.get(324 if tiled else 273, ()), tags.get(325 if tiled else 279, ()), strict=False)),
-    )
+    layout = _described(tags, "<" if data[:2] == b"II" else ">")
+    unread = _why_unread(tags, layout)
+    if unread is not None:
+        raise InvalidImage(f"a TIFF file of a variant that is not read ({unread})")
+    (width, height), chunk_wh = layout.size_wh, layout.chunk_wh
     if min(width, height, *chunk_wh) < 1:
         raise InvalidImage("a broken TIFF file: its size is 0")
     if layout.across * layout.chunk_line_bytes * max(height, chunk_wh[1]) * layout.planes > MAX_SAMPLE_BYTES:
@@ -146,6 +109,69 @@ def tiff_layout(data: bytes) -> TiffLayout:
     if len(layout.chunks) < layout.planes * _chunks_of(layout):
         raise InvalidImage("a broken TIFF file: it has fewer strips or tiles than its size needs")
     return layout
+
+
+def _described(tags: Tags, order: str) -> TiffLayout:
+    """Return the layout that the tags describe, unchecked."""
+    photometric, samples, compression = _one(tags, 262, -1), _one(tags, 277, 1), _one(tags, 259, 1)
+    extras, colours = _extras(tags), _COLOURS.get(photometric, 0)
+    alpha = extras[0] if extras and extras[0] in {_ASSOCIATED, _UNASSOCIATED} else None
+    width, height = _one(tags, 256, 0), _one(tags, 257, 0)
+    tiled = 324 in tags
+    strip_wh = width, min(_one(tags, 278, height), height)
+    return TiffLayout(
+        size_wh=(width, height),
+        order=order,
+        bits=_one(tags, 258, 1),
+        form={_UNSIGNED: "u", _SIGNED: "i", _FLOAT: "f"}.get(_one(tags, 339, _UNSIGNED), ""),
+        samples=samples,
+        colours=colours,
+        inverted=photometric == _WHITE_IS_ZERO,
+        alpha=None if alpha is None else colours,
+        premultiplied=alpha == _ASSOCIATED,
+        planar=_one(tags, 284, 1) == 2 and samples > 1,
+        predictor=_one(tags, 317, 1) if compression in _PREDICTED else 1,
+        compression=compression,
+        fill_order=_one(tags, 266, 1),
+        chunk_wh=(_one(tags, 322, 0), _one(tags, 323, 0)) if tiled else strip_wh,
+        tiled=tiled,
+        chunks=tuple(zip(tags.get(324 if tiled else 273, ()), tags.get(325 if tiled else 279, ()), strict=False)),
+    )
+
+
+def _why_unread(tags: Tags, layout: TiffLayout) -> str | None:
+    """Return what makes a layout a variant that is not read; None if it is read."""
+    photometric, form = _one(tags, 262, -1), _one(tags, 339, _UNSIGNED)
+    rules = (
+        (layout.compression in _COMPRESSIONS, f"compression {layout.compression}"),
+        (
+            layout.colours > 0,
+            f"photometric interpretation {photometric}" if 262 in tags else "no photometric interpretation",
+        ),
+        (layout.fill_order in {1, 2}, f"fill order {layout.fill_order}"),
+        (_is_read(layout.form, layout.bits), f"{layout.bits} bits a sample of format {form}"),
+        (len({*tags.get(258, (1,))}) == 1, "samples of several depths"),
+        (len({*tags.get(339, (_UNSIGNED,))}) == 1, "samples of several formats"),
+        (
+            layout.samples == layout.colours + len(_extras(tags)) <= _MOST_SAMPLES,
+            f"{layout.samples} samples a pixel",
+        ),
+        (_is_predicted(layout.predictor, layout.form, layout.bits), f"predictor {layout.predictor}"),
+    )
+    return next((what for is_read, what in rules if not is_read), None)
+
+
+def _one(tags: Tags, tag: int, default: int) -> int:
+    """Return the first value of a tag."""
+    return tags[tag][0] if tags.get(tag) else default
+
+
+def _extras(tags: Tags) -> tuple[int, ...]:
+    """Return the kinds of the extra samples. A fourth sample of RGB is alpha, even if the file does not say so."""
+    extras = tags.get(338, ())
+    if _one(tags, 262, -1) == _RGB and _one(tags, 277, 1) == 4 and not extras:
+        return (_UNASSOCIATED,)
+    return extras
 
 
 def _is_read(form: str, bits: int) -> bool:
