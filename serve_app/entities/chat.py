@@ -45,7 +45,7 @@ The phrases are English and short because SAM3's text encoder knows only English
 the prompt's own words because a verdict looks for them in the prompt. Things that must not be there are listed too, so
 that a verdict can check that they are absent.
 
-The embedded checkpoint was trained with another instruction: its chat template replaces this one.
+The embedded checkpoint was trained with another instruction. Its chat template replaces this one.
 """
 
 ARTICLES = frozenset({"a", "an", "the"})
@@ -136,7 +136,7 @@ def read_entities(reply: str) -> list[str]:
         reply: text that contains a JSON array of strings: alone, in a code fence, among other words, after a thought,
             or as the only list of an object such as `{"entities": [...]}`. Quotes, commas and brackets of other
             scripts are accepted unless they are ambiguous. The first array counts. A `CutReply` is accepted only if
-            its answer begins with a whole array: otherwise the array may belong to an unfinished thought.
+            its answer begins with a whole array, because a later array may belong to an unfinished thought.
 
     Returns:
         The strings in order, without prompt weights, outer or repeated white space, a leading article or closing

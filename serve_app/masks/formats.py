@@ -54,7 +54,7 @@ class MaskEncoding(Generic[Value]):
     Attributes:
         key: the object's key that has the mask.
         write: takes an RLE and `take`, and returns the value of that key. It calls `take` with the value's size in
-            bytes as soon as it is known, so that `take` can raise an error before the value is written.
+            bytes as soon as the size is known. An error that `take` raises stops the writing.
         read: takes the value and the image's height and width, and returns an RLE. It raises ValueError for a malformed
             value. If the value has a size of its own, the RLE has that size, which may differ from the image's.
         pack: like `write`, but returns a `Packed` value, which is cheaper to send to another process of the service.
@@ -147,7 +147,7 @@ def read_mask(
         The mask; None if the object has none. Its size may differ from the image's, so check it before decoding.
 
     Raises:
-        ValueError: the mask is malformed. The counts of an RLE are only checked later, by `decode_rle`.
+        ValueError: the mask is malformed. The counts of an RLE are not checked here; use `check_rle` for that.
     """
     for encoding in encodings.values():
         if (value := item.get(encoding.key)) is not None:

@@ -109,6 +109,7 @@ class _Label:
     found: References
 
     def judge(self, sources: Sequence[tuple[int, Picture]], generated: Picture | None) -> None:
+        """Add the rows, individuals and remarks of the entity; `sources` are its contextual images with their index."""
         views = [View(image, seen) for image, picture in sources for seen in self._best(image, picture)]
         candidates = self._best(None, generated) if views and generated is not None else []
         visible = [view for view in views if not view.seen.is_blank]
@@ -169,13 +170,11 @@ class _Label:
         entity = self.asked.entity
         showing, comparable = {view.image for view in views}, {view.image for view in visible}
         for image, picture in sources:
+            place = f"contextual_images[{image}]"
             if picture.objects is None:
-                yield image, f"contextual_images[{image}]: segmentation failed, so {entity} cannot be compared"
+                yield image, f"{place}: segmentation failed, so {entity} cannot be compared"
             elif image not in showing and self.is_tied:
-                yield (
-                    image,
-                    f"contextual_images[{image}]: no {entity} found, although the prompt takes it from this image",
-                )
+                yield image, f"{place}: no {entity} found, although the prompt takes it from this image"
             elif image in comparable and is_unknown:
                 yield image, None
         yield from ((None, reason) for reason in not_given([self.asked]))

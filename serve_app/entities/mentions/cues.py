@@ -31,6 +31,8 @@ REMOVING_CUES = phrases_of(
 
 NEGATIONS = words_of("not don't doesn't didn't never cannot can't won't shouldn't mustn't without avoid no neither nor")
 _BEFORE_VERB = words_of("just please ever to need needs want have try completely actually simply")
+"""Words that may stand between a negation and its verb: "do not ever remove"."""
+
 _BEFORE_INSTRUCTION = PREPOSITIONS | words_of(
     "and or then please to you i we just also now but not don't never let lets let's should must can could would will "
     "need needs want try help first next finally instead maybe perhaps image picture photo scene here prompt edit task "
@@ -38,9 +40,16 @@ _BEFORE_INSTRUCTION = PREPOSITIONS | words_of(
 )
 """Words before a verb that gives an instruction."""
 _AFTER_NO = words_of("longer one matter doubt wonder fewer less more problem question need way idea")
+"""Words after "no" with which it excludes nothing: "no longer", "no doubt"."""
+
 _SAYING = words_of("says say saying said reads words word")
+"""Words before the text of a sign: "a sign that says no dogs"."""
+
 _BY_ITSELF = frozenset({"no", "not", "neither", "nor"})
+"""First words of cues that are negations themselves, so a negation before them does not matter."""
+
 LONGEST_CUE = 3
+"""How many words before a verb are searched for a negation."""
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,13 @@ from serve_app.entities.mentions.tokens import Token
 from serve_app.entities.mentions.words import ADJECTIVES, CONJUNCTIONS, DEFINITE, NO_PARTICIPLES, PREPOSITIONS
 
 _BEFORE_GERUND = frozenset({"without", "instead", "rather", "avoid", "not", "sans", "excluding"})
+"""First words of cues that a verb in "ing" can follow."""
+
 _MAY_FOLLOW = PREPOSITIONS | CONJUNCTIONS
+"""Words that can follow a thing of a series."""
+
 MOST_JOINED = 12
+"""Most things of a series after its first. This bounds the work."""
 
 
 @dataclass(frozen=True)

@@ -24,18 +24,28 @@ from serve_app.entities.mentions.words import (
 
 OTHERS = words_of("other others more additional extra further")
 BEFORE_NOUN = DEFINITE | INDEFINITE | VAGUE | {"of", "any", "away", "out", "both", "single", "pair", "couple"}
+"""Determiners and other words before the first word of a thing."""
+
 _ENDS = PREPOSITIONS | VERBS | DEFINITE | INDEFINITE | CONJUNCTIONS | words_of("instead yet no without neither away")
+"""Words that end a noun phrase on its right."""
+
 _AFTER_NOUN = words_of(
     "anymore anywhere whatsoever today visible allowed whatever present left either though else anyway too now again "
     "needed altogether completely entirely around nearby ahead behind together alone apart"
 )
+"""Words at the end of a noun phrase that do not belong to it: "no dogs anymore"."""
+
 _NO_THINGS = words_of(
     "doubt question exception exceptions problem problems reason effort end limit limits fear hesitation delay warning "
     "rest hurry sense chance wonder matter idea trouble difficulty difference success luck choice particular order "
     "change changes touching losing help longer avail purpose use mistake clue case way time sooner "
     "object objects thing things item items element elements stuff anything everything something nothing"
 )
+"""Nouns that name no visible thing: "no doubt", "without effort"."""
+
 _ADVERBS = words_of("too very so quite really overly that this just even as")
+"""First words of phrases that are not things: "not too bright"."""
+
 MOST_WORDS = 5
 """A longer run of words is a sentence, not a noun phrase."""
 

@@ -127,6 +127,8 @@ _POINTING = frozenset({"both", "each", "every", "all"})
 """Words that point to things named before: "ten blocks, each block"."""
 
 LONGEST_RUN = 8
+"""How many words before a mention are read for its number."""
+
 _RUN = (
     words_of(
         "at least most out up to more than no not between and so well over as many x fewer less minimum maximum "

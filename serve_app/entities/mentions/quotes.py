@@ -27,8 +27,13 @@ SAYING: frozenset[str] = words_of(
 """Words that stand before lettering."""
 
 _NEGATIVE = words_of("no not do don't dont never without stop keep avoid remove nobody")
+"""First words of a ban or an order on a sign."""
+
 _SKIPPED = words_of("the in that with of big bold capital red white a")
+"""Words that may stand between a word of SAYING and the quotation marks."""
+
 LOOK_BACK = 60
+"""Characters before the quotation marks that are searched for a word of SAYING."""
 
 
 def lettering(text: str) -> list[tuple[int, int]]:

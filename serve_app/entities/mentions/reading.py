@@ -42,7 +42,7 @@ class Asked:
         exact: whether more than `asked` are too many.
         asked_as: the prompt's own words in lower case; None if the prompt does not mention the entity.
         sources: the contextual images that the prompt names for the entity, counted from 0.
-        beyond: numbers that the prompt names for it, counted from 1, but for which no image was given.
+        beyond: numbers of images, counted from 1, that the prompt names for the entity but that were not given.
     """
 
     entity: str
@@ -221,7 +221,7 @@ def _plain(quote: str) -> str:
 
 
 def _spaced_once(prompt: str) -> str:
-    """Put one space between words, and join wrapped lines, because the end of a line ends a phrase."""
+    """Put one space between words, and join wrapped lines. Other line ends stay, because they end a phrase."""
     lines = re.sub(r"[^\S\n]*\n\s*", "\n", re.sub(r"[^\S\n]+", " ", prompt))
     return re.sub(rf"(?<=[^\n]{{{WRAPPED_LINE}}})\n(?=[a-z])", " ", lines)
 

@@ -15,7 +15,10 @@ RECOLOURING = words_of("change turn make paint color colour recolor recolour dye
 """Verbs that change the look of a thing."""
 
 _LINKS = words_of("should must shall to into in be look a an bright dark light deep pale vivid") - LOOKS
+"""Words that may stand between a thing and its new look."""
+
 _AFTER_LOOK = frozenset({"color", "colour", "one", "ones", "version", "instead"})
+"""Words that may follow a look without being a noun of their own: "to red instead"."""
 
 
 @dataclass(frozen=True)

@@ -23,15 +23,28 @@ REMOVED = words_of("removed deleted erased eliminated omitted gone")
 """Participles after a thing: "the dog should be removed"."""
 
 _WITH = frozenset({"with", "by", "for"})
+"""Words before the new thing of an exchange."""
+
 _INTO = frozenset({"into", "to"})
+"""Words before the new thing that another turns into."""
+
 _BEING = words_of("should must shall can be been being is are was were has have to needs need get gets completely all")
+"""Words between a thing and a participle: "the dog should be removed"."""
+
 _AWAY = {
     **dict.fromkeys(("take", "taking", "clear"), frozenset({"away"})),
     **dict.fromkeys(("cut", "crop", "edit", "photoshop", "paint"), frozenset({"out"})),
 }
+"""Verbs that take a thing away together with the word after it: "take the hat away", "cut the dog out"."""
+
 _PICTURES = words_of("image picture photo photograph scene drawing sketch painting view background it color colour")
+"""Things that are the picture itself or a part of it, so they are not replaced: "turn the photo into a sketch"."""
+
 _AFTER_REMOVED = words_of("from and but completely entirely please in")
+"""Words that may follow a participle such as "removed"."""
+
 LONGEST_BETWEEN = 10
+"""Most tokens between the words of one instruction. This bounds the work."""
 
 
 def replaced(tokens: Sequence[Token], listed: Listed) -> Iterator[tuple[int, Item]]:

@@ -13,10 +13,19 @@ from serve_app.entities.mentions.words import words_of
 _SINGULAR = frozenset({"one", "that"})
 _PLURAL = frozenset({"ones", "those"})
 _LINKS = words_of("from in of on shown seen is are which that")
+"""Words between "one" and its image: "the one that is shown in image 2"."""
+
 _JOINTS = words_of("and plus , : with for by")
+"""Words and marks right before "the one"."""
+
 _BETWEEN = words_of("the same")
+"""Words that belong to "one": "the same one"."""
+
 LONGEST_LINK = 4
+"""How many words after "one" are searched for its image."""
+
 MOST_BETWEEN = 8
+"""Most tokens between the thing before and "the one"."""
 
 
 def with_stand_ins(tokens: Sequence[Token], phrases: Sequence[Phrase]) -> list[Phrase]:

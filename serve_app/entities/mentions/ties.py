@@ -18,6 +18,8 @@ _LINKS = words_of(
 """Words that may stand between a thing and the image that shows it: "the dog that is shown in image 1"."""
 
 _LEADS = words_of("from in of on using with use take taking based per given the as for see by and")
+"""Words before a reference at the beginning of a clause: "Using image 1 as ..."."""
+
 _FOLLOWS = words_of(
     ": , - \u2013 \u2014 ( is are shows show contains contain has have depicts as take use put place keep get of"
 )
@@ -29,7 +31,10 @@ _CLAUSES = words_of("and use using take")
 
 _OWNERS = words_of("his her its their my your our")
 LONGEST_LINK = 8
+"""Most tokens between a thing and the reference after it."""
+
 LONGEST_LEAD = 4
+"""Most tokens of _LEADS before a reference, and between a reference and the thing after it."""
 
 
 def ties(tokens: Sequence[Token], phrases: Sequence[Phrase]) -> dict[int, list[ImageReference]]:

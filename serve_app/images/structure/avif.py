@@ -190,7 +190,10 @@ def _sequence_size(header: bytes) -> tuple[int, int]:
 
 
 def _skip_timing(bits: Bits) -> int:
-    """Skip timing and decoder model; return the bits of a buffer delay, 0 without a model. Source: 5.5.3, 5.5.4."""
+    """Skip timing and decoder model; return the number of bits of a buffer delay, 0 without a decoder model.
+
+    Source: AV1 specification, 5.5.3 and 5.5.4.
+    """
     if not bits.number(1):
         return 0
     bits.skip(32 + 32)  # units of a tick, time scale
