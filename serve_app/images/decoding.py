@@ -212,7 +212,7 @@ def _assemble(picture: ImageFile.ImageFile, orientation: int) -> RgbArray:
 def _as_stored(pixels: RgbArray, orientation: int) -> RgbArray:
     """Return a view of the displayed picture in the order in which the file stores it.
 
-    Source: EXIF 2.32, section 4.6.4, Orientation (tag 0x0112).
+    Source: Exif 2.32, Orientation (tag 0x0112).
     """
     views: dict[int, RgbArray] = {
         1: pixels,

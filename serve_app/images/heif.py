@@ -19,7 +19,7 @@ def is_heif(data: bytes) -> bool:
 
     Its major brand is one of HEVC, or a general one (mif1, msf1) with a brand of HEVC among the compatible brands.
 
-    Source: ISO/IEC 14496-12, 4.3 (ftyp); ISO/IEC 23008-12, 10 and annex B (brands).
+    Source: ISO/IEC 14496-12:2020, 4.3 (ftyp); ISO/IEC 23008-12:2017, 10 and annex B (brands).
     """
     if data[4:8] != b"ftyp":
         return False

@@ -4,8 +4,8 @@ The header gives the size of the picture, but each frame has a size of its own, 
 frame and then scales it. A file of 1 kB whose header says 1 x 1 pixel can contain a frame of 16,384 x 16,384 pixels, or
 a grid of thousands of them.
 
-Source: ISO/IEC 14496-12 (boxes; 8.11.3 iloc), ISO/IEC 23008-12 (6.5.3 ispe), AV1 specification, 5.3 to 5.5 (OBUs,
-sequence header).
+Source: ISO/IEC 14496-12:2020, 4.2 (boxes), 8.11.3 (iloc); ISO/IEC 23008-12:2017, 6.5.3 (ispe); AV1 specification, 5.3
+to 5.5 (OBUs, sequence header).
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ thousands of times. Only pictures of HEVC frames are accepted: a single frame or
 The decoder then sees a rewritten file with the picture and its transparency only. Metadata, colour profiles, thumbnails
 and depth maps are left out, so that they cannot trigger bugs of a decoder.
 
-Source: ISO/IEC 23008-12, 6.5 (ispe, auxC, irot, imir) and 6.6.2.3 (grid); ISO/IEC 14496-15, 8.3.3 (hvcC).
+Source: ISO/IEC 23008-12:2017, 6.5 (ispe, auxC, irot, imir) and 6.6.2.3 (grid); ISO/IEC 14496-15:2017, 8.3.3 (hvcC).
 """
 
 from __future__ import annotations

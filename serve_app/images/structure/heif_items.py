@@ -9,7 +9,7 @@
     iprp        | all properties (ipco), and the properties of each item (ipma)
     idat        | bytes of items
 
-Source: ISO/IEC 14496-12, 4.2 (boxes), 8.11 (meta and the boxes in it); ISO/IEC 23008-12, 9.3 (iprp).
+Source: ISO/IEC 14496-12:2020, 4.2 (boxes), 8.11 (meta and the boxes in it); ISO/IEC 23008-12:2017, 9.3 (iprp).
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ Metadata, colour profiles, thumbnails and depth maps are left out, because they 
     meta: hdlr, pitm, iinf, iprp (ipco, ipma), iref, iloc
     mdat: the bytes of the items
 
-Source: ISO/IEC 14496-12, 8.11 (meta and the boxes in it), 12.1.4 (clap), 12.1.5 (colr); ISO/IEC 23008-12, 6.5
+Source: ISO/IEC 14496-12:2020, 8.11 (meta and the boxes in it), 12.1.4 (clap), 12.1.5 (colr); ISO/IEC 23008-12:2017, 6.5
 (properties) and 9.3 (iprp).
 """
 

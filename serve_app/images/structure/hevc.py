@@ -1,6 +1,6 @@
 """Reads the sizes of HEVC frames from sequence parameter sets, in a file's header (hvcC) and in the frames.
 
-Source: ISO/IEC 14496-15, 8.3.3 (hvcC); ITU-T H.265, 7.3.1 (NAL units), 7.3.2.2 (sequence parameter set), 7.3.3
+Source: ISO/IEC 14496-15:2017, 8.3.3 (hvcC); ITU-T H.265, 7.3.1 (NAL units), 7.3.2.2 (sequence parameter set), 7.3.3
 (profiles).
 """
 

@@ -10,7 +10,7 @@ A JPEG is a series of segments: FF, a marker, a length of 2 bytes (which counts 
     01, D0 to D7     | TEM and RST; without length
     E1               | APP1, which has EXIF
 
-Source: ITU-T T.81, annex B; Exif 2.32, 4.7.2 (APP1).
+Source: ITU-T T.81, annex B; Exif 2.32 (APP1).
 """
 
 from __future__ import annotations
