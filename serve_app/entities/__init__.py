@@ -1,4 +1,4 @@
-"""What counts as an entity: the chat with the language model, phrases, the filter. Pure text."""
+"""Asks the language model for a prompt's entities, reads its reply and filters the list. Pure text."""
 
 from __future__ import annotations
 

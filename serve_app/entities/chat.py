@@ -1,10 +1,9 @@
-"""What counts as an entity: the instruction for the language model, and reading its reply.
+"""Builds the chat that asks a language model for the entities of a prompt, and reads the model's reply.
 
-Pure text in, lists of strings out. Knows no model, no Ray and no wire format; what is dropped from the list is
-the business of `filter`.
+Pure text. The module does not know models, Ray or the wire format. `filter` decides which entities are dropped.
 """
 
-# ruff: noqa: RUF001 - the characters that look like others are what this is about
+# ruff: noqa: RUF001 - the instruction and the patterns contain full-width characters on purpose
 
 from __future__ import annotations
 
@@ -42,12 +41,11 @@ INSTRUCTION = (
 )
 """The system message of the parser's chat; the user message is the prompt as the caller gave it.
 
-English, because SAM3's text encoder knows no other language, and short, because it reads 32 tokens. The prompt's own
-words, because a verdict looks for them in the prompt. What must not be there is named too, so that a verdict can look
-for it.
+The phrases are English and short because SAM3's text encoder knows only English and reads at most 32 tokens. They use
+the prompt's own words because a verdict looks for them in the prompt. Things that must not be there are listed too, so
+that a verdict can check that they are absent.
 
-The embedded checkpoint was trained with an instruction of its own, and writes that in its chat template in the place
-of this one.
+The embedded checkpoint was trained with another instruction. Its chat template replaces this one.
 """
 
 ARTICLES = frozenset({"a", "an", "the"})
@@ -58,10 +56,10 @@ NAME_KEYS = ("entity", "name", "label", "object")
 """Keys under which models wrap one entity, likeliest first."""
 
 MAX_BRACKETS = 256
-"""Opening brackets tried before a reply counts as having no array: bounds the work on a hostile reply."""
+"""Opening brackets that are tried before a reply counts as having no array. This bounds the work on a hostile reply."""
 
 MAX_REPETITIONS = 8
-"""An unfinished reply that holds its last item so often will not end: a longer one would not help."""
+"""An unfinished reply that contains its last item this many times is taken for an endless loop."""
 
 MARKER = re.compile(
     r"(?:<\|im_start\|>|<start_of_turn>)[ \t]*(?:system|user|assistant|model|tool|developer)\b"
@@ -73,11 +71,12 @@ MARKER = re.compile(
     r"|\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_RESULTS|THINK)\]"
     r"|\[(?:IMG|IMG_BREAK|IMG_END|TOOL_CALLS|TOOL_CONTENT|CALL_ID|ARGS)\]"
 )
-"""Text that language models read as one token of their own: what opens and closes turns and thoughts, calls tools, or
-stands for a picture. A prompt must not do so.
+"""Special tokens of language models, as text: they open and close turns and thoughts, call tools, or represent images.
 
-Source: the templates and tokenizers of Qwen, Llama 2 and 3, Mistral, Gemma, Phi, DeepSeek, Kimi, Seed-OSS, InternVL and
-T5."""
+A prompt must not reach the model with such text, because it could end its own turn.
+
+Source: the chat templates and tokenizers of Qwen, Llama 2 and 3, Mistral, Gemma, Phi, DeepSeek, Kimi, Seed-OSS,
+InternVL and T5."""
 
 _DECODER = json.JSONDecoder()
 _OPENING = re.compile(f"[{re.escape(OPENINGS)}]")
@@ -87,19 +86,22 @@ _BEFORE_ANSWER = re.compile(r"\s*(?:```\w*\s*)?")
 
 
 class CutReply(str):
-    """A reply that ended because it had reached its limit, not because the model was done."""
+    """A reply that ended because it reached the token limit, not because the model had finished."""
 
 
 def prompt_text(prompt: str, special: re.Pattern[str] | None = None) -> str:
-    """Write a prompt as a language model reads it: without weights and tags, and without the markers of a chat.
+    """Return a prompt without weights, tags and special tokens.
 
-    Every engine hands this on, and never the prompt itself.
+    Every engine sends this text to its model, never the prompt itself.
 
     Args:
         prompt: the image-generation prompt, as the caller gave it.
-        special: finds further text that must not reach the model, such as a tokenizer's own special tokens.
+        special: matches further text that must not reach the model, such as a tokenizer's own special tokens.
+
+    >>> prompt_text("a (cat:1.2) <lora:x:0.8> <|im_end|>").split()
+    ['a', 'cat']
     """
-    # The markers come last, and again and again: taking something out could put one together.
+    # The loop repeats because removing one special token can join the text around it into another one.
     before, plain = "", read_prompt(prompt)
     while before != plain:
         before, plain = plain, MARKER.sub(" ", plain)
@@ -108,10 +110,10 @@ def prompt_text(prompt: str, special: re.Pattern[str] | None = None) -> str:
 
 
 def text_messages(text: str) -> list[dict[str, str]]:
-    """Build the parser's chat for one prompt, with strings as content: every server takes that.
+    """Build the parser's chat for one prompt. The contents are strings, which every server accepts.
 
     Args:
-        text: of the prompt, as `prompt_text` writes it.
+        text: the prompt, as `prompt_text` returns it.
 
     Returns:
         A system message with `INSTRUCTION` and a user message with the text.
@@ -120,7 +122,7 @@ def text_messages(text: str) -> list[dict[str, str]]:
 
 
 def chat_messages(text: str) -> list[dict[str, object]]:
-    """Build the same chat in the content-parts form that the processors of vision-language models take."""
+    """Build the same chat as `text_messages`, but with lists of content parts, as vision-language processors need."""
     return [
         {"role": message["role"], "content": [{"type": "text", "text": message["content"]}]}
         for message in text_messages(text)
@@ -131,18 +133,21 @@ def read_entities(reply: str) -> list[str]:
     """Read the parser's reply.
 
     Args:
-        reply: text that holds a JSON array of strings, alone, in a code fence, among other words, after a thought, or
-            as the one list of an object such as `{"entities": [...]}`. Quotes, commas and brackets of other scripts
-            are read where they can mean one thing only. The first array counts. A CutReply counts only where its answer
-            begins with the whole array: what it was cut in may be a thought that names entities.
+        reply: text that contains a JSON array of strings: alone, in a code fence, among other words, after a thought,
+            or as the only list of an object such as `{"entities": [...]}`. Quotes, commas and brackets of other
+            scripts are accepted unless they are ambiguous. The first array counts. A `CutReply` is accepted only if
+            its answer begins with a whole array, because a later array may belong to an unfinished thought.
 
     Returns:
-        The strings in order: weights of the prompt, outer and repeated white space, a leading article and closing
-        punctuation removed; blank ones and repetitions left out. Prompt tags stay, for the filter to name. Empty for an
-        explicit empty array.
+        The strings in order, without prompt weights, outer or repeated white space, a leading article or closing
+        punctuation. Blank strings and repetitions are left out. Prompt tags stay, so that the filter can report them.
+        Empty if the array is empty.
 
     Raises:
-        InvalidModelReply: the reply holds no such array, or was cut off before its end.
+        InvalidModelReply: the reply contains no such array, or was cut off before the array's end.
+
+    >>> read_entities('Here you are: ["a dog", "(red sofa:1.2)", "dog"]')
+    ['dog', 'red sofa']
     """
     answer = without_thoughts(reply)
     found, unfinished = _find_array(answer)
@@ -152,7 +157,7 @@ def read_entities(reply: str) -> list[str]:
 
 
 def _what_is_wrong(reply: str, ends_inside: bool) -> str:
-    """Say why a reply is no list of entities; `ends_inside`: it ends inside an array, an object or a thought."""
+    """Say why a reply has no list of entities; `ends_inside`: it ends inside an array, an object or a thought."""
     if not isinstance(reply, CutReply) and not ends_inside:
         return "the text model's reply holds no JSON array of strings"
     at_limit = " at its limit (models.text_parser.max_new_tokens)" if isinstance(reply, CutReply) else ""
@@ -164,7 +169,7 @@ def _what_is_wrong(reply: str, ends_inside: bool) -> str:
 
 
 def is_complete(reply: str) -> bool:
-    """Tell whether a growing reply already holds its whole array, so that nothing that follows can matter.
+    """Tell whether the reply so far contains its whole array, so that generation can stop.
 
     Args:
         reply: the beginning of a reply.
@@ -195,13 +200,13 @@ def _find_array(text: str) -> tuple[list[str] | None, bool]:
         if found is not None:
             return found, False
         if end == start and _JSON_START.match(text, start):
-            return None, unfinished  # one of the inner arrays of what is broken is not the answer
+            return None, unfinished  # an array inside broken JSON is not the answer
         position = max(end, start + 1)
     return None, False
 
 
 def _decode(text: str, start: int) -> tuple[object, int, bool]:
-    """Return the value at `start`, its end (`start` where there is none), and whether the text ends inside it."""
+    """Return the value at `start`, its end (`start` if there is no value), and whether the text ends inside it."""
     try:
         return *_DECODER.raw_decode(text, start), False
     except (ValueError, RecursionError):
@@ -213,7 +218,7 @@ def _decode(text: str, start: int) -> tuple[object, int, bool]:
 
 
 def _strings_in(value: object) -> list[str] | None:
-    """Return the one array of strings that a JSON value means, or None where there is none or more than one."""
+    """Return the only array of strings in a JSON value; None if it has none, or more than one."""
     if isinstance(value, list):
         names = [_name_of(item) for item in value]
         return [name for name in names if name is not None] if None not in names else None
@@ -225,7 +230,7 @@ def _strings_in(value: object) -> list[str] | None:
 
 
 def _name_of(item: object) -> str | None:
-    """Return a string as it is, and of an object such as `{"name": "dog"}` its name."""
+    """Return a string as it is, or the name of an object such as `{"name": "dog"}`."""
     if isinstance(item, str):
         return item
     if isinstance(item, dict):

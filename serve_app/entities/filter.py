@@ -1,39 +1,41 @@
-"""The entity filter: drops the words of a prompt that describe the picture and name nothing in it.
+"""The entity filter: drops phrases that describe the picture and name no thing in it.
 
-Works on the shape of English noun phrases: what a phrase names is its head, the last word before the first
-preposition ("soft shadows | on the wall"). Pure; knows the configuration's part of its own and no model.
+The filter works on English noun phrases. The words before the first preposition are the phrase's head, and the last
+word of the head says what the phrase names ("soft shadows | on the wall": shadows). Pure text. The module knows the
+configuration's `entity_filter` section and no model.
 
-The rules are tried from the top, and the first that applies decides. A "but" row shows where the rule above it does
-not apply, an "or" row what else it covers. The lists are in `terms`; `excluded_terms` is the configuration's.
+The rules are tried from top to bottom, and the first that applies decides. A "but" row shows an exception to the rule
+above it; an "or" row shows another case of that rule. The lists are in `terms`; `excluded_terms` is a key of the
+configuration.
 
   phrase                 | rule                                         | lists                            | result
   -----------------------+----------------------------------------------+----------------------------------+---------
   <lora:add_detail:0.8>  | a tag of the prompt (see `prompt_syntax`)    |                                  | prompt tag
   fog over the lake      | begins with an excluded term (here: fog)     | excluded_terms                   | excluded
   fog machine            | but a thing follows the term                 | excluded_terms                   | kept
-  with soft lighting     | a leading preposition is left out            | PREPOSITIONS                     | lighting
+  with soft lighting     | a leading preposition is ignored             | PREPOSITIONS                     | lighting
   black and white cat    | "black and white" is one adjective           |                                  | kept
   light and shadow       | all parts of an and/or are about the picture |                                  | lighting
   woman and shadow       | but one part is a thing                      |                                  | kept
-  string lights          | a thing is in the head                       | THINGS                           | kept
+  string lights          | the head contains a known thing              | THINGS                           | kept
   shallow depth of field | a term with a preposition begins in the head | ALWAYS                           | camera
-  beam of light          | what stands after "of" decides               | OF_WHAT                          | lighting
-  pool of water          | so this is kept as water is                  | OF_WHAT                          | kept
+  beam of light          | the words after "of" decide (here: light)    | OF_WHAT                          | lighting
+  pool of water          | but water is a thing                         | OF_WHAT                          | kept
   neon glow              | a term ends the head                         | ALWAYS                           | lighting
-  photo on the desk      | a picture that has a place ends the head     | PICTURES, PLACING                | kept
-  photo of a desk        | but other prepositions name no place         | PICTURES                         | camera
+  photo on the desk      | a preposition places a picture in the scene  | PICTURES, PLACING                | kept
+  photo of a desk        | but other prepositions do not                | PICTURES                         | camera
   shot of whiskey        | the head is "shot", and "of" follows         |                                  | kept
   soft golden light      | a term ends the head, after adjectives       | BESIDE_ADJECTIVES, ADJECTIVES    | lighting
   window light           | or after a source of light                   | BESIDE_ADJECTIVES, LIGHT_SOURCES | lighting
   winter landscape       | or after a time                              | BESIDE_ADJECTIVES, TIMES         | scene
   ink illustration       | or after a material                          | BESIDE_ADJECTIVES, MEDIA         | style
-  drone shot             | or after what takes pictures                 | BESIDE_ADJECTIVES, SHOOTING      | camera
-  white light            | or after words that decide nothing           | BESIDE_ADJECTIVES, FILLERS       | lighting
+  drone shot             | or after a device or place for taking photos | BESIDE_ADJECTIVES, SHOOTING      | camera
+  white light            | or after neutral words                       | BESIDE_ADJECTIVES, FILLERS       | lighting
   low angle shot         | or after words about the picture             | BESIDE_ADJECTIVES, ALWAYS        | camera
   desert landscape       | but not after other words                    | BESIDE_ADJECTIVES                | kept
-  oil painting           | a thing ends the head, after a telling word  | ONLY_WITH_ADJECTIVES, SPECIFIC   | style
+  oil painting           | a term ends the head, after a specific word  | ONLY_WITH_ADJECTIVES, SPECIFIC   | style
   abstract painting      | but not after other adjectives               | ONLY_WITH_ADJECTIVES, ADJECTIVES | kept
-  highly detailed        | nothing but adjectives                       | ADJECTIVES                       | quality
+  highly detailed        | the phrase has adjectives only               | ADJECTIVES                       | quality
   light brown cabinet    | no rule above applies                        |                                  | kept
 """
 
@@ -54,7 +56,7 @@ EXCLUDED = "excluded by config"
 PROMPT_TAG = "prompt tag"
 NOT_COPIED = "not in the prompt"
 MAX_WORDS = 48
-"""A longer phrase is a text and no noun phrase: the rules say nothing about it. Bounds the recursion and the work."""
+"""A phrase with more words is kept without applying the rules. This bounds the recursion and the work."""
 
 _OPTICS = re.compile(r"(?:f/?\d+(?:\.\d+)?|f\.\d+|\d+mm|iso\d+|\d+k|\d+fps|\d{3,4}p)$")
 
@@ -75,13 +77,13 @@ class FilterResult:
 
 
 class EntityFilter:
-    """Drops lighting, mood, style, camera, quality and scene words, and the terms that a configuration excludes.
+    """Drops phrases about lighting, mood, style, camera, quality or scene, and the terms that a configuration excludes.
 
-    Tags of the prompt, such as `<lora:x:0.8>`, are always dropped.
+    Prompt tags such as `<lora:x:0.8>` are always dropped. The module's docstring shows the rules.
 
     Args:
-        config: further terms, and which rules apply. A term also stands for its plural or singular, in any case.
-        copies: whether the parser copies words of the prompt, and no others; for `only_from_prompt: null`.
+        config: further terms, and which rules apply. A term matches singular and plural, in upper and lower case.
+        copies: whether the parser uses only words of the prompt. This decides when `only_from_prompt` is null.
     """
 
     def __init__(self, config: EntityFilterConfig, *, copies: bool = False) -> None:
@@ -92,7 +94,7 @@ class EntityFilter:
 
     @classmethod
     def of(cls, config: AppConfig) -> EntityFilter:
-        """Make the filter that a configuration means. The embedded parser copies; others may translate."""
+        """Build the filter for a configuration. Only the embedded parser copies words; others may translate."""
         parser = config.models.text_parser
         return cls(config.entity_filter, copies=(parser.engine, parser.model_name) == ("transformers", EMBEDDED))
 
@@ -100,12 +102,12 @@ class EntityFilter:
         """Sort entities into those to segment and those to drop.
 
         Args:
-            entities: phrases as the parser read them.
-            prompt: what they were read from; None skips the rule that compares them with it.
+            entities: phrases from the parser.
+            prompt: the prompt that was parsed; None skips the rule that compares phrases with it.
 
         Returns:
-            Both lists, each in the order given; phrases are not changed. The tags of the prompt are dropped besides,
-            because the parser does not see them.
+            The kept and the dropped phrases, unchanged and in the order given. The prompt's own tags are appended to
+            the dropped phrases, because the parser does not see them.
         """
         result = FilterResult([], [])
         known = (
@@ -124,7 +126,12 @@ class EntityFilter:
         return result
 
     def reason(self, entity: str) -> str | None:
-        """Say why an entity would be dropped, whatever the prompt, or None where it is kept."""
+        """Say why an entity is dropped whatever the prompt says; None if it is kept.
+
+        >>> entity_filter = EntityFilter(EntityFilterConfig(excluded_terms=("fog",)))
+        >>> [entity_filter.reason(phrase) for phrase in ("fog", "fog machine", "soft golden light", "traffic light")]
+        ['excluded by config', None, 'lighting', None]
+        """
         if is_tag(entity):
             return PROMPT_TAG
         words = split_words(entity)
@@ -138,19 +145,20 @@ def _forms_in(text: str) -> Forms:
 
 
 def _known_words(prompt: str) -> frozenset[str]:
-    """Return the words of a prompt, their singulars, and what follows a number that is joined to them ("1girl")."""
+    """Return the words of a prompt in all forms, also without leading digits ("1girl" gives "girl")."""
     forms = frozenset[str]().union(*_forms_in(prompt))
     return forms | {word.lstrip("0123456789") for word in forms}
 
 
 def builtin_reason(words: Words) -> str | None:
-    """Say what a phrase of the built-in vocabulary describes instead of naming a thing.
+    """Return the category of a phrase that describes the picture, by the built-in lists.
 
     Args:
-        words: the phrase, in lower case, without hyphens and leading articles.
+        words: the phrase, in lower case, without hyphens and leading articles (see `split_words`).
 
     Returns:
-        "lighting", "mood", "style", "camera", "quality" or "scene"; None for a thing, and for more than MAX_WORDS.
+        "lighting", "mood", "style", "camera", "quality" or "scene"; None for a thing, for no words, and for more than
+        `MAX_WORDS` words.
     """
     if len(words) > MAX_WORDS:
         return None
@@ -182,7 +190,7 @@ def _phrase_reason(words: Words) -> str | None:
 
 
 def _quantity_reason(head: Words, content: Words) -> str | None:
-    """Judge "beam of light" by the light; what the head says alone counts only where the content is no thing."""
+    """Judge "beam of light" by "light"; without words after "of", judge the head alone."""
     reason = builtin_reason(content) if content else None
     return reason if content else _head_reason(head, ())
 
@@ -194,7 +202,7 @@ def _head_reason(head: Words, tail: Words) -> str | None:
         return always[0]
     if tail and tail[0] in terms.PLACING and forms_of(head[-1]) & terms.PICTURES:
         return None
-    if head == ("shot",) and tail[:1] == ("of",):  # of whiskey
+    if head == ("shot",) and tail[:1] == ("of",):  # "shot of whiskey"
         return None
     found = _split_category(head, terms.BESIDE_ADJECTIVES)
     if found is not None:
@@ -208,7 +216,7 @@ def _head_reason(head: Words, tail: Words) -> str | None:
 
 
 def _all_describe(modifiers: Words, head: str) -> bool:
-    """Tell whether the words before a head describe the picture, so that the head does, too."""
+    """Tell whether all words before a head fit a head that describes the picture ("soft golden | light")."""
     if head != "light" and "light" in forms_of(head):  # counted lights are lamps, unless an adjective says otherwise
         return all(_adjective_category(word) is not None for word in modifiers)
     nouns = terms.LIGHT_SOURCES if head == "light" else terms.TIMES | terms.MEDIA | terms.SHOOTING
@@ -218,7 +226,7 @@ def _all_describe(modifiers: Words, head: str) -> bool:
 
 
 def _all_specific(modifiers: Words, category: str) -> bool:
-    """Tell whether the words before a head that is a thing by itself make it a word about the picture."""
+    """Tell whether the words before a head make it describe the picture: "oil" before "painting" does."""
     specific = terms.SPECIFIC.get(category, terms.ADJECTIVES[category])
     found = [word in specific or _OPTICS.match(word) is not None for word in modifiers]
     return any(found) and all(hit or _is_filler(word) for hit, word in zip(found, modifiers, strict=True))
@@ -277,7 +285,7 @@ def _conjuncts(words: Words) -> list[Words]:
 
 
 def _leads(term: Forms, words: Words) -> bool:
-    """Tell whether a phrase is a term, or begins with it and goes on with a preposition or a word about the picture."""
+    """Tell whether a phrase is a term, or begins with it and continues without naming a thing ("fog over the lake")."""
     rest = words[len(term) :]
     if len(words) < len(term) or not all(forms & forms_of(word) for forms, word in zip(term, words, strict=False)):
         return False

@@ -1,9 +1,9 @@
 """JSON as language models write it: quotes, commas and brackets of other scripts, single quotes, trailing commas.
 
-What is not ambiguous is read; everything else is an error. Pure; knows nothing of entities.
+Ambiguous text is an error. Pure text; the module does not know entities.
 """
 
-# ruff: noqa: RUF001, RUF002 - the characters that look like others are what this is about
+# ruff: noqa: RUF001, RUF002 - the tables contain characters that look like ASCII ones on purpose
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import json
 import re
 
 MAX_DEPTH = 8
-"""Arrays and objects inside each other. A list of entities needs three."""
+"""Levels of nested arrays and objects. A list of entities needs three."""
 
 _OPEN = {**dict.fromkeys("[［【〔〖﹇⟦", "["), **dict.fromkeys("{｛﹛", "{")}
 _GOES_ON = {
@@ -21,7 +21,7 @@ _GOES_ON = {
     **dict.fromkeys(":：﹕", ":"),
 }
 _MARKS = {**_OPEN, **_GOES_ON}
-"""Structural characters, by what they mean in JSON."""
+"""JSON's structural character for each character that models write in its place."""
 
 _FRAMES = dict(zip("「『《〈", "」』》〉", strict=True))
 """Quotation marks that may also frame a list."""
@@ -29,12 +29,14 @@ _FRAMES = dict(zip("「『《〈", "」』》〉", strict=True))
 _DOUBLE = '"“”„‟＂〝〞'
 _SINGLE = "'‘’‚＇`´"
 _CLOSERS = {**dict.fromkeys(_DOUBLE, _DOUBLE), **dict.fromkeys(_SINGLE, _SINGLE), "«": "»", "‹": "›", **_FRAMES}
-"""What may close a string, by its opening mark: models mix the marks of one family."""
+"""The marks that may close a string, by its opening mark. Models mix the marks of one family."""
 
 _PROPER = {'"': '"', "'": "'", "“": "”", "„": "“”", "＂": "＂", "＇": "＇", "`": "`", "〝": "〞"}
-"""Marks that always close a string. Another one of the family, or an apostrophe, does where the list can go on.
+"""The marks that always close a string, by its opening mark. Other marks of the family close it only if a structural
+character follows, or the text ends.
 
-A single mark between two letters is an apostrophe: "['dog's bowl']". Scripts without upper case have none."""
+A single quote between two letters is an apostrophe: "['dog's bowl']". This does not apply to scripts without upper and
+lower case."""
 
 _WORDS = {"None": "null", "True": "true", "False": "false"}
 
@@ -59,11 +61,11 @@ def decode(text: str, start: int) -> tuple[object, int]:
         start: index of a character of OPENINGS.
 
     Returns:
-        The value as `json` would give it, and the index behind it.
+        The value as `json.loads` would return it, and the index after it.
 
     Raises:
         Unfinished: the text ends before the value does.
-        ValueError: there is no such value, its nesting is deeper than MAX_DEPTH, or its quotes are ambiguous.
+        ValueError: the text is not such a value, or its nesting is deeper than `MAX_DEPTH`.
 
     >>> decode("［“dog”，'red sofa'，］", 0)[0]
     ['dog', 'red sofa']
@@ -86,7 +88,7 @@ def decode(text: str, start: int) -> tuple[object, int]:
 
 
 def _read_token(text: str, position: int) -> tuple[str, int]:
-    """Read one token; return it in JSON, and the index behind it."""
+    """Read one token; return it as JSON, and the index after it."""
     mark = _MARKS.get(text[position])
     if mark is not None:
         return mark, position + 1
@@ -116,7 +118,7 @@ def _has_case(character: str) -> bool:
 
 
 def _json_string(raw: str) -> str:
-    """Write the inside of a string as JSON; its escapes are those of JSON and Python."""
+    """Write the content of a string as JSON; escapes that JSON does not know lose their backslash."""
 
     def escaped(found: re.Match[str]) -> str:
         text = found.group()

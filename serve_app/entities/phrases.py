@@ -1,4 +1,4 @@
-"""Phrases as text: blank ones refused, repetitions left out. Pure; knows no model and no wire format."""
+"""Tidies lists of phrases: refuses blank ones, leaves out repetitions. Pure text."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from serve_app.schemas.phrase_key import phrase_key, tidy
 
 
 def normalise_entities(entities: Sequence[str]) -> list[str]:
-    """Tidy the entities that a caller names instead of having a prompt parsed.
+    """Tidy the entities that a caller names, so that the prompt need not be parsed.
 
     Args:
         entities: the phrases as given.
 
     Returns:
-        The phrases in order, stripped, without repetitions (see `phrase_key`); nothing is filtered. Empty for none.
+        The phrases in order, stripped, without repetitions (see `phrase_key`). The entity filter is not applied. Empty
+        if none are given.
 
     Raises:
-        InvalidRequest: a phrase has nothing to see.
+        InvalidRequest: a phrase has no visible character.
     """
     for index, entity in enumerate(entities):
         if all(unicodedata.category(c) in {"Cf", "Zs"} for c in tidy(entity)):
@@ -28,7 +29,11 @@ def normalise_entities(entities: Sequence[str]) -> list[str]:
 
 
 def distinct(phrases: Iterable[str]) -> list[str]:
-    """Leave out empty phrases and repetitions; of phrases that are the same by `phrase_key` the first stays."""
+    """Leave out empty phrases and repetitions; of phrases with the same `phrase_key`, the first stays.
+
+    >>> distinct(["Red sofa", "", "red  sofa", "dog"])
+    ['Red sofa', 'dog']
+    """
     first_of: dict[str, str] = {}
     for phrase in phrases:
         if phrase:

@@ -1,7 +1,6 @@
-"""The weights and tags of image prompts, as Stable Diffusion's interfaces and Midjourney write them. Pure text.
+"""Reads the weights and tags of image prompts, as users of Stable Diffusion and Midjourney write them. Pure text.
 
-One reader for both places where they appear: in a prompt before the language model reads it, and in the phrases that a
-language model copied out of a prompt.
+They appear in a prompt, before the language model reads it, and in phrases that a language model copied from a prompt.
 
     written                                            | means
     ---------------------------------------------------+-----------------------------------
@@ -9,38 +8,38 @@ language model copied out of a prompt.
     [cat:0.5]  [cat::0.5]                              | cat, in some of the steps
     [red|blue] car  {red|blue} car  [red:blue:0.5] car | red car, and blue car
     cat AND dog                                        | cat, and dog
-    <lora:x:0.8>  embedding:x  __x__  BREAK  --ar 16:9 | nothing that could be seen: it is a tag
+    <lora:x:0.8>  embedding:x  __x__  BREAK  --ar 16:9 | a tag: a setting of the image generator
 
 Source: the prompt syntax of AUTOMATIC1111's web UI, ComfyUI, InvokeAI, NovelAI, Dynamic Prompts and Midjourney.
 """
 
-# ruff: noqa: RUF001 - the characters that look like others are what this is about
+# ruff: noqa: RUF001 - the patterns contain full-width brackets and colons on purpose
 
 from __future__ import annotations
 
 import re
 
 MAX_ROUNDS = 32
-"""How often brackets are taken off; what is nested deeper stays as it is."""
+"""How often brackets are removed; deeper nesting stays as it is."""
 
 MAX_PHRASES = 16
-"""Phrases that one phrase with alternatives may become."""
+"""Most phrases that one phrase with alternatives is written as."""
 
 _OPEN, _CLOSE = r"(?<!\\)[(（\[{]", r"[)）\]}]"
 _INSIDE = r"(?:\\.|[^()（）\[\]{}\\])*"
-"""Repeated lazily or possessively: never greedily, so that no failed match costs the square of its length."""
+"""Repeated lazily or possessively: a greedy repetition could need quadratic time for a failed match."""
 
 _NO_PIPE, _NO_COLON = r"(?:\\.|[^()（）\[\]{}\\|])*+", r"(?:\\.|[^()（）\[\]{}\\:：])*+"
 _NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)"
 _WEIGHT = rf"\s*+[:：]\s*+{_NUMBER}\s*+"
 _SMALL_WEIGHT = r"\s*+[:：]\s*+[-+]?(?:\d(?:\.\d*)?|\.\d+)\s*+"
-"""Without brackets around, a number from 10 up is no weight: "ISO:100"."""
+"""A weight without brackets is below 10: "ISO:100" has no weight."""
 
 _PARAMETERS = (
     "ar|aspect|v|version|niji|style|stylize|s|chaos|c|quality|q|seed|sameseed|stop|tile|iw|cref|cw|sref|sw|"
     "oref|ow|weird|w|h|width|height|repeat|r|profile|p|fast|relax|turbo|hd|raw|draft|exp|test|testp|creative|video|motion|loop"
 )
-"""Source: Midjourney's parameter list. They stand at the end of a prompt."""
+"""Parameters at the end of a prompt. Source: Midjourney's parameter list."""
 
 _PARAMETER = rf"--(?:no\s+(?:(?!--).)+|(?:{_PARAMETERS})(?:[ =]+(?!--)[^\s,]+){{0,3}})"
 _BREAK = re.compile(r"(?<!\w)BREAK(?!\w)")
@@ -74,12 +73,12 @@ _PAIRS = {"(": ")", "（": "）", "[": "]", "{": "}"}
 
 
 def is_tag(phrase: str) -> bool:
-    """Tell whether a phrase is a tag: something for the program that makes the picture, and nothing in it."""
+    """Tell whether a whole phrase is a tag: a setting of the image generator, which names nothing in the picture."""
     return phrase == "AND" or _TAG.fullmatch(phrase) is not None
 
 
 def tags_in(prompt: str) -> list[str]:
-    """Return the tags of a prompt in order, but for separators, each once.
+    """Return the tags of a prompt in order and without repetitions; the separator BREAK is left out.
 
     >>> tags_in("a cat <lora:x:0.8> BREAK a dog --ar 16:9")
     ['<lora:x:0.8>', '--ar 16:9']
@@ -89,7 +88,7 @@ def tags_in(prompt: str) -> list[str]:
 
 
 def has_only_tags(prompt: str) -> bool:
-    """Tell whether a prompt holds tags and nothing else, so that there is nothing to see.
+    """Tell whether a prompt contains tags and nothing else.
 
     >>> has_only_tags("--no text, a dog"), has_only_tags("a dog --no text"), has_only_tags(" ")
     (True, False, False)
@@ -98,10 +97,10 @@ def has_only_tags(prompt: str) -> bool:
 
 
 def read_prompt(prompt: str) -> str:
-    """Write a prompt as plain text: without tags, and without the marks of weights.
+    """Return a prompt as plain text, without tags and weights.
 
-    A prompt without such syntax, or without anything else, stays as it is. Single brackets without a weight stay,
-    because they are also English.
+    A prompt that has no such syntax, or nothing but such syntax, stays as it is. Single brackets without a weight stay,
+    because plain English has them too.
 
     >>> read_prompt("((red sofa)), a (cat:1.2) in a [red|blue] car <lora:add_detail:0.8>")
     'red sofa, a cat in a red or blue car'
@@ -126,8 +125,8 @@ def read_phrases(phrase: str) -> list[str]:
         phrase: an entity as a language model wrote it.
 
     Returns:
-        The plain phrases that it names, in order, and then its tags as they are. A phrase without such syntax comes
-        back alone and unchanged.
+        The plain phrases that it names, in order, and then its tags as they are. A phrase without such syntax is
+        returned alone and unchanged.
 
     >>> read_phrases("(cat:1.2) <lora:add_detail:0.8>")
     ['cat', '<lora:add_detail:0.8>']
@@ -142,12 +141,12 @@ def read_phrases(phrase: str) -> list[str]:
     spread = [choice for line in text.split("\n") for choice in _spread(line)]
     pieces = [_ESCAPED.sub(r"\1", _bare(piece)) for line in spread for piece in line.split("|")]
     if pieces != [phrase]:
-        pieces = [" ".join(piece.split()) for piece in pieces]  # two neighbours may both have put a space
+        pieces = [" ".join(piece.split()) for piece in pieces]  # two replacements side by side leave two spaces
     return [piece for piece in pieces if piece] + tags
 
 
 def _spread(phrase: str) -> list[str]:
-    """Write a phrase once for each of its alternatives, without weights in brackets."""
+    """Return the phrase once for each of its alternatives, without weights in brackets."""
     phrases = [phrase]
     for _ in range(MAX_ROUNDS):
         before = phrases
@@ -160,7 +159,7 @@ def _spread(phrase: str) -> list[str]:
                 phrases += [
                     text[: found.start()] + _apart(found, part) + text[found.end() :] for part in _chosen(found)
                 ]
-        if len(phrases) > MAX_PHRASES:  # the first alternative stands for the others
+        if len(phrases) > MAX_PHRASES:  # keep only the first of each remaining group of alternatives
             return [_CHOICE.sub(lambda found: _apart(found, "".join(_chosen(found)[:1])), text) for text in before]
         if phrases == before:
             break
@@ -174,7 +173,7 @@ def _chosen(found: re.Match[str]) -> list[str]:
 
 
 def _apart(found: re.Match[str], content: str) -> str:
-    """Put content in a match's place, and a space where it would join a neighbour: "(cat:1.2)(dog:1.2)"."""
+    """Return a match's replacement, with a space where it would join a neighbour: "(cat:1.2)(dog:1.2)"."""
     text, (start, end) = found.string, found.span()
     before = " " if start and _TOUCHES_BEFORE.match(text, start - 1) else ""
     after = " " if _TOUCHES_AFTER.match(text, end) else ""
@@ -182,7 +181,7 @@ def _apart(found: re.Match[str], content: str) -> str:
 
 
 def _without_weights(text: str) -> str:
-    """Take off brackets that weigh."""
+    """Remove brackets that give a weight."""
 
     def content(found: re.Match[str]) -> str:
         inside, weight = found.groups()
@@ -202,7 +201,7 @@ def _without_weights(text: str) -> str:
 
 
 def _bare(phrase: str) -> str:
-    """Take the marks off the ends of one phrase: weights, brackets around it, brackets without a partner."""
+    """Remove weights, brackets around the whole phrase and unpaired brackets from the ends of a phrase."""
     for _ in range(MAX_ROUNDS):
         before = phrase
         phrase = _WEIGHT_BEFORE.sub("", _PARTED.sub("", _WEIGHT_BEHIND.sub("", phrase.strip()))).strip()
@@ -222,7 +221,7 @@ def _count(phrase: str, bracket: str) -> int:
 
 
 def _is_around(phrase: str, opening: str, closing: str) -> bool:
-    """Tell whether the first bracket of a phrase is closed by its last character."""
+    """Tell whether the last character of a phrase closes its first bracket."""
     depth = 0
     for index, character in enumerate(phrase):
         depth += (character == opening) - (character == closing)

@@ -1,7 +1,9 @@
-"""The words of image prompts that name no physical thing, by the reason a user is given.
+"""Words of image prompts that name no physical thing, by the reason that the user sees.
 
-Data only; how the words combine into phrases is the business of `filter`. Every word is singular and in lower case,
-hyphens are spaces. Source: the vocabulary of public prompt guides for diffusion models, sorted by hand.
+Data only; `filter` defines how the words combine into phrases. Every word is singular and in lower case; hyphens are
+written as spaces.
+
+Source: the vocabulary of public prompt guides for diffusion models, sorted by hand.
 """
 
 from __future__ import annotations
@@ -69,7 +71,7 @@ ALWAYS: Final[Mapping[str, frozenset[tuple[str, ...]]]] = {
         vicinity, whereabouts, locale, ambient environment, springtime, summertime, wintertime, mise en scene"""
     ),
 }
-"""Heads that name no thing, whatever stands before them ("Victorian style", "neon glow")."""
+"""Heads that describe the picture after any words ("Victorian style", "neon glow")."""
 
 BESIDE_ADJECTIVES: Final[Mapping[str, frozenset[tuple[str, ...]]]] = {
     LIGHTING: _terms(
@@ -97,7 +99,7 @@ BESIDE_ADJECTIVES: Final[Mapping[str, frozenset[tuple[str, ...]]]] = {
         distance, moment, negative space, empty space, space around, corner of the frame, air"""
     ),
 }
-"""Heads that name no thing alone or beside known adjectives only: "soft light", but not "traffic light"."""
+"""Heads that describe the picture if they stand alone or after known words: "soft light", but not "traffic light"."""
 
 ONLY_WITH_ADJECTIVES: Final[Mapping[str, frozenset[tuple[str, ...]]]] = {
     LIGHTING: _terms("haze"),
@@ -105,7 +107,7 @@ ONLY_WITH_ADJECTIVES: Final[Mapping[str, frozenset[tuple[str, ...]]]] = {
     CAMERA: _terms("lens, film, camera, shutter"),
     QUALITY: _terms("work, edge, line"),
 }
-"""Heads that are things unless an adjective says otherwise: "35mm lens" and "oil painting", but "lens", "painting"."""
+"""Heads that describe the picture only after certain adjectives: "oil painting" does, "painting" is a thing."""
 
 ADJECTIVES: Final[Mapping[str, frozenset[str]]] = {
     LIGHTING: _words(
@@ -147,7 +149,7 @@ ADJECTIVES: Final[Mapping[str, frozenset[str]]] = {
         stormy cloudy windy"""
     ),
 }
-"""Adjectives that describe the picture rather than a thing; a phrase of nothing else is no entity."""
+"""Adjectives that describe the picture. A phrase of such adjectives alone is dropped."""
 
 SPECIFIC: Final[Mapping[str, frozenset[str]]] = {
     STYLE: _words(
@@ -162,7 +164,9 @@ SPECIFIC: Final[Mapping[str, frozenset[str]]] = {
         cinestill"""
     ),
 }
-"""Of the heads above, the adjectives that are enough: "abstract painting" and "handheld camera" are things."""
+"""The adjectives that make a head of ONLY_WITH_ADJECTIVES describe the picture: "abstract painting" is a thing.
+
+A category that is not listed here uses its ADJECTIVES."""
 
 FILLERS: Final = _words(
     """very slightly quite rather so and or of the a an more most less overall general slight some all white black
@@ -170,12 +174,12 @@ FILLERS: Final = _words(
         amber beige ivory crimson colorful colourful colored coloured light rich pale rainbow multicolored late
         early nice good great pretty primary"""
 )
-"""Words that may stand among the adjectives but tell nothing by themselves: "pink" alone may be a flower."""
+"""Neutral words that may stand among the adjectives. Alone they decide nothing: "pink" may be a flower."""
 
 TIMES: Final = _words(
     "morning afternoon evening night day dawn dusk sunset sunrise noon midday summer winter autumn studio"
 )
-"""Nouns that say when a picture was taken, or that it is a studio's: "night shot", "winter landscape"."""
+"""Nouns that say when a picture was taken, or that it was taken in a studio: "night shot", "winter landscape"."""
 
 LIGHT_SOURCES: Final = TIMES | _words(
     "window sun moon star candle fire lamp key fill rim back side top edge hair overcast available practical rembrandt"
@@ -196,14 +200,14 @@ THINGS: Final = _terms(
         light, photo frame, picture frame, door frame, window frame, bed frame, film reel, contact lens, dream
         catcher"""
 )
-"""Phrases that are things although the rules above would say otherwise."""
+"""Phrases that are things although the lists above would drop them."""
 
 OF_WHAT: Final = _words(
     """ray beam shaft pool play patch streak splash burst flood glimmer flicker touch hint sense feeling air lot
         kind type sort bit abundance mix blend interplay sliver wash lack effect presence trace source spot band
         dapple pop"""
 )
-"""Nouns that are as physical as what they are made of: "beam of light", but "pool of water"."""
+"""Nouns whose words after "of" decide: "beam of light" is dropped, "pool of water" is kept."""
 
 PREPOSITIONS: Final = _words(
     """of on in at by with from through over under across above below behind between among against along around
@@ -220,7 +224,7 @@ PLACING: Final = _words("on in at by over under above below behind near beside a
 PICTURES: Final = _words(
     "photo photograph portrait image picture painting drawing snapshot illustration sketch artwork art"
 )
-"""Heads that are things once they are placed."""
+"""Heads that are things when a preposition of PLACING follows."""
 
 SHOOTING: Final = _words("camera drone dslr studio")
-"""Things that make a word about the picture when they stand before one: "drone shot"."""
+"""Devices and places for taking photos: before a head of BESIDE_ADJECTIVES they describe the picture ("drone shot")."""

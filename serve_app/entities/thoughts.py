@@ -1,4 +1,4 @@
-"""The thoughts that a reasoning model writes before its answer: where they begin and end. Pure text."""
+"""Finds and removes the thoughts that a reasoning model writes before its answer. Pure text."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _CLOSING = re.compile(
 and Gemma 4, and what Ollama prints."""
 
 _PARTS = frozenset({"<|channel|>", "<|message|>", "<|constrain|>", "<|channel>"})
-"""Tokens of which gpt-oss and Gemma 4 make their marks, with words between."""
+"""Tokens that open or close a thought of gpt-oss and Gemma 4 together with the words between them."""
 
 
 def without_thoughts(reply: str) -> str:
-    """Cut the thoughts out of a reply. A thought that does not end is no answer.
+    """Return a reply without its thoughts; a thought that does not end is removed as well.
 
     Args:
-        reply: text of a model. It may begin inside a thought, because some chat templates open one in the prompt.
+        reply: text from a model. It may begin inside a thought, because some chat templates open one in the prompt.
 
     >>> without_thoughts('<think> Maybe ["cat"]? </think> ["dog"]')
     ' ["dog"]'
@@ -39,15 +39,15 @@ def without_thoughts(reply: str) -> str:
 
 
 def ends_in_thought(text: str) -> bool:
-    """Tell whether a thought is open at the end of a text, such as the prompt that a chat template makes."""
+    """Tell whether a text ends inside a thought; a prompt from a chat template may do so."""
     return _end_of_last(_OPENING, text) > _end_of_last(_CLOSING, text)
 
 
 def is_mark(token: str) -> bool:
-    """Tell whether a token is a mark that opens or closes a thought, or part of one."""
+    """Tell whether a token opens or closes a thought, alone or together with other tokens."""
     return token in _PARTS or (_OPENING.fullmatch(token) or _CLOSING.fullmatch(token)) is not None
 
 
 def _end_of_last(mark: re.Pattern[str], text: str) -> int:
-    """Return where the last mark ends; 0 where there is none."""
+    """Return the index after the last match; 0 without a match."""
     return max((found.end() for found in mark.finditer(text)), default=0)

@@ -1,4 +1,4 @@
-"""English words as the entity filter compares them: in lower case, and in any number. Pure."""
+"""Splits English phrases into words, and guesses the singular of each word. Pure text."""
 
 from __future__ import annotations
 
@@ -23,23 +23,31 @@ _WORD = re.compile(r"[^\W_]+(?:[./][^\W_]+)*")
 
 
 def split_words(text: str) -> Words:
-    """Split a phrase into words, in lower case; hyphens and possessive endings vanish, so does a leading article."""
+    """Split a phrase into lower-case words, without hyphens, possessive endings and a leading article.
+
+    >>> split_words("The girl's black-and-white T-shirts")
+    ('girl', 'black', 'and', 'white', 't', 'shirts')
+    """
     plain = re.sub(r"['\u2019]s?\b", "", text.casefold())
     return without_article(tuple(_WORD.findall(plain)))
 
 
 def without_article(words: Words) -> Words:
-    """Leave out an article at the beginning, unless nothing else is there."""
+    """Leave out a leading article, unless it is the only word."""
     return words[1:] if len(words) > 1 and words[0] in {"a", "an", "the"} else words
 
 
 def all_forms(words: Sequence[str]) -> Forms:
-    """Return, for each word, itself and what its singular may be."""
+    """Return the forms of each word (see `forms_of`)."""
     return tuple(forms_of(word) for word in words)
 
 
 def forms_of(word: str) -> frozenset[str]:
-    """Return a word and what its singular may be."""
+    """Return a word and its possible singulars.
+
+    >>> sorted(forms_of("knives"))
+    ['knif', 'knife', 'knive', 'knives']
+    """
     forms = {word}
     if word in IRREGULAR:
         forms.add(IRREGULAR[word])

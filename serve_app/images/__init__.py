@@ -1,4 +1,4 @@
-"""Image files: their bytes to RGB, and pictures of results. Opens no file but the system's fonts."""
+"""Decodes image files to RGB, and draws pictures of results. The only files that it opens are the system's fonts."""
 
 from __future__ import annotations
 

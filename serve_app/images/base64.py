@@ -1,4 +1,4 @@
-"""The text form of an image file, base64 or a data: URI -> its bytes, within a limit. Pure."""
+"""Decodes an image file that is sent as text: base64 or a data: URI. Pure; checks a limit of bytes."""
 
 from __future__ import annotations
 
@@ -14,27 +14,32 @@ from serve_app.errors import InvalidImage, TooLarge
 _DATA_URI = re.compile(r"\s*data:([^,]*),", re.IGNORECASE)
 _TO_BASE64 = bytes.maketrans(b"-_", b"+/")
 _WHITESPACE = b" \t\r\n\v\f"
-_PART_CHARACTERS = 1 << 20  # decoded at a time
+_PART_CHARACTERS = 1 << 20  # decoded at once
 _HEX = np.array([int(chr(byte), 16) if chr(byte) in "0123456789abcdefABCDEF" else -1 for byte in range(256)], np.int16)
 
 
 def decode_base64(text: str, max_bytes: int) -> bytes:
-    """Decode the text form of an image file.
+    """Decode an image file that is sent as text.
 
-    Bound: passes over the text in C, and four copies of it at most (copies are bytes where the text is ASCII).
+    Bound: a few passes over the text in C, and at most four copies of it (a copy of ASCII text has a byte a character).
     Measured for 42 MiB of base64: 0.4 s; for 64 MiB of escapes: 1.2 s and 56 MB.
+
+    Source: RFC 4648 (base64, sections 4 and 5), RFC 2397 (data: URIs).
 
     Args:
         text: base64, in the standard or the URL-safe alphabet, with or without padding and line breaks; or a `data:`
             URI, base64 or percent-encoded.
-        max_bytes: the most bytes that may come out; checked before anything is decoded.
+        max_bytes: the largest file that is allowed; checked before base64 is decoded.
 
     Returns:
         The file's bytes, at least one.
 
     Raises:
-        TooLarge: more than `max_bytes`.
-        InvalidImage: empty, or not base64.
+        TooLarge: the file has more than `max_bytes` bytes.
+        InvalidImage: the file is empty, or the text is not base64.
+
+    >>> decode_base64("data:image/gif;base64,R0lGODlh", 100)
+    b'GIF89a'
     """
     match = _DATA_URI.match(text[:4096])
     payload = text[match.end() :] if match else text
@@ -64,7 +69,7 @@ def _percent_decoded(payload: str, max_bytes: int) -> bytes:
 
 
 def _parts(payload: str) -> Iterator[str]:
-    """Cut the text, but no escape."""
+    """Cut the text into parts, but not inside an escape such as "%2F"."""
     start = 0
     while start < len(payload):
         end = start + _PART_CHARACTERS
@@ -76,7 +81,7 @@ def _parts(payload: str) -> Iterator[str]:
 
 
 def _unescaped(part: str) -> bytes:
-    """Do what `urllib.parse.unquote_to_bytes` does, without an object for every escape."""
+    """Decode like `urllib.parse.unquote_to_bytes`, but without creating an object for each escape."""
     raw = np.frombuffer(part.encode("utf-8", "surrogatepass") + b"  ", np.uint8)
     high, low = _HEX[raw[1:-1]], _HEX[raw[2:]]
     escapes = np.flatnonzero((raw[:-2] == ord("%")) & (high >= 0) & (low >= 0))
@@ -87,10 +92,10 @@ def _unescaped(part: str) -> bytes:
 
 
 def check_bytes(size: int, max_bytes: int) -> None:
-    """Refuse a file by its size.
+    """Refuse a file that is too large.
 
     Raises:
-        TooLarge: as said.
+        TooLarge: `size` is over `max_bytes`.
     """
     if size > max_bytes:
         raise TooLarge(f"{size} bytes are over the limit of {max_bytes} bytes")

@@ -1,4 +1,4 @@
-"""A BMP as Pillow's picture. Runs and pixels that masks divide are unpacked here; Pillow reads the other kinds."""
+"""Opens a BMP as a Pillow image. This module decodes run-length coding and bit fields; Pillow decodes the rest."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from serve_app.images.scales import to_8_bits
 from serve_app.images.structure.bmp import BitFields, bit_fields, with_palette_in_range
 
 DECODED_HERE = "decoded here"
-"""In the place of the name of a decoder of Pillow's."""
+"""Replaces the name of Pillow's decoder in a tile that this package decodes itself."""
 
 _ALPHA = 3
 
 
 class Bmp(BmpImagePlugin.BmpImageFile):
-    """A BMP, whose alpha counts only where a pixel has some: many programs write 0 there and mean no alpha."""
+    """A BMP. Its alpha is ignored if it is 0 in all pixels: many programs write 0 for an opaque picture."""
 
     _fields: BitFields | None = None
 
@@ -40,12 +40,13 @@ class Bmp(BmpImagePlugin.BmpImageFile):
         ]
 
     def load(self) -> Any:
+        """Decode the pixels."""
         if self.tile and self.tile[0].codec_name == DECODED_HERE:
             self._unpack()
         return super().load()
 
     def _unpack(self) -> None:
-        """Put plain pixels in the place of what Pillow does not read."""
+        """Replace the file by unpacked pixels, which Pillow can read."""
         tile = self.tile[0]
         assert isinstance(self.fp, io.BytesIO)
         assert isinstance(tile.args, tuple)
@@ -61,21 +62,21 @@ class Bmp(BmpImagePlugin.BmpImageFile):
 
 
 def unpack_fields(data: bytes, fields: BitFields, size_wh: tuple[int, int]) -> NDArray[np.uint8]:
-    """Unpack pixels that masks divide.
+    """Unpack pixels whose colours are bit fields.
 
-    Bound: a few passes over the pixels, each of which takes two bytes of the file at least; some 12 bytes a pixel.
+    Bound: a few passes over the pixels, and about 12 bytes a pixel. Each pixel takes at least two bytes of the file.
 
     Args:
         data: the whole file.
-        fields: of `bit_fields`.
+        fields: the bit fields, from `bit_fields`.
         size_wh: width and height in pixels, each at least 1.
 
     Returns:
-        (height, width, 4) uint8 RGBA, line by line in the file's order, which is usually the lowest first; opaque where
-        there is no alpha, or where every pixel's is 0.
+        (height, width, 4) uint8 RGBA. The lines are in the file's order: usually the lowest line comes first. All
+        pixels are opaque if the file has no alpha, or if alpha is 0 in all pixels.
 
     Raises:
-        EOFError: the file ends before its pixels do.
+        EOFError: the file ends before its last pixel.
     """
     width, height = size_wh
     line_bytes = width * fields.bits // 8
@@ -94,7 +95,7 @@ def unpack_fields(data: bytes, fields: BitFields, size_wh: tuple[int, int]) -> N
 
 
 def _channel(packed: NDArray[np.uint16] | NDArray[np.uint32], mask: int) -> NDArray[np.uint8] | int:
-    """Scale the bits of a mask to 8 bits; of more than 16 the upper ones count."""
+    """Scale the bits of a mask to 8 bits; of a mask with more than 16 bits, use the upper 16."""
     if not mask:
         return 0
     bits = min(mask.bit_count(), 16)

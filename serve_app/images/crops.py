@@ -1,4 +1,4 @@
-"""Cuts one object out of a picture, as the identity model sees it. Pure; knows no model."""
+"""Cuts an object out of an image for the identity model. Pure; does not know the model."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from numpy.typing import NDArray
 from PIL import Image
 
 GREY = 128
-"""What stands in place of everything that is not the object."""
+"""The value of all pixels outside the object, in red, green and blue."""
 
 CROP = "mask on grey, square, aspect kept"
-"""How `object_crop` cuts, for people."""
+"""Describes `object_crop` in the verdict's `identity.crop`."""
 
 LONGEST_SIDE = 4096
-"""Pixels of the square: 48 MB. An object of 65,535 x 20 pixels would otherwise take 12 GB of grey."""
+"""Longest side of the square in pixels (48 MB). Without it, an object of 65,535 x 20 pixels would need 12 GB."""
 
 
 def object_crop(image: NDArray[np.uint8], mask: NDArray[np.bool_], side: int) -> NDArray[np.uint8]:
-    """Cut out an object: the mask's box, grey outside of the mask, padded to a square, resized bicubic.
+    """Cut out an object: crop to the mask's box, set the outside to grey, pad to a square, resize (bicubic).
 
-    An object longer than LONGEST_SIDE is resized to that length first.
+    An object longer than `LONGEST_SIDE` is first resized to that length.
 
     Args:
-        image: RGB (H, W, 3).
-        mask: (H, W), True on the object.
-        side: of the result, in pixels.
+        image: (H, W, 3) uint8 RGB.
+        mask: (H, W) bool, True on the object.
+        side: side of the result in pixels, at least 1.
 
     Returns:
-        RGB (side, side, 3), uint8; the object is centred, its aspect is kept.
+        (side, side, 3) uint8 RGB. The object is centred and keeps its aspect ratio.
 
     Raises:
         ValueError: the mask is empty.
@@ -44,7 +44,7 @@ def object_crop(image: NDArray[np.uint8], mask: NDArray[np.bool_], side: int) ->
 
 
 def _on_grey(image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> Image.Image:
-    """Put grey in place of what is outside a mask; Pillow does it in a third of NumPy's time."""
+    """Set the pixels outside a mask to grey. Pillow needs a third of NumPy's time."""
     cut = Image.new("RGB", (image.shape[1], image.shape[0]), (GREY, GREY, GREY))
     inside = np.ascontiguousarray(mask).view(np.uint8) * np.uint8(255)
     cut.paste(Image.fromarray(np.ascontiguousarray(image)), (0, 0), Image.fromarray(inside))
@@ -52,7 +52,7 @@ def _on_grey(image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> Image.Image:
 
 
 def _at_most(longest: int, image: Image.Image) -> Image.Image:
-    """Resize an image whose longer side is over `longest` to it."""
+    """Resize an image so that its longer side is at most `longest`."""
     scale = longest / max(image.size)
     if scale >= 1:
         return image

@@ -1,9 +1,9 @@
-"""Image bytes -> RGB array, as people see the picture: limits, orientation, every common format.
+"""Decodes the bytes of an image file to an RGB array, within limits, as a viewer shows the picture.
 
-The model and the overlays get their pixels from the one `decode` here, so boxes fit the photo as a viewer shows it:
-EXIF orientation is applied, transparency lies on white, of an animation the first frame counts. Embedded colour
-profiles are not applied. Pure: opens no file, keeps no state, changes none of Pillow's global settings, so any thread
-may call it.
+The models and the overlays both get their pixels from `decode`, so boxes fit the picture that the user sees. EXIF
+orientation is applied, transparency is put on white, and an animation is reduced to its first frame. Embedded colour
+profiles are not applied. The module opens no files, keeps no state and changes no global settings of Pillow, so any
+thread may call it.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from serve_app.images.plugins import Gif
 from serve_app.images.structure import containers, jpeg
 
 _BAND_PIXELS = 1 << 20
-"""Pixels converted at a time: what a conversion needs besides the decoder's picture and the answer."""
-_READ_FORMATS = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, HEIC and binary PPM are read"
+"""Pixels that are converted at once. They bound the memory of a conversion."""
+_READ_FORMATS = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, HEIC and binary PPM"
 
 
 _NOT_READ = re.compile(r"unsupported|not (yet )?supported|unknown|cannot handle", re.IGNORECASE)
-"""What Pillow and its codecs say of whole files that they do not read; other words are about damage."""
+"""Words in errors of Pillow and its codecs for whole files that they do not support. Other errors mean damage."""
 
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """What a file says of itself.
+    """Size and format from a file's header.
 
     Attributes:
         width: pixels from left to right, as displayed.
@@ -50,34 +50,34 @@ class ImageHeader:
 
 
 def content_key(data: bytes) -> str:
-    """Name some bytes by their content.
+    """Return a digest of some bytes, as a key for caches.
 
     Args:
-        data: any bytes, also none.
+        data: any bytes; may be empty.
 
     Returns:
-        32 hexadecimal digits; equal for equal bytes only (BLAKE2b, 128 bits).
+        32 hexadecimal digits (BLAKE2b, 128 bits): the same for the same bytes, another for other bytes.
     """
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def read_header(data: bytes, limits: LimitsConfig) -> ImageHeader:
-    """Check an image file's header and learn its size, without decoding pixels.
+    """Check an image file's header and read its size, without decoding pixels.
 
-    Bound: two copies of the file (of a HEIC four), and the steps of its format's check in `images.structure`, some
-    70,000 at most. Measured for 32 MiB: 0.2 s and 63 MB for a JPEG whose EXIF block fills it, 0.2 s and 23 MB for a
-    TIFF of 65,000 strips, under 0.2 s for the others.
+    Bound: two copies of the file (four of a HEIC), and the steps of the format's check in `images.structure`, at most
+    about 70,000. Measured for 32 MiB: 0.2 s and 63 MB for a JPEG that consists of its EXIF block, 0.2 s and 23 MB for a
+    TIFF of 65,000 strips, under 0.2 s for other files.
 
     Args:
         data: the whole file.
-        limits: bytes, megapixels and pixels a side that are allowed.
+        limits: the largest allowed file, in bytes, megapixels and pixels a side.
 
     Returns:
-        Size as displayed, and format.
+        The size as displayed, and the format.
 
     Raises:
-        TooLarge: more bytes or pixels than allowed.
-        InvalidImage: empty, no image of a format that is read, or a broken header.
+        TooLarge: the file has more bytes or pixels than allowed.
+        InvalidImage: the file is empty, is not an image of a supported format, or has a broken header.
     """
     kind = _identify(data, limits)
     if kind.name == "WEBP":  # opening it allocates the canvas: 15 ms for 8 megapixels
@@ -93,13 +93,19 @@ def read_header(data: bytes, limits: LimitsConfig) -> ImageHeader:
 def decode(data: bytes, limits: LimitsConfig) -> RgbArray:
     """Decode an image file to the picture that a viewer shows.
 
-    Samples of up to 16 bits and floats in [0, 1] are scaled to [0, 255]; 32-bit integers, signed ones and other floats
-    have no range of their own and are stretched from their minimum to their maximum. What a GIF's or an animated WebP's
-    first frame leaves uncovered is white.
+    How samples become 8 bits:
 
-    Bound: besides the file and one copy of it, Pillow's picture (4 bytes a pixel), the answer (3), and what the codec
-    holds; time in proportion to the pixels, one pass, JPEGs one a scan. Measured at the limit of 50 megapixels, peak
-    memory and time of the dearest file that was found of each format:
+        samples                                        | range that becomes 0 to 255
+        -----------------------------------------------+------------------------------------
+        unsigned, up to 16 bits                        | 0 to the largest number of that depth
+        floats, if all are in [0, 1]                   | 0 to 1
+        signed, deeper than 16 bits, and other floats  | the smallest to the largest value
+
+    Pixels that the first frame of a GIF or an animated WebP does not cover are white.
+
+    Bound: the file and one copy of it, Pillow's picture (4 bytes a pixel), the result (3), and the memory of the codec.
+    The time is proportional to the pixels: one pass, or one pass a scan in a JPEG. Peak memory and time at the limit of
+    50 megapixels, measured for the most expensive file that was found in each format:
 
         JPEG, baseline      360 MB  0.6 s      PNG, RGB            360 MB  0.8 s
         JPEG, 40 scans      500 MB  2.1 s      PNG, 16-bit RGBA    375 MB  1.5 s
@@ -109,18 +115,18 @@ def decode(data: bytes, limits: LimitsConfig) -> RgbArray:
         TIFF, 3 floats      860 MB  2.8 s      PNG, 16-bit, key    410 MB  1.9 s
         HEIC (30 MB)        440 MB  3.9 s, as processor time of several threads
 
-    Of these, Pillow copies the canvas of a WebP while it holds Python's lock: 0.1 s, or 0.7 s on a busy machine.
+    Pillow holds Python's global lock while it copies the canvas of a WebP: for 0.1 s, or 0.7 s on a busy machine.
 
     Args:
         data: the whole file.
-        limits: bytes, megapixels and pixels a side that are allowed.
+        limits: the largest allowed file, in bytes, megapixels and pixels a side.
 
     Returns:
         (height, width, 3) uint8 RGB, C-contiguous and writable, at least 1 x 1.
 
     Raises:
-        TooLarge: more bytes or pixels than allowed.
-        InvalidImage: whatever else is wrong with the file.
+        TooLarge: the file has more bytes or pixels than allowed, or needs too much memory.
+        InvalidImage: the file cannot be decoded for any other reason.
     """
     kind = _identify(data, limits)
     picture, orientation = _open(data, kind, limits)
@@ -132,13 +138,13 @@ def decode(data: bytes, limits: LimitsConfig) -> RgbArray:
 
 
 def _identify(data: bytes, limits: LimitsConfig) -> ImageFormat:
-    """Find the format by its signature, and apply every check that does not need Pillow."""
+    """Find the format by its signature, and run all checks that do not need Pillow."""
     if not data:
         raise InvalidImage("empty")
     check_bytes(len(data), limits.max_image_bytes)
     kind = next((each for each in FORMATS if each.accepts(data[:64])), None)
     if kind is None:
-        raise InvalidImage(f"not an image, or of a format that is not read ({_READ_FORMATS})")
+        raise InvalidImage(f"not an image of a supported format ({_READ_FORMATS})")
     size = kind.check(data)
     if isinstance(size, tuple):
         _check_pixels(size, limits)
@@ -146,7 +152,7 @@ def _identify(data: bytes, limits: LimitsConfig) -> ImageFormat:
 
 
 def _open(data: bytes, kind: ImageFormat, limits: LimitsConfig) -> tuple[ImageFile.ImageFile, int]:
-    """Open the picture, still without its pixels, and read its orientation."""
+    """Open the picture without decoding its pixels, and read its orientation."""
     with _pillow_errors(kind.name):
         picture = kind.open(data)
         refuse_slow_decoder(picture)
@@ -165,7 +171,10 @@ def _check_pixels(size: tuple[int, int], limits: LimitsConfig) -> None:
 
 @contextmanager
 def _pillow_errors(name: str) -> Iterator[None]:
-    """Pillow and its codecs raise nearly every built-in exception on broken data; all of it is the file's fault."""
+    """Turn any exception of Pillow and its codecs into an error about the file.
+
+    On broken data they raise nearly every built-in exception.
+    """
     try:
         yield
     except GensegError:
@@ -182,7 +191,7 @@ def _pillow_errors(name: str) -> Iterator[None]:
 
 
 def _assemble(picture: ImageFile.ImageFile, orientation: int) -> RgbArray:
-    """Convert band by band, each written to its place in the turned picture."""
+    """Convert the picture in bands of lines, and write each band to its place in the oriented result."""
     width, height = picture.size
     turned = orientation >= 5
     pixels = np.empty((width, height, 3) if turned else (height, width, 3), np.uint8)
@@ -191,7 +200,7 @@ def _assemble(picture: ImageFile.ImageFile, orientation: int) -> RgbArray:
     boxes = [(0, top, width, min(top + rows, height)) for top in range(0, height, rows)]
     to_rgb = rgb_converter(picture, boxes)
     for box in boxes:
-        # A crop is a copy, which a picture of one band does not need.
+        # A crop is a copy, which a picture with only one band does not need.
         stored[box[1] : box[3]] = to_rgb(picture.crop(box) if len(boxes) > 1 else picture)
     if isinstance(picture, Gif):
         left, top, right, bottom = picture.covered
@@ -201,7 +210,10 @@ def _assemble(picture: ImageFile.ImageFile, orientation: int) -> RgbArray:
 
 
 def _as_stored(pixels: RgbArray, orientation: int) -> RgbArray:
-    """View the displayed picture in the order in which the file stores it. Source: EXIF 2.32, tag 0x0112."""
+    """Return a view of the displayed picture in the order in which the file stores it.
+
+    Source: Exif 2.32, Orientation (tag 0x0112).
+    """
     views: dict[int, RgbArray] = {
         1: pixels,
         2: pixels[:, ::-1],

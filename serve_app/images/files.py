@@ -1,8 +1,8 @@
-"""The image formats that are read: how each is known, checked and opened. All of Pillow's file plugins are here.
+"""The table of image formats that are read: the signature of each, its check, and how it is opened.
 
-An explicit list, and plugins called directly: `Image.open` would try formats that run other programs (EPS), and its
-bomb check is a global setting that warns. A plugin gets what `images.structure` has cut down to the picture's needs;
-decoders of Pillow's that are written in Python are not used.
+The table calls Pillow's plugins directly. `Image.open` would also try formats that run other programs (EPS), and its
+check of the number of pixels is a global setting that only warns. For several formats, a plugin parses only the parts
+that `images.structure` has selected. Pillow's decoders that are written in Python are not used: they are too slow.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ class ImageFormat:
     """A format that is read.
 
     Attributes:
-        name: Pillow's.
-        accepts: tells from the first 64 bytes.
-        check: refuses a structure that would take more work or memory than the picture; gives the size where the
-            decoder allocates it on opening, or where a part of the file is larger than the picture.
-        open: Pillow's picture, without its pixels; takes whatever `check` let through.
-        orientation: as EXIF defines it, 1 to 8, from the file's bytes and its open picture.
+        name: Pillow's name of the format.
+        accepts: tells from the first 64 bytes whether a file has this format.
+        check: takes the file, and raises InvalidImage if decoding would take more work or memory than the picture
+            needs. Returns the size (width, height) for formats whose decoder may allocate more than the opened picture
+            says.
+        open: takes a file that passed `check`, and returns Pillow's picture without decoding its pixels.
+        orientation: takes the file and its picture, and returns the orientation, 1 to 8, as EXIF defines it.
     """
 
     name: str
@@ -44,17 +45,17 @@ class ImageFormat:
 
 
 def refuse_slow_decoder(picture: ImageFile.ImageFile) -> None:
-    """Refuse a variant that Pillow decodes in Python: seconds a megabyte, in which no other thread gets far.
+    """Refuse a picture that Pillow decodes in Python: that takes seconds a megabyte, and slows all other threads.
 
     Raises:
-        InvalidImage: as said.
+        InvalidImage: Pillow has no faster decoder for the picture.
     """
     if any(tile.codec_name in Image.DECODERS for tile in picture.tile):
         raise InvalidImage(f"a {picture.format} file of a variant that is not read")
 
 
 def is_jpeg(data: bytes) -> bool:
-    """Tell by the signature."""
+    """Tell by the signature whether a file is a JPEG."""
     return data.startswith(b"\xff\xd8\xff")
 
 
@@ -72,10 +73,6 @@ def _is_webp(data: bytes) -> bool:
     return bool(WebPImagePlugin.SUPPORTED and data.startswith(b"RIFF") and data[8:12] == b"WEBP")
 
 
-def _pillows_exif(data: bytes, picture: ImageFile.ImageFile) -> int:
-    return tiff.exif_orientation(picture.info.get("exif", b""))
-
-
 def _tiff_orientation(data: bytes, picture: ImageFile.ImageFile) -> int:
     if not isinstance(picture, Tiff):
         return tiff.exif_orientation(data)
@@ -83,8 +80,8 @@ def _tiff_orientation(data: bytes, picture: ImageFile.ImageFile) -> int:
     return orientation if orientation in range(1, 9) else 1
 
 
-def webp_orientation(data: bytes, picture: ImageFile.ImageFile | None = None) -> int:
-    """Read a WebP's orientation; needs no open picture."""
+def webp_orientation(data: bytes) -> int:
+    """Read a WebP's orientation, 1 to 8, from its bytes."""
     return tiff.exif_orientation(containers.webp_exif(data))
 
 
@@ -108,7 +105,7 @@ FORMATS = (
         _is_webp,
         containers.webp_size,
         lambda data: Webp(io.BytesIO(data)),
-        webp_orientation,
+        lambda data, _: webp_orientation(data),
     ),
     ImageFormat(
         "GIF",
@@ -130,7 +127,7 @@ FORMATS = (
         _is_avif,
         avif.avif_size,
         lambda data: AvifImagePlugin.AvifImageFile(io.BytesIO(data)),
-        _pillows_exif,
+        lambda _, picture: tiff.exif_orientation(picture.info.get("exif", b"")),
     ),
     ImageFormat("HEIF", is_heif, check_heif, open_heif, lambda *_: 1),
     ImageFormat(

@@ -1,7 +1,7 @@
-"""Fonts: Pillow's own, which has little more than ASCII, and for other letters those that the system has.
+"""Chooses a font for each letter: Pillow's own, which has little more than ASCII, or a font of the system.
 
-Which letters can be drawn depends on the machine; on one machine the same text is drawn the same every time. A letter
-that no font has is never drawn: it would be an empty box. Reads font files, and no others.
+Which letters can be drawn depends on the machine. Letters that no font has are left out or replaced, because fonts show
+them as empty boxes. The module reads font files only.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 from PIL import ImageFont
 
@@ -24,7 +25,7 @@ SYSTEM_FOLDERS = (
     "/Library/Fonts",
     "C:/Windows/Fonts",
 )
-"""Where systems keep their fonts."""
+"""Font folders of Linux, macOS and Windows."""
 
 _FAMILIES = (
     "DejaVuSans", "NotoSans-Regular", "LiberationSans-Regular", "FreeSans", "segoeui", "Arial Unicode", "arial",
@@ -35,33 +36,33 @@ _FAMILIES = (
     "Nirmala", "Kohinoor", "NotoSansThai-Regular", "LeelawUI", "Thonburi", "NotoSansGeorgian-Regular",
     "NotoSansArmenian-Regular", "NotoSansEthiopic-Regular", "NotoSansSymbols2-Regular", "seguisym", "unifont",
 )  # fmt: skip
-"""Names of font files without their endings, the best first."""
+"""Names of font files without their suffixes, in order of preference."""
 _ENDINGS = (".ttf", ".otf", ".ttc")
 _MOST_FILES = 20_000
 _TEST_SIZE = 20
 _NO_LETTER = "\U0010ffff"
 _MARKS = "CMS"
-"""First letters of the Unicode categories of what a label can do without: controls, marks and symbols."""
+"""First letters of the Unicode categories that a label can do without: controls (C), marks (M) and symbols (S)."""
 
 
 @dataclass(frozen=True)
 class Font:
-    """A height in pixels, in which text is drawn with whichever face has its letters.
+    """A font of one size, which draws each letter with the first face that has it.
 
     Attributes:
         size: height in pixels, at least 1.
-        folders: where faces are looked for besides Pillow's own.
+        folders: the folders that are searched for faces; Pillow's own face is always used first.
     """
 
     size: int
     folders: tuple[str, ...] = SYSTEM_FOLDERS
 
     def width(self, text: str) -> float:
-        """Width of one line, in pixels."""
+        """Return the width of a line of text, in pixels."""
         return sum(face.getlength(part) for part, face in self.runs(text))
 
     def runs(self, text: str) -> Iterator[tuple[str, Face]]:
-        """Cut a text into parts, each with the face that draws it; the face stays while it has the letters."""
+        """Yield the parts of a text, each with the face that draws it. A face is kept while it has the letters."""
         place, part = 0, ""
         for letter in text:
             stays = letter.isspace() or _is_covered(place, letter, self.folders)
@@ -75,12 +76,17 @@ class Font:
 
 
 def readable(text: str, folders: tuple[str, ...] = SYSTEM_FOLDERS) -> str:
-    """Keep what the fonts can draw of a text.
+    """Return a text as far as the fonts can draw it.
 
-    Accents that no font has are left off their letters, and symbols that none has are left out.
+    Accents and symbols that no font has are left out.
+
+    Args:
+        text: the text.
+        folders: the folders that are searched for faces.
 
     Returns:
-        The text, or "" where a letter is missing: what is left would be another word.
+        The text, with single spaces between words. "" if no font has one of its letters, because the rest would be
+        another word.
     """
     letters = [_drawable(letter, folders) for letter in text]
     if None in letters:
@@ -89,13 +95,13 @@ def readable(text: str, folders: tuple[str, ...] = SYSTEM_FOLDERS) -> str:
 
 
 def without_boxes(text: str, folders: tuple[str, ...] = SYSTEM_FOLDERS) -> str:
-    """Put a question mark in the place of every letter that no font has."""
+    """Replace each letter that no font has with a question mark, and leave out such symbols."""
     return "".join("?" if (shown := _drawable(letter, folders)) is None else shown for letter in text)
 
 
 @lru_cache(maxsize=4096)
 def _drawable(letter: str, folders: tuple[str, ...]) -> str | None:
-    """A letter as it can be drawn; "" for a symbol that cannot, None for a letter that cannot."""
+    """Return a letter as it can be drawn; if it cannot, "" for a symbol and None for a letter."""
     if letter.isspace() or _place_of(letter, folders) is not None:
         return letter
     plain = "".join(part for part in unicodedata.normalize("NFKD", letter) if not unicodedata.combining(part))
@@ -106,7 +112,7 @@ def _drawable(letter: str, folders: tuple[str, ...]) -> str | None:
 
 @lru_cache(maxsize=4096)
 def _place_of(letter: str, folders: tuple[str, ...]) -> int | None:
-    """Find the first face that has a letter: 0 for Pillow's own, then the system's."""
+    """Return the index of the first face that has a letter: 0 for Pillow's own, from 1 for the system's; else None."""
     return next(
         (place for place in range(1 + len(_system_files(folders))) if _is_covered(place, letter, folders)), None
     )
@@ -128,15 +134,14 @@ def _face(place: int, size: int, folders: tuple[str, ...]) -> Face:
 
 @lru_cache(maxsize=4)
 def _system_files(folders: tuple[str, ...]) -> tuple[str, ...]:
-    """List the system's fonts of the known families that can be opened, the best first."""
+    """List the system's font files of `_FAMILIES` that can be opened, in order of preference."""
     found: dict[str, str] = {}
     walks = itertools.chain.from_iterable(os.walk(folder) for folder in folders)
     files = ((folder, name) for folder, _, names in walks for name in names)
     for folder, name in itertools.islice(files, _MOST_FILES):
-        family, ending = os.path.splitext(name)
-        if ending.lower() in _ENDINGS and family in _FAMILIES:
-            path = os.path.join(folder, name)
-            found[family] = min(path, found.get(family, path))
+        path = Path(folder, name)
+        if path.suffix.lower() in _ENDINGS and path.stem in _FAMILIES:
+            found[path.stem] = min(str(path), found.get(path.stem, str(path)))
     return tuple(found[family] for family in _FAMILIES if family in found and _opens(found[family]))
 
 

@@ -1,4 +1,4 @@
-"""HEIC and HEIF through the package pi-heif, which decodes and does not encode: the extra `heif`."""
+"""Opens HEIC and HEIF files with the optional package pi-heif (the extra `heif`)."""
 
 from __future__ import annotations
 
@@ -15,28 +15,33 @@ _BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hev
 
 
 def is_heif(data: bytes) -> bool:
-    """Tell by the signature: a brand of HEVC, or a general one that names such a brand among those it is like."""
+    """Tell by the signature whether a file is a HEIF of HEVC frames.
+
+    Its major brand is one of HEVC, or a general one (mif1, msf1) with a brand of HEVC among the compatible brands.
+
+    Source: ISO/IEC 14496-12:2020, 4.3 (ftyp); ISO/IEC 23008-12:2017, 10 and annex B (brands).
+    """
     if data[4:8] != b"ftyp":
         return False
     end = min(int.from_bytes(data[:4], "big"), len(data))
-    alike = {data[at : at + 4] for at in range(16, end - 3, 4)}
-    return data[8:12] in _BRANDS or (data[8:12] in {b"mif1", b"msf1"} and not alike.isdisjoint(_BRANDS))
+    compatible = {data[at : at + 4] for at in range(16, end - 3, 4)}
+    return data[8:12] in _BRANDS or (data[8:12] in {b"mif1", b"msf1"} and not compatible.isdisjoint(_BRANDS))
 
 
 def check_heif(data: bytes) -> tuple[int, int]:
-    """Find the size of the first picture; see `heif_size`.
+    """Return the size of the first picture (see `heif_size`).
 
     Raises:
-        InvalidImage: as `heif_size`; or the package is not installed.
+        InvalidImage: `heif_size` refuses the file, or pi-heif is not installed.
     """
     _plugin()
     return heif_size(data)
 
 
 def open_heif(data: bytes) -> ImageFile.ImageFile:
-    """Open the first picture, in a file that holds nothing else.
+    """Open the first picture; everything else is removed from the file before.
 
-    The decoder turns it as the file's own boxes say. EXIF says the same a second time and is left out.
+    The decoder rotates and mirrors the picture as the file's boxes say. EXIF repeats this information and is ignored.
     """
     picture: ImageFile.ImageFile = _plugin().HeifImageFile(io.BytesIO(plain_heif(data)))
     return picture
@@ -46,5 +51,5 @@ def _plugin() -> Any:
     try:
         return importlib.import_module("pi_heif.as_plugin")
     except ImportError:
-        missing = "a HEIF file, and the package that reads them is not installed: pip install 'genseg[heif]'"
+        missing = "a HEIF file: the server needs the package pi-heif to read it (pip install 'genseg[heif]')"
         raise InvalidImage(missing) from None

@@ -1,4 +1,4 @@
-"""Text in pictures: fonts, fitting a text into a width, finding room for a label. Knows no objects and no masks."""
+"""Draws text on images: fits it into a width, and finds a free position for a label. Knows no objects and no masks."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from serve_app.images.palette import Rgb, text_colour
 Box = tuple[int, int, int, int]  # x1, y1, x2, y2 in pixels, ends excluded
 
 _ELLIPSIS = "..."
-_MOST_ROWS = 64  # of positions inside a box
+_MOST_ROWS = 64  # rows of positions that are tried inside a box
 
 
 def font_of(size: int) -> Font:
-    """Choose a font by its height in pixels, at least 1."""
+    """Return a font with a height of `size` pixels, at least 1."""
     return Font(size)
 
 
 def width_of(text: str, font: Font) -> int:
-    """Width of one line, in pixels, rounded up."""
+    """Return the width of a line of text, in pixels, rounded up."""
     return int(-(-font.width(text) // 1))
 
 
 def printable(text: str) -> str:
-    """Put a text on one line: line breaks, tabs and control characters become spaces."""
+    """Return a text on one line; line breaks, tabs and control characters become spaces."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def label_of(text: str, number: int) -> str:
-    """Write a label on one line, or, where the fonts lack its letters, its number in the document: "#3"."""
+    """Return a label on one line, or its number ("#3") if the fonts lack its letters."""
     return readable(printable(text)) or (f"#{number}" if printable(text) else "")
 
 
 def shorten(text: str, font: Font, max_width: int) -> str:
-    """Cut a text to a width, with an ellipsis; "" where not even that fits."""
+    """Cut a text to a width in pixels and end it with "..."; "" if not even one letter fits."""
     if width_of(text, font) <= max_width:
         return text
-    fits, too_long = 0, len(text)  # letters kept: bisection, since labels may be long
+    fits, too_long = 0, len(text)  # bisection of the number of letters to keep, because labels may be long
     while too_long - fits > 1:
         middle = (fits + too_long) // 2
         if width_of(text[:middle].rstrip() + _ELLIPSIS, font) <= max_width:
@@ -52,10 +52,10 @@ def shorten(text: str, font: Font, max_width: int) -> str:
 
 
 def wrap(text: str, font: Font, max_width: int) -> list[str]:
-    """Break a text at its spaces into lines of at most a width; a longer word is cut.
+    """Break a text at its spaces into lines of at most `max_width` pixels; cut longer words.
 
     Returns:
-        At least one line.
+        At least one line; [""] for an empty text.
     """
     lines = [""]
     for word in text.split():
@@ -68,20 +68,20 @@ def wrap(text: str, font: Font, max_width: int) -> list[str]:
 
 
 def tag_size(text: str, font_size: int) -> tuple[int, int]:
-    """Width and height of the tag that `draw_tag` draws, in pixels."""
+    """Return width and height of the tag that `draw_tag` draws, in pixels."""
     padding = _padding(font_size)
     return width_of(text, font_of(font_size)) + 2 * padding, round(font_size * 1.15) + padding
 
 
 def draw_tag(draw: ImageDraw.ImageDraw, box: Box, text: str, font_size: int, colour: Rgb) -> None:
-    """Draw a text on a filled, rounded box of `tag_size`."""
+    """Draw a text on a filled, rounded box of the size that `tag_size` returns."""
     draw.rounded_rectangle((box[0], box[1], box[2] - 1, box[3] - 1), radius=max(1, font_size // 6), fill=colour)
     middle = (box[0] + _padding(font_size), (box[1] + box[3]) / 2)
     draw_text(draw, middle, text, font_of(font_size), text_colour(colour))
 
 
 def draw_text(draw: ImageDraw.ImageDraw, left_middle: tuple[float, float], text: str, font: Font, colour: Rgb) -> None:
-    """Draw one line of text, from the middle of its left side."""
+    """Draw a line of text; `left_middle` is the middle of its left side."""
     x, y = left_middle
     for part, face in font.runs(text):
         draw.text((x, y), part, font=face, fill=colour, anchor="lm")
@@ -93,19 +93,19 @@ def _padding(font_size: int) -> int:
 
 
 def place_tag(size: tuple[int, int], box: Box, bounds: Box, taken: Sequence[Box]) -> Box:
-    """Find room for a tag near a box.
+    """Find a position for a tag near a box.
 
-    Bound: at most 210 positions, each against every tag.
+    Bound: at most 210 positions, each compared with every tag.
 
     Args:
         size: the tag's width and height in pixels.
-        box: what it names.
-        bounds: the image; the tag stays inside where it is small enough.
-        taken: tags placed before.
+        box: the box of the object that the tag names.
+        bounds: the image. The tag stays inside if it is small enough.
+        taken: the tags placed before.
 
     Returns:
-        The first position that covers no other tag, going from above the box over its inside to below it; if there is
-        none, the one that covers least.
+        The first position that covers no other tag. Positions are tried above the box, then inside, below, and beside
+        it. If each covers a tag, the position that covers the fewest pixels of tags.
     """
     positions = _within(np.array(_positions(size, box)), size, bounds)
     covered = covered_pixels(positions, taken)
@@ -114,7 +114,7 @@ def place_tag(size: tuple[int, int], box: Box, bounds: Box, taken: Sequence[Box]
 
 
 def _within(corners: NDArray[np.int64], size: tuple[int, int], bounds: Box) -> NDArray[np.int64]:
-    """Move boxes, given by their top left corners, inside the bounds: (N, 4)."""
+    """Move boxes, given by their top left corners (N, 2), inside the bounds; return (N, 4)."""
     corners = np.maximum(np.minimum(corners, np.array(bounds[2:]) - size), bounds[:2])
     return np.concatenate([corners, corners + size], axis=1)
 
@@ -131,13 +131,13 @@ def _positions(size: tuple[int, int], box: Box) -> list[tuple[int, int]]:
 
 
 def covered_pixels(positions: NDArray[np.int64], taken: Sequence[Box]) -> NDArray[np.int64]:
-    """Sum the pixels that each of some boxes shares with those taken: (N, 4) to (N,)."""
+    """Sum the pixels that each of N boxes shares with M others: (N, 4) to (N,)."""
     covered: NDArray[np.int64] = shared_pixels(positions, taken).sum(axis=1)
     return covered
 
 
 def shared_pixels(positions: NDArray[np.int64], others: Sequence[Box]) -> NDArray[np.int64]:
-    """Count the pixels that each of some boxes shares with each of M others: (N, 4) to (N, M)."""
+    """Count the pixels that each of N boxes shares with each of M others: (N, 4) to (N, M)."""
     boxes = np.array(others, dtype=np.int64).reshape(-1, 4)
     ends = np.minimum(positions[:, None, 2:], boxes[None, :, 2:])
     sides = np.maximum(ends - np.maximum(positions[:, None, :2], boxes[None, :, :2]), 0)

@@ -1,4 +1,4 @@
-"""What a verdict adds to pictures: one colour for an individual and its match, similarities, what is wrong. Pure."""
+"""Turns a verdict into marks for pictures: colours of matched individuals, similarities, and reasons. Pure."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from serve_app.schemas.dicts import ReferenceVerdictDict, VerdictDict
 from serve_app.schemas.events import Role
 
 _CONTEXTUAL = re.compile(r"\bcontextual_images\[(\d+)\]")
-_MOST_VIEWS = 2  # of one individual, in one note
+_MOST_VIEWS = 2  # views of an individual that a note names
 
 
 @dataclass(frozen=True)
 class Marks:
-    """What is drawn on one image besides masks, boxes and labels.
+    """What a verdict adds to the drawing of one image.
 
     Attributes:
-        colours: by `object_id`; an object that is not here keeps its label's colour.
-        notes: by `object_id`, what follows the object's name: several texts that may do, the best first.
-        lines: what is wrong with this image, in words; empty where nothing is.
+        colours: colours by `object_id`. An object that is not listed keeps its label's colour.
+        notes: by `object_id`, alternative texts to show after the object's name, the best and longest first.
+        lines: what is wrong with this image, in words; empty if nothing is.
     """
 
     colours: Mapping[str, Rgb] = field(default_factory=dict)
@@ -33,7 +33,7 @@ class Marks:
 
 @dataclass(frozen=True)
 class _Individual:
-    """One individual of a label: its views in the contextual images, and a colour if it has a match."""
+    """An individual of a label: its views in the contextual images, and a colour if it has a match."""
 
     label: str
     views: tuple[ReferenceVerdictDict, ...]
@@ -41,22 +41,22 @@ class _Individual:
 
     @property
     def match(self) -> str | None:
-        return self.views[0]["match"]  # as `status`, the same in each view
+        return self.views[0]["match"]  # the views share `match` and `status`
 
 
 def marks_of(verdict: VerdictDict, role: Role, index: int) -> Marks:
-    """Find out what a verdict says about one image.
+    """Return the marks of a verdict for one image.
 
-    Notes and lines call a contextual image by its index, "ref 0".
+    Notes and lines name a contextual image by its index: "ref 0".
 
     Args:
-        verdict: of the whole request.
-        role: of the image.
-        index: of the image within its role, from 0.
+        verdict: the verdict of the whole request.
+        role: the image's role.
+        index: the image's index within its role, from 0.
 
     Returns:
-        An individual and its match have one colour. No other individual has it, and no label, while there are no more
-        than 32 of all these; then colours return.
+        The marks. An individual and its match have the same colour. Up to a total of 32, no other individual and no
+        label has that colour; after that, colours repeat.
     """
     individuals = _individuals(verdict)
     of_label: dict[str, list[_Individual]] = {}
@@ -94,7 +94,7 @@ def _individuals(verdict: VerdictDict) -> list[_Individual]:
         if row["object_id"] is not None and row["individual"] is not None:
             label = row["object_id"].rpartition("_")[0]
             found.setdefault((label, row["individual"]), []).append(row)
-    places = itertools.count(len(verdict["entities"]))  # those before are the entities' own
+    places = itertools.count(len(verdict["entities"]))  # the places before belong to the entities
     return [
         _Individual(label, tuple(rows), colour_at(next(places)) if rows[0]["match"] else None)
         for (label, _), rows in found.items()
@@ -102,7 +102,7 @@ def _individuals(verdict: VerdictDict) -> list[_Individual]:
 
 
 def _match_notes(each: _Individual, of_label: Sequence[_Individual]) -> tuple[str, ...]:
-    """Say of which reference a generated object is the match: "= ref 0 (0.83)", "unlike ref 0 (0.31)"."""
+    """Return the notes of a generated object that is an individual's match: "= ref 0 (0.83)", "unlike ref 0 (0.31)"."""
     relation = "unlike" if each.views[0]["status"] == "different" else "="
     similarity = max(view["similarity"] or 0.0 for view in each.views)
     crowd = Counter(view["image"] for other in of_label for view in other.views)
@@ -122,9 +122,11 @@ def _place(view: ReferenceVerdictDict, *, named: bool) -> str:
 
 
 def _view_notes(view: ReferenceVerdictDict, matched: int) -> tuple[str, ...]:
-    """Say what became of an object of a contextual image, of whose label so many individuals have a match.
+    """Return the notes of an object of a contextual image: "arrived (0.83)", "merged".
 
-    "arrived (0.83)", "merged".
+    Args:
+        view: its row in the verdict.
+        matched: how many individuals of its label have a match. If several have one, the note names the match.
     """
     status = view["status"].replace("_", " ")
     if view["similarity"] is None:
@@ -135,7 +137,7 @@ def _view_notes(view: ReferenceVerdictDict, matched: int) -> tuple[str, ...]:
 
 
 def _lines(verdict: VerdictDict, image: str) -> tuple[str, ...]:
-    """The reasons that belong to an image; the generated image has them all. Then the objects that may be one thing."""
+    """Return an image's reasons (all of them for the generated image), then its pairs of overlapping objects."""
     return tuple(_CONTEXTUAL.sub(r"ref \1", line) for line in [*_reasons(verdict, image), *_overlaps(verdict, image)])
 
 
@@ -143,7 +145,7 @@ def _reasons(verdict: VerdictDict, image: str) -> Iterator[str]:
     for reason in verdict["reasons"]:
         if image == "generated_image":
             yield reason
-        elif reason.startswith(f"{image}: "):  # about the image; what is about an object stands beside the object
+        elif reason.startswith(f"{image}: "):  # about the image; a reason about an object is the object's note
             yield reason.removeprefix(f"{image}: ")
 
 

@@ -1,6 +1,7 @@
-"""A Pillow picture of any mode -> bands of 8-bit RGB.
+"""Converts a Pillow picture of any mode to 8-bit RGB, in bands of lines.
 
-Which values mean black and white, what lies behind transparency, how Lab becomes RGB. Knows no files and no limits.
+The module defines which values are black and white, puts transparency on white, and converts Lab. It knows no files and
+no limits.
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ _UNSIGNED = 1
 
 
 def rgb_converter(picture: ImageFile.ImageFile, bands: Sequence[Box]) -> Converter:
-    """Choose how a band of this picture becomes RGB.
+    """Choose the function that converts bands of a picture to RGB.
 
-    Bound: some 24 bytes a pixel of a band, and one more pass over the picture where the range of values must be known.
+    Bound: about 24 bytes a pixel of a band. Modes I and F need one more pass over the picture, to find the range of
+    their values.
 
     Args:
         picture: a loaded picture.
-        bands: (left, top, right, bottom) boxes that cover it; read beforehand where the range of values must be known.
+        bands: (left, top, right, bottom) boxes that cover the picture.
 
     Returns:
         A function from a crop of the picture to (height, width, 3) uint8.
@@ -62,11 +64,12 @@ def _is_unsigned(picture: ImageFile.ImageFile) -> bool:
 
 
 def _as_unsigned(band: Image.Image) -> npt.NDArray[Any]:
-    """Read numbers of 32 bits that Pillow keeps as signed ones."""
+    """Read unsigned 32-bit numbers, which Pillow keeps as signed ones."""
     return np.asarray(band).view(np.uint32)
 
 
 def _value_range(picture: ImageFile.ImageFile, bands: Sequence[Box], read: Reader) -> tuple[float, float]:
+    """Return the values of black and white: 0 and 1 for floats in that range, else the smallest and the largest."""
     low, high = np.inf, -np.inf
     for box in bands:
         values = read(picture.crop(box))
@@ -79,6 +82,8 @@ def _value_range(picture: ImageFile.ImageFile, bands: Sequence[Box], read: Reade
 
 
 def _stretched(black: float, white: float, read: Reader = np.asarray) -> Converter:
+    """Return a converter to grey that maps `black` to 0 and `white` to 255."""
+
     def convert(band: Image.Image) -> RgbArray:
         values = read(band).astype(np.float64)
         values = np.nan_to_num((values - black) * (255.0 / (white - black)), nan=0.0, posinf=255.0, neginf=0.0)

@@ -1,4 +1,4 @@
-"""Lines of text on an image, at the edge where they hide least. Knows no objects."""
+"""Draws lines of text on a panel at the edge of an image, where it hides least of the objects."""
 
 from __future__ import annotations
 
@@ -14,39 +14,42 @@ from serve_app.images.lettering import Box, draw_text, font_of, printable, share
 from serve_app.images.palette import Rgb
 
 MOST_LINES = 20
-"""More are not read on a picture; the panel says how many there are."""
+"""Most lines on a panel. The panel says how many more there are."""
 
 _PAPER: Rgb = (24, 24, 30)
 _PAPER_ALPHA = 0.82
 _INK: Rgb = (255, 255, 255)
 _BAR: Rgb = (255, 80, 80)
 _WIDTHS = (1.0, 0.6, 0.4, 0.25)  # shares of the image's width that are tried
-_MOST_AREA = 1 / 3  # of the image
-_MOST_HEIGHT = 0.6
-_MOST_HIDDEN = 0.2  # of an object's box
-_STEPS = 8  # from one end of an edge to the other
-_INDENT = "   "  # of the rows of a line after its first
+_MOST_AREA = 1 / 3  # share of the image
+_MOST_HEIGHT = 0.6  # share of the image's height
+_MOST_HIDDEN = 0.2  # share of an object's box
+_STEPS = 8  # positions along an edge, less one
+_INDENT = "   "  # before each row of a line except its first
 
 
 @dataclass(frozen=True)
 class _Column:
-    """Lines wrapped to one width, and how many rows of it there may be."""
+    """Lines wrapped to one width, and the number of rows that fit on the image."""
 
     lines: list[list[str]]
     most_rows: int
 
 
 def draw_notice(canvas: Image.Image, lines: Sequence[str], font_size: int, avoid: Sequence[Box]) -> Box | None:
-    """Draw lines on a dark panel of at most a third of an image's area, as many as have room beside the objects.
+    """Draw lines on a dark panel of at most a third of the image's area.
+
+    The panel shows as many lines as it can without hiding more than a fifth of any object's box. It shows at least one
+    line, even if that hides more.
 
     Args:
-        canvas: RGB; changed.
-        lines: at least one; long ones are wrapped. Of those without room, the last row says how many there are.
-        font_size: in pixels.
-        avoid: boxes of the objects. No more than a fifth of one is hidden, unless even one line hides more.
+        canvas: an RGB image; drawn on.
+        lines: at least one; long lines are wrapped. A last row says how many lines are not shown.
+        font_size: height of the font in pixels.
+        avoid: the boxes of the objects.
 
     Returns:
-        Where the panel is; None where the image is too small for one line.
+        The box of the panel; None if the image is too small for one line.
     """
     columns = [_column(lines, font_size, canvas.size, share) for share in _WIDTHS]
     chosen: tuple[Box, list[str]] | None = None
@@ -67,18 +70,18 @@ def draw_notice(canvas: Image.Image, lines: Sequence[str], font_size: int, avoid
 
 
 def _column(lines: Sequence[str], font_size: int, size_wh: tuple[int, int], share: float) -> _Column:
-    """Wrap lines to a share of the image's width; there is no row where the width is too small to read."""
+    """Wrap lines to a share of the image's width; no rows fit if that is too narrow to read."""
     font, padding = font_of(font_size), _padding(font_size)
-    room = int(size_wh[0] * share) - 3 * padding - width_of(_INDENT, font)
+    max_width = int(size_wh[0] * share) - 3 * padding - width_of(_INDENT, font)
     height = int(size_wh[1] * min(_MOST_HEIGHT, _MOST_AREA / share)) - 2 * padding
-    if room < 8 * font_size:
+    if max_width < 8 * font_size:
         return _Column([], 0)
-    wrapped = [wrap(without_boxes(printable(line)), font, room) for line in lines[:MOST_LINES]]
+    wrapped = [wrap(without_boxes(printable(line)), font, max_width) for line in lines[:MOST_LINES]]
     return _Column(wrapped, height // _row_height(font_size))
 
 
 def _rows(column: _Column, kept: int, count: int) -> Iterator[list[str]]:
-    """Yield the rows of the first lines, if they have room."""
+    """Yield the rows of the first `kept` of `count` lines, if they fit on the image."""
     rows = [f"{_INDENT if place else ''}{row}" for line in column.lines[:kept] for place, row in enumerate(line)]
     if kept < count:
         rows.append(f"and {count - kept} more")
@@ -87,13 +90,13 @@ def _rows(column: _Column, kept: int, count: int) -> Iterator[list[str]]:
 
 
 def _size(rows: Sequence[str], font_size: int) -> tuple[int, int]:
-    """Width and height of a panel, in pixels."""
+    """Return width and height of a panel, in pixels."""
     font, padding = font_of(font_size), _padding(font_size)
     return max(width_of(row, font) for row in rows) + 3 * padding, len(rows) * _row_height(font_size) + 2 * padding
 
 
 def _places(size: tuple[int, int], size_wh: tuple[int, int]) -> list[Box]:
-    """Boxes of a size along the edges of an image: the bottom, the top, then the sides."""
+    """Return boxes of a size along the edges of an image: at the bottom, the top, then the sides."""
     width, height = size
     right, bottom = size_wh[0] - width, size_wh[1] - height
     steps = [step / _STEPS for step in range(_STEPS + 1)]
@@ -103,7 +106,7 @@ def _places(size: tuple[int, int], size_wh: tuple[int, int]) -> list[Box]:
 
 
 def _hidden(places: NDArray[np.int64], boxes: Sequence[Box]) -> NDArray[np.float64]:
-    """Compute the share of each box that each place hides: (N, 4) and M boxes to (N, M) in [0, 1]."""
+    """Return the share of each box that each place hides: (N, 4) and M boxes to (N, M) in [0, 1]."""
     areas = np.array([(x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in boxes], dtype=np.float64)
     return shared_pixels(places, boxes) / np.maximum(areas, 1.0)
 

@@ -1,4 +1,4 @@
-"""Pictures of results: each object's mask, box, label and score, in its entity's colour. Pure; writes no file."""
+"""Draws results on an image: each object's mask, box, label and score, in its entity's colour. Writes no files."""
 
 from __future__ import annotations
 
@@ -35,26 +35,27 @@ from serve_app.schemas.base import OverlayStyle
 from serve_app.schemas.dicts import ObjectDict, RleDict
 
 MAX_LABELS = 256
-"""Labels on one image; more hide the picture, and each new one is held against all before it."""
+"""Most labels on one image. More would hide the picture, and each new label is compared with all before it."""
 BOXES_A_STEP = 16
+"""Boxes that `draw_steps` draws in one step."""
 
 _UNKNOWN: Rgb = (200, 200, 200)  # an object whose label has no colour
 _FILL_ALPHA = 0.38
 _JPEG_QUALITY = 88
 _JPEG_MAX_SIDE = 65_500  # Source: libjpeg, JPEG_MAX_DIMENSION
-# A mask blurred over the width of a line climbs from 0 to 255 across its edge. The opacity of the outline by that
-# value, solid about the middle and soft at the rims: a thin line needs all of the climb, a thick one leaves room at its
-# sides for a white halo that sets it off from what has the same colour.
+# A mask that is blurred over the width of a line rises from 0 to 255 across its edge. These tables give the opacity of
+# the outline for each blurred value: full in the middle, soft at both sides. A thin line uses the whole range. A thick
+# line leaves space at its sides for a white halo, which makes it visible on an object of the same colour.
 _THIN_ALPHA = tuple(round(255 * min(1.0, (127.5 - abs(v - 127.5)) / 64)) for v in range(256))
 _THICK_ALPHA = tuple(round(255 * min(1.0, max(0.0, (96 - abs(v - 127.5)) / 32))) for v in range(256))
 _HALO_ALPHA = tuple(round(170 * min(1.0, (127.5 - abs(v - 127.5)) / 24)) for v in range(256))
-_HALO_FROM = 3  # pixels of line
+_HALO_FROM = 3  # width in pixels from which a line has a halo
 _HALO: Rgb = (255, 255, 255)
 
 
 @dataclass(frozen=True)
 class _Strokes:
-    """Sizes that follow the image's, in pixels, and whether outlines have a halo."""
+    """Width of lines and height of letters for an image, in pixels, and whether outlines have a halo."""
 
     line: int
     font: int
@@ -63,16 +64,16 @@ class _Strokes:
     @classmethod
     def of(cls, size_wh: tuple[int, int], objects: int, style: OverlayStyle) -> _Strokes:
         side = math.sqrt(size_wh[0] * size_wh[1])
-        crowd = min(1.0, math.sqrt(12 / max(objects, 1)))  # smaller labels where there are many
+        crowd = min(1.0, math.sqrt(12 / max(objects, 1)))  # smaller labels if there are many objects
         font = min(0.025 * side * max(crowd, 0.6), size_wh[1] / 6)
         line = max(2 if style == "outline" else 1, round(side / 320))
-        # Without a fill, only the halo sets a line off from an object of its colour.
+        # Without a fill, a line on an object of the same colour is visible by its halo only.
         return cls(line=line, font=max(11, round(font)), halo=style == "outline" or line >= _HALO_FROM)
 
 
 @dataclass(frozen=True)
 class _Thing:
-    """An object with its colour, its name, and the texts that may follow the name, the best first."""
+    """An object with its colour, its name, and alternative texts to show after the name, the best first."""
 
     item: ObjectDict
     colour: Rgb
@@ -87,22 +88,22 @@ def draw_objects(
     style: OverlayStyle = "fill",
     marks: Marks | None = None,
 ) -> Image.Image:
-    """Draw the objects of one image over it.
+    """Draw the objects of an image over it.
 
     Args:
-        image: (H, W, 3) uint8 RGB; left as it is.
-        objects: of an image document: `label`, `bbox`, `score` and a mask in any format of `masks.formats`. Without a
-            mask the box alone is drawn. None, as after a failure, draws nothing.
-        colours: by label, from `entity_colours`; grey where a label has none.
-        style: `outline` draws no colour over the objects, only their outlines, boxes and labels.
-        marks: what a verdict says about this image, from `marks_of`. Labels are then object ids with the verdict's
-            notes in place of scores, and the lines stand on a panel at the edge.
+        image: (H, W, 3) uint8 RGB; not changed.
+        objects: the objects of an image document: `label`, `bbox`, `score` and a mask in any format of `masks.formats`.
+            Without a mask, only the box is drawn. None (segmentation failed) draws nothing.
+        colours: colours by label, from `entity_colours`. A label without one is grey.
+        style: `outline` draws outlines, boxes and labels, but does not fill the objects with colour.
+        marks: the verdict's marks for this image, from `marks_of`. With marks, labels are object ids with the verdict's
+            notes instead of scores, and a panel at the edge shows the verdict's lines.
 
     Returns:
-        A new RGB image of the same size; lines and letters grow with it, and labels stay inside.
+        A new RGB image of the same size. Lines and letters grow with the image, and labels stay inside.
 
     Raises:
-        ValueError: a mask is malformed, or not of the image's size.
+        ValueError: a mask is malformed, or has another size than the image.
     """
     return finish(draw_steps(image, objects, colours, style, marks))
 
@@ -114,17 +115,18 @@ def draw_steps(
     style: OverlayStyle = "fill",
     marks: Marks | None = None,
 ) -> Steps[Image.Image]:
-    """Do what `draw_objects` does, in steps.
+    """Do the same as `draw_objects` in steps, so that the caller can do other work between them.
 
-    Two or three steps a mask, one for BOXES_A_STEP boxes, one for the panel of lines, one for the labels.
+    A mask takes two or three steps, `BOXES_A_STEP` boxes one, the panel of lines one, and all labels one.
 
-    Bound: the canvas (4 bytes a pixel) and, for a mask at a time, 8 bytes a pixel of its box: 600 MB at 50 megapixels.
-    Of the labels, those of the MAX_LABELS surest objects are drawn. Measured at 50 megapixels: 0.7 s for a disc over
-    the whole image, 1.6 s for noise, half of it in the longest step; the panel takes 0.04 s beside 8 objects and 0.5 s
-    for 500 lines beside 4,000.
+    Only the `MAX_LABELS` objects with the best scores get a label.
+
+    Bound: the canvas (4 bytes a pixel) and, for one mask at a time, 8 bytes a pixel of its box. Together, 600 MB at 50
+    megapixels. Measured at 50 megapixels: 0.7 s for a disc over the whole image; 1.6 s for noise, half of it in the
+    longest step. The panel takes 0.04 s with 8 objects, and 0.5 s for 500 lines with 4,000 objects.
     """
     canvas = Image.fromarray(np.ascontiguousarray(image))
-    del image  # the caller may be done with it
+    del image  # frees its memory if the caller has dropped it as well
     yield
     things = sorted(_things(objects or (), colours, marks), key=lambda each: -_box_area(each.item["bbox"]))
     strokes = _Strokes.of(canvas.size, len(things), style)
@@ -146,7 +148,7 @@ def draw_steps(
 
 
 def within_jpeg(image: Image.Image) -> Image.Image:
-    """Scale a picture down where a side is longer than a JPEG can be."""
+    """Scale a picture down if a side is longer than a JPEG allows."""
     if max(image.size) > _JPEG_MAX_SIDE:
         image = image.copy()
         image.thumbnail((_JPEG_MAX_SIDE, _JPEG_MAX_SIDE))
@@ -154,10 +156,10 @@ def within_jpeg(image: Image.Image) -> Image.Image:
 
 
 def overlay_data_uri(image: Image.Image) -> str:
-    """Write an RGB picture as a data URI of a JPEG.
+    """Encode an RGB picture as a JPEG in a data URI.
 
     Bound: 1.2 characters a pixel, and three times that in memory. Measured at 50 megapixels: 0.5 s, 60 MB of text and
-    170 MB for noise of black and white, 0.1 s and 1 MB for one colour.
+    170 MB of memory for black and white noise; 0.1 s and 1 MB for one colour.
     """
     buffer = io.BytesIO()
     within_jpeg(image).save(buffer, format="JPEG", quality=_JPEG_QUALITY)
@@ -185,7 +187,7 @@ def _things(objects: Sequence[ObjectDict], colours: Mapping[str, Rgb], marks: Ma
 
 
 def _paint_mask(canvas: Image.Image, thing: _Thing, strokes: _Strokes, *, filled: bool) -> Steps[None]:
-    """Paint the mask's inside and outline, on the part of the canvas that it covers."""
+    """Paint a mask's inside and outline, on the part of the canvas that it covers."""
     rle = _fitting_mask(thing.item, (canvas.height, canvas.width))
     if rle is None:
         return
@@ -234,24 +236,24 @@ def _draw_tags(
     size_wh: tuple[int, int],
     taken: list[Box],
 ) -> None:
-    """Draw the labels last, so that nothing lies on them; the surest objects choose their positions first."""
+    """Draw the labels. They come last, so that nothing covers them; objects with better scores are placed first."""
     for each in sorted(things, key=lambda each: -float(each.item.get("score") or 0.0))[:MAX_LABELS]:
         box = _clipped(each.item["bbox"], size_wh)
         texts = _tag_texts(each, strokes.font, size_wh[0])
         positions = [place_tag(tag_size(text, strokes.font), box, (0, 0, *size_wh), taken) for text in texts]
         if texts:
-            best = int(covered_pixels(np.array(positions), taken).argmin())  # a long note goes where a short one fits
+            best = int(covered_pixels(np.array(positions), taken).argmin())  # a shorter text if only that has space
             draw_tag(draw, positions[best], texts[best], strokes.font, each.colour)
             taken.append(positions[best])
 
 
 def _tag_texts(thing: _Thing, font_size: int, image_width: int) -> list[str]:
-    """What the tag may say, the best first: the name and a note, no wider than the image; at least part of the name."""
+    """Return alternative texts of a tag, the best first: the name and a note, cut to the image's width."""
     font = font_of(font_size)
-    room = image_width - tag_size("", font_size)[0]
+    width = image_width - tag_size("", font_size)[0]
     tails = [f" {readable(printable(note))}".rstrip() for note in thing.notes]
-    tails = [tail for tail, note in zip(tails, thing.notes, strict=True) if tail or not note]  # those with letters
-    texts = [thing.name + tail for tail in tails if width_of(thing.name + tail, font) <= room]
-    if not texts and tails and tails[-1]:  # a long name must not take the note away
-        texts = [name + tails[-1] for name in [shorten(thing.name, font, room - width_of(tails[-1], font))] if name]
-    return [text for text in texts or [shorten(thing.name, font, room)] if text]
+    tails = [tail for tail, note in zip(tails, thing.notes, strict=True) if tail or not note]  # that can be drawn
+    texts = [thing.name + tail for tail in tails if width_of(thing.name + tail, font) <= width]
+    if not texts and tails and tails[-1]:  # cut a long name, but keep the shortest note
+        texts = [name + tails[-1] for name in [shorten(thing.name, font, width - width_of(tails[-1], font))] if name]
+    return [text for text in texts or [shorten(thing.name, font, width)] if text]

@@ -1,4 +1,4 @@
-"""One colour for each entity, and more for what else is told apart. Pure."""
+"""Colours for entities and individuals, and text colours that are readable on them. Pure."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 Rgb = tuple[int, int, int]
 
-# Ten colours chosen by eye, then always the one farthest from all before it in OKLab (lightness counted 1.3 times),
-# among those neither pale nor dark: no two are nearer than 0.10.
+# Ten colours chosen by eye. Each later colour is the one with the largest distance to all before it in OKLab (with
+# lightness weighted by 1.3), among colours that are neither pale nor dark. The smallest distance is 0.10.
 _COLOURS: tuple[Rgb, ...] = (
     (255, 64, 64),
     (30, 144, 255),
@@ -47,34 +47,38 @@ _LIGHT: Rgb = (255, 255, 255)
 
 
 def entity_colours(entities: Sequence[str]) -> dict[str, Rgb]:
-    """Give each entity its colour, by its place in the document.
+    """Give each entity a colour by its position in the document.
 
     Args:
-        entities: the document's entities; repeats keep the first one's colour.
+        entities: the document's entities; a repeated entity keeps its first colour.
 
     Returns:
-        Red, green and blue in [0, 255] by entity; 32 are told apart, then colours return.
+        Red, green and blue in [0, 255] by entity. There are 32 colours; after that, they repeat.
     """
     return {entity: colour_at(i) for i, entity in enumerate(dict.fromkeys(entities))}
 
 
 def colour_at(place: int) -> Rgb:
-    """Return the colour of a place from 0 on; from 32 on colours return."""
+    """Return the colour of a position, counted from 0. Colours repeat from 32 on."""
     return _COLOURS[place % len(_COLOURS)]
 
 
 def text_colour(background: Rgb) -> Rgb:
-    """Choose dark or light text, whichever stands out more on the background."""
+    """Return black or white, whichever has more contrast with the background."""
     return _DARK if contrast(_DARK, background) >= contrast(_LIGHT, background) else _LIGHT
 
 
 def contrast(a: Rgb, b: Rgb) -> float:
-    """Contrast ratio of two colours, in [1, 21]. Source: WCAG 2.2."""
+    """Return the contrast ratio of two colours, in [1, 21]. Source: WCAG 2.2, "contrast ratio".
+
+    >>> contrast((0, 0, 0), (255, 255, 255))
+    21.0
+    """
     darker, lighter = sorted((_relative_luminance(a), _relative_luminance(b)))
     return (lighter + 0.05) / (darker + 0.05)
 
 
 def _relative_luminance(colour: Rgb) -> float:
-    """Relative luminance of an sRGB colour, in [0, 1]. Source: WCAG 2.2."""
+    """Return the relative luminance of an sRGB colour, in [0, 1]. Source: WCAG 2.2, "relative luminance"."""
     channels = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (v / 255 for v in colour)]
     return 0.2126 * channels[0] + 0.7152 * channels[1] + 0.0722 * channels[2]

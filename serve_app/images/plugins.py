@@ -1,4 +1,7 @@
-"""Pictures that Pillow's file plugins open, each shown no more of the file than `images.structure` checked."""
+"""Pillow's file plugins for JPEG, PNG, GIF, WebP and PNM, adapted to what `images.structure` has checked.
+
+The plugins of JPEG, PNG, GIF and PNM parse only headers and parts that `images.structure` has selected or rewritten.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,11 @@ from serve_app.images.structure.png import png_parts
 
 _BAND_PIXELS = 1 << 20
 _LOW_BYTES = "RGB;16L"
-"""Takes the second byte of each sample of 16 bits, which in a PNG is the lower one."""
+"""Pillow's raw mode that takes the second byte of each 16-bit sample, which is the lower byte in a PNG."""
 
 
 class Jpeg(JpegImagePlugin.JpegImageFile):
-    """A JPEG's first picture. Pillow parses its metadata in Python, so it is shown the frame header alone."""
+    """A JPEG's first picture. The plugin sees only the frame header, because it parses metadata slowly, in Python."""
 
     def _open(self) -> None:
         whole = self.fp
@@ -30,7 +33,7 @@ class Jpeg(JpegImagePlugin.JpegImageFile):
 
 
 class Png(PngImagePlugin.PngImageFile):
-    """A PNG's picture. The colour that is transparent is made white here: Pillow compares it in 8 bits."""
+    """A PNG's picture. A transparent colour becomes white here, because Pillow compares only 8 bits of 16-bit ones."""
 
     def _open(self) -> None:
         whole = self.fp
@@ -41,6 +44,7 @@ class Png(PngImagePlugin.PngImageFile):
         super()._open()
 
     def load(self) -> Any:
+        """Decode the pixels, and make those of the colour key white."""
         is_new = bool(self.tile)
         super().load()
         if is_new and self._key is not None:
@@ -48,7 +52,7 @@ class Png(PngImagePlugin.PngImageFile):
         return super().load()
 
     def _whiten(self, key: tuple[int, ...]) -> None:
-        """Make what has the key's colour white, band by band; RGB of 16 bits is decoded again for its lower bytes."""
+        """Make the pixels of a colour white, in bands of lines; 16-bit RGB is decoded again for its lower bytes."""
         low: Image.Image | None = None
         if self.mode == "RGB" and self._depth == 16:
             low = PngImagePlugin.PngImageFile(io.BytesIO(self._plain))
@@ -69,7 +73,7 @@ class Png(PngImagePlugin.PngImageFile):
 
 
 def _is_colour(band: np.ndarray[Any, Any], samples: list[int]) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Compare every pixel of (H, W) or (H, W, 3) with a colour: (H, W) bool."""
+    """Compare each pixel of a band, (H, W) or (H, W, 3), with a colour; return (H, W) bool."""
     found: np.ndarray[Any, np.dtype[np.bool_]]
     if band.dtype == np.bool_:
         found = band == (samples[0] > 0)
@@ -81,10 +85,11 @@ def _is_colour(band: np.ndarray[Any, Any], samples: list[int]) -> np.ndarray[Any
 
 
 class Gif(GifImagePlugin.GifImageFile):
-    """A GIF's first frame, on a canvas that it may cover in part.
+    """A GIF's first frame on its canvas.
 
     Attributes:
-        covered: the part that the frame covers, as (left, top, right, bottom); the rest is transparent to viewers.
+        covered: the part of the canvas that the frame covers, as (left, top, right, bottom). Viewers show the rest as
+            transparent.
     """
 
     covered: tuple[int, int, int, int]
@@ -99,7 +104,7 @@ class Gif(GifImagePlugin.GifImageFile):
 
 
 class Webp(WebPImagePlugin.WebPImageFile):
-    """A WebP. What an animation's first frame leaves uncovered is transparent, whether or not the file names alpha."""
+    """A WebP. Pixels that an animation's first frame does not cover are transparent, even without an alpha flag."""
 
     def _open(self) -> None:
         whole = self.fp
@@ -110,7 +115,7 @@ class Webp(WebPImagePlugin.WebPImageFile):
 
 
 class Pnm(PpmImagePlugin.PpmImageFile):
-    """A binary PNM with a header that we wrote; greys and colours are scaled here unless their white is 255."""
+    """A binary PNM. The plugin sees a rewritten header; samples whose maximum is not 255 are scaled here."""
 
     _maximum = 0
 
@@ -128,6 +133,7 @@ class Pnm(PpmImagePlugin.PpmImageFile):
             self.tile = [tile._replace(codec_name=DECODED_HERE) for tile in self.tile]
 
     def load(self) -> Any:
+        """Decode the pixels."""
         if self.tile and self.tile[0].codec_name == DECODED_HERE:
             assert isinstance(self.fp, io.BytesIO)
             samples = self.size[0] * self.size[1] * len(self.getbands())

@@ -1,4 +1,7 @@
-"""The bytes of a TIFF's lines -> samples -> 8-bit RGB on white. Pure; knows no Pillow."""
+"""Reads samples from the unpacked lines of a TIFF, and converts them to 8-bit RGB on white. Pure; knows no Pillow.
+
+Source: TIFF 6.0, sections 14 (predictor), 16 (CMYK), 18 (alpha) and 19 (sample formats).
+"""
 
 from __future__ import annotations
 
@@ -14,22 +17,27 @@ Lines = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 
 _DEEPEST_KNOWN = 16
-"""Bits of a whole number whose range is that of its depth; deeper ones are stretched, as signed ones are."""
+"""Unsigned whole numbers of up to this many bits use the range of their depth. Deeper and signed ones are stretched."""
 _PREDICTOR_FLOATS = 3
 _CMYK = 4
 
 
 def needed(layout: TiffLayout) -> int:
-    """Count the samples of a pixel that its colour needs: the colours and alpha, without other extra samples."""
+    """Return how many of a pixel's first samples are needed: its colours and alpha, but no other extra samples."""
     return layout.colours + (layout.alpha is not None)
 
 
 def value_range(planes: Sequence[Lines], bands: Sequence[slice], layout: TiffLayout) -> tuple[float, float]:
-    """Find the values of no light and of full light.
+    """Find the sample values that become 0 and 255.
+
+    Args:
+        planes: (height, bytes of a line) uint8 for each plane that is needed.
+        bands: slices of lines that cover the picture.
+        layout: the layout of the file.
 
     Returns:
-        0 and the largest number of the depth for whole numbers of up to 16 bits; 0 and 1 for floats in that range; else
-        the smallest and the largest finite value of any colour.
+        0 and the largest number of the depth for unsigned numbers of up to 16 bits; 0 and 1 for floats in that range;
+        else the smallest and the largest finite value of all colours.
     """
     if layout.form == "u" and layout.bits <= _DEEPEST_KNOWN:
         return 0.0, float((1 << layout.bits) - 1)
@@ -45,12 +53,12 @@ def value_range(planes: Sequence[Lines], bands: Sequence[slice], layout: TiffLay
 
 
 def to_rgb(planes: Sequence[Lines], layout: TiffLayout, scale: tuple[float, float]) -> NDArray[np.uint8]:
-    """Make colours of some lines.
+    """Convert some lines to RGB.
 
     Args:
-        planes: (lines, bytes of a line) of each plane that is needed.
-        layout: of the file.
-        scale: of `value_range`.
+        planes: (lines, bytes of a line) uint8 for each plane that is needed.
+        layout: the layout of the file.
+        scale: the result of `value_range`.
 
     Returns:
         (lines, width, 3) uint8.
@@ -82,7 +90,7 @@ def _samples(planes: Sequence[Lines], layout: TiffLayout) -> Floats:
     """Read the samples of some lines: (lines, width, samples) float64."""
     (width, _), (chunk_width, _) = layout.size_wh, layout.chunk_wh
     found = []
-    for plane in planes:  # a line of a tile is stored, and counts its differences, by itself
+    for plane in planes:  # each line of each tile is stored, and predicted, separately
         lines = plane.reshape(len(plane) * layout.across, layout.chunk_line_bytes)
         samples = _line_samples(lines, layout, chunk_width, layout.samples // layout.planes)
         samples = samples.reshape(len(plane), layout.across * chunk_width, -1)
@@ -91,7 +99,7 @@ def _samples(planes: Sequence[Lines], layout: TiffLayout) -> Floats:
 
 
 def _line_samples(lines: Lines, layout: TiffLayout, width: int, samples: int) -> NDArray[Any]:
-    """Read the samples of lines that are stored one by one: (lines, width, samples) of the file's kind."""
+    """Read the samples of separately stored lines: (lines, width, samples), of the file's data type."""
     shape = (len(lines), width, samples)
     size = layout.bits // 8
     if layout.bits not in {8, 16, 32, 64}:
@@ -107,7 +115,7 @@ def _line_samples(lines: Lines, layout: TiffLayout, width: int, samples: int) ->
 
 
 def _packed_samples(lines: Lines, bits: int, count: int) -> NDArray[np.uint32]:
-    """Read numbers that fill the bits of a line one after another, the highest bit first: (lines, count)."""
+    """Read numbers that are packed into the bits of a line, the highest bit first: (lines, count)."""
     single = np.unpackbits(lines, axis=1, count=bits * count).reshape(len(lines), count, bits)
     numbers = np.zeros((len(lines), count), np.uint32)
     for bit in range(bits):
@@ -117,7 +125,10 @@ def _packed_samples(lines: Lines, bits: int, count: int) -> NDArray[np.uint32]:
 
 
 def _float_differences(lines: Lines, shape: tuple[int, int, int], size: int) -> NDArray[Any]:
-    """Undo predictor 3: differences of bytes, the highest bytes of all samples of a line first."""
+    """Undo predictor 3: a line has the highest bytes of all samples first, and stores differences of bytes.
+
+    Source: TIFF Technical Note 3, "Floating point predictor".
+    """
     height, width, samples = shape
     stored = lines[:, : width * samples * size].reshape(height, width * size, samples)
     planes = np.cumsum(stored, axis=1, dtype=np.uint8).reshape(height, size, width * samples)

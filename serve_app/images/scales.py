@@ -1,4 +1,4 @@
-"""Samples of any depth -> 8 bits. Pure."""
+"""Scales samples of any depth to 8 bits. Pure."""
 
 from __future__ import annotations
 
@@ -11,13 +11,19 @@ _PART_SAMPLES = 1 << 20
 
 
 def to_8_bits(samples: NDArray[np.unsignedinteger[Any]], maximum: int) -> NDArray[np.uint8]:
-    """Scale whole numbers in [0, maximum] to [0, 255], rounded to the nearest; larger ones become 255.
+    """Scale whole numbers in [0, maximum] to [0, 255], rounded to the nearest; larger numbers become 255.
 
-    Bound: a byte a sample, and some megabytes.
+    Bound: one byte a sample, and a few megabytes.
 
     Args:
-        samples: of any shape, of one byte or, where the maximum is over 255, of two or more.
-        maximum: at least 1, at most 65535.
+        samples: unsigned numbers in an array of any shape.
+        maximum: the number that becomes 255; in [1, 65535].
+
+    Returns:
+        An array of the same shape.
+
+    >>> to_8_bits(np.array([0, 2, 3, 9], np.uint8), 3)
+    array([  0, 170, 255, 255], dtype=uint8)
     """
     table = np.arange(maximum + 1, dtype=np.uint32)
     table = ((table * 510 + maximum) // (2 * maximum)).astype(np.uint8)

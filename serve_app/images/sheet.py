@@ -1,4 +1,4 @@
-"""Many annotated images on one sheet: contextual ones beside the generated one, with what was found in each. Pure."""
+"""Puts annotated images on one sheet, with a legend of the objects found in each. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from serve_app.images.fonts import without_boxes
 from serve_app.images.lettering import draw_text, font_of, label_of, printable, shorten, width_of, wrap
 from serve_app.images.palette import Rgb
 
-_PANEL_WH = (640, 480)  # room for one image
+_PANEL_WH = (640, 480)  # largest size of an image
 _GAP = 24
 _TITLE_SIZE = 22
 _LEGEND_SIZE = 18
@@ -21,7 +21,7 @@ _MAX_COLUMNS = 4
 _NOTE_SIZE = 20
 _NOTE_LINE = 30
 _MOST_NOTES = 40
-_MOST_SWATCHES = 4  # of one entity and image
+_MOST_SWATCHES = 4  # for an entity of an image
 _PAPER: Rgb = (250, 250, 252)
 _INK: Rgb = (28, 28, 34)
 _FAINT: Rgb = (168, 168, 178)
@@ -30,11 +30,14 @@ _FRAME: Rgb = (214, 214, 222)
 
 @dataclass(frozen=True)
 class Panel:
-    """One image of a sheet.
+    """An image of a sheet.
 
-    `title` stands above it; `image` is annotated already; `counts` are the objects found by entity, 0 included, None
-    where the image failed; `highlighted` frames the generated image; `swatches` are the colours of an entity's objects
-    where they have others than the entity's.
+    Attributes:
+        title: the line above the image.
+        image: the annotated image.
+        counts: the number of objects by entity, also if it is 0; None if segmentation failed.
+        highlighted: whether the image has a thick frame, as the generated image does.
+        swatches: the colours of an entity's objects, if they differ from the entity's colour.
     """
 
     title: str
@@ -46,7 +49,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class _Entry:
-    """One entity in a legend: how far from the left, its text, its colours, and whether there is any object of it."""
+    """An entity in a legend: pixels from the left, text, colours, and whether any object of it was found."""
 
     offset: int
     text: str
@@ -55,20 +58,20 @@ class _Entry:
 
 
 def compare_sheet(panels: Sequence[Panel], colours: Mapping[str, Rgb], notes: Sequence[str] = ()) -> Image.Image:
-    """Put images side by side, each with its title above and its objects counted by entity below.
+    """Put images side by side, each below its title and above its number of objects by entity.
 
-    Bound: 4 bytes a pixel of the sheet, 1.5 MB a panel and its legend, and an RGB copy of one image at a time.
+    Bound: 4 bytes a pixel of the sheet, 1.5 MB for a panel and its legend, and an RGB copy of one image at a time.
 
     Args:
-        panels: in the order of the sheet, at least one; rows of up to four.
-        colours: by entity, from `entity_colours`.
-        notes: lines below all images; the first is set off from the others. Of more than 40, the first are shown.
+        panels: the images in order, at least one. A row has up to four.
+        colours: colours by entity, from `entity_colours`.
+        notes: lines below all images; the first is larger than the others. At most 40 are shown.
 
     Returns:
-        An RGB image; no image on it is enlarged, and none is larger than 640 by 480.
+        An RGB image. Images on it are scaled down to at most 640 x 480 pixels, never up.
 
     Raises:
-        ValueError: there is no panel.
+        ValueError: `panels` is empty.
     """
     if not panels:
         raise ValueError("a sheet needs at least one image")
@@ -117,7 +120,7 @@ def _draw_panel(sheet: Image.Image, panel: Panel, corner: tuple[int, int], colou
 
 
 def _draw_entry(draw: ImageDraw.ImageDraw, entry: _Entry, left_middle: tuple[int, int]) -> None:
-    """One entity: swatches and its count; an outlined swatch and faint letters where there is none."""
+    """Draw an entity's swatches, name and count; if the count is 0, empty swatches and faint letters."""
     x, y = left_middle[0] + entry.offset, left_middle[1]
     half = _LEGEND_SIZE // 3
     for colour in entry.colours:
@@ -128,7 +131,7 @@ def _draw_entry(draw: ImageDraw.ImageDraw, entry: _Entry, left_middle: tuple[int
 
 
 def _legend_lines(panel: Panel, colours: Mapping[str, Rgb]) -> list[list[_Entry]]:
-    """Set the entries of a legend into lines."""
+    """Arrange the entries of a legend in lines."""
     if panel.counts is None:
         return [[_Entry(0, "no result", (_FRAME,), found=False)]]
     font = font_of(_LEGEND_SIZE)
@@ -138,8 +141,8 @@ def _legend_lines(panel: Panel, colours: Mapping[str, Rgb]) -> list[list[_Entry]
         number = f"  {count}"
         own = tuple(panel.swatches.get(entity, ()))[:_MOST_SWATCHES] or (colours.get(entity, _FRAME),)
         swatches = len(own) * (2 * (_LEGEND_SIZE // 3) + 6)
-        room = _PANEL_WH[0] - swatches - width_of(number, font)
-        text = shorten(label_of(entity, place), font, room) + number
+        max_width = _PANEL_WH[0] - swatches - width_of(number, font)
+        text = shorten(label_of(entity, place), font, max_width) + number
         width = swatches + width_of(text, font)
         if x and x + width > _PANEL_WH[0]:
             lines.append([])
@@ -150,7 +153,7 @@ def _legend_lines(panel: Panel, colours: Mapping[str, Rgb]) -> list[list[_Entry]
 
 
 def _set_notes(notes: Sequence[str], width: int) -> list[tuple[str, int]]:
-    """Wrap the notes: each line with its size in pixels."""
+    """Wrap the notes; return each line with its font size in pixels."""
     shown = [*notes[:_MOST_NOTES], *([f"and {len(notes) - _MOST_NOTES} more"] if len(notes) > _MOST_NOTES else [])]
     lines = []
     for place, note in enumerate(shown):

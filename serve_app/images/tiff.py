@@ -1,7 +1,8 @@
-"""A TIFF's first page as Pillow's picture: what Pillow reads, and what it does not.
+"""Opens a TIFF's first page as a Pillow picture.
 
-Pillow reads a list of combinations of colours, depth and format, some of them wrongly. For the others and for those,
-its decoders unpack strips and tiles to bytes, and `images.samples` makes colours of them.
+Pillow supports certain combinations of colours, depth and sample format, and decodes some of them wrongly. For these,
+and for combinations that it does not support, its decoders only unpack strips and tiles to bytes; `images.samples`
+converts the bytes to colours.
 """
 
 from __future__ import annotations
@@ -29,35 +30,35 @@ _BAND_SAMPLES = 1 << 20
 
 
 def open_tiff(data: bytes) -> ImageFile.ImageFile:
-    """Open a TIFF's first page, still without its pixels.
+    """Open a TIFF's first page without decoding its pixels.
 
     Args:
-        data: a file that `check_tiff` let through.
+        data: a file that passed `check_tiff`.
     """
-    if data.startswith(b"MM\0+"):  # Pillow takes no big-endian file for a BigTIFF
+    if data.startswith(b"MM\0+"):  # Pillow does not recognise a big-endian BigTIFF
         return SampledTiff(io.BytesIO(data))
     try:
         picture = Tiff(io.BytesIO(data))
-    except SyntaxError:  # what Pillow raises for combinations that it does not know
+    except SyntaxError:  # Pillow raises this for combinations that it does not support
         return SampledTiff(io.BytesIO(data))
     return SampledTiff(io.BytesIO(data)) if picture.is_misread() else picture
 
 
 class Tiff(TiffImagePlugin.TiffImageFile):
-    """A TIFF's first page as stored, without Pillow's global pixel limit and the directories of its metadata.
+    """A TIFF's first page as stored, without Pillow's global limit of pixels and without its metadata directories.
 
-    Pillow would turn it, and for that decode and write anew every tag.
+    The page is not rotated here: Pillow would decode and rewrite every tag to do that.
     """
 
     def _setup(self) -> None:
         if self._first(_SAMPLES, 1) == 1 and self._is_uncompressed():
-            self.tag_v2[_PLANAR] = 1  # the tag means nothing here, but Pillow would lose the depth and the inversion
+            self.tag_v2[_PLANAR] = 1  # without effect on one sample, but with 2, Pillow ignores depth and inversion
         super()._setup()
         self._size = self._tile_size
         if self.palette is not None and max(self.tag_v2[_COLOUR_MAP], default=0) < 256:
-            # Colours of 8 bits where the format wants 16. Source: libtiff, tif_getimage.c, checkcmap.
+            # Some programs write 8-bit colours instead of 16-bit ones. Source: libtiff, tif_getimage.c, checkcmap.
             self.palette = ImagePalette.raw("RGB;L", bytes(self.tag_v2[_COLOUR_MAP]))
-        # Strips beyond the picture's end would be decoded over it once more, each as large as the picture.
+        # Pillow would decode surplus strips over the picture again, each as large as the picture.
         layers = len(self.getbands()) if self._planar_configuration == 2 else 1
         left = self.size[0] * self.size[1] * layers
         tiles = []
@@ -70,11 +71,11 @@ class Tiff(TiffImagePlugin.TiffImageFile):
         self.tile = tiles
 
     def is_misread(self) -> bool:
-        """Tell whether Pillow takes the file for one that it reads, and would make wrong pixels of it.
+        """Tell whether Pillow opens the file, but would decode it to wrong pixels.
 
-        It reads signed samples of 8 bits as unsigned ones. It takes decompressed signed samples and floats to be in the
-        file's order of bytes, though libtiff gives them in the machine's. Of samples in planes it loses the depth, the
-        order of bits and some extra samples.
+        Pillow has three such faults. It reads signed 8-bit samples as unsigned. It reads decompressed signed samples
+        and floats in the file's byte order, although libtiff returns them in the machine's. For samples in planes, it
+        ignores the depth, the bit order and some extra samples.
         """
         bits, form = self._first(_BITS, 1), self._first(_SAMPLE_FORMAT, _UNSIGNED)
         if form == _SIGNED and bits == 8:
@@ -84,7 +85,7 @@ class Tiff(TiffImagePlugin.TiffImageFile):
         return self._planar_configuration == 2 and self._first(_SAMPLES, 1) > 1 and not self._has_plain_planes(bits)
 
     def _has_plain_planes(self, bits: int) -> bool:
-        """Tell whether the planes are among those that Pillow puts together rightly."""
+        """Tell whether Pillow combines these planes correctly."""
         photometric, extras = self._first(_PHOTOMETRIC, 0), self.tag_v2.get(_EXTRA_SAMPLES, ())
         if self._first(_SAMPLES, 1) != _COLOURS_IN_PLANES.get(photometric, 0) + len(extras):
             return False
@@ -100,14 +101,20 @@ class Tiff(TiffImagePlugin.TiffImageFile):
         return value[0] if isinstance(value, tuple) and value else value
 
     def load_prepare(self) -> None:
+        """Create the picture's memory without Pillow's global limit of pixels."""
         if self._im is None:
             self.im = Image.new(self.mode, self._tile_size, None).im
         super().load_prepare()
 
     def load_end(self) -> None:
-        pass
+        """Do nothing; Pillow's method would rotate the picture by its tags."""
 
     def load(self) -> Any:
+        """Decode the pixels.
+
+        Raises:
+            InvalidImage: libtiff refuses a variant that it may not support.
+        """
         is_odd = self._is_odd() if self.tile else False
         try:
             return super().load()
@@ -117,7 +124,7 @@ class Tiff(TiffImagePlugin.TiffImageFile):
         raise InvalidImage("a TIFF file of a variant that is not read")
 
     def _is_odd(self) -> bool:
-        """Tell whether libtiff may refuse a whole file: rare compressions, YCbCr in planes, deep JPEG."""
+        """Tell whether libtiff may refuse an undamaged file: a rare compression, YCbCr, or JPEG of over 8 bits."""
         compression, photometric = self.tag_v2.get(_COMPRESSION, 1), self.tag_v2.get(_PHOTOMETRIC)
         if compression == _JPEG:
             return self.mode.startswith("I") or photometric == _YCBCR
@@ -125,9 +132,9 @@ class Tiff(TiffImagePlugin.TiffImageFile):
 
 
 class SampledTiff(ImageFile.ImageFile):
-    """A TIFF whose samples are made colours here, on white.
+    """A TIFF whose samples are converted to RGB on white by `images.samples`.
 
-    Bound: its samples, MAX_SAMPLE_BYTES at most, 4 bytes a pixel, and some tens of megabytes for a band of lines.
+    Bound: the samples (at most `MAX_SAMPLE_BYTES`), 4 bytes a pixel, and some tens of megabytes for a band of lines.
     """
 
     format = "TIFF"
@@ -140,6 +147,7 @@ class SampledTiff(ImageFile.ImageFile):
         self.tile = [ImageFile._Tile(DECODED_HERE, (0, 0, *self.size), 0, ())]
 
     def load(self) -> Any:
+        """Unpack the planes, and convert them in bands of lines."""
         if self.tile:
             assert isinstance(self.fp, io.BytesIO)
             data, layout = self.fp.getvalue(), self._layout
@@ -156,6 +164,6 @@ class SampledTiff(ImageFile.ImageFile):
 
 
 def _lines(data: bytes, layout: TiffLayout, plane: int) -> NDArray[np.uint8]:
-    """Unpack a plane: (height, bytes of a line) uint8."""
+    """Unpack a plane to (height, bytes of a line) uint8."""
     unpacked: NDArray[np.uint8] = np.asarray(Tiff(io.BytesIO(plane_as_bytes(data, layout, plane))))
     return unpacked

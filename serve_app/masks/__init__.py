@@ -1,4 +1,4 @@
-"""Masks: COCO RLE, and every form that it comes from or goes to. Pure; knows no model."""
+"""Masks as COCO RLE: encodes them from logits, and converts them to and from the formats of the wire. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many pixels objects of an image cover together, whatever format their masks are in."""
+"""Counts the pixels that the objects of an image cover together, for masks in any format."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from serve_app.schemas.dicts import ObjectDict
 
 
 def covered_pixels(objects: Sequence[ObjectDict], size_hw: tuple[int, int]) -> int | None:
-    """Count the pixels of the objects' masks, those of several masks once.
+    """Count the pixels that belong to at least one object's mask.
 
     Args:
-        objects: of one image document.
+        objects: the objects of an image document.
         size_hw: the image's height and width in pixels.
 
     Returns:
-        0 for no objects; None if one of them has no mask.
+        The number of pixels; 0 for no objects, None if an object has no mask.
 
     Raises:
-        ValueError: a mask is malformed, or of another size.
+        ValueError: a mask is malformed, or has another size than the image.
     """
     masks = [read_mask(each, size_hw) for each in objects]
     return None if None in masks else union_area([check_rle(mask, size_hw) for mask in masks if mask is not None])

@@ -1,4 +1,4 @@
-"""Masks as outlines without holes, for formats that have no holes: what an inner ring encloses is filled. Pure."""
+"""Converts masks to outlines without holes, for formats that have none: holes are filled. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from serve_app.masks.rle import bounds, decode_box, encode_rle
 from serve_app.schemas.dicts import RingDict, RleDict
 
 Ring = NDArray[np.int64]
-"""(K, 2) x and y of the corners of pixels, in pixels; the last one is joined to the first."""
+"""(K, 2) x and y in pixels of the ring's points, which are corners of pixels. The last point is joined to the first."""
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,9 @@ class Filled:
     """The outer rings of a mask.
 
     Attributes:
-        rings: one for each part, none inside another; no ring for an empty mask. Filled, they give the mask exactly if
-            `holes` is 0.
+        rings: the outer ring of each part, none inside another; empty for an empty mask.
         holes: how many holes were filled.
-        mask: what the rings enclose.
+        mask: the pixels that the rings enclose. If `holes` is 0, this is the original mask.
     """
 
     rings: tuple[Ring, ...]
@@ -33,12 +32,15 @@ class Filled:
 
 
 def fill_holes(rle: RleDict) -> Filled:
-    """Find the outer rings of a mask; parts inside of a hole go with it.
+    """Fill the holes of a mask, together with parts inside a hole, and return its outer rings.
 
-    Bound: that of `outline_of` and `Outline.rings`, twice where there are holes.
+    Bound: that of `outline_of` and `Outline.rings`, twice if the mask has holes.
 
     Args:
-        rle: well-formed.
+        rle: the mask.
+
+    Raises:
+        ValueError: the counts are malformed or do not fill the size.
     """
     rings = outline_of(rle).rings()
     holes = sum(ring["hole"] for ring in rings)
@@ -49,10 +51,10 @@ def fill_holes(rle: RleDict) -> Filled:
 
 
 def one_ring(rings: Sequence[Ring]) -> Ring:
-    """Join rings to one, by lines of no width that run from the first ring to each other one and back.
+    """Join rings to a single one, by lines without width from the first ring to each other ring and back.
 
     Args:
-        rings: at least one.
+        rings: at least one ring.
 
     Returns:
         A ring that encloses the same pixels.
@@ -74,7 +76,7 @@ def _without_holes(rle: RleDict) -> RleDict:
     from scipy.ndimage import binary_fill_holes
 
     box = bounds(rle)
-    # Pixels of the mask that touch at a corner do not enclose anything, as in `masks.polygons`.
+    # Pixels of the mask that only touch at a corner are not connected, as in `masks.polygons`.
     inside = binary_fill_holes(decode_box(rle, box), structure=np.ones((3, 3), np.bool_))
     rings: list[RingDict] = outline_of(encode_rle(inside)).rings()
     for ring in rings:

@@ -1,10 +1,10 @@
-"""The table of mask formats: how a mask is sent in each `mask_format`, and read back.
+"""The table of mask formats: how a mask is written and read in each `mask_format`.
 
-The package itself keeps masks as RLE. The server writes an answer's masks by this table; the client and the overlays
-read them by it. A new format is a name in `schemas.base.MaskFormat`, a row of ENCODINGS, and the row's key in
+Inside the package, masks are RLEs. The server writes an answer's masks by this table; the client and the overlays read
+them by it. To add a format, add its name to `schemas.base.MaskFormat`, a row to `ENCODINGS`, and the row's key to
 `schemas.documents.ObjectDocument` and `schemas.dicts.ObjectDict`.
 
-Pure; knows no model.
+Pure; does not know the models.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from serve_app.schemas.dicts import RingDict, RleDict
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 POINT_BYTES = 64
-"""What a point of a polygon counts as: two numbers in a list take this much memory and more."""
+"""Bytes that a point of a polygon counts as. Two numbers in a list take at least this much memory."""
 
 Value = TypeVar("Value")
 Take = Callable[[int], None]
@@ -38,10 +38,10 @@ Take = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Packed(Generic[Value]):
-    """A value on its way to another process.
+    """A value in a form that is cheap to send to another process.
 
     Attributes:
-        unpack: makes the value; can be pickled.
+        unpack: returns the value. It can be pickled.
     """
 
     unpack: Callable[[], Value]
@@ -49,16 +49,16 @@ class Packed(Generic[Value]):
 
 @dataclass(frozen=True)
 class MaskEncoding(Generic[Value]):
-    """How a mask is sent.
+    """How a mask is written and read in one format.
 
     Attributes:
-        key: the object's key that holds the mask.
-        write: makes the value of that key from an RLE. It calls `take` with the value's size in bytes, as soon as the
-            size is known; an error that `take` raises ends the writing.
-        read: makes an RLE from the value and the image's height and width. It raises ValueError for a malformed value.
-            The RLE may be of another size where the value has a size of its own.
-        pack: as `write`, but makes the value in a form that is cheaper to send to another process of the service,
-            which gets the value itself by `Packed.unpack`; None where the value is cheap to send.
+        key: the object's key that has the mask.
+        write: takes an RLE and `take`, and returns the value of that key. It calls `take` with the value's size in
+            bytes as soon as the size is known. An error that `take` raises stops the writing.
+        read: takes the value and the image's height and width, and returns an RLE. It raises ValueError for a malformed
+            value. If the value has a size of its own, the RLE has that size, which may differ from the image's.
+        pack: like `write`, but returns a `Packed` value, which is cheaper to send to another process of the service.
+            None if the value itself is cheap to send.
     """
 
     key: str
@@ -72,32 +72,29 @@ def _write_rle(rle: RleDict, take: Take) -> RleDict:
     return rle
 
 
-def _read_rle(rle: RleDict, size_hw: tuple[int, int]) -> RleDict:
-    return rle
-
-
 def _write_polygons(rle: RleDict, take: Take) -> list[RingDict]:
     return _pack_polygons(rle, take).unpack()
 
 
 def _pack_polygons(rle: RleDict, take: Take) -> Packed[list[RingDict]]:
     outline = outline_of(rle)
-    take(POINT_BYTES * len(outline))  # before the rings are followed, which takes several times this much
+    take(POINT_BYTES * len(outline))  # before the rings are followed, which takes several times this memory
     return Packed(outline.packed().rings)
 
 
 def _write_png(rle: RleDict, take: Take) -> str:
     """Write a mask as a 1-bit PNG of the image's size, white on black, in base64.
 
-    By hand, because Pillow makes it from a byte a pixel, which takes three times as long, a part of it with the
-    interpreter's lock held. Source: PNG specification, sections 5, 7 and 11.
+    Pillow would need one byte a pixel and three times as long, and would hold Python's global lock for a part of it.
 
-    Bound: some hundred bytes a run of the mask, an eighth of a byte a pixel, and the text, at most a sixth of a byte a
-    pixel.
+    Bound: about a hundred bytes a run of the mask, an eighth of a byte a pixel, and the text, at most a sixth of a byte
+    a pixel.
+
+    Source: PNG specification, third edition, sections 5, 7 and 11.
     """
     height, width = rle["size"]
     bits = decode_packed(rle)
-    rows = np.zeros((height, 1 + bits.shape[1]), dtype=np.uint8)  # each begins with its filter, 0 for none
+    rows = np.zeros((height, 1 + bits.shape[1]), dtype=np.uint8)  # each row begins with its filter: 0, none
     rows[:, 1:] = bits
     header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)  # one bit of grey, not interlaced
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.data)), (b"IEND", b""))
@@ -119,7 +116,7 @@ def _read_png(text: str, size_hw: tuple[int, int]) -> RleDict:
 def _png_pixels(text: str, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
     try:
         with Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=["PNG"]) as image:
-            if (image.height, image.width) != size_hw:  # before it is decoded, whatever size it names
+            if (image.height, image.width) != size_hw:  # before it is decoded, because its header may name any size
                 raise ValueError(f"a mask of {image.width}x{image.height} pixels")
             return np.array(image.convert("1"), dtype=np.bool_)
     except (binascii.Error, Image.DecompressionBombError, OSError, SyntaxError) as error:
@@ -127,11 +124,11 @@ def _png_pixels(text: str, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
 
 
 ENCODINGS: Mapping[MaskFormat, MaskEncoding[Any]] = {
-    "rle": MaskEncoding("mask_rle", _write_rle, _read_rle),
+    "rle": MaskEncoding("mask_rle", _write_rle, lambda rle, _: rle),
     "polygon": MaskEncoding("mask_polygons", _write_polygons, rle_from_polygons, _pack_polygons),
     "png": MaskEncoding("mask_png", _write_png, _read_png),
 }
-"""How each format is sent. `none` has no row: its objects carry no mask."""
+"""The encoding of each format. `none` has no row, because its objects have no mask."""
 
 
 def read_mask(
@@ -139,7 +136,7 @@ def read_mask(
     size_hw: tuple[int, int],
     encodings: Mapping[MaskFormat, MaskEncoding[Any]] = ENCODINGS,
 ) -> RleDict | None:
-    """Read the mask of an object, whichever format it was sent in.
+    """Read the mask of an object in any format.
 
     Args:
         item: an object of an image document.
@@ -147,10 +144,10 @@ def read_mask(
         encodings: the formats to look for.
 
     Returns:
-        The mask, or None if the object has none. Its size may differ from the image's: check it before decoding.
+        The mask; None if the object has none. Its size may differ from the image's, so check it before decoding.
 
     Raises:
-        ValueError: the mask is malformed. The counts of an RLE are not checked: `decode_rle` does that.
+        ValueError: the mask is malformed. The counts of an RLE are not checked here; use `check_rle` for that.
     """
     for encoding in encodings.values():
         if (value := item.get(encoding.key)) is not None:
@@ -159,7 +156,7 @@ def read_mask(
 
 
 def png_pixels(item: Mapping[str, object], size_hw: tuple[int, int]) -> NDArray[np.bool_] | None:
-    """Read the pixels of a mask that was sent as a PNG; an RLE between takes ten times as long for noise.
+    """Read the pixels of a mask that was sent as a PNG. For noise, this is ten times as fast as by way of an RLE.
 
     Args:
         item: an object of an image document.
@@ -169,7 +166,7 @@ def png_pixels(item: Mapping[str, object], size_hw: tuple[int, int]) -> NDArray[
         (H, W) bool, a new array; None if the object has no PNG.
 
     Raises:
-        ValueError: the PNG is malformed, or not of the image's size.
+        ValueError: the PNG is malformed, or has another size than the image.
     """
     text = item.get(ENCODINGS["png"].key)
     return _png_pixels(text, size_hw) if isinstance(text, str) else None

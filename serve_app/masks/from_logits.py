@@ -1,10 +1,13 @@
-"""Mask logits on the model's grid -> COCO RLE at the image's size: the hot path of post-processing.
+"""Converts mask logits on the model's grid to COCO RLE at the image's size, without a full-size mask.
 
-The result is the stock one, bit for bit (sigmoid, bilinear interpolation of the probabilities to the image, `>` the
-threshold, `pycocotools.mask.encode`), without a full-size mask. Between four neighbours of the grid (a *cell*) an
-interpolated value lies between theirs, so a cell whose corners are all clearly above or below the threshold is full or
-empty. Only the pixels of the other cells, those along the outline, are computed; where bits change down the columns
-are the run lengths. A mask that is outline nearly everywhere (noise) or shrinks is computed in full, strip by strip.
+The result equals, bit for bit, that of the plain steps: sigmoid, bilinear interpolation to the image, `>` threshold,
+and `pycocotools.mask.encode`. The pixels between four neighbours of the grid form a *cell*. An interpolated value is
+never outside the range of the four, so if all four are clearly above or below the threshold, the cell is full or empty.
+Only the other cells, along the outline, are computed pixel by pixel. The run lengths follow from the pixels at which a
+column enters or leaves the mask.
+
+Two kinds of masks are computed in full, one strip of columns at a time: masks with an outline nearly everywhere
+(noise), and masks whose grid has more rows or columns than the image.
 """
 
 from __future__ import annotations
@@ -25,20 +28,20 @@ from serve_app.schemas.dicts import RleDict
 Bits = NDArray[np.bool_]
 Cells = tuple[Indices, Indices, Indices]  # mask, grid row and grid column of each
 
-# Rounding moves a float32 interpolation by a few times 6e-8 of its value; anything nearer the threshold is computed
-# with torch's own rounding, anything farther cannot change sides.
+# Rounding changes a float32 interpolation by a few times 6e-8 of its value. Values nearer to the threshold than this
+# margin are computed again with torch's own rounding; other values are on the right side whatever the rounding.
 _RELATIVE_MARGIN = 1e-6
-_SMALLEST = 1e-37  # below it float32 loses relative precision
-_GROUP_PIXELS = 1 << 22  # outline pixels of the masks taken together
-_CHUNK_PIXELS = 1 << 18  # pixels computed at once; a few temporaries of this size stay in the CPU's cache
-_DENSE_SHARE = 0.25  # outline pixels per pixel above which a mask is computed in full
+_SMALLEST = 1e-37  # smaller values have less relative precision in float32
+_GROUP_PIXELS = 1 << 22  # outline pixels of masks that are processed together
+_CHUNK_PIXELS = 1 << 18  # pixels computed at once; a few arrays of this size fit into the CPU's cache
+_DENSE_SHARE = 0.25  # share of outline pixels above which a mask is computed in full
 
 
 @dataclass(frozen=True)
 class _Resize:
     """How the grid maps to the image, and the threshold.
 
-    Cell row `i` covers image rows `row_start[i]` up to `row_start[i + 1]`; columns alike.
+    Cell row `i` has the image rows from `row_start[i]` to before `row_start[i + 1]`; the same holds for columns.
     """
 
     grid_hw: tuple[int, int]
@@ -53,38 +56,38 @@ class _Resize:
 
     @property
     def pixels_per_cell(self) -> float:
-        """The mean cell's area."""
+        """The mean area of a cell."""
         return self.size_hw[0] * self.size_hw[1] / (self.grid_hw[0] * self.grid_hw[1])
 
     @property
     def has_empty_cells(self) -> bool:
-        """True where the image has fewer rows or columns than the grid."""
+        """Whether a cell has no pixel, because the image has fewer rows or columns than the grid."""
         return bool(np.diff(self.row_start).min() == 0 or np.diff(self.column_start).min() == 0)
 
 
 def rles_from_logits(logits: Float32, size_hw: tuple[int, int], mask_threshold: float) -> list[RleDict]:
-    """Resize mask logits to an image, threshold and encode them.
+    """Resize mask logits to an image, apply the threshold, and encode the masks.
 
-    Bound: some tens of megabytes and, where a mask is noise, a byte a pixel of one mask; the text of an outline has two
-    runs a column, of noise as many as the grid has rows. Measured at 50 megapixels: 0.01 s and 10 kB for a disc, 0.8 s
-    for noise, 19 MB for a chequered grid of 288 x 288 on 762 x 65,535 pixels.
+    Bound: some tens of megabytes besides the result, whatever N, and for masks of noise one byte a pixel of one mask.
+    The RLE of a simple outline has two runs a column; the RLE of noise can have as many as the grid has rows. Measured
+    at 50 megapixels: 0.01 s and 10 kB for a disc, 0.8 s for noise, 19 MB for a chequered grid of 288 x 288 on 762 x
+    65,535 pixels.
 
     Args:
-        logits: (N, h, w) float32. N may be 0. A NaN puts no pixel it touches into the mask.
+        logits: (N, h, w) float32; N may be 0. Pixels that depend on a NaN are outside the mask.
         size_hw: the image's height and width in pixels, each at least 1.
-        mask_threshold: probability in [0, 1]; a pixel above it belongs to the mask.
+        mask_threshold: probability in [0, 1]. Pixels above it belong to the mask.
 
     Returns:
-        N compressed RLEs `{"size": [height, width], "counts": str}`, in the order given; equal to what sigmoid,
-        bilinear interpolation and `pycocotools.mask.encode` give on the CPU. Besides them it holds some tens of
-        megabytes at most, whatever N.
+        N compressed RLEs `{"size": [height, width], "counts": str}` in the same order. They equal the result of
+        torch's sigmoid and bilinear interpolation on the CPU with `pycocotools.mask.encode`.
 
     Raises:
         ValueError: `logits` is not three-dimensional, or a side is 0.
     """
     logits = np.ascontiguousarray(logits, dtype=np.float32)
     if logits.ndim != 3 or min(*logits.shape[1:], *size_hw) < 1:
-        raise ValueError(f"mask logits {logits.shape} cannot be resized to {tuple(size_hw)}")
+        raise ValueError(f"mask logits of shape {logits.shape} cannot be resized to (height, width) {tuple(size_hw)}")
     if not len(logits):
         return []
     resize = _resize((logits.shape[1], logits.shape[2]), (int(size_hw[0]), int(size_hw[1])), float(mask_threshold))
@@ -102,7 +105,7 @@ def rles_from_logits(logits: Float32, size_hw: tuple[int, int], mask_threshold: 
     ]
 
 
-@lru_cache(maxsize=16)  # many pictures of a few sizes; about 50 bytes a row and column each
+@lru_cache(maxsize=16)  # images often share a few sizes; an entry takes about 50 bytes a row and column
 def _resize(grid_hw: tuple[int, int], size_hw: tuple[int, int], mask_threshold: float) -> _Resize:
     threshold = np.float32(mask_threshold)
     rows, columns = taps(grid_hw[0], size_hw[0]), taps(grid_hw[1], size_hw[1])
@@ -120,17 +123,17 @@ def _resize(grid_hw: tuple[int, int], size_hw: tuple[int, int], mask_threshold: 
 
 
 def _sides(logits: Float32, resize: _Resize) -> NDArray[np.int8]:
-    """Sort the cells: (N, h, w), 1 for a full cell, -1 for an empty one, 0 for one that has to be computed."""
+    """Classify the cells: (N, h, w) with 1 for a full cell, -1 for an empty cell, 0 for a cell to compute."""
     low, high = (_logit(float(resize.threshold) + sign * float(resize.margin)) for sign in (-1, 1))
     sides = (logits > high).astype(np.int8) - (logits < low).astype(np.int8)
     return _agree(_agree(sides, 1), 2)
 
 
 def _agree(sides: NDArray[np.int8], axis: int) -> NDArray[np.int8]:
-    """Merge each sample with the next along the axis: their side if they share one, else 0. The last keeps its own."""
+    """Merge each sample with the next along an axis: their value if it is the same, else 0. The last stays as it is."""
     merged: NDArray[np.int8] = sides.copy()
     here, following = np.moveaxis(merged, axis, 0)[:-1], np.moveaxis(sides, axis, 0)[1:]
-    here *= here == following  # a view: writes to `merged`
+    here *= here == following  # `here` is a view of `merged`
     return merged
 
 
@@ -143,17 +146,17 @@ def _logit(probability: float) -> float:
 
 
 def _groups(masks: Indices, outline_pixels: NDArray[np.float64]) -> Iterator[Indices]:
-    """Cut the masks into groups that share one pass, bounded in outline pixels."""
+    """Split the masks into groups of about `_GROUP_PIXELS` outline pixels, which are processed together."""
     if len(masks):
         group = np.cumsum(outline_pixels[masks]) // _GROUP_PIXELS
         yield from np.split(masks, np.flatnonzero(np.diff(group)) + 1)
 
 
 def _run_lengths(logits: Float32, sides: NDArray[np.int8], resize: _Resize) -> list[NDArray[np.uint32]]:
-    """Find each mask's COCO run lengths: pixels counted down the columns, outside first.
+    """Compute each mask's COCO run lengths: pixels counted down the columns, outside first.
 
-    The masks lie one after another on one line of pixels. *Events* on it, numbers `2 * position + bit`, say what holds
-    from a position on; they may repeat what holds already.
+    The pixels of all masks form one sequence. An *event* is a number `2 * position + bit`: from that position on,
+    pixels are inside (1) or outside (0) the mask. Events may repeat the bit that already holds.
     """
     area = resize.size_hw[0] * resize.size_hw[1]
     events = [_column_top_events(sides, resize)]
@@ -171,10 +174,10 @@ def _run_lengths(logits: Float32, sides: NDArray[np.int8], resize: _Resize) -> l
 
 
 def _outline_cells(sides: NDArray[np.int8], resize: _Resize) -> Iterator[Cells]:
-    """List the cells to compute, in chunks bounded in pixels.
+    """Yield the cells to compute, in chunks of about `_CHUNK_PIXELS` pixels.
 
-    The cells of the first row and column, half as large again as the others, keep to themselves: a chunk's cells are
-    all computed at the size of its largest.
+    All cells of a chunk are computed at the size of its largest cell. The cells of the first row and column are 1.5
+    times as long as the others, so they have chunks of their own.
     """
     mask, row, column = np.unravel_index(np.flatnonzero(sides == 0), sides.shape)
     inner = (row > 0) & (column > 0)
@@ -187,24 +190,24 @@ def _outline_cells(sides: NDArray[np.int8], resize: _Resize) -> Iterator[Cells]:
 
 
 def _column_top_events(sides: NDArray[np.int8], resize: _Resize) -> Indices:
-    """Events at the first pixel of the columns, where the cell is full or empty and the bit may differ from before."""
+    """Return events at the first pixel of columns, where the cell is full or empty and the bit may change."""
     height, width = resize.size_hw
     top = sides[:, 0, :][:, resize.columns.first]
     before = np.empty_like(top)
     before[:, 1:] = sides[:, -1, :][:, resize.columns.first[:-1]]
-    before[:, 0] = 0  # nothing holds before the first pixel of a mask
+    before[:, 0] = 0  # before the first pixel of a mask, no bit is known
     mask, column = np.nonzero((top != 0) & (top != before))
     return ((mask * width + column) * height) * 2 + (top[mask, column] > 0)
 
 
 def _outline_events(logits: Float32, sides: NDArray[np.int8], cells: Cells, resize: _Resize) -> list[Indices]:
-    """Events of some cells that have to be computed: their first pixels, their changes, and the first pixel after."""
+    """Return the events of computed cells: at their first pixels, at changes inside, and at the first pixel after."""
     mask, row, column = cells
     height, width = resize.size_hw
     pixel_row, row_inside = _pixels(row, resize.row_start)
     pixel_column, column_inside = _pixels(column, resize.column_start)
     bits = _cell_bits(_corners(logits, cells, resize), pixel_row, pixel_column, resize)
-    start = (mask[:, None] * width + pixel_column) * height  # (M, cell_w): where each column of pixels starts
+    start = (mask[:, None] * width + pixel_column) * height  # (M, cell_w): position of each column's first pixel
 
     first = (start + pixel_row[:, :1]) * 2 + bits[:, :, 0]
     change = (bits[:, :, 1:] != bits[:, :, :-1]) & column_inside[:, :, None] & row_inside[:, None, 1:]
@@ -219,7 +222,7 @@ def _outline_events(logits: Float32, sides: NDArray[np.int8], cells: Cells, resi
 
 
 def _pixels(cell: Indices, cell_start: Indices) -> tuple[Indices, Bits]:
-    """List the pixels of cells along one axis: (M, longest cell), and which of them lie inside the cell."""
+    """Return the pixels of cells along one axis (M, longest cell), and which of them are inside their cell."""
     start, end = cell_start[cell][:, None], cell_start[cell + 1][:, None]
     pixel = start + np.arange((end - start).max())
     inside = pixel < end
@@ -227,7 +230,7 @@ def _pixels(cell: Indices, cell_start: Indices) -> tuple[Indices, Bits]:
 
 
 def _corners(logits: Float32, cells: Cells, resize: _Resize) -> Float32:
-    """Probabilities at the cells' corners: (4, M), top left, top right, bottom left, bottom right."""
+    """Return the probabilities at the cells' corners: (4, M), top left, top right, bottom left, bottom right."""
     mask, row, column = cells
     below = resize.rows.second[resize.row_start[row]]
     right = resize.columns.second[resize.column_start[column]]
@@ -259,7 +262,7 @@ def _cell_bits(corners: Float32, pixel_row: Indices, pixel_column: Indices, resi
 
 
 def _encode_densely(logits: Float32, resize: _Resize) -> RleDict:
-    """Compute every pixel of one mask (h, w), a strip of columns at a time, into one byte a pixel."""
+    """Compute all pixels of one mask (h, w), one strip of columns at a time, with one byte a pixel."""
     height, width = resize.size_hw
     probabilities = sigmoid(logits)
     bits = np.empty((width, height), dtype=np.bool_)
@@ -270,7 +273,7 @@ def _encode_densely(logits: Float32, resize: _Resize) -> RleDict:
 
 
 def _fill_strip(strip: Bits, probabilities: Float32, start: int, resize: _Resize) -> None:
-    """Compute the columns from `start` on into `strip` (columns, height)."""
+    """Compute the columns from `start` on, and write them to `strip` (columns, height)."""
     rows, columns = resize.rows, resize.columns
     span = slice(start, start + len(strip))
     left, right = columns.first[span], columns.second[span]

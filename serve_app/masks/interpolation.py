@@ -1,11 +1,11 @@
-"""The stock mask arithmetic, bit for bit: `torch.sigmoid`, then `interpolate(mode="bilinear", align_corners=False)`.
+"""Repeats torch's `sigmoid` and bilinear `interpolate` (align_corners=False) on the CPU, bit for bit.
 
-A mask's outline lies where an interpolated probability crosses the threshold, so one different last bit may flip a
-pixel. The functions here repeat torch's CPU kernels operation by operation in float32, fused multiply-adds included,
-which is what lets `from_logits` compute the pixels near an outline alone and still give the very same mask.
-Knows nothing of masks, thresholds or RLE.
+A mask's outline is where an interpolated probability crosses the threshold, so a different last bit can flip a pixel.
+The functions here repeat torch's CPU kernels operation by operation in float32, including fused multiply-adds. So
+`from_logits` can compute only the pixels near an outline and still get the same mask. The module does not know masks,
+thresholds or RLE.
 
-Source: torch 2.14, aten/src/ATen/native/cpu/UpSampleKernel.cpp and UpSample.h; Sleef 3.8 `xexpf` (1.0 ULP).
+Source: torch 2.14, aten/src/ATen/native/cpu/UpSampleKernel.cpp and UpSample.h; Sleef 3.8, `xexpf` (1.0 ULP).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Indices = NDArray[np.int64]
 
 _ONE = np.float32(1.0)
 _HALF = np.float32(0.5)
-# Sleef's exponential: argument reduction by log 2 in two parts, then a polynomial.
+# Sleef's exponential subtracts multiples of log 2 (in two parts) from the argument, then evaluates a polynomial.
 _LOG2_E = np.float32(1.44269504088896340736)
 _LN2_HIGH = np.float32(0.693145751953125)
 _LN2_LOW = np.float32(1.428606765330187045e-06)
@@ -39,7 +39,7 @@ _EXP_COEFFICIENTS = tuple(
 _EXP_RANGE = np.float32(104.5)  # exp is 0 below and infinite above, in float32
 
 # Up to this sum of output height and width, torch interpolates with all four neighbours at once, not line by line.
-# (On one thread it does so for exactly three masks too; on more, and here, it does not.)
+# (On one thread, torch also does so for exactly three masks. On several threads it does not, and neither does this.)
 _FOUR_TAP_MAX_SIDES = 128
 
 
@@ -47,8 +47,11 @@ _FOUR_TAP_MAX_SIDES = 128
 class Taps:
     """The two input samples of each output sample along one axis, and their weights.
 
-    `first` is non-decreasing; `second` is `first` + 1, or `first` at the far edge and where the axis keeps its size;
-    `weight_first` + `weight_second` is 1 up to rounding.
+    Attributes:
+        first: indices of the first samples, non-decreasing.
+        second: `first` + 1; the same as `first` at the far edge, or if the axis keeps its size.
+        weight_first: weights of the first samples.
+        weight_second: weights of the second samples; both weights add up to 1, except for rounding.
     """
 
     first: Indices
@@ -74,16 +77,16 @@ def taps(size_in: int, size_out: int) -> Taps:
 
 
 def fused(a: Any, b: Any, c: Any) -> Float32:
-    """Compute a * b + c in float32 with one rounding, as a fused multiply-add does.
+    """Compute a * b + c in float32 like a fused multiply-add.
 
-    The product of two float32 is exact in float64, so only the sum is rounded there: to 53 bits, then to 24.
+    The product of two float32 is exact in float64. Only the sum is rounded: to 53 bits, then to 24.
     """
     product = np.multiply(a, b, dtype=np.float64)
     return np.asarray(product + c).astype(np.float32)
 
 
 def sigmoid(logits: Float32) -> Float32:
-    """Compute `torch.sigmoid` of float32 logits; NaN stays NaN, infinities give 0 and 1."""
+    """Compute the same as `torch.sigmoid` of float32 logits. NaN stays NaN; infinities give 0 and 1."""
     with np.errstate(over="ignore", invalid="ignore"):
         exponent = np.clip(-logits, -_EXP_RANGE, _EXP_RANGE)
         power = np.rint(exponent * _LOG2_E)
@@ -96,22 +99,22 @@ def sigmoid(logits: Float32) -> Float32:
 
 
 def line(first: Float32, second: Float32, weight_first: Float32, weight_second: Float32) -> Float32:
-    """Interpolate between two samples; the arrays broadcast."""
+    """Interpolate between two samples. The arrays are broadcast."""
     return fused(weight_first, first, weight_second * second)
 
 
 def uses_four_taps(size_hw: tuple[int, int]) -> bool:
-    """Tell which of its two kernels torch runs for this output size."""
+    """Tell whether torch interpolates an output of this size with all four neighbours at once."""
     return size_hw[0] + size_hw[1] <= _FOUR_TAP_MAX_SIDES
 
 
 def four_taps(corners: Float32, weights_y: Float32, weights_x: Float32) -> Float32:
-    """Interpolate within cells, all four neighbours at once.
+    """Interpolate in cells with all four neighbours at once.
 
     Args:
-        corners: (4, M): top left, top right, bottom left, bottom right.
-        weights_y: (2, M), of top and bottom.
-        weights_x: (2, M), of left and right.
+        corners: (4, M): values at the top left, top right, bottom left and bottom right.
+        weights_y: (2, M): weights of top and bottom.
+        weights_x: (2, M): weights of left and right.
 
     Returns:
         (M,) float32.

@@ -1,8 +1,8 @@
-"""Masks as polygons and back, exactly. Pure; knows masks as RLE only.
+"""Converts masks (RLE) to polygons and back, without loss. Pure.
 
 A ring runs along the edges of pixels, so its points are whole numbers: pixel (x, y) is the square from (x, y) to
-(x + 1, y + 1). Filling all rings of a mask by the even-odd rule gives back that mask, pixel for pixel: no part, hole
-or corner is lost or smoothed. Collinear points are left out.
+(x + 1, y + 1). Filling all rings of a mask by the even-odd rule gives exactly that mask; nothing is smoothed. Points
+within a straight edge are left out.
 """
 
 from __future__ import annotations
@@ -18,32 +18,33 @@ from serve_app.schemas.dicts import RingDict, RleDict
 
 Indices = NDArray[np.int64]
 Kinds = NDArray[np.uint8]
-_FARTHEST = 2.0**53  # beyond it a float names no single whole number
+_FARTHEST = 2.0**53  # larger floats do not represent every whole number
 
-# Which of the four pixels around a corner belong to the mask: a sum of these.
+# The kind of a corner says which of the four pixels around it belong to the mask. It is the sum of these values.
 _TOP_LEFT, _TOP_RIGHT, _BOTTOM_LEFT, _BOTTOM_RIGHT = 1, 2, 4, 8
 _ALL = 15
-# Rings keep the mask on their right (y points down). At these corners a ring arrives vertically and leaves
-# horizontally: one pixel inside (top left, bottom right) or one outside (bottom left, top right); elsewhere the
-# other way round.
+# A ring has the mask on its right (y points down). At corners of these kinds it arrives vertically and leaves
+# horizontally: only the top left or bottom right pixel is inside, or only the bottom left or top right is outside. At
+# other corners it arrives horizontally and leaves vertically.
 _LEAVES_HORIZONTALLY = (_TOP_LEFT, _BOTTOM_RIGHT, _ALL - _BOTTOM_LEFT, _ALL - _TOP_RIGHT)
-# The pairs of pixels that touch at a corner only; two rings, or one ring twice, pass there. The mask's pixels count
-# as not connected by it.
+# A saddle is a corner where only two diagonal pixels are inside. Outlines pass it twice. Its two pixels do not count as
+# connected. A saddle is stored as two corners, each with one of the pixels inside.
 _SADDLES = ((_TOP_LEFT, _BOTTOM_RIGHT), (_TOP_RIGHT, _BOTTOM_LEFT))
-# Which pixels are inside where only the column on the right, or only the one on the left, goes into the mask or out of
-# it: into it beside a column that is outside there, beside one that is inside, then out of it likewise.
+# Kinds of corners at which only the column on the right (or left) of the corner enters or leaves the mask. In order: it
+# enters and the other column is outside; it enters and the other is inside; it leaves and the other is outside; it
+# leaves and the other is inside.
 _RIGHT_FLIPS = (_BOTTOM_RIGHT, _ALL - _TOP_RIGHT, _TOP_RIGHT, _ALL - _BOTTOM_RIGHT)
 _LEFT_FLIPS = (_BOTTOM_LEFT, _ALL - _TOP_LEFT, _TOP_LEFT, _ALL - _BOTTOM_LEFT)
 
 
 @dataclass(frozen=True)
 class Outline:
-    """Where the outlines of a mask turn; `len()` is the number of points that its rings have.
+    """The corners of a mask's outlines. `len()` is the number of points of its rings.
 
     Attributes:
-        places: (K,) int64, ascending: x * stride + y of each corner, a corner where two outlines touch twice.
-        kinds: (K,) uint8, which pixels around each corner are inside.
-        stride: the mask's height and one.
+        places: (K,) int64, ascending: x * stride + y of each corner. A saddle, where outlines touch, is listed twice.
+        kinds: (K,) uint8: which pixels around each corner are inside.
+        stride: the mask's height plus 1.
     """
 
     places: Indices
@@ -54,20 +55,20 @@ class Outline:
         return len(self.kinds)
 
     def rings(self) -> list[RingDict]:
-        """Follow the outlines.
+        """Return the rings of the outlines.
 
-        Bound: some 180 bytes a point, nearly all of them in the result.
+        Bound: about 180 bytes a point, most of them in the result.
 
         Returns:
-            The rings, the leftmost first; points are whole pixels, at least four. Outer rings run clockwise as seen on
-            the screen, holes counter-clockwise. An empty mask has no rings.
+            The rings, the leftmost first. Each has at least four points, which are whole numbers. On the screen, outer
+            rings run clockwise and holes counter-clockwise. An empty mask has no rings.
         """
         return self.packed().rings()
 
     def packed(self) -> PackedRings:
-        """Follow the outlines, and leave the lists of points to whoever reads the rings.
+        """Return the rings of the outlines as arrays.
 
-        Bound: some 100 bytes a point, nine of them in the result.
+        Bound: about 100 bytes a point, nine of them in the result.
         """
         x = self.places // self.stride
         y = self.places - x * self.stride
@@ -79,15 +80,15 @@ class Outline:
 
 @dataclass(frozen=True, eq=False)
 class PackedRings:
-    """The rings of a mask on their way to another process.
+    """The rings of a mask as arrays, for sending them to another process.
 
-    Arrays take a twentieth of the memory that lists of points take, and making and pickling them holds the
-    interpreter's lock for microseconds at a time.
+    Arrays take a twentieth of the memory of lists of points. Creating and pickling them holds Python's global lock only
+    for microseconds at a time.
 
     Attributes:
-        points: (K, 2) int32, x and y, ring by ring.
-        starts: (R,) int64, index of each ring's first point.
-        holes: (R,) bool, whether the ring is a hole.
+        points: (K, 2) int32: x and y of the points, ring by ring.
+        starts: (R,) int64: index of each ring's first point.
+        holes: (R,) bool: whether the ring is a hole.
     """
 
     points: NDArray[np.int32]
@@ -95,7 +96,7 @@ class PackedRings:
     holes: NDArray[np.bool_]
 
     def rings(self) -> list[RingDict]:
-        """List the rings, as `Outline.rings` does."""
+        """Return the same as `Outline.rings`."""
         points: list[list[float]] = self.points.tolist()
         starts = self.starts.tolist()
         rings = zip(starts, [*starts, len(points)][1:], self.holes.tolist(), strict=True)
@@ -103,18 +104,21 @@ class PackedRings:
 
 
 def outline_of(rle: RleDict) -> Outline:
-    """Find the points of a mask's outlines, without following them.
+    """Find the corners of a mask's outlines, without joining them to rings.
 
-    Whoever has to bound the points can count them here, before `Outline.rings` takes several times this memory.
+    A caller with a limit of points can check `len()` of the result before it calls `Outline.rings`.
 
-    Bound: some 70 bytes a character of the RLE, whatever the mask's number of pixels. Measured at 50 megapixels: 1.7 GB
-    for noise, pixel by pixel, 0.24 GB for noise of squares of 8 by 8 pixels.
+    Bound: about 70 bytes a character of the RLE, whatever the number of pixels. Measured at 50 megapixels: 1.7 GB for
+    noise of single pixels, 0.24 GB for noise of 8 x 8 squares.
 
     Args:
         rle: the mask.
 
     Raises:
         ValueError: the counts are malformed or do not fill the size.
+
+    >>> outline_of({"size": [2, 2], "counts": "112"}).rings()  # the lower left pixel is inside
+    [{'points': [[0, 1], [1, 1], [1, 2], [0, 2]], 'hole': False}]
     """
     stride = int(rle["size"][0]) + 1
     places, kinds = _corners(_flips(rle), stride)
@@ -125,11 +129,11 @@ def rle_from_polygons(rings: Sequence[RingDict], size_hw: tuple[int, int]) -> Rl
     """Fill rings by the even-odd rule; the inverse of `outline_of` and `Outline.rings`.
 
     Args:
-        rings: outlines whose edges are horizontal or vertical. What lies outside the image is cut off.
+        rings: rings with horizontal and vertical edges. Parts outside the image are cut off.
         size_hw: the image's height and width in pixels.
 
     Raises:
-        ValueError: a point is not a whole pixel, or an edge is neither horizontal nor vertical.
+        ValueError: a point has a coordinate that is not a whole number, or an edge is neither horizontal nor vertical.
     """
     height, width = size_hw
     flips = [np.zeros(0, dtype=np.int64)]
@@ -143,7 +147,7 @@ def rle_from_polygons(rings: Sequence[RingDict], size_hw: tuple[int, int]) -> Rl
         x = np.clip(np.sort([start[level, 0], end[level, 0]], axis=0), 0, width)
         y = np.clip(start[level, 1], 0, height)
         flips.append(_columns(x[0], x[1]) * height + np.repeat(y, x[1] - x[0]))
-    # At the foot of a column every pixel is outside again, so flips there meet those at the head of the next one.
+    # Flips at the bottom of a column and at the top of the next one are at the same place, and cancel each other.
     changes = _odd(np.concatenate(flips))
     changes = changes[: np.searchsorted(changes, height * width)]
     return rle_from_run_lengths(np.diff(changes, prepend=0, append=height * width), size_hw)
@@ -157,35 +161,34 @@ def _whole_points(ring: RingDict) -> Indices:
 
 
 def _columns(left: Indices, right: Indices) -> Indices:
-    """List the columns from each left to each right, one edge after another."""
+    """List the columns from each left to before each right, one edge after another."""
     spans = right - left
     columns: Indices = np.arange(spans.sum()) + np.repeat(left - np.cumsum(spans) + spans, spans)
     return columns
 
 
 def _odd(places: Indices) -> Indices:
-    """Find the places that are listed an odd number of times, in ascending order."""
+    """Return the places that are listed an odd number of times, in ascending order."""
     place, times = np.unique(places, return_counts=True)
     odd: Indices = place[times % 2 == 1]
     return odd
 
 
 def _flips(rle: RleDict) -> Indices:
-    """Find where columns go into the mask and out of it, in turn.
+    """Find where columns enter and leave the mask.
 
     Returns:
-        (2K,) ascending: x * (height + 1) + y of the first pixel inside, then of the first one outside again, which may
-        be one below the column's foot.
+        (2K,) ascending: x * (height + 1) + y of the first pixel inside and of the first one below it outside, in turn.
     """
     height, width = (int(side) for side in rle["size"])
     lengths = run_lengths(rle)
     changes = np.cumsum(lengths)
-    if not lengths[1:].all():  # a run of no pixels: the mask changes twice at one place, so not at all
+    if not lengths[1:].all():  # an empty run: the mask changes twice at the same place, so not at all
         changes = _odd(changes)
     changes = changes[: np.searchsorted(changes, height * width)]
     column = changes // height
     inner = (changes + column)[changes != column * height]
-    # At a column's head and foot the mask begins and ends, also where its run goes on in the next column.
+    # At the top and bottom of a column the mask begins and ends, even if the run continues in the next column.
     heads = np.arange(width + 1) * height
     inside_above = np.searchsorted(changes, heads[1:]) & 1
     inside_below = np.searchsorted(changes, heads[:-1], side="right") & 1
@@ -197,15 +200,15 @@ def _flips(rle: RleDict) -> Indices:
 
 
 def _corners(flips: Indices, stride: int) -> tuple[Indices, Kinds]:
-    """Find where outlines turn: where a column flips and its neighbour does not, or flips the other way round.
+    """Find the corners: where a column flips and its neighbour does not, or flips in the other direction (a saddle).
 
     Args:
-        flips: of `_flips`.
-        stride: the mask's height and one.
+        flips: the result of `_flips`.
+        stride: the mask's height plus 1.
 
     Returns:
-        (K,) x * stride + y, ascending, a saddle twice; and (K,) which pixels around it are inside, of a saddle one for
-        each.
+        (K,) x * stride + y of the corners, ascending, and (K,) their kinds. A saddle is listed twice, each time with
+        one of its pixels inside.
     """
     ends = (np.arange(len(flips)) & 1).astype(np.uint8)
     both, inside = _in_the_column_beside(flips, -stride)
@@ -223,10 +226,10 @@ def _corners(flips: Indices, stride: int) -> tuple[Indices, Kinds]:
 
 
 def _in_the_column_beside(flips: Indices, offset: int) -> tuple[NDArray[np.bool_], Kinds]:
-    """Look at the place of each flip in a neighbouring column.
+    """Compare each flip with the same row of a neighbouring column.
 
     Returns:
-        (K,) whether that column flips there too; and (K,) 1 where it is inside, or leaves the mask, there, else 0.
+        (K,) whether that column flips there too; and (K,) 1 if it is inside just above that row, else 0.
     """
     place = flips + offset
     before = np.searchsorted(flips, place)
@@ -235,13 +238,13 @@ def _in_the_column_beside(flips: Indices, offset: int) -> tuple[NDArray[np.bool_
 
 
 def _walk(x: Indices, y: Indices, kinds: Kinds) -> tuple[Indices, Indices, NDArray[np.bool_]]:
-    """Follow the rings: all corners ring by ring, where each ring starts, and whether it is a hole.
+    """Join corners to rings; return the order of the corners, the start of each ring, and whether it is a hole.
 
-    Along one row of corners outlines begin and end in turn, so neighbours pair up, first with second, third with
-    fourth; along a column likewise. Of the two corners at a saddle, the one that ends the edge before it comes first.
+    In a row of corners, an edge joins the first and second, another the third and fourth, and so on; the same holds for
+    a column. Of the two corners at a saddle, the one that ends the edge before it comes first.
 
-    A ring is a cycle of horizontal edges. They are numbered in the order of their left corners, so the first edge of a
-    ring has the ring's first corner. There an outer ring runs to the right, and a hole to the left.
+    A ring is a cycle of horizontal edges. They are numbered by their left corners, so the edge with the smallest number
+    has the ring's first corner. At that edge, an outer ring runs to the right and a hole to the left.
     """
     across = _partners(y, x, _is_one_of((_BOTTOM_RIGHT, _TOP_RIGHT), kinds))
     down = _partners(x, y, _is_one_of((_BOTTOM_RIGHT, _BOTTOM_LEFT), kinds))
@@ -257,7 +260,7 @@ def _walk(x: Indices, y: Indices, kinds: Kinds) -> tuple[Indices, Indices, NDArr
     before = np.cumsum(length) - length
     hole = ~rightwards[first]
     place = 2 * (before[first] + np.where(steps, length[first] - steps, 0))
-    # A hole starts where its first edge ends, so where that edge begins is the hole's last corner.
+    # The first corner of a hole is the end of its first edge, so the beginning of that edge is its last corner.
     order = np.empty_like(across)
     order[place + 1 - hole] = end
     order[np.where(hole, np.where(steps, place, place + 2 * length[first]) - 1, place)] = begin
@@ -274,7 +277,7 @@ def _is_one_of(wanted: Sequence[int], kinds: Kinds) -> NDArray[np.bool_]:
 
 
 def _partners(line: Indices, place: Indices, later: NDArray[np.bool_]) -> Indices:
-    """Pair up the corners of each line; of two at one place the one that is `later` comes second."""
+    """Return the partner of each corner on its line. Of two corners at one place, the one with `later` comes second."""
     order = np.argsort((line * (place.max(initial=0) + 1) + place) * 2 + later, kind="stable")
     partner = np.empty_like(order)
     partner[order[0::2]] = order[1::2]
@@ -283,11 +286,11 @@ def _partners(line: Indices, place: Indices, later: NDArray[np.bool_]) -> Indice
 
 
 def _ways_to_first(successors: Indices) -> tuple[Indices, Indices]:
-    """Find the smallest number of the cycle that each number is in, and how many steps it takes to get there.
+    """Find the smallest number in the cycle of each number, and how many steps it takes to get there.
 
-    Each pass looks twice as far ahead as the one before. A loop over the numbers would hold the interpreter's lock.
+    Each pass looks twice as far ahead as the one before. A Python loop would hold the global lock too long.
     """
-    best = np.arange(len(successors)) << 32  # the smallest number so far, and in the lower half the steps to it
+    best = np.arange(len(successors)) << 32  # upper half: smallest number so far; lower half: steps to it
     seen = 1
     while seen < len(successors):
         best = np.minimum(best, best[successors] + seen)

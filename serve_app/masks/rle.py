@@ -1,11 +1,20 @@
-"""COCO run-length encoding: what a mask is everywhere in this package. Pure; knows no model and no wire.
+"""Encodes and decodes COCO run-length encoding (RLE), the form of masks inside this package. Pure.
 
-An RLE's *run lengths* count pixels down the columns, one column after another, outside and inside the mask in turn,
-outside first (so the first may be 0).
+An RLE's *run lengths* count pixels down the columns, one column after another. Runs outside and inside the mask take
+turns. The first run is outside, so its length may be 0.
 
-pycocotools is imported when a mask is encoded: the models, which give masks as logits, run without it.
+    mask     | run lengths    | meaning
+    ---------+----------------+--------------------------------------------------------
+    . #      | 1, 3           | column 1: one pixel outside, one inside; column 2: two inside
+    # #      |                |
 
-Source: pycocotools 2.0, common/maskApi.c.
+The text (`counts`) stores the first three run lengths as they are, and each later one as its difference from the last
+but one before it. A number is written in groups of five bits, the lowest first, one character (from "0" on) a group. Of
+a group's six bits, 0x20 says that more groups follow; 0x10 of the last group is the sign.
+
+pycocotools is imported only when it is needed, because the models, which return logits, run without it.
+
+Source: pycocotools 2.0, common/maskApi.c (rleToString, rleFrString).
 """
 
 from __future__ import annotations
@@ -18,8 +27,6 @@ from numpy.typing import NDArray
 
 from serve_app.schemas.dicts import RleDict
 
-# A compressed number is little-endian groups of five bits, one a character from "0" on: 0x20 says that more follow,
-# 0x10 of the last one is the sign.
 _FIRST_CHARACTER = 48
 _LONGEST_NUMBER = 7
 _CHANGES_AT_ONCE = 1 << 20
@@ -29,7 +36,10 @@ def encode_rle(mask: NDArray[np.bool_]) -> RleDict:
     """Encode a mask.
 
     Args:
-        mask: (H, W) bool, each side at least 1; quickest in Fortran order.
+        mask: (H, W) bool, each side at least 1; Fortran order is fastest.
+
+    >>> encode_rle(np.array([[False, True], [True, True]]))
+    {'size': [2, 2], 'counts': '13'}
     """
     pixels = np.asfortranarray(mask, dtype=np.bool_).view(np.uint8)
     encoded: bytes = _coco().encode(pixels[:, :, None])[0]["counts"]
@@ -53,11 +63,11 @@ def decode_rle(rle: RleDict) -> NDArray[np.bool_]:
 
 
 def decode_box(rle: RleDict, box: tuple[int, int, int, int]) -> NDArray[np.bool_]:
-    """Decode a part of an RLE, at the cost of that part and of the number of runs.
+    """Decode a part of a mask. The cost depends on the size of that part and on the number of runs.
 
     Args:
-        rle: of the whole mask.
-        box: x1, y1, x2, y2 in pixels, inside the mask's size, ends excluded.
+        rle: the whole mask.
+        box: x1, y1, x2, y2 in pixels, inside the mask's size; x2 and y2 are exclusive.
 
     Returns:
         (y2 - y1, x2 - x1) bool, in Fortran order.
@@ -68,7 +78,7 @@ def decode_box(rle: RleDict, box: tuple[int, int, int, int]) -> NDArray[np.bool_
     lengths = run_lengths(rle)
     x1, y1, x2, y2 = box
     height = y2 - y1
-    # Where each run begins and ends, counted in pixels of the box that come before.
+    # The ends of the runs, as the number of pixels of the box before them.
     column, row = np.divmod(np.concatenate([[0], np.cumsum(lengths)]), int(rle["size"][0]))
     edges = np.clip((column - x1) * height + np.clip(row - y1, 0, height), 0, (x2 - x1) * height)
     inside = np.arange(len(lengths)) % 2 == 1
@@ -77,24 +87,25 @@ def decode_box(rle: RleDict, box: tuple[int, int, int, int]) -> NDArray[np.bool_
 
 
 def decode_packed(rle: RleDict) -> NDArray[np.uint8]:
-    """Decode an RLE to bits: at the cost of an eighth of a byte a pixel, and of the number of runs.
+    """Decode a mask to bits. The cost is an eighth of a byte a pixel, and depends on the number of runs.
 
     Returns:
-        (H, ceil(W / 8)) uint8: eight pixels of a row a byte, the leftmost in the highest bit; 0 behind the row's end.
+        (H, ceil(W / 8)) uint8. A byte has eight pixels of a row, the leftmost in the highest bit. Bits after the end of
+        a row are 0.
 
     Raises:
         ValueError: the counts are malformed or do not fill the size.
     """
     lengths = run_lengths(rle)
     height, width = (int(side) for side in rle["size"])
-    bits = np.zeros((height, -(-width // 64) * 8), dtype=np.uint8)  # whole words, which are quicker to go through
+    bits = np.zeros((height, -(-width // 64) * 8), dtype=np.uint8)  # rows of whole 64-bit words are faster
     changes = np.cumsum(lengths, out=lengths)
     changes = changes[: np.searchsorted(changes, height * width)]
-    # A bit where the mask begins or ends down a column, so a pixel is the parity of the bits from the top down to it.
+    # Set a bit where a column enters or leaves the mask. A pixel is then the XOR of the bits from the top down to it.
     for start in range(0, len(changes), _CHANGES_AT_ONCE):
         column, row = np.divmod(changes[start : start + _CHANGES_AT_ONCE], height)
         np.bitwise_xor.at(bits.reshape(-1), row * bits.shape[1] + (column >> 3), (128 >> (column & 7)).astype(np.uint8))
-    # A column begins as the one before it ends.
+    # The first pixel of a column continues the run that ends the column before, unless a change is there.
     first = np.packbits(np.searchsorted(changes, np.arange(width) * height) % 2 == 1)
     bits[0, : len(first)] ^= first
     words = bits.view(np.uint64)
@@ -103,17 +114,17 @@ def decode_packed(rle: RleDict) -> NDArray[np.uint8]:
 
 
 def check_rle(rle: RleDict, size_hw: tuple[int, int]) -> RleDict:
-    """Check an RLE that comes from outside, without decoding it: pycocotools does not.
+    """Check an RLE from outside without decoding it, because pycocotools does not check it.
 
     Args:
-        rle: anything of its shape.
-        size_hw: height and width in pixels that it must have.
+        rle: an RLE that may be malformed.
+        size_hw: the height and width in pixels that it must have.
 
     Returns:
-        The RLE itself.
+        The same RLE.
 
     Raises:
-        ValueError: it is of another size, or the counts are malformed or do not fill the size.
+        ValueError: the mask has another size, or the counts are malformed or do not fill the size.
     """
     (height, width), wanted = rle["size"], size_hw
     if (height, width) != wanted:
@@ -123,10 +134,12 @@ def check_rle(rle: RleDict, size_hw: tuple[int, int]) -> RleDict:
 
 
 def run_lengths(rle: RleDict) -> NDArray[np.int64]:
-    """Read the run lengths of an RLE, checked: pycocotools itself gives stray memory for counts that are too short.
+    """Read and check the run lengths of an RLE.
+
+    pycocotools does not check them: for counts that are too short, it returns the contents of unrelated memory.
 
     Returns:
-        (K,) int64, no less than 0, their sum the number of pixels.
+        (K,) int64, each at least 0. Their sum is the number of pixels.
 
     Raises:
         ValueError: the counts are malformed or do not fill the size.
@@ -134,7 +147,7 @@ def run_lengths(rle: RleDict) -> NDArray[np.int64]:
     height, width = (int(side) for side in rle["size"])
     text = rle["counts"].encode("latin-1", "replace")
     lengths = _numbers(np.frombuffer(text, dtype=np.uint8).astype(np.int64) - _FIRST_CHARACTER)
-    for chain in (lengths[1::2], lengths[2::2]):  # written as differences to the last but one
+    for chain in (lengths[1::2], lengths[2::2]):  # stored as differences from the last but one
         np.cumsum(chain, out=chain)
     if min(height, width) < 1 or (lengths < 0).any() or lengths.sum() != height * width:
         raise ValueError(f"the RLE's counts do not fill its size {height}x{width}")
@@ -145,7 +158,7 @@ def rle_from_run_lengths(lengths: NDArray[Any], size_hw: tuple[int, int]) -> Rle
     """Write run lengths as an RLE.
 
     Args:
-        lengths: (K,) integers, their sum the number of pixels; none is 0 but perhaps the first.
+        lengths: (K,) integers, whose sum is the number of pixels. Only the first may be 0.
         size_hw: height and width in pixels.
     """
     size = [int(side) for side in size_hw]
@@ -159,10 +172,13 @@ def area(rle: RleDict) -> int:
 
 
 def union_area(rles: Sequence[RleDict]) -> int:
-    """Count the pixels that at least one mask has.
+    """Count the pixels that belong to at least one mask.
 
     Args:
-        rles: well-formed, of one size; 0 for none.
+        rles: well-formed RLEs of the same size.
+
+    Returns:
+        The number of pixels; 0 for no masks.
     """
     if not rles:
         return 0
@@ -171,7 +187,7 @@ def union_area(rles: Sequence[RleDict]) -> int:
 
 
 def bounds(rle: RleDict) -> tuple[int, int, int, int]:
-    """Find the smallest box around the mask: x1, y1, x2, y2 in pixels, ends excluded; all 0 for an empty mask."""
+    """Return the smallest box around the mask: x1, y1, x2, y2 in pixels, x2 and y2 exclusive; all 0 if it is empty."""
     x, y, width, height = (round(value) for value in _coco().toBbox(dict(rle)).tolist())
     return (x, y, x + width, y + height) if width and height else (0, 0, 0, 0)
 
@@ -199,7 +215,8 @@ def iou_matrix(first: Sequence[RleDict], second: Sequence[RleDict]) -> NDArray[n
     """Compute the intersection over union of each pair of masks, without decoding them.
 
     Args:
-        first, second: RLEs of one size, well-formed: pycocotools does not check them.
+        first: well-formed RLEs of one size; pycocotools does not check them.
+        second: more of them, of the same size.
 
     Returns:
         (len(first), len(second)) float64 in [0, 1]; 0 for two empty masks.

@@ -1,6 +1,16 @@
-"""Long work cut into steps, so that whoever runs it can stop between them or let others go first. Pure.
+"""Runs long work in steps, so that the caller can stop it between steps, or do other work first. Pure.
 
-A piece of work is a generator that yields between steps of bounded time and returns the result.
+The work is a generator that yields between steps of bounded time, and returns the result.
+
+    >>> def total(numbers):
+    ...     sum_so_far = 0
+    ...     for number in numbers:
+    ...         sum_so_far += number
+    ...         yield
+    ...     return sum_so_far
+    >>> steps = total([1, 2])
+    >>> advance(steps, 0.0), advance(steps, 0.0), advance(steps, 0.0)
+    (None, None, Done(value=3))
 """
 
 from __future__ import annotations
@@ -16,16 +26,16 @@ Steps = Generator[None, None, Value]
 
 @dataclass(frozen=True)
 class Done(Generic[Value]):
-    """The result of a piece of work."""
+    """The result of work that is done."""
 
     value: Value
 
 
 def advance(steps: Steps[Value], slice_s: float) -> Done[Value] | None:
-    """Run a piece of work until it is done, or until the first step that ends after `slice_s` seconds.
+    """Run work until it is done, or until a step ends at least `slice_s` seconds after the call.
 
     Returns:
-        The result, or None where there is more to do.
+        The result; None if the work is not done yet.
     """
     until = time.monotonic() + slice_s
     try:
@@ -38,7 +48,7 @@ def advance(steps: Steps[Value], slice_s: float) -> Done[Value] | None:
 
 
 def finish(steps: Steps[Value]) -> Value:
-    """Run a piece of work to its end."""
+    """Run work to its end, and return the result."""
     while (done := advance(steps, float("inf"))) is None:
         pass
     return done.value

@@ -1,4 +1,4 @@
-"""Did each thing that a prompt asks for arrive in the generated image? Pure: no model, no Ray, no pixels.
+"""Judges whether the things that a prompt asks for are in the generated image. Pure: no models, no Ray, no pixels.
 
-`evidence` is what goes in, `judge` puts the verdict together.
+`evidence` defines the input; `judge` returns the verdict.
 """

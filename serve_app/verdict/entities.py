@@ -1,4 +1,15 @@
-"""How many of each entity the generated image shows, and whether that is what was asked."""
+"""Compares the number of objects of each entity in the generated image with the number that was asked for.
+
+found                             | asked   | status
+----------------------------------+---------+-----------------------------------
+no image, or segmentation failed  | any     | unknown
+0                                 | 0       | ok
+1 or more                         | 0       | unwanted
+0                                 | other   | missing, or other_attribute
+fewer                             | number  | too_few, or other_attribute
+more                              | exactly | too_many
+otherwise                         |         | ok
+"""
 
 from __future__ import annotations
 
@@ -15,23 +26,23 @@ def judge_entities(asked: Sequence[Asked], generated: Picture | None) -> list[En
 
     Args:
         asked: what the prompt asks for.
-        generated: with what was found of the nouns that `bare_nouns` names; None where there is no generated image.
+        generated: the generated image, with the results for the nouns of `bare_nouns`; None if there is none.
 
     Returns:
-        One row an entity, in order.
+        One row for each entity, in order.
     """
     return [_judged(each, generated) for each in asked]
 
 
 def bare_nouns(asked: Sequence[Asked], generated: Picture | None) -> dict[str, str]:
-    """Tell which nouns to look for besides: those of phrases with adjectives that were not found often enough.
+    """Return the nouns to segment as well: those of phrases with adjectives that are missing or too few.
 
     Args:
         asked: what the prompt asks for.
-        generated: None where there is no generated image.
+        generated: the generated image; None if there is none.
 
     Returns:
-        The noun by the entity: {"blue sofa": "sofa"}. None for an image that failed.
+        The noun by the entity: {"blue sofa": "sofa"}. Empty if the image failed, or if there is none.
     """
     nouns = {}
     for each in asked:

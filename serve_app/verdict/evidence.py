@@ -1,4 +1,7 @@
-"""What a verdict is based on: the objects of each image, with masks where the images are, and without for the judge."""
+"""The data of a verdict: the objects of each image.
+
+The segmenter's replica has objects with masks (`Seen`). The judge gets distinct objects without masks (`Counted`).
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,14 @@ from serve_app.schemas.dicts import BareDict, IdentityDict, RleDict
 
 @dataclass(frozen=True)
 class Seen:
-    """One object of an image, with its mask.
+    """An object of an image, with its mask.
 
     Attributes:
-        object_id, label, score: as in the result document.
-        mask: at the image's size.
-        embedding: (D,) float32 of length 1; None where identity is not judged.
+        object_id: as in the result document.
+        label: the entity.
+        score: the detection score, in [0, 1].
+        mask: the mask at the image's size.
+        embedding: (D,) float32 with norm 1, or all 0 if the mask is empty; None if identity is not judged.
     """
 
     object_id: str
@@ -30,7 +35,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Counted:
-    """One distinct object of an image; attributes as of `Seen`."""
+    """A distinct object of an image, without its mask. The attributes are those of `Seen`."""
 
     object_id: str
     label: str
@@ -39,13 +44,13 @@ class Counted:
 
     @property
     def is_blank(self) -> bool:
-        """Whether it has an embedding that says nothing, all zeros, since its mask is empty."""
+        """Whether its embedding is all 0, because its mask is empty."""
         return self.embedding is not None and not self.embedding.any()
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """Two objects of one image and of different labels whose masks are nearly the same."""
+    """Two objects of an image that have different labels and nearly the same mask."""
 
     object_ids: tuple[str, str]
     iou: float
@@ -53,12 +58,12 @@ class Overlap:
 
 @dataclass(frozen=True)
 class Picture:
-    """What the judge needs to know of one image.
+    """The data of an image for the judge.
 
     Attributes:
-        objects: distinct objects, best first within a label; None where the segmentation failed.
-        overlaps: the largest first.
-        bare: what was found of the nouns that `bare_nouns` names, by the entity.
+        objects: distinct objects, in descending order of score within a label; None if segmentation failed.
+        overlaps: pairs of objects with nearly the same mask, the largest IoU first.
+        bare: the result for each noun of `bare_nouns`, by the entity.
     """
 
     objects: tuple[Counted, ...] | None
@@ -66,17 +71,17 @@ class Picture:
     bare: Mapping[str, BareDict] = field(default_factory=dict)
 
     def of_label(self, label: str) -> list[Counted]:
-        """Return the distinct objects of a label, best first. Empty for none, and for an image that failed."""
+        """Return the distinct objects of a label, best score first; empty if there are none, or if the image failed."""
         return [each for each in self.objects or () if each.label == label]
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a segmenter found out about one image for the verdict.
+    """A segmenter's contribution to the verdict, for one image.
 
     Attributes:
-        picture: the image.
-        identity: the model that made the embeddings; None where individuals are not compared.
+        picture: the data of the image.
+        identity: the model that made the embeddings; None if individuals are not compared.
     """
 
     picture: Picture

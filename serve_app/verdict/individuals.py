@@ -1,4 +1,4 @@
-"""Which contextual objects show one individual, and which generated object is it. Pure arithmetic on embeddings."""
+"""Groups contextual objects by individual, and matches individuals with generated objects, by embeddings. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from serve_app.verdict.evidence import Counted
 
 @dataclass(frozen=True)
 class View:
-    """One object of a contextual image."""
+    """An object of a contextual image: a view of an individual."""
 
     image: int
     seen: Counted
@@ -22,13 +22,14 @@ class View:
 
 @dataclass(frozen=True)
 class Match:
-    """What became of one individual: the generated object, and how alike they are.
+    """An individual and the generated object that matches it.
 
     Attributes:
-        views: places of the individual's objects in the list of views.
-        found: place of the generated object; None without one.
-        similarity: of the best view, in [-1, 1]; None without a match.
-        margin: `similarity` less the highest similarity of the same object to another individual; None without one.
+        views: indices of the individual's views in the list of views.
+        found: index of the generated object; None without a match.
+        similarity: similarity of the best view to the object, in [-1, 1]; None without a match.
+        margin: `similarity` less the highest similarity of the object to another individual; None without a match, or
+            without another individual.
     """
 
     views: tuple[int, ...]
@@ -38,10 +39,11 @@ class Match:
 
 
 def similarities(first: Sequence[Counted], second: Sequence[Counted]) -> NDArray[np.float64]:
-    """Compute the cosine of each pair of embeddings.
+    """Compute the cosine similarity of each pair of embeddings.
 
     Args:
-        first, second: objects with embeddings.
+        first: objects with embeddings; may be empty.
+        second: objects with embeddings; may be empty.
 
     Returns:
         (len(first), len(second)) float64 in [-1, 1].
@@ -53,22 +55,24 @@ def similarities(first: Sequence[Counted], second: Sequence[Counted]) -> NDArray
 
 
 def individuals(views: Sequence[View], threshold: float) -> list[tuple[int, ...]]:
-    """Join the views of one individual, greedily from the most similar pair down.
+    """Group views by individual: join pairs of views greedily, beginning with the most similar pair.
+
+    Objects of the same image are never the same individual.
 
     Args:
-        views: of one label, in the order of the images.
-        threshold: two views below it are never joined directly.
+        views: the views of one label, in the order of the images.
+        threshold: only pairs with at least this similarity are joined. Two views can get into one group by a third.
 
     Returns:
-        The places of each individual's views, in order of the first; objects of one image are never one individual.
+        The indices of each individual's views, ordered by the first view.
     """
     alike = similarities([view.seen for view in views], [view.seen for view in views])
     groups = [{place} for place in range(len(views))]
-    images = [{view.image} for view in views]  # of each view's group
+    images = [{view.image} for view in views]  # the images of each view's group
     first, second = np.nonzero(np.triu(alike >= threshold, k=1))
-    order = np.argsort(-alike[first, second], kind="stable")  # of equal pairs the first in order comes first
+    order = np.argsort(-alike[first, second], kind="stable")  # stable: equal pairs keep their order
     for a, b in zip(first[order].tolist(), second[order].tolist(), strict=True):
-        if images[a].isdisjoint(images[b]):  # views of one group share its images
+        if images[a].isdisjoint(images[b]):  # never true for two views of the same group
             joined, shown = groups[a] | groups[b], images[a] | images[b]
             for place in joined:
                 groups[place], images[place] = joined, shown
@@ -76,15 +80,15 @@ def individuals(views: Sequence[View], threshold: float) -> list[tuple[int, ...]
 
 
 def match(views: Sequence[View], groups: Sequence[tuple[int, ...]], found: Sequence[Counted]) -> list[Match]:
-    """Match individuals and generated objects one to one, so that the sum of the similarities is highest.
+    """Match individuals with generated objects one to one, with the highest sum of similarities (Hungarian algorithm).
 
     Args:
-        views: of one label.
-        groups: their individuals, as places in `views`.
+        views: the views of one label.
+        groups: the views of each individual, from `individuals`.
         found: the generated image's objects of the label.
 
     Returns:
-        One match an individual, in order.
+        One `Match` for each individual, in order.
     """
     by_view = similarities([view.seen for view in views], found)
     table = np.array([by_view[list(group)].max(axis=0) for group in groups]).reshape(len(groups), len(found))

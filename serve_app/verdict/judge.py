@@ -1,4 +1,4 @@
-"""Puts the verdict together: entities, references, overlaps, scores, and reasons in words."""
+"""Builds the verdict: entities, references, overlaps, scores, and reasons in words."""
 
 from __future__ import annotations
 
@@ -26,7 +26,12 @@ RIGHT = frozenset({"ok", "arrived", "not_asked"})
 
 @dataclass(frozen=True)
 class IdentitySettings:
-    """How individuals are compared: what the document says of the model, and the number of objects that take part."""
+    """How individuals are compared.
+
+    Attributes:
+        described: the verdict's `identity`, with the threshold.
+        max_objects: the largest number of objects of a label and image that are compared.
+    """
 
     described: IdentityDict
     max_objects: int
@@ -38,13 +43,16 @@ def judge(
     generated: Picture | None,
     identity: IdentitySettings | None,
 ) -> VerdictDict:
-    """Judge whether what was asked for arrived.
+    """Judge whether the generated image has what the prompt asks for.
 
     Args:
-        asked: what the prompt asks for, one an entity.
-        contextual: the contextual images' objects, with embeddings unless `identity` is None.
-        generated: None where there is no generated image.
-        identity: None where individuals are not compared.
+        asked: what the prompt asks for, one for each entity.
+        contextual: the contextual images in order; their objects have embeddings unless `identity` is None.
+        generated: the generated image; None if there is none.
+        identity: how individuals are compared; None if they are not.
+
+    Returns:
+        The `verdict` of the result document.
     """
     entities = judge_entities(asked, generated)
     if identity is None:
@@ -72,7 +80,7 @@ def _arrived(statuses: Sequence[str]) -> bool | None:
 
 
 def _overlaps(contextual: Sequence[Picture], generated: Picture | None) -> list[OverlapDict]:
-    """List the pairs of all images that may be one thing, the largest first."""
+    """List the pairs of objects of all images that may be one thing, the largest IoU first."""
     named = [(f"contextual_images[{i}]", picture) for i, picture in enumerate(contextual)]
     if generated is not None:
         named.append(("generated_image", generated))
@@ -101,7 +109,7 @@ def _entity_reasons(entities: Sequence[EntityVerdictDict]) -> Iterator[str]:
         status, name, found = row["status"], row["entity"], row["found"]
         number = row["asked"] if row["asked"] is not None else "at least 1"
         if status == "unknown":
-            yield f"{name}: unknown, because there is no generated image that could be segmented"
+            yield f"{name}: unknown, because no generated image was segmented"
         elif status == "unwanted":
             yield f"{name}: must not be there, {found} found"
         elif row["bare"] is not None:

@@ -1,4 +1,4 @@
-"""How similarities, shares and overlaps are written. They are compared with thresholds before they are rounded."""
+"""Rounds similarities, shares and IoUs for the document. Comparisons with thresholds use the unrounded numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,16 @@
-"""Whether the individuals that the contextual images show arrived in the generated image."""
+"""Judges whether the individuals in the contextual images are also in the generated image.
+
+The first rule that applies gives an individual's status:
+
+    rule                                                                              | status
+    ----------------------------------------------------------------------------------+----------
+    an image is missing or failed, the prompt's image shows none, or a mask is empty  | unknown
+    the generated image has no object of the label                                    | missing
+    it matches an object with at least the threshold's similarity                     | arrived
+    it matches another object                                                         | different
+    the prompt asks for a number, and that many individuals of the label have a match | not_asked
+    no object is left for it                                                          | merged
+"""
 
 from __future__ import annotations
 
@@ -15,7 +27,13 @@ from serve_app.verdict.numbers import shown
 
 @dataclass
 class References:
-    """The rows, the individuals' similarities, and remarks for people."""
+    """The result of comparing individuals.
+
+    Attributes:
+        rows: the verdict's `references`.
+        individuals: status and similarity of each individual; the similarity is None without a match.
+        remarks: sentences for the verdict's `reasons`.
+    """
 
     rows: list[ReferenceVerdictDict] = field(default_factory=list)
     individuals: list[tuple[ReferenceStatus, float | None]] = field(default_factory=list)
@@ -25,15 +43,15 @@ class References:
 def judge_references(
     asked: Sequence[Asked], contextual: Sequence[Picture], generated: Picture | None, threshold: float, most: int
 ) -> References:
-    """Judge each individual of each entity that is compared.
+    """Judge the individuals of all entities that are compared.
 
     Args:
         asked: what the prompt asks for. If it ties any entity to images, only tied entities are compared, with those
-            images; otherwise every entity is compared with every contextual image.
-        contextual: in order.
-        generated: None where there is no generated image.
-        threshold: two objects are the same individual from this cosine on.
-        most: objects of a label and image that take part; the best are chosen.
+            images. Otherwise every entity is compared with every contextual image.
+        contextual: the contextual images in order.
+        generated: the generated image; None if there is none.
+        threshold: two objects with at least this cosine similarity are the same individual.
+        most: the largest number of objects of a label and image that are compared; those with the best scores.
     """
     found = References()
     is_tied = _is_tied(asked)
@@ -45,7 +63,7 @@ def judge_references(
 
 
 def not_given(asked: Sequence[Asked]) -> list[str]:
-    """Say which images the prompt names that the request lacks."""
+    """Return a sentence for each image that the prompt names but the request lacks."""
     return [
         f"{each.entity}: the prompt names image {number}, which was not given"
         for each in asked
@@ -54,12 +72,12 @@ def not_given(asked: Sequence[Asked]) -> list[str]:
 
 
 def compared_labels(asked: Sequence[Asked], contextual_images: int, image: int | None) -> list[str]:
-    """Tell which labels of an image are compared, so that their objects need embeddings.
+    """Return the labels of an image whose objects are compared, so that they need embeddings.
 
     Args:
         asked: what the prompt asks for.
-        contextual_images: how many there are.
-        image: index among the contextual images; None for the generated one.
+        contextual_images: the number of contextual images.
+        image: index of a contextual image; None for the generated image.
     """
     return [
         each.entity
@@ -73,7 +91,7 @@ def _is_tied(asked: Sequence[Asked]) -> bool:
 
 
 def _compared(asked: Sequence[Asked], contextual_images: int) -> Iterator[tuple[Asked, tuple[int, ...]]]:
-    """Choose the entities that are compared, each with its contextual images."""
+    """Yield the entities that are compared, each with its contextual images."""
     is_tied = _is_tied(asked)
     for each in asked:
         if each.asked != 0 and (each.sources or each.beyond or not is_tied):
@@ -82,7 +100,7 @@ def _compared(asked: Sequence[Asked], contextual_images: int) -> Iterator[tuple[
 
 @dataclass
 class _Label:
-    """Judges the individuals of one entity and adds to `found`."""
+    """Judges the individuals of one entity, and adds the result to `found`."""
 
     asked: Asked
     is_tied: bool
@@ -91,11 +109,12 @@ class _Label:
     found: References
 
     def judge(self, sources: Sequence[tuple[int, Picture]], generated: Picture | None) -> None:
+        """Add the rows, individuals and remarks of the entity; `sources` are its contextual images with their index."""
         views = [View(image, seen) for image, picture in sources for seen in self._best(image, picture)]
         candidates = self._best(None, generated) if views and generated is not None else []
         visible = [view for view in views if not view.seen.is_blank]
         rows = [self._blank(view.image, view.seen) for view in views if view.seen.is_blank]
-        # What is in the generated image, but has no pixels, may be any of the individuals.
+        # If all generated objects of the label have empty masks, any of them may be any individual.
         is_blank = bool(candidates) and all(each.is_blank for each in candidates)
         if is_blank and visible:
             self.found.remarks.append(_empty("generated_image", candidates[0]))
@@ -110,7 +129,7 @@ class _Label:
         self.found.rows += sorted(rows, key=lambda row: (row["image"] is None, row["image"] or 0))
 
     def _blank(self, image: int, seen: Counted) -> ReferenceVerdictDict:
-        """Say that an object cannot be compared, because its mask is empty."""
+        """Record that an object cannot be compared, because its mask is empty; return its row."""
         self.found.individuals.append(("unknown", None))
         self.found.remarks.append(_empty(f"contextual_images[{image}]", seen))
         return _row(image, seen.object_id, None, None, None, None, "unknown")
@@ -147,14 +166,15 @@ class _Label:
     def _unknown(
         self, sources: Sequence[tuple[int, Picture]], views: Sequence[View], visible: Sequence[View], is_unknown: bool
     ) -> Iterator[tuple[int | None, str | None]]:
-        """Yield the images about which nothing can be said, with the reason where the entities do not give it."""
+        """Yield the images for which the status is unknown, with a reason unless the entities' reasons say it."""
         entity = self.asked.entity
         showing, comparable = {view.image for view in views}, {view.image for view in visible}
         for image, picture in sources:
+            place = f"contextual_images[{image}]"
             if picture.objects is None:
-                yield image, f"contextual_images[{image}]: the segmentation failed, {entity} cannot be compared"
+                yield image, f"{place}: segmentation failed, so {entity} cannot be compared"
             elif image not in showing and self.is_tied:
-                yield image, f"contextual_images[{image}]: shows no {entity}, which the prompt takes from it"
+                yield image, f"{place}: no {entity} found, although the prompt takes it from this image"
             elif image in comparable and is_unknown:
                 yield image, None
         yield from ((None, reason) for reason in not_given([self.asked]))

@@ -1,7 +1,7 @@
-"""Objects whose masks are nearly the same: one thing counted twice, or one thing under two labels.
+"""Finds objects with nearly the same mask: the same label twice, or two labels for one thing.
 
-An image may have thousands of masks, so the work is done in steps (see `masks.steps`), by RLE, and pairs whose boxes or
-areas differ too much are left out first.
+An image can have thousands of masks. So the work is done in steps (see `masks.steps`), masks stay RLEs, and pairs whose
+boxes or areas differ too much are skipped.
 """
 
 from __future__ import annotations
@@ -18,22 +18,24 @@ from serve_app.schemas.dicts import RleDict
 from serve_app.verdict.evidence import Overlap, Seen
 
 SAME_MASK_IOU = 0.8
-"""Objects whose masks overlap by more than this are one thing."""
+"""Two objects count as one thing if the IoU of their masks is over this."""
 MOST_OVERLAPS = 100
+"""Most overlaps of a document."""
 MASKS_A_STEP = 64
+"""Most masks that one mask is compared with in a step."""
 BYTES_A_STEP = 4 * 1024 * 1024
-"""Of text of the masks that one is compared with."""
+"""Most bytes (`counts`) of these masks."""
 
 
 class _Masks:
-    """The masks of one image, with what tells quickly that two of them differ: (N, 4) boxes, and (N,) areas."""
+    """The masks of an image, with their boxes (N, 4) and areas (N,), which quickly show that two masks differ."""
 
     def __init__(self, rles: Sequence[RleDict], boxes: NDArray[np.int64], areas: NDArray[np.int64]) -> None:
         self._rles, self._boxes, self._areas = rles, boxes, areas
 
     @classmethod
     def of(cls, objects: Sequence[Seen]) -> Steps[_Masks]:
-        """Measure the masks, a step each."""
+        """Measure the masks, one in each step."""
         boxes, areas = np.zeros((len(objects), 4), np.int64), np.zeros(len(objects), np.int64)
         for place, each in enumerate(objects):
             boxes[place], areas[place] = bounds(each.mask), area(each.mask)
@@ -41,14 +43,14 @@ class _Masks:
         return cls([each.mask for each in objects], boxes, areas)
 
     def like(self, place: int, others: Sequence[int]) -> Steps[list[tuple[int, float]]]:
-        """Find the masks that are nearly that of `place`.
+        """Find the masks that are nearly the same as one mask.
 
         Args:
-            place: of the mask.
-            others: places of the masks that it is compared with.
+            place: index of the mask.
+            others: indices of the masks to compare it with.
 
         Returns:
-            Place and IoU, over SAME_MASK_IOU, of each; in the order of `others`.
+            Index and IoU of each mask with an IoU over `SAME_MASK_IOU`, in the order of `others`.
         """
         candidates = self._perhaps_like(place, np.array(others, np.int64))
         found = []
@@ -60,7 +62,7 @@ class _Masks:
         return found
 
     def _groups(self, places: Sequence[int]) -> Iterator[list[int]]:
-        """Cut a list into parts whose masks are of MASKS_A_STEP, and of BYTES_A_STEP unless it is one mask."""
+        """Split a list into parts of at most `MASKS_A_STEP` masks and `BYTES_A_STEP` bytes, but at least one mask."""
         group: list[int] = []
         size = 0
         for place in places:
@@ -74,7 +76,7 @@ class _Masks:
             yield group
 
     def _perhaps_like(self, place: int, others: NDArray[np.int64]) -> list[int]:
-        """Leave out the masks whose box or area alone says that the IoU is too small."""
+        """Return the masks whose boxes and areas do not rule out a large IoU."""
         corner = np.minimum(self._boxes[others, 2:], self._boxes[place, 2:])
         sides = np.maximum(0, corner - np.maximum(self._boxes[others, :2], self._boxes[place, :2]))
         common = np.minimum(sides.prod(axis=1), np.minimum(self._areas[others], self._areas[place]))
@@ -84,23 +86,24 @@ class _Masks:
 
 
 def compare_masks(objects: Sequence[Seen]) -> Steps[tuple[list[Seen], list[Overlap]]]:
-    """Find what counts once, and what may be one thing under two labels.
+    """Find the distinct objects of an image, and pairs of labels that may be one thing.
 
-    Bound: a step compares one mask with MASKS_A_STEP others, or BYTES_A_STEP of them. Each pair of alike boxes is
-    compared once. Measured: 1 ms for 12 discs at 8 megapixels, 0.8 s for 200 that overlap; 6 s for 12 masks of noise
-    at 8 megapixels, 0.2 s a step.
+    Bound: a step compares one mask with `MASKS_A_STEP` others, or with `BYTES_A_STEP` bytes of them. Each pair with
+    similar boxes is compared once. Measured: 1 ms for 12 discs at 8 megapixels, 0.8 s for 200 that overlap; 6 s for 12
+    masks of noise at 8 megapixels, 0.2 s a step.
 
     Args:
-        objects: of one image.
+        objects: the objects of one image.
 
     Returns:
-        The distinct objects, in order of descending score: within a label, none has nearly the mask of a better one.
-        And the pairs of different labels with nearly the same mask, at most MOST_OVERLAPS, the largest first.
+        The distinct objects in order of descending score: an object is left out if a better one of its label has nearly
+        the same mask. And the pairs of different labels with nearly the same mask, the largest IoU first, at most
+        `MOST_OVERLAPS`.
     """
     masks = yield from _Masks.of(objects)
     ranked = sorted(range(len(objects)), key=lambda place: -objects[place].score)
     kept: list[int] = []
-    pairs: list[tuple[float, int, int]] = []  # negative places: of equal pairs the first are the largest
+    pairs: list[tuple[float, int, int]] = []  # negative indices, so that the first of equal pairs is the largest
     for rank, place in enumerate(ranked):
         alike = yield from masks.like(place, ranked[:rank])
         own = {other for other, _ in alike if objects[other].label == objects[place].label}
@@ -115,11 +118,11 @@ def compare_masks(objects: Sequence[Seen]) -> Steps[tuple[list[Seen], list[Overl
 
 
 def besides(bare: Mapping[str, Sequence[Seen]], listed: Sequence[Seen]) -> Steps[dict[str, int]]:
-    """Count the distinct objects that are not in an image's list already, under whatever label.
+    """Count the distinct objects of bare nouns that are not among an image's objects, whatever their label.
 
     Args:
-        bare: what was found of the nouns of some entities, by the entity.
-        listed: the image's objects; each is measured once.
+        bare: the objects found for the bare noun of each entity.
+        listed: the image's objects.
 
     Returns:
         The number by the entity.

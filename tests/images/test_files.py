@@ -209,7 +209,7 @@ def test_lines_that_end_marks_fill_take_no_step_a_pixel() -> None:
 
 
 def test_a_run_length_file_over_its_bytes_is_refused() -> None:
-    with pytest.raises(InvalidImage, match=r"^a run-length-coded BMP file of over 524288 bytes$"):
+    with pytest.raises(InvalidImage, match=r"^a run-length-coded BMP file of more than 524288 bytes$"):
         read_header(rle_bmp(1000, 1000, bytes(524_288)), LIMITS)
 
 

@@ -241,5 +241,5 @@ def test_without_the_package_the_error_says_what_to_install() -> None:
         "except Exception as error: print(type(error).__name__, error)"
     )
     done = subprocess.run([sys.executable, "-c", code], input=FILES["plain"], capture_output=True, check=True)
-    told = "InvalidImage a HEIF file, and the package that reads them is not installed: pip install 'genseg[heif]'\n"
+    told = "InvalidImage a HEIF file: the server needs the package pi-heif to read it (pip install 'genseg[heif]')\n"
     assert done.stdout.decode() == told

@@ -125,11 +125,11 @@ def test_an_image_that_shows_nothing_of_a_tied_entity_says_so() -> None:
     tied = Asked("dog", 1, sources=(0, 1, 2))
     verdict = judged([tied], [picture(seen("dog", 0)), EMPTY, FAILED], picture(seen("dog", 3)))
     references, generated = marks(verdict, 3)
-    assert references[1].lines == ("shows no dog, which the prompt takes from it",)
-    assert references[2].lines == ("the segmentation failed, dog cannot be compared",)
+    assert references[1].lines == ("no dog found, although the prompt takes it from this image",)
+    assert references[2].lines == ("segmentation failed, so dog cannot be compared",)
     assert generated.lines == (
-        "ref 1: shows no dog, which the prompt takes from it",
-        "ref 2: the segmentation failed, dog cannot be compared",
+        "ref 1: no dog found, although the prompt takes it from this image",
+        "ref 2: segmentation failed, so dog cannot be compared",
     )
 
 
@@ -137,7 +137,7 @@ def test_an_image_that_shows_nothing_of_a_tied_entity_says_so() -> None:
 def test_without_a_generated_image_nothing_is_matched(generated: Picture | None) -> None:
     (reference,), result = marks(judged([DOG], [picture(seen("dog", 0))], generated), 1)
     assert (reference, result.colours, result.notes) == (Marks(), {}, {})
-    assert result.lines == ("dog: unknown, because there is no generated image that could be segmented",)
+    assert result.lines == ("dog: unknown, because no generated image was segmented",)
 
 
 def test_objects_that_may_be_one_thing_are_listed_with_their_image() -> None:

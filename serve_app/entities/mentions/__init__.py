@@ -1,4 +1,18 @@
-"""What a prompt asks for, read from its own words: numbers, exclusions, and the images that it names. Pure text."""
+"""Reads what a prompt asks for: the number of each entity, exclusions, and the images that it names. Pure text.
+
+The steps, in order:
+
+    module       | what it finds                                                 | example
+    -------------+---------------------------------------------------------------+------------------------------
+    tokens       | words, lettering (`quotes`), references (`image_references`)  | "image 1"
+    noun_phrases | mentions of entities                                          | "the red sofa"
+    quantities   | how many things a mention asks for                            | "at least 3 cups"
+    stand_ins    | words that stand for a thing named before                     | "and the one from image 2"
+    ties         | the images that a mention is tied to                          | "the dog from image 1"
+    exclusions   | things that must not be there (`cues`, `replacing`, `items`)  | "no dogs", "remove the hat"
+    recolouring  | things with a new look                                        | "change the car to red"
+    reading      | runs the steps, and adds up the mentions of each entity       | "two dogs" and "a dog" are 3
+"""
 
 from __future__ import annotations
 

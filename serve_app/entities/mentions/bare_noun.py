@@ -1,4 +1,4 @@
-"""The bare noun of a phrase: what is left without its leading adjectives ("blue sofa" -> "sofa")."""
+"""Finds the bare noun of a phrase by leaving out its leading adjectives ("blue sofa" -> "sofa")."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from serve_app.entities.words import all_forms
 
 _ADVERBS = words_of("very quite rather extra super almost more most")
 LONGEST_NO_ADVERB = 4
-"""Longer words in "ly" are adverbs before an adjective: "brightly lit"; "ugly" and "fly" are none."""
+"""Words in "ly" of at most this length, such as "ugly" and "fly", are not adverbs; "brightly" is one."""
 _COMPOUNDS_BY_FIRST: dict[str, list[tuple[str, ...]]] = {}
 for _compound in sorted(COMPOUNDS):
     _COMPOUNDS_BY_FIRST.setdefault(_compound[0], []).append(_compound)
@@ -15,13 +15,14 @@ LONGEST_COMPOUND = max(len(compound) for compound in COMPOUNDS)
 
 
 def bare_noun(phrase: str) -> str | None:
-    """Leave out the adjectives of colour, material, size, age, pattern and state that lead a phrase.
+    """Leave out the leading adjectives of colour, material, size, age, pattern and state.
 
     Args:
         phrase: an entity, such as "large blue sofa".
 
     Returns:
-        The phrase without them; None where it has none, and where nothing would be left. Compounds stay whole.
+        The phrase without them. None if it has no such adjectives, or if nothing would be left. Compounds such as "hot
+        dog" stay whole.
 
     >>> bare_noun("large blue sofa"), bare_noun("black and white cat"), bare_noun("hot dog"), bare_noun("glass of wine")
     ('sofa', 'cat', None, None)
@@ -38,7 +39,7 @@ def bare_noun(phrase: str) -> str | None:
 
 
 def _adjective_length(words: list[str]) -> int:
-    """Return how many words the leading adjective takes: 3 for "black and white", 2 for "sky blue", 0 for none."""
+    """Return how many words the leading adjective has: 3 for "black and white", 2 for "sky blue", 0 if none leads."""
     if tuple(words[:2]) in TWO_WORD_ADJECTIVES:
         return 2
     if len(words) > 1 and _is_adverb(words[0]) and _is_adjective(words[1]):

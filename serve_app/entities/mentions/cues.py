@@ -1,4 +1,4 @@
-"""The words of a prompt that exclude what follows them: "no", "without", "remove". Pure text.
+"""Finds words of a prompt that exclude the things after them: "no", "without", "remove". Pure text.
 
 Not every "no" excludes: "no longer", "a no smoking sign", "do not remove the hat".
 """
@@ -31,21 +31,30 @@ REMOVING_CUES = phrases_of(
 
 NEGATIONS = words_of("not don't doesn't didn't never cannot can't won't shouldn't mustn't without avoid no neither nor")
 _BEFORE_VERB = words_of("just please ever to need needs want have try completely actually simply")
+"""Words that may stand between a negation and its verb: "do not ever remove"."""
+
 _BEFORE_INSTRUCTION = PREPOSITIONS | words_of(
     "and or then please to you i we just also now but not don't never let lets let's should must can could would will "
     "need needs want try help first next finally instead maybe perhaps image picture photo scene here prompt edit task "
     "instruction do no avoid start begin"
 )
-"""Words before a verb that is an instruction."""
+"""Words before a verb that gives an instruction."""
 _AFTER_NO = words_of("longer one matter doubt wonder fewer less more problem question need way idea")
+"""Words after "no" with which it excludes nothing: "no longer", "no doubt"."""
+
 _SAYING = words_of("says say saying said reads words word")
+"""Words before the text of a sign: "a sign that says no dogs"."""
+
 _BY_ITSELF = frozenset({"no", "not", "neither", "nor"})
+"""First words of cues that are negations themselves, so a negation before them does not matter."""
+
 LONGEST_CUE = 3
+"""How many words before a verb are searched for a negation."""
 
 
 @dataclass(frozen=True)
 class Cue:
-    """Words that exclude: from the token `start` up to `stop` (exclusive); `removes` is true for verbs."""
+    """Words that exclude something: the tokens from `start` to before `stop`; `removes` is true for verbs."""
 
     start: int
     stop: int
@@ -59,7 +68,7 @@ for _cues, _removes in ((LOCAL_CUES, False), (REMOVING_CUES, True)):
 
 
 def cues(tokens: Sequence[Token]) -> Iterator[Cue]:
-    """Yield the cues of a prompt that exclude something, from left to right."""
+    """Yield the cues of a prompt from left to right, without those that exclude nothing."""
     place = 0
     while place < len(tokens):
         cue = _cue_at(tokens, place)
@@ -71,7 +80,7 @@ def cues(tokens: Sequence[Token]) -> Iterator[Cue]:
 
 
 def is_negated(tokens: Sequence[Token], verb: int) -> bool:
-    """Tell whether a verb is negated: "do not remove", "without removing", "no need to replace"."""
+    """Tell whether the verb at a token is negated: "do not remove", "without removing", "no need to replace"."""
     place = verb - 1
     while place >= 0 and verb - place <= LONGEST_CUE and tokens[place].text in _BEFORE_VERB:
         place -= 1
@@ -79,7 +88,7 @@ def is_negated(tokens: Sequence[Token], verb: int) -> bool:
 
 
 def is_instruction(tokens: Sequence[Token], verb: int) -> bool:
-    """Tell whether a verb tells what to do; "two men remove their hats" and "a woman removing her hat" tell a story."""
+    """Tell whether the verb at a token is an instruction; in "two men remove their hats" it describes the scene."""
     if verb == 0 or tokens[verb - 1].kind != "word":
         return True
     before = tokens[verb - 1].text

@@ -1,4 +1,4 @@
-"""What a prompt does not want to see: "no dogs", "remove the hat", "replace A with B". Pure text."""
+"""Finds the things that a prompt excludes: "no dogs", "remove the hat", "replace A with B". Pure text."""
 
 from __future__ import annotations
 
@@ -13,15 +13,23 @@ from serve_app.entities.mentions.tokens import Token
 from serve_app.entities.mentions.words import ADJECTIVES, CONJUNCTIONS, DEFINITE, NO_PARTICIPLES, PREPOSITIONS
 
 _BEFORE_GERUND = frozenset({"without", "instead", "rather", "avoid", "not", "sans", "excluding"})
+"""First words of cues that a verb in "ing" can follow."""
+
 _MAY_FOLLOW = PREPOSITIONS | CONJUNCTIONS
+"""Words that can follow a thing of a series."""
+
 MOST_JOINED = 12
+"""Most things of a series after its first. This bounds the work."""
 
 
 @dataclass(frozen=True)
 class Exclusion:
-    """A thing that must not be there; `start` is the first token of the words that say so.
+    """A thing that must not be there.
 
-    `removes` is true for verbs such as "remove": they win over earlier mentions of the same thing.
+    Attributes:
+        item: the thing.
+        start: the first token of the words that exclude it.
+        removes: whether a verb such as "remove" excludes it. Such a verb overrides earlier mentions of the thing.
     """
 
     item: Item
@@ -30,7 +38,15 @@ class Exclusion:
 
 
 def exclusions(tokens: Sequence[Token], phrases: Sequence[Phrase]) -> list[Exclusion]:
-    """Find what must not be there, in the order of the prompt: phrases, and things that no entity names."""
+    """Find what must not be there: entities, and things that no entity names.
+
+    Args:
+        tokens: all tokens of the prompt.
+        phrases: the mentions of the entities, in the order of the prompt.
+
+    Returns:
+        The exclusions in the order of the prompt; one for each thing.
+    """
     listed = Listed(phrases)
     found = []
     for cue in cues(tokens):
@@ -48,7 +64,7 @@ def exclusions(tokens: Sequence[Token], phrases: Sequence[Phrase]) -> list[Exclu
 
 
 def only_these(tokens: Sequence[Token], phrases: Sequence[Phrase]) -> set[int]:
-    """Find phrases such as "no other dogs": they make the number of an earlier mention exact."""
+    """Return the indices of phrases such as "no other dogs", which make the number of an earlier mention exact."""
     return {
         place
         for place, phrase in enumerate(phrases)
@@ -61,12 +77,12 @@ def only_these(tokens: Sequence[Token], phrases: Sequence[Phrase]) -> set[int]:
 
 
 def _is_part_of_a_name(phrases: Sequence[Phrase], cue: Cue, item: Item) -> bool:
-    """Tell whether a cue is a word of the entity itself: a "no entry sign"."""
+    """Tell whether a cue is a word of the entity itself: "no" in "no entry sign"."""
     return item.phrase is not None and phrases[item.phrase].mention.first <= cue.start
 
 
 def _is_gerund(tokens: Sequence[Token], cue: Cue, item: Item) -> bool:
-    """Tell whether a cue leads to a verb: "without looking back"."""
+    """Tell whether a verb follows a cue: "without looking back"."""
     return item.phrase is None and tokens[cue.start].text in _BEFORE_GERUND and _is_verb(tokens[item.first].text)
 
 
@@ -75,13 +91,13 @@ def _is_verb(word: str) -> bool:
 
 
 def _takes_some(tokens: Sequence[Token], cue: Cue, item: Item) -> bool:
-    """Tell whether only some of the things go: "remove one of the dogs", "remove a few of the dogs"."""
+    """Tell whether a cue excludes only some of the things: "remove one of the dogs"."""
     words = [token.text for token in tokens[cue.stop : item.first]]
     return cue.removes and "of" in words[1:] and words[0] not in {"all", "both", "each", "any", "every"}
 
 
 def _series(tokens: Sequence[Token], listed: Listed, cue: Cue, first: Item) -> list[Item]:
-    """Return the things that continue an excluded one: "dogs, cats or birds", "the dog and the cat"."""
+    """Return the things after the first of an excluded series: "no dogs, cats or birds"."""
     joined: list[tuple[Item, str]] = []
     last = first
     while len(joined) < MOST_JOINED:
@@ -102,7 +118,10 @@ def _series(tokens: Sequence[Token], listed: Listed, cue: Cue, first: Item) -> l
 
 
 def _may_join(tokens: Sequence[Token], first: Item, item: Item, removes: bool) -> bool:
-    """Tell whether a thing can continue a series; one that no entity names must look like the first."""
+    """Tell whether a thing can continue a series.
+
+    A thing that no entity names must have a determiner if the first thing has one, and none if the first has none.
+    """
     if tokens[item.start].text in {"a", "an"} and first.is_bare:
         return False
     if item.phrase is not None:

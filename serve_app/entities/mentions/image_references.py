@@ -1,6 +1,6 @@
-"""Images that a prompt names: "image 1", "the second reference", "<image_1>", "both photos". Pure text.
+"""Finds the images that a prompt names: "image 1", "the second reference", "<image_1>", "both photos". Pure text.
 
-Prompts count images from 1, the result counts from 0.
+Prompts count images from 1; `ImageReference.images` counts from 0.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _DEFINITE = r"(?:the|my|your|this|these|those|our)"
 _THE = rf"(?:\b{_DEFINITE}{_SPACE})?"
 _LIST_ENDS = "|".join(sorted(PREPOSITIONS | VERBS | CONJUNCTIONS | {"together", "combined", "respectively"}))
 _NO_NOUN = rf"(?={_GAP}(?:$|[^\w\s])|{_SPACE}(?:{_LIST_ENDS})\b)"
-"""What follows a list of images. In "image 1 and 2 dogs" the second number counts the dogs."""
+"""Requires that no noun follows a list of images: in "image 1 and 2 dogs", the second number counts the dogs."""
 
 
 def _list_of(number: str) -> str:
@@ -50,7 +50,7 @@ _TAG = (
 )
 _ORDERED = rf"{_THE}\b(?P<ordinals>{_ORDINAL}(?:{_AND}(?:the{_SPACE})?{_ORDINAL}){{0,15}}){_SPACE}{_NOUN}\b"
 _PLACED = rf"(?!{_SPACE}(?:on|over|above|hanging)\b)"
-"""Pictures that hang on a wall are things, unless "from" leads to them."""
+"""Pictures on a wall are things of the scene, unless "from" stands before them."""
 _EVERY = (
     rf"\b(?:(?P<from_every>from{_SPACE}))?(?P<every>both|all|each|every)\b(?:{_SPACE}of)?"
     rf"(?:{_SPACE}(?:the|these|those|my|your|our|of|{_NUMBER})){{0,3}}{_SPACE}{_NOUN}\b(?(from_every)|{_PLACED})"
@@ -68,9 +68,16 @@ _ONLY_AN_IMAGE = re.compile(rf"{_ROLE}\s+{_PICTURE}|{_SOURCE}", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class ImageReference:
-    """A place of a prompt that names images.
+    """Words of a prompt that name images.
 
-    `numbers` counts from 1; `last` and `every` stand beside them. `owns` is true for "image 2's".
+    Attributes:
+        start: index of the first character in the prompt.
+        end: index after the last character.
+        numbers: the images named by number, counted from 1.
+        last: whether the last image is named.
+        every: whether all images are named.
+        owns: whether the words end in a possessive: "image 2's".
+        tagged: whether the words are a tag: "<image_1>" or "@image1".
     """
 
     start: int
@@ -82,23 +89,24 @@ class ImageReference:
     tagged: bool = False
 
     def images(self, count: int) -> tuple[int, ...]:
-        """Return the contextual images that are meant, from 0, of `count`."""
+        """Return the indices of the named images, counted from 0, if there are `count` contextual images."""
         if self.every:
             return tuple(range(count))
         named = {number - 1 for number in self.numbers if 1 <= number <= count}
         return tuple(sorted(named | ({count - 1} if self.last and count else set())))
 
     def beyond(self, count: int) -> tuple[int, ...]:
-        """Return the numbers, as the prompt gives them, that no contextual image has."""
+        """Return the named numbers, counted from 1, that exceed `count` contextual images, or are 0."""
         return tuple(number for number in self.numbers if not 1 <= number <= count)
 
 
 def image_references(text: str, start: int = 0, stop: int | None = None) -> list[ImageReference]:
-    """Find the places that name images, from left to right.
+    """Find the words that name images, from left to right.
 
     Args:
         text: a prompt or a phrase.
-        start, stop: the part of it that is searched.
+        start: index of the first character to search.
+        stop: index after the last character to search; None for the end of the text.
 
     >>> [found.numbers for found in image_references("the dog from image 1 and the hat of the second reference")]
     [(1,), (2,)]
@@ -107,14 +115,14 @@ def image_references(text: str, start: int = 0, stop: int | None = None) -> list
 
 
 def names_an_image(phrase: str) -> bool:
-    """Tell whether a whole phrase only names an image without a number: "reference photo"."""
+    """Tell whether a phrase does nothing but name an image, without a number: "reference photo"."""
     return _ONLY_AN_IMAGE.fullmatch(phrase.strip()) is not None
 
 
 def _reference(match: re.Match[str]) -> ImageReference:
     start, end = match.span()
     owns = match["owner"] is not None
-    if match["every"] or match["given"] or match["plain"]:  # "the reference": the only one, or any of them
+    if match["every"] or match["given"] or match["plain"]:  # "the reference" has no number: it may be any image
         return ImageReference(start, end, every=True, owns=owns)
     if match["ordinals"]:
         words = re.findall(_ORDINAL, match["ordinals"].casefold())

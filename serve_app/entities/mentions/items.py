@@ -1,4 +1,4 @@
-"""The things that words such as "no" or "remove" lead to: phrases of the list, and noun phrases that it lacks."""
+"""Reads the things that follow words such as "no" or "remove": entities, and noun phrases that no entity names."""
 
 from __future__ import annotations
 
@@ -24,33 +24,45 @@ from serve_app.entities.mentions.words import (
 
 OTHERS = words_of("other others more additional extra further")
 BEFORE_NOUN = DEFINITE | INDEFINITE | VAGUE | {"of", "any", "away", "out", "both", "single", "pair", "couple"}
+"""Determiners and other words before the first word of a thing."""
+
 _ENDS = PREPOSITIONS | VERBS | DEFINITE | INDEFINITE | CONJUNCTIONS | words_of("instead yet no without neither away")
+"""Words that end a noun phrase on its right."""
+
 _AFTER_NOUN = words_of(
     "anymore anywhere whatsoever today visible allowed whatever present left either though else anyway too now again "
     "needed altogether completely entirely around nearby ahead behind together alone apart"
 )
+"""Words at the end of a noun phrase that do not belong to it: "no dogs anymore"."""
+
 _NO_THINGS = words_of(
     "doubt question exception exceptions problem problems reason effort end limit limits fear hesitation delay warning "
     "rest hurry sense chance wonder matter idea trouble difficulty difference success luck choice particular order "
     "change changes touching losing help longer avail purpose use mistake clue case way time sooner "
     "object objects thing things item items element elements stuff anything everything something nothing"
 )
+"""Nouns that name no visible thing: "no doubt", "without effort"."""
+
 _ADVERBS = words_of("too very so quite really overly that this just even as")
+"""First words of phrases that are not things: "not too bright"."""
+
 MOST_WORDS = 5
-"""A longer run of words is a sentence and no noun phrase."""
+"""A longer run of words is a sentence, not a noun phrase."""
 
 LONGEST_LOOK_AHEAD = 10
-"""Words after a cue that are looked at."""
+"""How many words after a cue are examined."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """A thing named from the token `start` up to `stop` (exclusive).
+    """A thing that a prompt names.
 
     Attributes:
-        phrase: its place in the list of phrases; None where no entity names it.
-        first: its first word, determiners and numbers left out.
-        is_bare: whether it has neither, "any" aside.
+        phrase: its index in the list of phrases; None if no entity names it.
+        start: its first token, with its determiner or number.
+        first: its first token after determiners and numbers.
+        stop: the token after its last one.
+        is_bare: whether it has no determiner and no number, except "any".
     """
 
     phrase: int | None
@@ -61,7 +73,7 @@ class Item:
 
 
 class Listed:
-    """The phrases of the list, by their tokens."""
+    """The mentions of the entities, found by their tokens."""
 
     def __init__(self, phrases: Sequence[Phrase]) -> None:
         self.phrases = phrases
@@ -69,9 +81,9 @@ class Listed:
         self._by_first = {phrase.mention.first: place for place, phrase in enumerate(phrases)}
 
     def within(self, tokens: Sequence[Token], first: int, stop: int) -> int | None:
-        """Return the phrase whose noun is the last of these tokens, else the first one whose noun is among them.
+        """Return the index of the phrase whose noun is the last token of a range, else the first whose noun is in it.
 
-        An owner is not meant: "remove the girl's hat" leaves the girl.
+        An owner does not count: "remove the girl's hat" does not remove the girl.
         """
         if stop - 1 in self._by_head and stop > first:
             return self._by_head[stop - 1]
@@ -79,20 +91,20 @@ class Listed:
         return next((head for head in heads if not tokens[self.phrases[head].mention.head].owns), None)
 
     def begun_at(self, first: int) -> int | None:
-        """Return the phrase that begins at a token."""
+        """Return the index of the phrase that begins at a token; None if none does."""
         return self._by_first.get(first)
 
 
 def item_at(tokens: Sequence[Token], listed: Listed, place: int) -> Item | None:
-    """Read the thing that is named at a token, its article and number included.
+    """Read the thing that is named at a token, with its article and number.
 
     Args:
-        tokens: the prompt's.
-        listed: the phrases that name entities.
-        place: the first token.
+        tokens: all tokens of the prompt.
+        listed: the mentions of the entities.
+        place: index of the first token.
 
     Returns:
-        The thing; None where no noun phrase stands there.
+        The thing; None if no noun phrase begins there.
     """
     first = place
     while first < len(tokens) and (tokens[first].text in BEFORE_NOUN or tokens[first].is_number):
@@ -113,7 +125,7 @@ def item_at(tokens: Sequence[Token], listed: Listed, place: int) -> Item | None:
 
 
 def next_item(tokens: Sequence[Token], place: int) -> tuple[str, int] | None:
-    """Read what joins two things: "and", "or", "nor" or a comma, and where the second begins."""
+    """Return "and", "or", "nor" or "," if it joins a next thing at `place`, and the token after it; else None."""
     texts = [token.text for token in tokens[place : place + 2]]
     if len(texts) == 2 and texts[0] == "," and texts[1] in {"and", "or", "nor"}:
         return texts[1], place + 2

@@ -1,7 +1,7 @@
 """Finds where a prompt mentions its entities. Pure text.
 
-A mention belongs to the entity that shares most of its words: "the sofa" is a mention of "red sofa" where no entity
-says "sofa" alone, "the blue sofa" is not.
+A mention belongs to the entity that shares most words with it. If "red sofa" is an entity and "sofa" is not, "the sofa"
+is a mention of "red sofa"; "the blue sofa" is not.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from serve_app.entities.mentions.words import (
 from serve_app.entities.words import Words, all_forms, forms_of, split_words
 
 MOST_MODIFIERS = 8
-"""Words before a head that can belong to its noun phrase."""
+"""How many words before a head can belong to its noun phrase."""
 
 MOST_CANDIDATES = 1600
-"""Places of nouns that are looked at, over all entities: 50 for each of 32. It bounds the work."""
+"""How many nouns are examined over all entities: 50 for each of 32 entities. This bounds the work."""
 
 FEWEST_CANDIDATES = 20
-"""Places that are looked at for each entity at least."""
+"""How many nouns may be examined for each entity, whatever the number of entities."""
 
 _BOUNDARIES = (
     PREPOSITIONS | VERBS | CONJUNCTIONS | DEFINITE | INDEFINITE | VAGUE | NUMBERS.keys() | SETS.keys()
@@ -51,9 +51,11 @@ class Mention:
 
     Attributes:
         entity: index of the entity.
-        first, head, last: tokens of the first modifier, of the noun, and of the last word ("cup of espresso").
-        sure: the first token that certainly belongs to the phrase: a word of the entity or an adjective. In "men
-            unload crates", `first` of "crates" is "unload".
+        first: token of the first modifier.
+        head: token of the noun: "cup" in "cup of espresso".
+        last: token of the last word: "espresso" in "cup of espresso".
+        sure: first token that surely belongs to the phrase, as a word of the entity or an adjective. In "men unload
+            crates", `first` is the verb "unload", because it could be a modifier; `sure` is "crates".
     """
 
     entity: int
@@ -74,11 +76,14 @@ class _Candidate:
 
 
 def find_mentions(tokens: Sequence[Token], entities: Sequence[str]) -> list[Mention]:
-    """Find the mentions of all entities, in the order of the prompt; no token is the head of two.
+    """Find the mentions of all entities.
 
     Args:
-        tokens: the prompt's.
-        entities: the phrases; one that the prompt does not mention has no mention.
+        tokens: all tokens of the prompt.
+        entities: the phrases.
+
+    Returns:
+        The mentions in the order of the prompt, each with another head. An entity can have several, or none.
     """
     places = _places_of_nouns(tokens)
     most = max(FEWEST_CANDIDATES, MOST_CANDIDATES // max(1, len(entities)))
@@ -106,12 +111,12 @@ def find_mentions(tokens: Sequence[Token], entities: Sequence[str]) -> list[Ment
 
 
 def noun_phrase_start(tokens: Sequence[Token], head: int, own: frozenset[str] = frozenset()) -> int:
-    """Return the first token of the modifiers before a head; the head itself where it has none.
+    """Return the index of the first modifier before a head; `head` if it has no modifiers.
 
     Args:
-        tokens: the prompt's.
-        head: the noun.
-        own: words of the entity, in all forms; they are modifiers even where they could be verbs ("watch strap").
+        tokens: all tokens of the prompt.
+        head: index of the noun.
+        own: words of the entity, in all forms. They count as modifiers even if they could be verbs ("watch strap").
     """
     first = head
     while first > 0 and head - first < MOST_MODIFIERS:
@@ -126,7 +131,7 @@ def noun_phrase_start(tokens: Sequence[Token], head: int, own: frozenset[str] = 
 
 
 def _is_modifier(tokens: Sequence[Token], place: int, own: frozenset[str]) -> bool:
-    """Tell whether the word before a noun phrase belongs to it; verbs and determiners do not."""
+    """Tell whether the word before a noun phrase belongs to it. Verbs and determiners do not."""
     token = tokens[place]
     if token.text in _BOUNDARIES or token.is_number:
         return token.text in own and (token.text in VERBS or token.text == "no")  # "a no smoking sign"
@@ -153,7 +158,7 @@ def _joins_adjectives(tokens: Sequence[Token], place: int) -> bool:
 
 
 def _places_of_nouns(tokens: Sequence[Token]) -> dict[str, list[int]]:
-    """Return where each word stands, by each of its forms; of a hyphenated word the last part counts."""
+    """Return the indices of each word by each of its forms; only the last part of a hyphenated word counts."""
     places: dict[str, list[int]] = {}
     for place, token in enumerate(tokens):
         if token.forms:
@@ -190,14 +195,14 @@ def _candidates(
 
 
 def _head_and_tail(entity: str) -> tuple[Words, Words]:
-    """Split a phrase before its first preposition: "cup" and "of espresso"; "rolled-up tent" has none."""
+    """Split a phrase before its first preposition: "cup" and "of espresso". "rolled-up tent" is not split."""
     plain = entity.split()
     cut = next((i for i, word in enumerate(plain) if i and word.casefold() in PREPOSITIONS), len(plain))
     return split_words(" ".join(plain[:cut])), split_words(" ".join(plain[cut:]))
 
 
 def _followed(tokens: Sequence[Token], place: int, tail: Sequence[str]) -> int:
-    """Return the number of tokens after the head that are the entity's tail ("of espresso"): all of it, or none."""
+    """Return the length of the entity's tail ("of espresso") if it follows the head at once, else 0."""
     if not tail:
         return 0
     following = tokens[place + 1 : place + 1 + len(tail)]
@@ -208,7 +213,7 @@ def _followed(tokens: Sequence[Token], place: int, tail: Sequence[str]) -> int:
 
 
 def _own_tokens(tokens: Sequence[Token], mention: Mention, own: frozenset[str]) -> set[int]:
-    """Return the tokens that are words of the entity: no other entity's head can be among them."""
+    """Return the tokens of a mention that are words of its entity. None of them can be the head of another mention."""
     places = range(mention.first, mention.last + 1)
     return {mention.head, *(place for place in places if _is_own(tokens[place], own))}
 
@@ -222,7 +227,7 @@ def _forms(words: Sequence[str]) -> frozenset[str]:
 
 
 def _trimmed(tokens: Sequence[Token], mention: Mention, heads: set[int], own: frozenset[str]) -> Mention:
-    """Begin a phrase after the noun of another mention: in "a dog chasing cats", "cats" has no article."""
+    """Cut off the words up to another mention's noun: in "a dog chasing cats", "cats" has no article."""
     others = [place for place in range(mention.first, mention.head) if place in heads]
     first = others[-1] + 1 if others else mention.first
     sure = mention.head

@@ -1,4 +1,4 @@
-"""A mention with its number, as the later steps see it."""
+"""A mention together with the number that it asks for."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from serve_app.entities.mentions.tokens import Token
 
 @dataclass(frozen=True)
 class Phrase:
-    """A noun phrase of the prompt: whose mention it is, and how many it asks for."""
+    """A noun phrase of the prompt that names an entity, and how many it asks for."""
 
     mention: Mention
     quantity: Quantity
@@ -25,7 +25,7 @@ class Phrase:
 
     @property
     def start(self) -> int:
-        """The first token, number or article included."""
+        """The first token, with the number or article."""
         return self.quantity.start
 
     @property
@@ -34,12 +34,12 @@ class Phrase:
         return self.mention.last
 
     def quote(self, prompt: str, tokens: Sequence[Token], start: int | None = None) -> str:
-        """Return the words of the prompt, from the token `start` on if it is given."""
+        """Return the phrase's words in the prompt, from the token `start` if it is given."""
         first = self.start if start is None else start
         words = prompt[tokens[first].start : tokens[self.last].end]
         return re.sub(r"['\u2019]s?$", "", words) if tokens[self.last].owns else words
 
 
 def only_between(tokens: Sequence[Token], start: int, stop: int, allowed: frozenset[str]) -> bool:
-    """Tell whether all tokens from `start` up to `stop` (exclusive) are among the allowed words."""
+    """Tell whether all tokens from `start` to before `stop` are allowed words."""
     return start <= stop and all(token.kind != "reference" and token.text in allowed for token in tokens[start:stop])

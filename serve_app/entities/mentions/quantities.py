@@ -1,4 +1,4 @@
-"""How many of a thing a noun phrase asks for: "two dogs", "at least 3 cups", "a herd of cows". Pure text."""
+"""Reads how many things a noun phrase asks for: "two dogs", "at least 3 cups", "a herd of cows". Pure text."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from serve_app.entities.mentions.words import (
 
 @dataclass(frozen=True)
 class Quantity:
-    """What a mention asks for.
+    """How many things a mention asks for.
 
     Attributes:
-        value: the number; None where one is enough.
-        exact: whether more are too many.
-        is_definite: "the", "these", "his" …: it points to something known.
-        start: the first token of the phrase, its determiner or number included.
+        value: the number; None if one is enough.
+        exact: whether more than `value` are too many.
+        is_definite: whether the mention points to something known: "the", "these", "his", …
+        start: the first token of the phrase, with its determiner or number.
     """
 
     value: int | None
@@ -54,10 +54,10 @@ class Rule:
     """Words before a noun phrase that say how many.
 
     Attributes:
-        pattern: matches up to the noun phrase; its group `n` is the number.
-        value: the number where the pattern has no group `n`; None where one is enough.
-        exact: whether more are too many.
-        times: what the number is multiplied with.
+        pattern: matches the words up to the noun phrase; its group `n` is the number.
+        value: the number if the pattern has no group `n`; None if one is enough.
+        exact: whether more than the number are too many.
+        times: the factor by which the number is multiplied.
     """
 
     pattern: re.Pattern[str]
@@ -118,15 +118,17 @@ RULES: Sequence[Rule] = (
     _rule("(?:an? |the )?<vague>(?: of)?<the>(?: other| more| different)?"),
     _rule("(?:a|an|another)(?: other)?", 1),
 )
-"""Tried in this order; the first that fits decides."""
+"""The rules in the order in which they are tried; the first match decides."""
 
 MOST_OF_A_SINGULAR = 20
 """A greater number before a singular noun is a name or a year."""
 
 _POINTING = frozenset({"both", "each", "every", "all"})
-"""Words that mean what was named before, where it was: "ten blocks, each block"."""
+"""Words that point to things named before: "ten blocks, each block"."""
 
 LONGEST_RUN = 8
+"""How many words before a mention are read for its number."""
+
 _RUN = (
     words_of(
         "at least most out up to more than no not between and so well over as many x fewer less minimum maximum "
@@ -136,15 +138,15 @@ _RUN = (
     | NUMBERS.keys() | SETS.keys() | COLLECTIONS | {f"{word}s" for word in COLLECTIONS}
     | VAGUE | DEFINITE | INDEFINITE | APPROXIMATE
 )  # fmt: skip
-"""Words that can belong to a number; the rules look at an unbroken run of them."""
+"""Words that can belong to a number. The rules read an unbroken run of such words."""
 
 
 def quantity_of(tokens: Sequence[Token], mention: Mention) -> Quantity:
-    """Read how many a mention asks for.
+    """Read how many things a mention asks for.
 
     Args:
-        tokens: the prompt's.
-        mention: a noun phrase of it.
+        tokens: all tokens of the prompt.
+        mention: one of its noun phrases.
     """
     start = mention.first
     while start > 0 and mention.first - start < LONGEST_RUN and _in_run(tokens[start - 1]):
@@ -172,15 +174,18 @@ def quantity_of(tokens: Sequence[Token], mention: Mention) -> Quantity:
 
 @lru_cache(maxsize=2048)
 def _first_rule(run: str) -> tuple[Rule, re.Match[str]] | None:
-    """Return the first rule that fits the words before a noun phrase; most prompts use the same few."""
+    """Return the first rule that matches the words before a noun phrase. Cached: most prompts use the same few."""
     return next(((rule, match) for rule in RULES if (match := rule.pattern.search(run))), None)
 
 
 def number(text: str) -> int:
-    """Read a number: "12", "twelve", "twenty-one".
+    """Read a number in digits or words.
 
     Raises:
-        KeyError: the text is no such number.
+        KeyError: the text is not a number that `NUMBERS` knows.
+
+    >>> number("12"), number("twelve"), number("twenty-one")
+    (12, 12, 21)
     """
     if text.isdecimal():
         return int(text)
@@ -188,7 +193,7 @@ def number(text: str) -> int:
 
 
 def _measures(tokens: Sequence[Token], first: int, head: int) -> int:
-    """Return 1 where the number before a phrase is no count: "a 2 meter pole", "a 1950 chevrolet"."""
+    """Return 1 if the number before a phrase does not count things ("a 2 meter pole", "a 1950 chevrolet"), else 0."""
     if first == 0 or not tokens[first - 1].is_number:
         return 0
     before = tokens[first - 2].text if first > 1 else ""
@@ -196,7 +201,7 @@ def _measures(tokens: Sequence[Token], first: int, head: int) -> int:
 
 
 def _is_labelled(tokens: Sequence[Token], start: int, stop: int) -> bool:
-    """Tell whether the number before a phrase is a name: "Formula 1 cars", "the number 7 bus"."""
+    """Tell whether the number before a phrase is part of a name: "Formula 1 cars", "the number 7 bus"."""
     place = stop - 1
     if place < max(start, 1) or not tokens[place].is_number:
         return False
@@ -221,7 +226,7 @@ def _value(rule: Rule, match: re.Match[str], noun: str) -> tuple[int | None, boo
 
 
 def _agrees(value: int | None, tokens: Sequence[Token], mention: Mention, words: str) -> bool:
-    """Tell whether number and noun agree, so that the words belong to this noun and not to one before it."""
+    """Tell whether number and noun agree in singular or plural; if not, the number belongs to another noun."""
     noun = tokens[mention.head].text
     first, *_, last = [*words.split(), words.split()[-1]]
     if last in {"a", "an", "another", "single"} and first not in VAGUE:

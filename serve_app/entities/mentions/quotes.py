@@ -1,6 +1,6 @@
-"""Lettering in a prompt: the words between quotation marks that a sign or a label shows. Pure text.
+"""Finds lettering in a prompt: quoted words that a sign or a label shows. Pure text.
 
-They ask for nothing and exclude nothing: a sign that says "NO DOGS" says nothing about dogs in the picture.
+Lettering asks for nothing and excludes nothing: a sign that says "NO DOGS" does not exclude dogs from the picture.
 """
 
 from __future__ import annotations
@@ -24,23 +24,32 @@ SAYING: frozenset[str] = words_of(
     "captioned label labels labeled labelled written writing inscription inscribed slogan logo spell spells spelling "
     "named called message sign signs banner poster headline quote motto print printed line"
 )
-"""Words before what a sign shows."""
+"""Words that stand before lettering."""
 
 _NEGATIVE = words_of("no not do don't dont never without stop keep avoid remove nobody")
+"""First words of a ban or an order on a sign."""
+
 _SKIPPED = words_of("the in that with of big bold capital red white a")
+"""Words that may stand between a word of SAYING and the quotation marks."""
+
 LOOK_BACK = 60
+"""Characters before the quotation marks that are searched for a word of SAYING."""
 
 
 def lettering(text: str) -> list[tuple[int, int]]:
-    """Find the quoted words of a prompt that are to be read in the picture.
+    """Find the quoted words of a prompt that are text in the picture.
+
+    Quoted words are lettering if a word such as "says" or "sign" stands before them, or if they begin like a ban ("NO
+    DOGS"). Other quoted words, such as the "teddy bear", are ordinary words. So is a prompt that is quoted as a whole.
 
     Args:
         text: the prompt.
 
     Returns:
-        The start and the end of each, marks included, from left to right. Quoted words are lettering where a word such
-        as "says" or "sign" leads to them, and where they begin like a ban ("NO DOGS"). Others are words like any
-        other: the "teddy bear". A prompt that stands in quotation marks as a whole is no lettering.
+        The start and the end (exclusive) of each, with its quotation marks, from left to right.
+
+    >>> lettering('a sign that says "open" beside a "teddy bear"')
+    [(17, 23)]
     """
     found = []
     for match in _QUOTED.finditer(text):

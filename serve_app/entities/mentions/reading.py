@@ -1,4 +1,4 @@
-"""Reads a prompt: how many of each entity it asks for, what must not be there, and which images show it.
+"""Reads how many of each entity a prompt asks for, what must not be there, and which images show an entity.
 
 Pure text. The rules are those of the README's section "Did it arrive?".
 """
@@ -26,10 +26,10 @@ from serve_app.entities.words import split_words
 from serve_app.schemas.phrase_key import phrase_key
 
 WRAPPED_LINE = 50
-"""Characters from which a line is taken for wrapped, where the next one begins in lower case."""
+"""A line of at least this many characters is joined with the next one if that begins in lower case."""
 
 IMAGE_REFERENCE = "image reference"
-"""The reason under which a phrase that only names an image is dropped."""
+"""The reason in `meta.dropped` for a phrase that only names an image."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ class Asked:
 
     Attributes:
         entity: the phrase that is segmented.
-        asked: the number; 0 where it must not be there, None where one is enough.
-        exact: whether more are too many.
-        asked_as: the prompt's own words in lower case; None where the prompt does not mention it.
-        sources: the contextual images that the prompt names for it, from 0.
-        beyond: numbers of images, as in the prompt (from 1), that were not given.
+        asked: the number; 0 if the entity must not be there, None if one is enough.
+        exact: whether more than `asked` are too many.
+        asked_as: the prompt's own words in lower case; None if the prompt does not mention the entity.
+        sources: the contextual images that the prompt names for the entity, counted from 0.
+        beyond: numbers of images, counted from 1, that the prompt names for the entity but that were not given.
     """
 
     entity: str
@@ -55,7 +55,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a prompt asks for: one `Asked` an entity, in the order given, then what must not be there besides."""
+    """What a prompt asks for: one `Asked` for each entity in order, then those for other things that it excludes."""
 
     asked: tuple[Asked, ...]
 
@@ -66,14 +66,13 @@ class Reading:
 
 
 def without_references(entities: Iterable[str]) -> tuple[list[str], list[Dropped]]:
-    """Take the names of images out of phrases.
+    """Remove references to images from phrases.
 
     Args:
-        entities: as the parser listed them.
+        entities: the parser's phrases.
 
     Returns:
-        The phrases without them ("dog from image 1" is "dog") and without repetitions, and the phrases that only name
-        an image.
+        The phrases without references and repetitions, and the dropped phrases, which only name an image.
 
     >>> without_references(["dog from image 1", "first image", "image 2's sofa"])
     (['dog', 'sofa'], [Dropped(entity='first image', reason='image reference')])
@@ -90,16 +89,19 @@ def without_references(entities: Iterable[str]) -> tuple[list[str], list[Dropped
 
 
 def read_prompt(prompt: str, entities: Sequence[str], contextual_images: int) -> Reading:
-    """Read what a prompt asks for.
+    """Read what a prompt asks for of the parser's entities.
 
     Args:
-        prompt: as the caller wrote it; English.
+        prompt: the caller's prompt, in English.
         entities: the phrases that are segmented, without references to images.
-        contextual_images: how many there are.
+        contextual_images: the number of contextual images.
 
     Returns:
-        The entities in order, a recoloured one under its new name; behind them those that the prompt excludes and the
-        list lacks.
+        One `Asked` for each entity, in order and without repetitions; a recoloured entity has its new name. Then one
+        for each thing that the prompt excludes and `entities` lacks.
+
+    >>> [(each.entity, each.asked, each.exact) for each in read_prompt("Two dogs, no cats", ["dogs"], 0).asked]
+    [('dogs', 2, True), ('cats', 0, True)]
     """
     reader = _Reader(prompt, entities, contextual_images)
     asked = [reader.asked(index, entity) for index, entity in enumerate(entities)]
@@ -110,12 +112,12 @@ def read_named(prompt: str, entities: Sequence[str], contextual_images: int) -> 
     """Read what a prompt asks for of entities that the caller named.
 
     Args:
-        prompt: as the caller wrote it; English; may be empty.
-        entities: distinct.
-        contextual_images: how many there are.
+        prompt: the caller's prompt, in English; may be empty.
+        entities: the caller's phrases, without repetitions.
+        contextual_images: the number of contextual images.
 
     Returns:
-        One `Asked` an entity, in order and under the caller's name, also where the prompt recolours it.
+        One `Asked` for each entity, in order. It keeps the caller's name, even if the prompt recolours the entity.
     """
     reader = _Reader(prompt, entities, contextual_images)
     return tuple(replace(reader.asked(index, entity), entity=entity) for index, entity in enumerate(entities))
@@ -161,7 +163,7 @@ class _Reader:
         return self._sum(name, wanted, is_only=any(place in self._only for place in own))
 
     def excluded_besides(self, entities: Sequence[str]) -> list[Asked]:
-        """List what must not be there and is none of the entities."""
+        """Return one `Asked` for each excluded thing that is not among the entities."""
         found = []
         for each in self._left_out:
             stop = self._tokens[each.item.stop - 1].end
@@ -198,15 +200,15 @@ class _Reader:
         return Asked(entity, value, is_exact, quote, tuple(sorted(sources)), tuple(dict.fromkeys(beyond)))
 
     def _comes_back(self, excluded: Sequence[int], wanted: Sequence[int]) -> bool:
-        """Tell whether a thing is asked for though a mention of it is excluded.
+        """Tell whether a thing is asked for although one of its mentions is excluded.
 
-        Verbs such as "remove" win over what was said before them: "a man with a hat. Remove the hat."
+        Verbs such as "remove" override earlier mentions: "a man with a hat. Remove the hat."
         """
         removed = max((place for place in excluded if self._exclusions[place].removes), default=-1)
         return any(place > removed and (self._is_new(place) or place in self._ties) for place in wanted)
 
     def _is_new(self, place: int) -> bool:
-        """Tell whether a mention asks for something, rather than pointing to what is known."""
+        """Tell whether a mention asks for something new, instead of pointing to something known ("the dog")."""
         return not self._phrases[place].quantity.is_definite
 
     def _start(self, place: int) -> int:
@@ -214,12 +216,12 @@ class _Reader:
 
 
 def _plain(quote: str) -> str:
-    """Write a quote of the prompt in lower case and without quotation marks; the sign of inches stays."""
+    """Return a quote of the prompt in lower case, without quotation marks; the inch sign in 24" stays."""
     return re.sub(r"(?<!\d)\"|[\u201c\u201d\u00ab\u00bb]", "", quote).lower()
 
 
 def _spaced_once(prompt: str) -> str:
-    """Put one space between words, and join lines that only wrap a text: a line's end else ends a phrase."""
+    """Put one space between words, and join wrapped lines. Other line ends stay, because they end a phrase."""
     lines = re.sub(r"[^\S\n]*\n\s*", "\n", re.sub(r"[^\S\n]+", " ", prompt))
     return re.sub(rf"(?<=[^\n]{{{WRAPPED_LINE}}})\n(?=[a-z])", " ", lines)
 
@@ -238,7 +240,7 @@ def _without_reference(entity: str) -> str:
 
 
 def _without_link(text: str) -> str:
-    """Leave out the words that led to a reference: "hat in the", "dog shown in"."""
+    """Leave out the last words if they only led to a reference: "hat in the", "dog shown in"."""
     words = text.rstrip("([,:- \t\n").split()
     while words and (words[-1].casefold() in PREPOSITIONS or words[-1].casefold() in _LINKING):
         words.pop()

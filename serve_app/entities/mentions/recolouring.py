@@ -1,4 +1,4 @@
-"""Instructions that change the look of a thing: "change the car to red" asks for a red car. Pure text."""
+"""Finds instructions that change the look of a thing: "change the car to red" asks for a red car. Pure text."""
 
 from __future__ import annotations
 
@@ -12,22 +12,25 @@ from serve_app.entities.mentions.tokens import Token
 from serve_app.entities.mentions.words import LOOKS, PREPOSITIONS, words_of
 
 RECOLOURING = words_of("change turn make paint color colour recolor recolour dye tint repaint")
-"""Verbs that change the look of a thing that stays."""
+"""Verbs that change the look of a thing."""
 
 _LINKS = words_of("should must shall to into in be look a an bright dark light deep pale vivid") - LOOKS
+"""Words that may stand between a thing and its new look."""
+
 _AFTER_LOOK = frozenset({"color", "colour", "one", "ones", "version", "instead"})
+"""Words that may follow a look without being a noun of their own: "to red instead"."""
 
 
 @dataclass(frozen=True)
 class Recolouring:
-    """A phrase whose thing shall look otherwise: "change the car to red" has the look "red"."""
+    """The index of a phrase, and the new look of its thing: "red" in "change the car to red"."""
 
     phrase: int
     look: str
 
 
 def recolourings(tokens: Sequence[Token], phrases: Sequence[Phrase]) -> list[Recolouring]:
-    """Find the things whose look an instruction changes: "paint the fence and the gate white", "it should be red"."""
+    """Find the things whose look an instruction changes: "paint the fence and the gate white"."""
     found = []
     place = 0
     while place < len(phrases):
@@ -43,7 +46,7 @@ def recolourings(tokens: Sequence[Token], phrases: Sequence[Phrase]) -> list[Rec
 
 
 def _joined(tokens: Sequence[Token], phrases: Sequence[Phrase], first: int) -> list[int]:
-    """Return the phrases that share a verb: "the cat black and the dog white" are two."""
+    """Return the phrases that share a verb: both in "paint the cat black and the dog white"."""
     series = [first]
     for place in range(first + 1, len(phrases)):
         stop = phrases[place - 1].last + 1
@@ -56,7 +59,7 @@ def _joined(tokens: Sequence[Token], phrases: Sequence[Phrase], first: int) -> l
 
 
 def _looks_of(tokens: Sequence[Token], phrases: Sequence[Phrase], series: Sequence[int]) -> list[Recolouring]:
-    """Give each phrase of a series the look that follows it, or the next one that has a look."""
+    """Give each phrase of a series the look after it; if it has none, the look of the next phrase that has one."""
     found: list[Recolouring] = []
     waiting: list[int] = []
     for place in series:
@@ -77,7 +80,7 @@ def look_after(tokens: Sequence[Token], place: int) -> tuple[str, int] | None:
     """Read "to red", "into a dark blue one" or "red" after a phrase.
 
     Returns:
-        The look and the token after it; None where there is none, or where a noun follows.
+        The look and the index of the token after it; None if there is no look, or if a noun follows it.
     """
     while place + 1 < len(tokens) and tokens[place].text in {"in", "of", "from"} and tokens[place + 1].reference:
         place += 2
@@ -103,7 +106,7 @@ def _may_follow(word: str) -> bool:
 
 
 def _verb_before(tokens: Sequence[Token], phrase: Phrase, verbs: frozenset[str]) -> int | None:
-    """Return the verb whose object a phrase is: only determiners and "the color of" may stand between."""
+    """Return the verb that has a phrase as its object. Only determiners and "the color of" may stand between them."""
     allowed = BEFORE_NOUN | {"color", "colour"}
     place = phrase.start - 1
     while place >= 0 and tokens[place].kind == "word" and tokens[place].text not in verbs:

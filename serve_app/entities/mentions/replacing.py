@@ -1,4 +1,4 @@
-"""Instructions that put one thing in the place of another: "replace the dog with a cat". Pure text."""
+"""Finds things that an instruction replaces or takes away: "replace the dog with a cat". Pure text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from serve_app.entities.mentions.tokens import Token
 from serve_app.entities.mentions.words import DEFINITE, INDEFINITE, words_of
 
 EXCHANGING = words_of("replace replacing swap swapping exchange exchanging substitute substituting switch switching")
-"""Verbs that take one thing away "with", "by" or "for" another."""
+"""Verbs that replace one thing "with", "by" or "for" another."""
 
 TURNING = words_of("turn turning transform transforming change changing convert converting morph make making")
 """Verbs that make one thing "into" or "to" another."""
@@ -23,19 +23,32 @@ REMOVED = words_of("removed deleted erased eliminated omitted gone")
 """Participles after a thing: "the dog should be removed"."""
 
 _WITH = frozenset({"with", "by", "for"})
+"""Words before the new thing of an exchange."""
+
 _INTO = frozenset({"into", "to"})
+"""Words before the new thing that another turns into."""
+
 _BEING = words_of("should must shall can be been being is are was were has have to needs need get gets completely all")
+"""Words between a thing and a participle: "the dog should be removed"."""
+
 _AWAY = {
     **dict.fromkeys(("take", "taking", "clear"), frozenset({"away"})),
     **dict.fromkeys(("cut", "crop", "edit", "photoshop", "paint"), frozenset({"out"})),
 }
+"""Verbs that take a thing away together with the word after it: "take the hat away", "cut the dog out"."""
+
 _PICTURES = words_of("image picture photo photograph scene drawing sketch painting view background it color colour")
+"""Things that are the picture itself or a part of it, so they are not replaced: "turn the photo into a sketch"."""
+
 _AFTER_REMOVED = words_of("from and but completely entirely please in")
+"""Words that may follow a participle such as "removed"."""
+
 LONGEST_BETWEEN = 10
+"""Most tokens between the words of one instruction. This bounds the work."""
 
 
 def replaced(tokens: Sequence[Token], listed: Listed) -> Iterator[tuple[int, Item]]:
-    """Yield what another thing takes the place of, and what is taken away: (token where that is said, item)."""
+    """Yield each thing that is replaced or taken away, as (token at which the instruction begins, item)."""
     for verb, token in enumerate(tokens):
         word = token.text
         if word not in EXCHANGING and word not in TURNING and word not in _AWAY:
@@ -43,7 +56,7 @@ def replaced(tokens: Sequence[Token], listed: Listed) -> Iterator[tuple[int, Ite
         if is_negated(tokens, verb) or not is_instruction(tokens, verb):
             continue
         item = item_at(tokens, listed, verb + 1)
-        if item is not None and not _is_picture(tokens, item) and _gives_way(tokens, listed, word, item):
+        if item is not None and not _is_picture(tokens, item) and _goes(tokens, listed, word, item):
             yield verb, item
     for place, phrase in enumerate(listed.phrases):
         if _is_removed(tokens, listed, phrase.last + 1):
@@ -51,7 +64,8 @@ def replaced(tokens: Sequence[Token], listed: Listed) -> Iterator[tuple[int, Ite
     yield from _removed_besides(tokens, listed)
 
 
-def _gives_way(tokens: Sequence[Token], listed: Listed, verb: str, item: Item) -> bool:
+def _goes(tokens: Sequence[Token], listed: Listed, verb: str, item: Item) -> bool:
+    """Tell whether the words after a verb's object say that the object is replaced or taken away."""
     if verb in _AWAY and item.stop < len(tokens) and tokens[item.stop].text in _AWAY[verb]:
         return True
     if verb in EXCHANGING:
@@ -70,7 +84,7 @@ def _exchanged(tokens: Sequence[Token], start: int) -> bool:
 
 
 def _turned(tokens: Sequence[Token], listed: Listed, verb: str, item: Item) -> bool:
-    """Tell whether another thing follows "into" or "to"; "turn the dog to the left" and "make it red" name none."""
+    """Tell whether another thing follows "into" or "to", unlike in "turn the dog to the left" or "make it red"."""
     for place in range(item.stop, min(item.stop + LONGEST_BETWEEN, len(tokens) - 1)):
         token = tokens[place]
         if token.kind == "stop" or (verb in {"make", "making"} and token.kind != "reference" and token.text != "into"):
@@ -84,7 +98,7 @@ def _turned(tokens: Sequence[Token], listed: Listed, verb: str, item: Item) -> b
         return False
     if token.text == "into":
         return new.phrase is not None or tokens[place + 1].text in INDEFINITE
-    if tokens[place + 1].text in DEFINITE:  # "to the sofa" is a direction, "to the sofa in image 2" a thing
+    if tokens[place + 1].text in DEFINITE:  # "to the sofa" is a direction; "to the sofa in image 2" names a thing
         return new.phrase is not None and any(t.kind == "reference" for t in tokens[new.stop : new.stop + 3])
     return new.phrase is not None or tokens[place + 1].text in INDEFINITE
 
@@ -94,7 +108,7 @@ def _is_picture(tokens: Sequence[Token], item: Item) -> bool:
 
 
 def _removed_besides(tokens: Sequence[Token], listed: Listed) -> Iterator[tuple[int, Item]]:
-    """Yield things that no entity names and that a participle takes away: "the tables should be replaced by stalls"."""
+    """Yield replaced or removed things that no entity names: "the tables should be replaced by stalls"."""
     for place, token in enumerate(tokens):
         if token.text not in EXCHANGED and token.text not in TURNED and token.text not in REMOVED:
             continue
@@ -109,7 +123,7 @@ def _removed_besides(tokens: Sequence[Token], listed: Listed) -> Iterator[tuple[
 
 
 def _is_removed(tokens: Sequence[Token], listed: Listed, place: int) -> bool:
-    """Tell whether a participle at a token takes away what is named before it: "the dog should be removed"."""
+    """Tell whether the words at a token say that the thing before them goes: "the dog should be removed"."""
     while place < len(tokens) and (tokens[place].kind == "reference" or tokens[place].text in _BEING):
         place += 1
     if place >= len(tokens):

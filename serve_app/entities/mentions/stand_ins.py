@@ -1,4 +1,4 @@
-"""Words that stand for the thing named before them: "the dog from image 1 and the one from image 2". Pure text."""
+"""Finds words that stand for the thing before them: "the dog from image 1 and the one from image 2". Pure text."""
 
 from __future__ import annotations
 
@@ -13,21 +13,30 @@ from serve_app.entities.mentions.words import words_of
 _SINGULAR = frozenset({"one", "that"})
 _PLURAL = frozenset({"ones", "those"})
 _LINKS = words_of("from in of on shown seen is are which that")
+"""Words between "one" and its image: "the one that is shown in image 2"."""
+
 _JOINTS = words_of("and plus , : with for by")
+"""Words and marks right before "the one"."""
+
 _BETWEEN = words_of("the same")
+"""Words that belong to "one": "the same one"."""
+
 LONGEST_LINK = 4
+"""How many words after "one" are searched for its image."""
+
 MOST_BETWEEN = 8
+"""Most tokens between the thing before and "the one"."""
 
 
 def with_stand_ins(tokens: Sequence[Token], phrases: Sequence[Phrase]) -> list[Phrase]:
-    """Add a phrase for each word that stands for the thing before it and is tied to an image of its own.
+    """Add a phrase for each word such as "one" that stands for the thing before it and has its own image.
 
     Args:
-        tokens: the prompt's.
-        phrases: in the order of the prompt.
+        tokens: all tokens of the prompt.
+        phrases: the mentions of the entities, in the order of the prompt.
 
     Returns:
-        All phrases in the order of the prompt.
+        The given and the added phrases, in the order of the prompt.
     """
     added = []
     heads = {phrase.mention.head for phrase in phrases}
@@ -44,14 +53,14 @@ def with_stand_ins(tokens: Sequence[Token], phrases: Sequence[Phrase]) -> list[P
         if _is_joined(tokens, before, start) and _names_an_image(tokens, place):
             value = 1 if token.text in _SINGULAR else None
             quantity = Quantity(value, False, True, start)
-            if tokens[before.last + 1].text == ":":  # "two cups: the one from image 1 and …" are two
+            if tokens[before.last + 1].text == ":":  # in "two cups: the one from image 1 and …", "one" adds no cup
                 quantity = Quantity(None, True, True, start)
             added.append(Phrase(Mention(before.entity, place, place, place, place), quantity))
     return sorted([*phrases, *added], key=lambda phrase: phrase.mention.head)
 
 
 def _is_joined(tokens: Sequence[Token], before: Phrase, start: int) -> bool:
-    """Tell whether the thing before has its own image, and a word such as "and" follows."""
+    """Tell whether the thing before has its own image or a colon after it, and a word such as "and" follows."""
     between = tokens[before.last + 1 : min(start, before.last + 2 + MOST_BETWEEN)]
     return (
         0 < len(between) <= MOST_BETWEEN

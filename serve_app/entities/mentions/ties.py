@@ -1,4 +1,4 @@
-"""Which images a phrase is tied to: "the dog from image 1", "image 2's sofa", "image 1: a hat"."""
+"""Finds the images that a phrase is tied to: "the dog from image 1", "image 2's sofa", "image 1: a hat"."""
 
 from __future__ import annotations
 
@@ -18,29 +18,34 @@ _LINKS = words_of(
 """Words that may stand between a thing and the image that shows it: "the dog that is shown in image 1"."""
 
 _LEADS = words_of("from in of on using with use take taking based per given the as for see by and")
+"""Words before a reference at the beginning of a clause: "Using image 1 as ..."."""
+
 _FOLLOWS = words_of(
     ": , - \u2013 \u2014 ( is are shows show contains contain has have depicts as take use put place keep get of"
 )
 _FOLLOWS_AT_ONCE = _FOLLOWS | INDEFINITE | DEFINITE
-"""Also "…, image 3 a cat", where the verb was said before."""
+"""Words right after a reference; an article too, because "…, image 3 a cat" leaves out the verb."""
 
 _CLAUSES = words_of("and use using take")
-"""Words before a reference that begins another part: "… and image 2 as the lamp"."""
+"""Words before a reference that begins a new clause: "… and image 2 as the lamp"."""
 
 _OWNERS = words_of("his her its their my your our")
 LONGEST_LINK = 8
+"""Most tokens between a thing and the reference after it."""
+
 LONGEST_LEAD = 4
+"""Most tokens of _LEADS before a reference, and between a reference and the thing after it."""
 
 
 def ties(tokens: Sequence[Token], phrases: Sequence[Phrase]) -> dict[int, list[ImageReference]]:
-    """Find the references of each phrase.
+    """Find the references to images of each phrase.
 
     Args:
-        tokens: the prompt's.
-        phrases: in the order of the prompt.
+        tokens: all tokens of the prompt.
+        phrases: the mentions of the entities, in the order of the prompt.
 
     Returns:
-        By the phrase's place in `phrases`; a phrase without a reference is left out.
+        The references by the phrase's index; a phrase without references is left out.
     """
     found: dict[int, list[ImageReference]] = {}
     for place, token in enumerate(tokens):
@@ -51,6 +56,7 @@ def ties(tokens: Sequence[Token], phrases: Sequence[Phrase]) -> dict[int, list[I
 
 
 def _tied(tokens: Sequence[Token], phrases: Sequence[Phrase], place: int, reference: ImageReference) -> list[int]:
+    """Return the phrases that the reference at a token belongs to."""
     after = next((i for i, phrase in enumerate(phrases) if phrase.start > place), None)
     before = _owner_before(tokens, phrases, place)
     closed = place + 1 < len(tokens) and tokens[place + 1].text in {")", "]"}  # "(image 1) dog"
@@ -68,7 +74,7 @@ def _tied(tokens: Sequence[Token], phrases: Sequence[Phrase], place: int, refere
 
 
 def _owner_before(tokens: Sequence[Token], phrases: Sequence[Phrase], place: int) -> list[int]:
-    """Return the phrase that ends before a reference, and those joined to it by "and"."""
+    """Return the phrase that ends before a reference, after the phrases joined to it by "and" or a comma."""
     before = next((i for i in range(len(phrases) - 1, -1, -1) if phrases[i].last < place), None)
     if before is None:
         return []
@@ -83,12 +89,12 @@ def _owner_before(tokens: Sequence[Token], phrases: Sequence[Phrase], place: int
 
 
 def _begins_clause(tokens: Sequence[Token], place: int) -> bool:
-    """Tell whether the reference is the subject of what follows: "…, image 2 shows a garage"."""
+    """Tell whether a reference is the subject of the next clause: "…, image 2 shows a garage"."""
     return place + 1 < len(tokens) and tokens[place + 1].text in _FOLLOWS_AT_ONCE - {",", "(", "-"}
 
 
 def _joined_before(tokens: Sequence[Token], phrases: Sequence[Phrase], last: int) -> list[int]:
-    """Return the phrases that share the reference: in "the dog and cat from image 1", both."""
+    """Return the earlier phrases that share a reference: "dog" in "the dog and cat from image 1"."""
     joined: list[int] = []
     for place in range(last - 1, -1, -1):
         between = [token.text for token in tokens[phrases[place].last + 1 : phrases[place + 1].start]]
@@ -99,7 +105,10 @@ def _joined_before(tokens: Sequence[Token], phrases: Sequence[Phrase], last: int
 
 
 def _alike(tokens: Sequence[Token], one: Phrase, other: Phrase) -> bool:
-    """Tell whether two joined phrases can share a reference: both are definite, or the second has no article."""
+    """Tell whether two joined phrases can share a reference.
+
+    They can if the second has no determiner, or if both are definite and the first has no owner.
+    """
     is_bare = other.start >= other.mention.first
     is_owned = tokens[one.start].text in _OWNERS  # "his hand and the shield from image 1"
     return is_bare or (one.quantity.is_definite and other.quantity.is_definite and not is_owned)
@@ -119,7 +128,7 @@ def _joined_after(tokens: Sequence[Token], phrases: Sequence[Phrase], first: int
 
 
 def _names_images_again(tokens: Sequence[Token], place: int) -> bool:
-    """Tell whether the same sentence names images once more."""
+    """Tell whether the same sentence names images again."""
     for token in tokens[place + 1 :]:
         if token.kind in {"stop", "reference"}:
             return token.kind == "reference"
@@ -127,7 +136,7 @@ def _names_images_again(tokens: Sequence[Token], place: int) -> bool:
 
 
 def _leads(tokens: Sequence[Token], place: int) -> bool:
-    """Tell whether a reference begins a sentence or a part of one, prepositions aside."""
+    """Tell whether a reference begins a sentence or clause, apart from words such as "from" or "use"."""
     start = place
     while start > 0 and place - start < LONGEST_LEAD and tokens[start - 1].text in _LEADS:
         start -= 1
@@ -135,7 +144,7 @@ def _leads(tokens: Sequence[Token], place: int) -> bool:
 
 
 def _follows(tokens: Sequence[Token], place: int, start: int) -> bool:
-    """Tell whether a thing is named right after a reference: "image 1: a hat", "image 1 shows a hat"."""
+    """Tell whether the thing at `start` belongs to the reference before it: "image 1: a hat", "image 1 shows a hat"."""
     between = [token.text for token in tokens[place + 1 : start]]
     if not between:  # "from image 1 the dog"
         return tokens[start].text in INDEFINITE | DEFINITE

@@ -1,4 +1,4 @@
-"""A prompt as tokens: words, punctuation, lettering, and the places that name images."""
+"""Splits a prompt into tokens: words, punctuation, lettering, and references to images."""
 
 from __future__ import annotations
 
@@ -26,13 +26,15 @@ class Token:
     """A piece of a prompt.
 
     Attributes:
-        kind: what it is.
-        text: in lower case, a word without its possessive ending.
-        start, end: its place in the prompt.
-        reference: the images that it names, where it does.
-        owns: whether a word ends in a possessive: "girl's".
-        is_number: whether it is a number or a range of two.
-        parts, forms: a word split at its hyphens, and the singulars and plurals of each part.
+        kind: the kind of token.
+        text: its text in lower case, without a possessive ending; lettering keeps its case.
+        start: index of its first character in the prompt.
+        end: index after its last character.
+        reference: the images that a reference names; None for other kinds.
+        owns: whether it is a word with a possessive ending: "girl's".
+        is_number: whether it is a number or a range of numbers: "2-3".
+        parts: a word split at its hyphens.
+        forms: the forms of each part (see `forms_of`).
     """
 
     kind: Kind
@@ -47,7 +49,11 @@ class Token:
 
 
 def tokenise(prompt: str) -> list[Token]:
-    """Split a prompt into tokens, from left to right; what a sign says is one token."""
+    """Split a prompt into tokens from left to right. A piece of lettering is one token, as is a reference to images.
+
+    >>> [(token.text, token.kind) for token in tokenise("Two dogs, image 1")]
+    [('two', 'word'), ('dogs', 'word'), (',', 'comma'), ('image 1', 'reference')]
+    """
     tokens: list[Token] = []
     position = 0
     for start, end in lettering(prompt):
@@ -83,7 +89,7 @@ def _words(prompt: str, start: int, end: int) -> list[Token]:
                     forms=all_forms(parts),
                 )
             )  # fmt: skip
-        elif match["measure"]:  # 24", 50%: a word, no number
+        elif match["measure"]:  # 24" and 50% do not count things
             tokens.append(Token("word", text, *match.span()))
         elif match["stop"]:
             tokens.append(Token("stop", text, *match.span()))

@@ -1,4 +1,4 @@
-"""English words that the reader of prompts knows, by what they do in a sentence. Data only.
+"""Lists of English words for reading prompts, grouped by their role in a sentence. Data only.
 
 Every word is in lower case. The lists were written for this project.
 """
@@ -10,7 +10,7 @@ from typing import Final
 
 
 def words_of(text: str) -> frozenset[str]:
-    """Split a text into its words."""
+    """Split a text into its words, as a set."""
     return frozenset(text.split())
 
 
@@ -32,10 +32,10 @@ NUMBER: Final = re.compile(
     + "|".join(sorted(NUMBERS, key=len, reverse=True))
     + ")"
 )
-"""One number, in digits or words."""
+"""Matches a number in digits or words."""
 
 SETS: Final = {"pair": 2, "duo": 2, "trio": 3, "threesome": 3, "quartet": 4, "foursome": 4, "quintet": 5}
-"""Nouns that count what follows their "of": "a pair of dogs" are two."""
+"""Nouns before "of" that give a number: "a pair of dogs" is two dogs."""
 
 _ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth"
 ORDINALS: Final = {word: value for value, word in enumerate(_ORDINALS.split(), start=1)}
@@ -48,29 +48,29 @@ UNITS: Final = words_of(
     "storeys floor px pixel pixels megapixel megapixels mp fps k hp watt watts volt volts euro euros dollar dollars "
     "cent cents am pm bc ad sided seater legged door string piece speed"
 )
-"""Words after a number that make it a measure: "a 2 meter pole" is one pole."""
+"""Words that make the number before them a measure: "a 2 meter pole" is one pole."""
 
 LABELLED: Final = words_of(
     "size number no route type formula version area level apollo boeing model mark chapter season episode track room "
     "highway class grade pier gate platform step page volume part phase windows playstation chanel nr"
 )
-"""Words before a number that make it a name: "Formula 1 cars"."""
+"""Words that make the number after them a name: "Formula 1 cars"."""
 
 INDEFINITE: Final = words_of("a an another one")
 DEFINITE: Final = words_of("the this that these those his her its their my your our same said")
-"""Determiners that point to something: known already, or in an image."""
+"""Determiners that point to something known, or to something in an image."""
 
 VAGUE: Final = words_of(
     "several some many few various multiple numerous countless plenty lots loads tons dozens hundreds thousands scores "
     "any all each every more most enough different assorted scattered"
 )
-"""Words before a noun that name no number: one is enough."""
+"""Words before a noun that leave the number open: one is enough."""
 
 COLLECTIONS: Final = words_of(
     "group herd bunch flock pack crowd swarm school pile heap cluster row line stack lot number couple handful "
     "collection set array series variety range bouquet team gang bevy colony litter pride assortment scattering"
 )
-"""Nouns whose "of" leads to an unknown number of things: "a herd of cows"."""
+"""Nouns before "of" that leave the number open: "a herd of cows"."""
 
 APPROXIMATE: Final = words_of("about approximately roughly nearly almost circa")
 """Words that make the number after them inexact."""
@@ -80,7 +80,7 @@ ONE_PAIRED: Final = words_of(
     "pajamas scissors shears pliers tweezers tongs headphones earphones earbuds shoes boots sneakers sandals slippers "
     "heels socks gloves mittens skis skates earrings handcuffs chopsticks crutches"
 )
-"""Things that "a pair of" counts as one: they are worn or used together."""
+"""Nouns of which "a pair" is one thing, because the two are worn or used together."""
 
 MASS: Final = words_of(
     "water seawater rainwater grass snow slush sand fog mist haze smoke rain drizzle hail frost dew ice lightning "
@@ -103,13 +103,13 @@ MASS: Final = words_of(
     "garlic ginger fruit food produce wasabi oil gasoline petrol fuel rust mold mould mildew dandruff shade "
     "wilderness terrain farmland grassland woodland"
 )
-"""Nouns that are not counted when they stand without an article."""
+"""Mass nouns: unless "a" or a number stands before them, one is enough."""
 
 INVARIANT: Final = words_of(
     "sheep fish deer moose bison salmon trout aircraft spacecraft hovercraft series species scissors jeans people "
     "police cattle glasses sunglasses trousers pants shorts clothes"
 )
-"""Nouns whose plural looks like their singular, or that have no other form."""
+"""Nouns with one form for singular and plural."""
 
 PREPOSITIONS: Final = words_of(
     "of on in at by with from through over under across above below behind between among amid against along around "
@@ -118,7 +118,7 @@ PREPOSITIONS: Final = words_of(
     "while that which who whose whom where when if because so then than except featuring showing depicting "
     "containing including"
 )
-"""Words that end a noun phrase on its left."""
+"""Prepositions and other words that cannot be part of the noun phrase after them."""
 
 VERBS: Final = words_of(
     "is are was were be been being has have had having do does did can could will would should may might must put "
@@ -131,7 +131,7 @@ VERBS: Final = words_of(
     "making taking giving throwing catching selling buying feeding towing please i we you he she it they them "
     "there here not never only just also"
 )
-"""Verbs, pronouns and adverbs that end a noun phrase on its left."""
+"""Verbs, pronouns and adverbs that cannot be part of the noun phrase after them."""
 
 CONJUNCTIONS: Final = words_of("and or nor but plus & versus vs")
 
@@ -156,7 +156,7 @@ PATTERNS: Final = words_of(
     "quilted embroidered marbled mottled speckled floral flowery patterned polka-dot camouflage camo tie-dye"
 )
 LOOKS: Final = COLOURS | MATERIALS | PATTERNS
-"""What an edit can give to a thing that stays: "change the car to red"."""
+"""Adjectives that an edit can give to a thing: "change the car to red"."""
 
 ADJECTIVES: Final = LOOKS | words_of(
     # size and shape
@@ -179,7 +179,7 @@ ADJECTIVES: Final = LOOKS | words_of(
     "leafless leafy bald bearded shaggy hairy curly straight wavy messy tidy lush heavy lightweight steaming dripping "
     "hanging inflated deflated lighted illuminated loose crowded"
 )
-"""Adjectives that can be left out of a phrase without changing what kind of thing it names."""
+"""Adjectives that do not change the kind of thing that a phrase names."""
 
 TWO_WORD_ADJECTIVES: Final = frozenset(
     phrases_of(
@@ -233,7 +233,7 @@ COMPOUNDS: Final = frozenset(
         "clothes, baby blanket, new york"
     )
 )
-"""Phrases that name another thing without their first word: they stay whole."""
+"""Phrases that name another thing if their first word is left out, so they stay whole."""
 
 PLURALS: Final = words_of("people police cattle men women children feet teeth geese mice cacti fungi dice oxen kids")
 """Plurals that do not end in "s"."""
@@ -254,7 +254,7 @@ PLURAL_MODIFIERS: Final = words_of(
     "kids arts crafts parks athletics gymnastics billiards darts cards antiques headquarters graphics robotics "
     "logistics electronics plus texas kansas mercedes"
 )
-"""Words in "s" that stand before a noun in its phrase: "sports car"."""
+"""Words ending in "s" that can stand before a noun in its phrase: "sports car"."""
 
 S_SINGULARS: Final = words_of(
     "lens canvas gas atlas christmas bus cactus octopus walrus iris trellis chrysalis tennis hibiscus crocus lotus "
@@ -266,14 +266,14 @@ S_SINGULARS: Final = words_of(
 
 
 def is_number(word: str) -> bool:
-    """Tell whether a word is a number or a range of two: "12", "twelve", "twenty-one", "2-3"."""
+    """Tell whether a word is a number or a range of numbers: "12", "twelve", "twenty-one", "2-3"."""
     if word.isalpha():
         return word in NUMBERS
     return NUMBER.fullmatch(word) is not None or all(NUMBER.fullmatch(part) for part in word.split("-", 1))
 
 
 def is_plural(word: str) -> bool:
-    """Tell whether a noun is a plural; a form that may be either counts as one, of a hyphenated word the last part."""
+    """Tell whether a noun is a plural, or has one form for both. Only the last part of a hyphenated word counts."""
     noun = word.rpartition("-")[2] or word
     if noun in PLURALS or noun in INVARIANT:
         return True

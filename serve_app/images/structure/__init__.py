@@ -1,7 +1,7 @@
-"""Bounds on an image file's structure that Pillow does not set: counts of chunks, tags and scans.
+"""Checks the structure of image files before they are decoded: counts and sizes that Pillow does not limit.
 
-A few megabytes of empty chunks, overlapping tags or repeated scans cost minutes or gigabytes in a decoder, whatever the
-picture's size. Each check walks the container only, never the pixels, and lets through everything a camera, an editor
-or a converter writes. What a decoder gets to see of PNG, GIF and PNM is cut down to what the pixels need, so that
-it cannot read a file in another way than the check did. Knows no Pillow.
+A few megabytes of empty chunks, overlapping tags or repeated scans can cost a decoder minutes or gigabytes, even if the
+picture is small. Each check reads the file's structure but not its pixels, and accepts the files that cameras, editors
+and converters write. PNG, GIF, PNM and HEIF files are then reduced to the parts that the pixels need, so that a decoder
+cannot interpret a file in another way than the check. Knows no Pillow.
 """

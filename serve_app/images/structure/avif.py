@@ -1,10 +1,11 @@
-"""The size of what an AVIF's decoder decodes, which its header does not bound. Knows no Pillow.
+"""Finds the largest picture or frame in an AVIF. Knows no Pillow.
 
-The header says how large the picture is; the frames inside say on their own how large they are, and the decoder
-decodes them first and scales them afterwards. A file of 1 kB that calls itself 1 x 1 may hold a frame of 16,384 x
-16,384 pixels, and a grid thousands of them.
+The header gives the size of the picture, but each frame has a size of its own, and the decoder first decodes the whole
+frame and then scales it. A file of 1 kB whose header says 1 x 1 pixel can contain a frame of 16,384 x 16,384 pixels, or
+a grid of thousands of them.
 
-Source: ISO/IEC 14496-12 (boxes), 23008-12 (ispe, iloc), AV1 specification, 5.3 to 5.5 (OBUs, sequence header).
+Source: ISO/IEC 14496-12:2020, 4.2 (boxes), 8.11.3 (iloc); ISO/IEC 23008-12:2017, 6.5.3 (ispe); AV1 specification, 5.3
+to 5.5 (OBUs, sequence header).
 """
 
 from __future__ import annotations
@@ -14,30 +15,32 @@ import struct
 from collections.abc import Iterator
 
 from serve_app.errors import InvalidImage
+from serve_app.images.structure.bits import Bits
 from serve_app.images.structure.bounds import MAX_BLOCKS, MAX_PIXEL_CHUNKS
 
 _CONTAINERS = {b"meta": 4, b"iprp": 0, b"ipco": 0, b"moov": 0, b"trak": 0, b"mdia": 0, b"minf": 0, b"stbl": 0}
-"""Boxes that are looked into, and the bytes before their first child."""
+"""Boxes whose children are read, and the number of bytes before the first child."""
 _FRAMES_PER_PICTURE = 4
-"""Frames of one picture, by area: colours, transparency, a thumbnail and a gain map."""
+"""Largest area of all frames, in areas of the picture: colours, transparency, a thumbnail and a gain map."""
 _SEQUENCE_HEADER = 1
 _TRACK_BYTES = 4096
-"""Of a track: its first sample starts with its sequence header, and no later sample is decoded."""
+"""Bytes of a track that are read. Its first sample begins with its sequence header; later samples are not decoded."""
 
 
 def avif_size(data: bytes) -> tuple[int, int]:
-    """Find the largest picture or frame that a decoder of this file meets.
+    """Return the largest width and height of all pictures and frames in a file.
 
-    Bound: at most MAX_BLOCKS boxes and MAX_PIXEL_CHUNKS items, extents and OBUs each, and one copy of an item.
+    Bound: at most `MAX_BLOCKS` boxes, `MAX_PIXEL_CHUNKS` each of items, extents and OBUs, and one copy of an item.
 
     Args:
         data: a file with an AVIF signature.
 
     Returns:
-        (width, height): the largest of each, at least 1.
+        (width, height) in pixels, each at least 1; they can come from different frames.
 
     Raises:
-        InvalidImage: too many parts, or frames that are larger than the picture together.
+        InvalidImage: the file is truncated or has too many parts, or its frames have more than
+            `_FRAMES_PER_PICTURE` times the picture's area.
     """
     width = height = 1
     area = 0
@@ -64,7 +67,7 @@ def avif_size(data: bytes) -> tuple[int, int]:
 
 
 def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yield kind, start and end of the contents of each box, also of those inside others."""
+    """Yield type, start and end of the contents of each box, including boxes inside others."""
     todo, seen = [(start, end)], 0
     while todo:
         start, end = todo.pop()
@@ -87,7 +90,7 @@ def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]
 
 
 def _items(data: bytes, boxes: list[tuple[bytes, int, int]]) -> Iterator[memoryview]:
-    """Yield the bytes of every item, and of every track from its first sample on."""
+    """Yield the bytes of each item, and the first bytes of each track, from its first sample on."""
     view, total = memoryview(data), 0
     stored = next((start for kind, start, _ in boxes if kind == b"idat"), 0)
     for kind, start, _ in boxes:
@@ -105,7 +108,7 @@ def _items(data: bytes, boxes: list[tuple[bytes, int, int]]) -> Iterator[memoryv
 
 
 def _locations(data: bytes, start: int) -> Iterator[list[tuple[bool, int, int]]]:
-    """Yield the extents of every item of an iloc box: (inside idat, offset, length)."""
+    """Yield the extents of each item of an iloc box: (whether it is in idat, offset, length in bytes)."""
     version = data[start]
     sizes = data[start + 4] >> 4, data[start + 4] & 15, data[start + 5] >> 4, data[start + 5] & 15
     offset_size, length_size, base_size, index_size = sizes
@@ -138,7 +141,13 @@ def _locations(data: bytes, start: int) -> Iterator[list[tuple[bool, int, int]]]
 
 
 def _obus(item: memoryview) -> Iterator[tuple[int, int] | None]:
-    """Yield for every OBU of an item the size that it sets, if any; for an item that is no AV1, what comes."""
+    """Yield for each OBU of an item the frame size that it sets, or None. Bytes that are not AV1 give arbitrary sizes.
+
+    An OBU is a header byte (bits from the highest: 1 forbidden, 4 type, 1 extension, 1 has a size, 1 reserved), an
+    extension byte, a size of 7 bits a byte with the lowest first (leb128), and its contents.
+
+    Source: AV1 specification, 5.3.1, 5.3.2 and 4.10.5 (leb128).
+    """
     at = 0
     while at < len(item):
         kind, extended, sized = item[at] >> 3 & 15, item[at] >> 2 & 1, item[at] >> 1 & 1
@@ -157,37 +166,54 @@ def _obus(item: memoryview) -> Iterator[tuple[int, int] | None]:
 
 
 def _sequence_size(header: bytes) -> tuple[int, int]:
-    """Read the largest frame that a sequence header allows."""
-    bits, at = int.from_bytes(header, "big"), 8 * len(header)
+    """Read the largest frame that a sequence header allows.
 
-    def number(count: int) -> int:
-        nonlocal at
-        at -= count
-        return bits >> at & ((1 << count) - 1) if at >= 0 else 0
+    Source: AV1 specification, 5.5.1:
 
-    number(4)
-    if number(1):  # a reduced still picture
-        number(5)
+        bits | field
+        -----+--------------------------------------------------
+        3    | seq_profile
+        1    | still_picture
+        1    | reduced_still_picture_header; if 1: a level (5)
+             | else: timing and operating points
+        4, 4 | bits of the width and of the height, each less 1
+        n, n | width and height of a frame, each less 1
+    """
+    bits = Bits(header)
+    bits.skip(3 + 1)
+    if bits.number(1):
+        bits.skip(5)
     else:
-        delay_bits = 0
-        if number(1):
-            number(64)
-            if number(1):
-                zeros = 0
-                while at > 0 and not number(1):
-                    zeros += 1
-                number(min(zeros, 32))
-            if number(1):
-                delay_bits = number(5) + 1
-                number(32 + 10)
-        delays = number(1)
-        for _ in range(number(5) + 1):
-            number(12)
-            if number(5) > 7:
-                number(1)
-            if delay_bits and number(1):
-                number(2 * delay_bits + 1)
-            if delays and number(1):
-                number(4)
-    width_bits, height_bits = number(4) + 1, number(4) + 1
-    return number(width_bits) + 1, number(height_bits) + 1
+        _skip_operating_points(bits, delay_bits=_skip_timing(bits))
+    width_bits, height_bits = bits.number(4) + 1, bits.number(4) + 1
+    return bits.number(width_bits) + 1, bits.number(height_bits) + 1
+
+
+def _skip_timing(bits: Bits) -> int:
+    """Skip timing and decoder model; return the number of bits of a buffer delay, 0 without a decoder model.
+
+    Source: AV1 specification, 5.5.3 and 5.5.4.
+    """
+    if not bits.number(1):
+        return 0
+    bits.skip(32 + 32)  # units of a tick, time scale
+    if bits.number(1):  # pictures at equal intervals
+        bits.exp_golomb()
+    if not bits.number(1):
+        return 0
+    delay_bits = bits.number(5) + 1
+    bits.skip(32 + 5 + 5)
+    return delay_bits
+
+
+def _skip_operating_points(bits: Bits, delay_bits: int) -> None:
+    """Skip the operating points. Source: AV1 specification, 5.5.1 and 5.5.5."""
+    has_display_delays = bits.number(1)
+    for _ in range(bits.number(5) + 1):
+        bits.skip(12)
+        if bits.number(5) > 7:  # levels above 7 have a tier
+            bits.skip(1)
+        if delay_bits and bits.number(1):
+            bits.skip(2 * delay_bits + 1)
+        if has_display_delays and bits.number(1):
+            bits.skip(4)

@@ -1,6 +1,16 @@
-"""The structure of a BMP file: where its pixels lie, and which of their bits mean what. Knows no Pillow.
+"""Reads the header of a BMP file: where its pixels are, and which of their bits are which colour. Knows no Pillow.
 
-Source: Windows GDI, BITMAPINFOHEADER, BITMAPV4HEADER and BITMAPV5HEADER.
+    offset | bytes | field
+    -------+-------+--------------------------------------------
+    10     | 4     | where the pixels are
+    14     | 4     | bytes of the header that begins here
+    18     | 4, 4  | width, height (negative: highest line first)
+    28     | 2     | bits a pixel
+    30     | 4     | compression
+    46     | 4     | colours in the palette
+    54     | 4 x 4 | masks of red, green, blue, alpha
+
+Source: Windows GDI, BITMAPFILEHEADER, BITMAPINFOHEADER, BITMAPV4HEADER and BITMAPV5HEADER.
 """
 
 from __future__ import annotations
@@ -21,13 +31,13 @@ _RGBA_8888 = (0xFF0000, 0xFF00, 0xFF, 0xFF000000)
 
 @dataclass(frozen=True)
 class BitFields:
-    """Pixels of 16 or 32 bits that masks divide.
+    """Pixels of 16 or 32 bits whose colours are bit fields.
 
     Attributes:
-        bits: 16 or 32.
-        masks: of red, green, blue and alpha; 0 where the pixels have no such part.
-        start: where the pixels start in the file.
-        header: a BMP header of the same size and direction, for pixels of 32 bits.
+        bits: bits a pixel: 16 or 32.
+        masks: the bits of red, green, blue and alpha; 0 if the pixels lack that field.
+        start: index of the first pixel in the file.
+        header: a BMP header with the same width, height and direction, for plain pixels of 32 bits.
     """
 
     bits: int
@@ -37,31 +47,32 @@ class BitFields:
 
 
 def check_bmp(data: bytes) -> None:
-    """Refuse a run-length-coded BMP over MAX_RLE_BYTES.
+    """Refuse a large run-length-coded BMP, because `images.bmp_rle` decodes it in Python.
 
-    Bound: one comparison. `images.bmp_rle` takes half a step a byte.
+    Bound: one comparison.
 
     Args:
         data: a file that starts with BM.
 
     Raises:
-        InvalidImage: as said.
+        InvalidImage: the BMP is run-length-coded and has more than `MAX_RLE_BYTES` bytes.
     """
     if data[30:34] in {b"\1\0\0\0", b"\2\0\0\0"} and len(data) > MAX_RLE_BYTES:
-        raise InvalidImage(f"a run-length-coded BMP file of over {MAX_RLE_BYTES} bytes")
+        raise InvalidImage(f"a run-length-coded BMP file of more than {MAX_RLE_BYTES} bytes")
 
 
 def bit_fields(data: bytes) -> BitFields | None:
-    """Read the masks of a BMP.
+    """Read the bit fields of a BMP's pixels.
 
     Args:
         data: a file that starts with BM.
 
     Returns:
-        None where pixels are not divided by masks: palettes, 24 bits, and 32 bits without masks.
+        The bit fields; None if the pixels have none (palettes, 24 bits, and 32 bits without masks), or if the file is
+        shorter than its header.
 
     Raises:
-        InvalidImage: a mask has gaps.
+        InvalidImage: the bits of a colour are not adjacent.
     """
     if len(data) < _MASKS_AT:
         return None
@@ -89,12 +100,15 @@ def bit_fields(data: bytes) -> BitFields | None:
 
 
 def with_palette_in_range(data: bytes) -> bytes | None:
-    """Write the header of a BMP that counts more colours than its pixels can name anew, with as many as they can.
+    """Correct a BMP whose header counts more colours than its pixels can use.
 
-    Bound: one copy of the file, where that is so.
+    Bound: one copy of the file, if it is corrected.
+
+    Args:
+        data: a file that starts with BM.
 
     Returns:
-        The file, or None where the count is in range.
+        The file with the largest possible count; None if its count is in range.
     """
     if len(data) < _MASKS_AT:
         return None

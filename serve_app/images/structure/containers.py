@@ -1,4 +1,7 @@
-"""The structure of GIF, WebP and PNM files: their sizes and parts, and bounds on them. Knows no Pillow."""
+"""Reads the structure of GIF, WebP and PNM files: their sizes and parts, within limits. Knows no Pillow.
+
+Source: GIF89a specification; RFC 9649 (WebP); Netpbm manual, pbm(5), pgm(5), ppm(5) and pfm(5).
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from serve_app.errors import InvalidImage
 from serve_app.images.structure.bounds import MAX_BLOCKS, MAX_GIF_BLOCKS
 
 _GIF_CONTROL = 0xF9
-_WEBP_HEADER_BYTES = {b"VP8X": 30, b"VP8L": 25, b"VP8 ": 30}  # up to the end of the size, by the first chunk
+_WEBP_HEADER_BYTES = {b"VP8X": 30, b"VP8L": 25, b"VP8 ": 30}  # bytes up to the end of the size, by the first chunk
 _WEBP_ANIMATED = 2
 _SPACE = rb"(?:\s|#[^\r\n]*[\r\n])"
 _PNM_HEADER = re.compile(
@@ -20,18 +23,18 @@ _PNM_HEADER = re.compile(
 
 
 def gif_size(data: bytes) -> tuple[int, int]:
-    """Find the size a GIF's first frame needs, and refuse thousands of blocks before it.
+    """Return the size that a GIF's first frame needs, and refuse too many blocks before it.
 
-    Bound: at most MAX_GIF_BLOCKS steps.
+    Bound: at most `MAX_GIF_BLOCKS` steps.
 
     Args:
         data: a file that starts with GIF87a or GIF89a.
 
     Returns:
-        (width, height): the canvas, widened where the first frame reaches beyond it.
+        (width, height) in pixels: the canvas, enlarged if the first frame reaches beyond it.
 
     Raises:
-        InvalidImage: no frame, or none within MAX_GIF_BLOCKS blocks and sub-blocks.
+        InvalidImage: the file is truncated, or no frame begins within `MAX_GIF_BLOCKS` blocks and sub-blocks.
     """
     start, _ = _first_gif_frame(data)
     width, height = struct.unpack_from("<HH", data, 6)
@@ -40,12 +43,12 @@ def gif_size(data: bytes) -> tuple[int, int]:
 
 
 def first_gif_frame(data: bytes) -> bytes:
-    """Cut a GIF down to what its first frame needs: palette, transparency and pixels.
+    """Reduce a GIF to the parts that its first frame needs: palette, transparency and pixels.
 
     Bound: the steps of `gif_size`, and one copy of the file.
 
     Args:
-        data: a file that `gif_size` let through.
+        data: a file that passed `gif_size`.
     """
     start, control = _first_gif_frame(data)
     return data[: _gif_palette_end(data)] + control + data[start:]
@@ -57,14 +60,23 @@ def _gif_palette_end(data: bytes) -> int:
 
 
 def _first_gif_frame(data: bytes) -> tuple[int, bytes]:
-    """Find where the first frame starts, and the graphic control extension before it, if any."""
+    """Return the index of the first frame, and the last graphic control extension before it (or b"").
+
+        block     | first byte | then
+        ----------+------------+----------------------------------------------------------------------
+        extension | !          | a type, then sub-blocks: a length and as many bytes, the last of length 0
+        frame     | ,          | left, top, width, height, flags, pixels
+        end       | ;          |
+
+    Source: GIF89a specification, sections 15, 20, 23 and 27.
+    """
     if len(data) < 13:
         raise InvalidImage("truncated")
     position, control, inside, steps = _gif_palette_end(data), b"", False, 0
     while steps < MAX_GIF_BLOCKS:
         steps += 1
         kind = data[position : position + 1]
-        if inside:  # an extension: sub-blocks, each with its length first, up to one of length 0
+        if inside:  # a sub-block of an extension
             if not kind:
                 raise InvalidImage("truncated")
             inside = kind != b"\0"
@@ -85,18 +97,26 @@ def _first_gif_frame(data: bytes) -> tuple[int, bytes]:
 
 
 def webp_size(data: bytes) -> tuple[int, int]:
-    """Read a WebP's canvas size, since the decoder allocates it on opening.
+    """Read the size of a WebP's canvas, which the decoder allocates when it opens the file.
+
+        first chunk | width and height (little-endian)
+        ------------+----------------------------------------------------
+        VP8X        | 24 bits each from byte 24, both less 1
+        VP8L        | 14 bits each from byte 21, both less 1
+        "VP8 "      | the lower 14 of 16 bits each from byte 26
 
     Bound: a few steps.
+
+    Source: RFC 9649, sections 2.5 to 2.7; RFC 6386, section 9.1 (VP8).
 
     Args:
         data: a file that starts with RIFF....WEBP.
 
     Returns:
-        (width, height) in pixels. Source: RFC 9649, sections 2.5 to 2.7.
+        (width, height) in pixels.
 
     Raises:
-        InvalidImage: truncated, or the first chunk is none of VP8, VP8L and VP8X.
+        InvalidImage: the file is truncated, or its first chunk is not VP8, VP8L or VP8X.
     """
     kind = data[12:16]
     if len(data) < _WEBP_HEADER_BYTES.get(kind, 16):
@@ -113,20 +133,20 @@ def webp_size(data: bytes) -> tuple[int, int]:
 
 
 def is_animated_webp(data: bytes) -> bool:
-    """Tell whether a WebP calls itself an animation, whose frames may leave parts of the canvas uncovered."""
+    """Tell whether a WebP is an animation by its flags. Frames of an animation can be smaller than the canvas."""
     return data[12:16] == b"VP8X" and bool(data[20:21] and data[20] & _WEBP_ANIMATED)
 
 
 def webp_exif(data: bytes) -> bytes:
-    """Find a WebP's EXIF chunk.
+    """Return the contents of a WebP's EXIF chunk.
 
-    Bound: at most MAX_BLOCKS steps, and one copy of the chunk.
+    Bound: at most `MAX_BLOCKS` steps, and one copy of the chunk.
 
     Args:
         data: a file that starts with RIFF....WEBP.
 
     Returns:
-        The chunk's bytes; none where there is no such chunk among the first MAX_BLOCKS.
+        The chunk's bytes; empty if none of the first `MAX_BLOCKS` chunks is EXIF.
     """
     position = 12
     for _ in range(MAX_BLOCKS):
@@ -141,13 +161,13 @@ def webp_exif(data: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class PnmHeader:
-    """What a binary PNM says of its pixels.
+    """The header of a binary PNM.
 
     Attributes:
         size_wh: width and height in pixels.
         maximum: the number that means white, at most 65535; 0 for bitmaps and floats.
-        plain: the header, written anew without comments.
-        start: where the pixels start in the file.
+        plain: the header, rewritten without comments.
+        start: index of the first pixel in the file.
     """
 
     size_wh: tuple[int, int]
@@ -157,9 +177,9 @@ class PnmHeader:
 
 
 def check_pnm(data: bytes) -> tuple[int, int]:
-    """Read a PNM's size; refuse headers over 4 kB.
+    """Read a PNM's size.
 
-    Bound: one look at the first 4 kB.
+    Bound: one search in the first 4 kB.
 
     Args:
         data: a file that starts with P4, P5, P6, Pf or PF.
@@ -168,13 +188,24 @@ def check_pnm(data: bytes) -> tuple[int, int]:
         (width, height) in pixels.
 
     Raises:
-        InvalidImage: no such header, or a maximum value out of range.
+        InvalidImage: the first 4 kB are not a PNM header, its size or maximum value is out of range, or it is PF
+            (colours as floats).
     """
     return pnm_header(data).size_wh
 
 
 def pnm_header(data: bytes) -> PnmHeader:
-    """Read the header of a PNM; see `check_pnm`."""
+    """Read the header of a PNM.
+
+        magic      | header                            | pixels
+        -----------+-----------------------------------+--------------------------
+        P4         | width height                      | bits, 1 is black
+        P5, P6     | width height maximum              | grey or RGB, 1 or 2 bytes a sample
+        Pf         | width height scale                | grey floats
+
+    Raises:
+        InvalidImage: see `check_pnm`.
+    """
     match = _PNM_HEADER.match(data[:4096])
     if match is None:
         raise InvalidImage("a broken PPM file: its header is invalid")

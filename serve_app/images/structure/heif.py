@@ -1,11 +1,11 @@
-"""What the decoder of a HEIC or HEIF has to do for its first picture, held against the size of that picture.
+"""Checks that decoding a HEIC's or HEIF's first picture takes no more work than its size justifies. Knows no Pillow.
 
-The file says how large its picture is; the frames inside say on their own how large they are, and a grid may name one
-frame thousands of times. Only pictures of HEVC frames are let through, alone or as a grid of tiles, as phones write
-them. The decoder gets to see a file that is written anew, with the picture and its transparency alone: metadata,
-colour profiles, thumbnails and depth are where its bugs are. Knows no Pillow.
+The header gives the size of the picture, but each HEVC frame has a size of its own, and a grid can use one frame
+thousands of times. Only pictures of HEVC frames are accepted: a single frame or a grid of tiles, as phones write them.
+The decoder then sees a rewritten file with the picture and its transparency only. Metadata, colour profiles, thumbnails
+and depth maps are left out, so that they cannot trigger bugs of a decoder.
 
-Source: ISO/IEC 23008-12 (ispe, grid, auxl, irot, imir, clap), 14496-15 (hvcC).
+Source: ISO/IEC 23008-12:2017, 6.5 (ispe, auxC, irot, imir) and 6.6.2.3 (grid); ISO/IEC 14496-15:2017, 8.3.3 (hvcC).
 """
 
 from __future__ import annotations
@@ -19,47 +19,47 @@ from serve_app.images.structure.heif_plain import MOST_CONFIGURATION_BYTES, writ
 from serve_app.images.structure.hevc import parameter_set_sizes, set_sizes_of_frame
 
 _FRAMES_PER_PICTURE = 4
-"""Frames that are decoded for one picture, by area: colours, transparency."""
+"""Largest area of all frames that are decoded, in areas of the picture: colours, transparency, and a reserve."""
 _PADDING_PIXELS = 1_000_000
-"""Frames are coded in blocks, which reach beyond a small picture."""
+"""Further pixels that are allowed, because frames consist of blocks that reach beyond a small picture."""
 _ALPHA = (b"urn:mpeg:hevc:2015:auxid:1\0", b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0")
 
 Size = tuple[int, int]
 
 
 def heif_size(data: bytes) -> Size:
-    """Find the size of the first picture, before it is turned.
+    """Return the size of the first picture before it is rotated, after checking the work of decoding it.
 
-    Bound: at most MAX_BLOCKS boxes, MAX_PIXEL_CHUNKS extents, references and NAL units each, in all items together, and
-    one copy of an item.
+    Bound: for all items together at most `MAX_BLOCKS` boxes and `MAX_PIXEL_CHUNKS` each of extents, references and NAL
+    units; one copy of an item.
 
     Args:
         data: a file with a HEIF signature.
 
     Returns:
-        (width, height) in pixels, as the file says; at least 1.
+        (width, height) in pixels, as the header says; each at least 1.
 
     Raises:
-        InvalidImage: no picture, too many parts, a variant that is not read, or more to decode than the picture has
-            pixels.
+        InvalidImage: the file has no picture, is truncated, has too many parts, or is of a variant that is not read; or
+            its frames have far more pixels than the picture.
     """
     return _checked(data)[2]
 
 
 def plain_heif(data: bytes) -> bytes:
-    """Cut a file down to what its first picture needs.
+    """Reduce a file to the parts that its first picture needs.
 
     Bound: the steps of `heif_size`, and three copies of the file.
 
     Args:
-        data: a file that `heif_size` let through.
+        data: a file that passed `heif_size`.
     """
     items, picture, _ = _checked(data)
     return write_plain(items, picture)
 
 
 def _checked(data: bytes) -> tuple[Items, dict[int, Item], Size]:
-    """Read a file; returns its items, those of the picture by number (the primary one first), and its size."""
+    """Check a file; return its items, the picture's items by number (the primary item first), and its size."""
     try:
         items = read_items(data)
         primary = items.items.get(items.primary)
@@ -73,7 +73,7 @@ def _checked(data: bytes) -> tuple[Items, dict[int, Item], Size]:
         pictures = [*picture.values()]
         for each in pictures:
             picture.update({number: items.item(number) for number in each.parts})
-        _check_extents(items, picture)  # before any of their bytes are copied
+        _check_extents(items, picture)  # before their bytes are copied
         work = sum(_work(items, each) for each in pictures)
     except (struct.error, IndexError):
         raise InvalidImage("truncated") from None
@@ -89,7 +89,7 @@ def _is_alpha(items: Items, item: Item) -> bool:
 
 
 def _check_extents(items: Items, picture: Mapping[int, Item]) -> None:
-    """Refuse items that share bytes: each is copied."""
+    """Refuse items that share many bytes, because each item is copied."""
     total = sum(length or len(items.data) for item in picture.values() for _, _, length in item.extents)
     if total > 2 * len(items.data):
         raise InvalidImage("a broken HEIF file: its items overlap")
@@ -101,7 +101,7 @@ def _size_of(items: Items, item: Item) -> Size | None:
 
 
 def _work(items: Items, item: Item) -> int:
-    """Count the pixels that are decoded for a picture: its frame, or the tiles of its grid."""
+    """Count the pixels that are decoded for an item: those of its frame, or of all tiles of its grid."""
     if item.kind == b"hvc1":
         return _frame(items, item)
     if item.kind != b"grid":
@@ -114,12 +114,14 @@ def _work(items: Items, item: Item) -> int:
 
 
 def _frame(items: Items, item: Item) -> int:
+    """Return the pixels of an item's frame; they are counted once, even if a grid uses the frame often."""
     if item.frame is None:
         item.frame = _pixels(items, item)
     return item.frame
 
 
 def _pixels(items: Items, item: Item) -> int:
+    """Return the largest number of pixels by the item's ispe and all parameter sets of its frame."""
     sizes = [size for size in [_size_of(items, item)] if size is not None]
     places = [*items.of(item, b"hvcC")]
     if len(places) != 1 or places[0][1] - places[0][0] > MOST_CONFIGURATION_BYTES:

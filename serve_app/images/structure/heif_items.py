@@ -1,6 +1,15 @@
-"""The items of a HEIC or HEIF: what each is, where its bytes are, its properties, and what it is made of.
+"""Reads the items of a HEIC or HEIF. Knows no Pillow.
 
-Source: ISO/IEC 14496-12 (boxes, iloc, iinf, iref), 23008-12 (ipma). Knows no Pillow.
+    box in meta | what it says of the items
+    ------------+--------------------------------------------------------------
+    pitm        | the number of the primary item
+    iinf        | the type of each item
+    iloc        | the extents in the file, or in idat, of each item
+    iref        | references between items: parts of a grid, transparency
+    iprp        | all properties (ipco), and the properties of each item (ipma)
+    idat        | bytes of items
+
+Source: ISO/IEC 14496-12:2020, 4.2 (boxes), 8.11 (meta and the boxes in it); ISO/IEC 23008-12:2017, 9.3 (iprp).
 """
 
 from __future__ import annotations
@@ -18,9 +27,15 @@ NOT_READ = "a HEIF file of a variant that is not read"
 
 @dataclass
 class Item:
-    """An item of the file: what it is, where its bytes are, and which items it is made of.
+    """An item of the file.
 
-    `frame` are its pixels, once they are known.
+    Attributes:
+        kind: its type, such as hvc1 or grid.
+        extents: where its bytes are: (whether in idat, offset, length in bytes; 0 means up to the end).
+        properties: numbers of its properties in `Items.properties`, counted from 1.
+        parts: numbers of the items that it is made of (dimg).
+        auxiliary_to: numbers of the items to which it adds, for example, transparency (auxl).
+        frame: pixels of its frame, once they have been counted.
     """
 
     kind: bytes = b""
@@ -32,26 +47,37 @@ class Item:
 
 
 class Items:
-    """The items of a file, by number, and the properties that they share, counted from 1."""
+    """The items of a file, by number, and their properties.
+
+    Attributes:
+        data: the whole file.
+        items: the items by number.
+        properties: (type, start, end) of the contents of each property. Items count them from 1.
+        primary: the number of the primary item; -1 if none is named.
+        stored: index of the contents of the idat box; 0 without one.
+        left: how many boxes may still be read.
+        associations_left: how many properties of items may still be read.
+        parts_left: how many parameter sets and NAL units may still be read.
+    """
 
     def __init__(self, data: bytes) -> None:
         self.data = data
         self.items: dict[int, Item] = {}
         self.properties: list[tuple[bytes, int, int]] = []
         self.primary = -1
-        self.stored = 0  # where the box idat starts
+        self.stored = 0
         self.left = MAX_BLOCKS
         self.associations_left = MAX_PIXEL_CHUNKS
         self.parts_left = PartsLeft()
 
     def of(self, item: Item, wanted: bytes) -> Iterator[tuple[int, int]]:
-        """Yield where an item's properties of one kind start and end."""
+        """Yield start and end of an item's properties of one type."""
         for kind, start, end in self.properties_of(item):
             if kind == wanted:
                 yield start, end
 
     def properties_of(self, item: Item) -> Iterator[tuple[bytes, int, int]]:
-        """Yield kind, start and end of an item's properties, in the order in which they apply."""
+        """Yield type, start and end of an item's properties, in the order in which they apply."""
         for number in item.properties:
             if 0 < number <= len(self.properties):
                 yield self.properties[number - 1]
@@ -60,7 +86,7 @@ class Items:
         """Join the bytes of an item.
 
         Raises:
-            InvalidImage: the file is cut off.
+            InvalidImage: the file is truncated.
         """
         parts = [(self.stored * inside + at, length) for inside, at, length in item.extents]
         if any(at + length > len(self.data) for at, length in parts):
@@ -68,11 +94,19 @@ class Items:
         return b"".join(self.data[at : at + length if length else None] for at, length in parts)
 
     def item(self, number: int) -> Item:
-        """Find an item, or begin it."""
+        """Return the item with a number; create it if it is new."""
         return self.items.setdefault(number, Item())
 
     def boxes(self, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-        """Yield kind, start and end of the contents of the boxes in a part of the file."""
+        """Yield type, start and end of the contents of the boxes between two indices of the file.
+
+        A box is its size (4 bytes, big-endian; 1: the size follows in 8 bytes; 0: up to the end), its type (4 bytes),
+        and its contents.
+
+        Raises:
+            InvalidImage: too many boxes, or a size is wrong.
+            struct.error: the file is truncated.
+        """
         while start + 8 <= end:
             self.left -= 1
             if self.left < 0:
@@ -91,7 +125,11 @@ class Items:
             start = stop
 
     def number(self, at: int, size: int) -> int:
-        """Read a number; behind the end of the file, IndexError."""
+        """Read a big-endian number of `size` bytes.
+
+        Raises:
+            IndexError: the file ends before.
+        """
         if at + size > len(self.data):
             raise IndexError
         return int.from_bytes(self.data[at : at + size], "big")
@@ -100,12 +138,13 @@ class Items:
 def read_items(data: bytes) -> Items:
     """Read the items of a file.
 
-    Bound: at most MAX_BLOCKS boxes, and MAX_PIXEL_CHUNKS places, references and associations each, in all boxes
-    together.
+    Bound: in all boxes together, at most `MAX_BLOCKS` boxes, and `MAX_PIXEL_CHUNKS` each of extents, references and
+    properties of items.
 
     Raises:
-        InvalidImage: no items, too many parts, or a variant that is not read.
-        IndexError, struct.error: the file is cut off.
+        InvalidImage: the file has no items or too many parts, or is of a variant that is not read.
+        IndexError: the file is truncated.
+        struct.error: the file is truncated.
     """
     items = Items(data)
     readers = {b"pitm": _read_pitm, b"iinf": _read_iinf, b"iloc": _read_iloc, b"iref": _read_iref, b"iprp": _read_iprp}
@@ -120,16 +159,16 @@ def read_items(data: bytes) -> Items:
         if kind == b"idat":
             items.stored = start
         elif kind in readers:
-            readers[kind](items, start, end)
+            readers[kind](items, range(start, end))
     return items
 
 
-def _read_pitm(items: Items, start: int, end: int) -> None:
-    items.primary = items.number(start + 4, 4 if items.data[start] else 2)
+def _read_pitm(items: Items, box: range) -> None:
+    items.primary = items.number(box.start + 4, 4 if items.data[box.start] else 2)
 
 
-def _read_iinf(items: Items, start: int, end: int) -> None:
-    for kind, at, _ in items.boxes(start + (8 if items.data[start] else 6), end):
+def _read_iinf(items: Items, box: range) -> None:
+    for kind, at, _ in items.boxes(box.start + (8 if items.data[box.start] else 6), box.stop):
         version = items.data[at]
         if kind != b"infe" or version < 2:
             raise InvalidImage(NOT_READ)
@@ -139,7 +178,8 @@ def _read_iinf(items: Items, start: int, end: int) -> None:
         item.kind = items.data[name - 4 : name]
 
 
-def _read_iloc(items: Items, start: int, end: int) -> None:
+def _read_iloc(items: Items, box: range) -> None:
+    start = box.start
     version = items.data[start]
     offset_size, length_size = items.data[start + 4] >> 4, items.data[start + 4] & 15
     base_size, index_size = items.data[start + 5] >> 4, (items.data[start + 5] & 15) if version else 0
@@ -151,7 +191,7 @@ def _read_iloc(items: Items, start: int, end: int) -> None:
         method = items.number(at, 2) & 15 if version else 0
         at += 2 if version else 0
         if method > 1 or items.number(at, 2):
-            raise InvalidImage(NOT_READ)  # bytes of another file, or of another item
+            raise InvalidImage(NOT_READ)  # the bytes are in another file, or in another item
         base = items.number(at + 2, base_size)
         count = items.number(at + 2 + base_size, 2)
         at += 4 + base_size
@@ -165,9 +205,9 @@ def _read_iloc(items: Items, start: int, end: int) -> None:
             at += offset_size + length_size
 
 
-def _read_iref(items: Items, start: int, end: int) -> None:
-    wide, left = 4 if items.data[start] else 2, MAX_PIXEL_CHUNKS
-    for kind, at, _ in items.boxes(start + 4, end):
+def _read_iref(items: Items, box: range) -> None:
+    wide, left = 4 if items.data[box.start] else 2, MAX_PIXEL_CHUNKS
+    for kind, at, _ in items.boxes(box.start + 4, box.stop):
         item, count = items.item(items.number(at, wide)), items.number(at + wide, 2)
         left -= count
         if left < 0:
@@ -179,8 +219,8 @@ def _read_iref(items: Items, start: int, end: int) -> None:
             item.auxiliary_to += named
 
 
-def _read_iprp(items: Items, start: int, end: int) -> None:
-    for kind, at, stop in items.boxes(start, end):
+def _read_iprp(items: Items, box: range) -> None:
+    for kind, at, stop in items.boxes(box.start, box.stop):
         if kind == b"ipco":
             items.properties += items.boxes(at, stop)
         elif kind == b"ipma":

@@ -1,9 +1,13 @@
-"""Writes a HEIC or HEIF anew, with its first picture and the transparency of it, and nothing else.
+"""Writes a HEIC or HEIF that has only the first picture of another one and its transparency. Knows no Pillow.
 
-Metadata, colour profiles, thumbnails and depth are left out, so that no bug of a decoder is met in them. Knows no
-Pillow.
+Metadata, colour profiles, thumbnails and depth maps are left out, because they could trigger bugs of a decoder.
 
-Source: ISO/IEC 14496-12 (boxes, iloc, iinf, iref), 23008-12 (ipma, irot, imir, pixi), MIAF (clap).
+    ftyp
+    meta: hdlr, pitm, iinf, iprp (ipco, ipma), iref, iloc
+    mdat: the bytes of the items
+
+Source: ISO/IEC 14496-12:2020, 8.11 (meta and the boxes in it), 12.1.4 (clap), 12.1.5 (colr); ISO/IEC 23008-12:2017, 6.5
+(properties) and 9.3 (iprp).
 """
 
 from __future__ import annotations
@@ -24,16 +28,19 @@ _LENGTHS: Mapping[bytes, range] = {
     b"colr": range(11, 12),
     b"auxC": range(5, 256),
 }
-"""The properties that pixels depend on, and the bytes that each may have. Of colours, only the numbers of nclx."""
+"""The properties that affect the pixels, and the sizes in bytes that are allowed. A colr is kept only if it is nclx."""
 _ESSENTIAL = frozenset({b"hvcC", b"irot", b"imir", b"clap"})
 
 
 def write_plain(items: Items, picture: Mapping[int, Item]) -> bytes:
-    """Write a file with some items only.
+    """Write a file that has only some of the items.
 
     Args:
-        items: of the file.
-        picture: the items to keep, by number; the primary one among them.
+        items: all items of the file.
+        picture: the items to keep, by number. The first is the primary one.
+
+    Returns:
+        The new file. Its items are numbered from 1.
     """
     properties = _properties(items, picture)
     numbers = {old: new for new, old in enumerate(picture, 1)}
@@ -60,7 +67,7 @@ def write_plain(items: Items, picture: Mapping[int, Item]) -> bytes:
 
 
 def _with_places(boxes: list[bytes], blobs: list[bytes]) -> bytes:
-    """Put the bytes of the items behind the boxes, and say where they are."""
+    """Write the file from the boxes in meta and the bytes of the items; add iloc, which says where the bytes are."""
     start = _box(b"ftyp", b"heic", bytes(4), b"mif1heic")
     entry = struct.Struct(">HHHII")
     length = 8 + 4 + sum(map(len, boxes)) + 8 + 8 + entry.size * len(blobs)
@@ -74,7 +81,7 @@ def _with_places(boxes: list[bytes], blobs: list[bytes]) -> bytes:
 
 
 def _properties(items: Items, picture: Mapping[int, Item]) -> dict[int, bytes]:
-    """Write the properties that are kept, each once, by their numbers in the file."""
+    """Return the boxes of the properties to keep, each once, by their numbers in the original file."""
     kept: dict[int, bytes] = {}
     for item in picture.values():
         for number in item.properties:
@@ -82,7 +89,7 @@ def _properties(items: Items, picture: Mapping[int, Item]) -> dict[int, bytes]:
                 continue
             kind, start, end = items.properties[number - 1]
             if end - start not in _LENGTHS.get(kind, ()):
-                continue  # before it is copied: many items may name a large one
+                continue  # before the copy, because many items can name one large property
             body = items.data[start:end]
             if kind != b"colr" or body.startswith(b"nclx"):
                 kept[number] = _box(kind, body)
@@ -90,7 +97,7 @@ def _properties(items: Items, picture: Mapping[int, Item]) -> dict[int, bytes]:
 
 
 def _infos(picture: Mapping[int, Item], numbers: Mapping[int, int]) -> list[bytes]:
-    """Say what each item is; all but the primary one are hidden, so that no other counts as a picture."""
+    """Return the boxes that give the type of each item. All but the primary one are hidden: they are not pictures."""
     first = next(iter(picture))
     return [
         _box(b"infe", struct.pack(">BxxBHH4sx", 2, old != first, numbers[old], 0, item.kind))

@@ -1,6 +1,7 @@
-"""How large the frames of HEVC are: read from the parameter sets, in a file's header and in front of a frame.
+"""Reads the sizes of HEVC frames from sequence parameter sets, in a file's header (hvcC) and in the frames.
 
-Source: ISO/IEC 14496-15 (hvcC); ITU-T H.265, 7.3.1.1 (NAL units), 7.3.2.2 (sequence parameter set), 7.3.3 (profiles).
+Source: ISO/IEC 14496-15:2017, 8.3.3 (hvcC); ITU-T H.265, 7.3.1 (NAL units), 7.3.2.2 (sequence parameter set), 7.3.3
+(profiles).
 """
 
 from __future__ import annotations
@@ -8,34 +9,43 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from serve_app.errors import InvalidImage
+from serve_app.images.structure.bits import Bits
 from serve_app.images.structure.bounds import MAX_PIXEL_CHUNKS
 
 _SEQUENCE_PARAMETER_SET = 33
 _MOST_BYTES = 512
-"""Of a parameter set: its size stands in its first 100 bytes."""
+"""Bytes of a parameter set that are read. The size is in its first 100 bytes."""
 _PROFILE_BITS, _LEVEL_BITS = 88, 8
 _SUB_LAYERS = 8
 
 
 class PartsLeft:
-    """How many parameter sets and NAL units of a file may still be read, of all its frames together."""
+    """Counts the parameter sets and NAL units that may still be read, for all frames of a file together."""
 
     def __init__(self) -> None:
         self._left = MAX_PIXEL_CHUNKS
 
     def take(self) -> None:
-        """Count one; raises InvalidImage if there are none left."""
+        """Count one part.
+
+        Raises:
+            InvalidImage: the file has more than `MAX_PIXEL_CHUNKS` parts.
+        """
         self._left -= 1
         if self._left < 0:
             raise InvalidImage("a broken HEIF file: too many parts")
 
 
 def parameter_set_sizes(configuration: bytes, left: PartsLeft) -> Iterator[tuple[int, int]]:
-    """Yield (width, height) of each sequence parameter set of an hvcC box.
+    """Yield (width, height) in pixels of each sequence parameter set of an hvcC box.
+
+    Args:
+        configuration: the contents of the box.
+        left: the counter of the file's parts.
 
     Raises:
-        InvalidImage: no parts are left.
-        IndexError: it is cut off.
+        InvalidImage: the file has too many parts.
+        IndexError: the box is truncated.
     """
     at = 23
     for _ in range(configuration[22]):
@@ -53,10 +63,15 @@ def parameter_set_sizes(configuration: bytes, left: PartsLeft) -> Iterator[tuple
 
 
 def set_sizes_of_frame(frame: bytes, configuration: bytes, left: PartsLeft) -> Iterator[tuple[int, int]]:
-    """Yield the same of the parameter sets that stand among the NAL units of a frame.
+    """Yield (width, height) in pixels of each sequence parameter set among the NAL units of a frame.
+
+    Args:
+        frame: the bytes of an item: NAL units, each after its length.
+        configuration: the contents of the item's hvcC box, which gives the size of a length.
+        left: the counter of the file's parts.
 
     Raises:
-        InvalidImage: a NAL unit is cut off, or no parts are left.
+        InvalidImage: a NAL unit is truncated, or the file has too many parts.
     """
     size = (configuration[21] & 3) + 1
     at = 0
@@ -71,9 +86,23 @@ def set_sizes_of_frame(frame: bytes, configuration: bytes, left: PartsLeft) -> I
 
 
 def _size(unit: bytes) -> Iterator[tuple[int, int]]:
+    """Yield the size in a NAL unit if it is a sequence parameter set.
+
+        bits       | field
+        -----------+---------------------------------------------------------------
+        16         | header of the NAL unit; its type is in bits 1 to 6
+        4, 3, 1    | video parameter set, sub-layers less 1, temporal nesting
+        88, 8      | profile, level
+        2 a layer  | if there are sub-layers: whether each has a profile, a level; padded to 8 pairs
+        88, 8      | for each sub-layer: profile and level that it has
+        ue, ue     | number of the set, chroma format; if the format is 3, one more bit
+        ue, ue     | width, height in pixels
+
+    Source: ITU-T H.265, 7.3.2.2.1 and 7.3.3.
+    """
     if len(unit) < 3 or unit[0] >> 1 & 63 != _SEQUENCE_PARAMETER_SET:
         return
-    bits = _Bits(unit[2:].replace(b"\0\0\3", b"\0\0"))
+    bits = Bits(unit[2:].replace(b"\0\0\3", b"\0\0"))
     bits.skip(4)
     sub_layers = bits.number(3)
     bits.skip(1 + _PROFILE_BITS + _LEVEL_BITS)
@@ -85,24 +114,3 @@ def _size(unit: bytes) -> Iterator[tuple[int, int]]:
     if bits.exp_golomb() == 3:
         bits.skip(1)
     yield bits.exp_golomb(), bits.exp_golomb()
-
-
-class _Bits:
-    """Reads numbers bit by bit; behind the end, all bits are 0."""
-
-    def __init__(self, data: bytes) -> None:
-        self._bits = int.from_bytes(data, "big")
-        self._left = 8 * len(data)
-
-    def skip(self, count: int) -> None:
-        self._left -= count
-
-    def number(self, count: int) -> int:
-        self._left -= count
-        return self._bits >> self._left & ((1 << count) - 1) if self._left >= 0 else 0
-
-    def exp_golomb(self) -> int:
-        zeros = 0
-        while self._left > 0 and not self.number(1):
-            zeros += 1
-        return (1 << min(zeros, 32)) - 1 + self.number(min(zeros, 32))

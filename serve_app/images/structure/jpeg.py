@@ -1,6 +1,16 @@
-"""The structure of a JPEG file: its frame header and EXIF block, and bounds on its segments and scans. Knows no Pillow.
+"""Reads the frame header and EXIF block of a JPEG, and limits its segments and scans. Knows no Pillow.
 
-Source: ITU-T T.81, annex B.
+A JPEG is a series of segments: FF, a marker, a length of 2 bytes (which counts itself), and contents.
+
+    marker           | segment
+    -----------------+--------------------------------------------------------------------------
+    D8, D9           | start and end of the picture; without length
+    C0 to CF         | frame header: bits a sample, height, width, components (not C4, C8 and CC)
+    DA               | start of a scan; pixel data follow, in which FF is written as FF 00
+    01, D0 to D7     | TEM and RST; without length
+    E1               | APP1, which has EXIF
+
+Source: ITU-T T.81, annex B; Exif 2.32 (APP1).
 """
 
 from __future__ import annotations
@@ -11,9 +21,9 @@ from dataclasses import dataclass
 from serve_app.errors import InvalidImage
 from serve_app.images.structure.bounds import MAX_BLOCKS, MAX_SCANS
 
-# Up to the next marker that a length follows: not TEM and RST, which stand alone, nor FF 00, which is a byte of pixel
-# data. Possessive (`++`), and matched from where the search starts, so each byte is looked at once: a marker may be
-# filled up with any number of FF, and a search that tries each of them as a start takes time with their square.
+# Matches up to the next marker that is followed by a length (not TEM, RST or FF 00). The possessive repetitions (`++`)
+# and `match` instead of `search` make the regex read each byte once. A marker may begin with any number of FF bytes; a
+# search that tries each of them as a start would need quadratic time.
 _MARKER = re.compile(rb"(?:[^\xff]++|\xff++[\x00\x01\xd0-\xd7])*+\xff++([^\x00\x01\xff\xd0-\xd7])")
 _SOS, _EOI, _APP1 = 0xDA, 0xD9, 0xE1
 _SEQUENTIAL_FRAMES = frozenset({0xC0, 0xC1, 0xC9})
@@ -26,11 +36,11 @@ _EXIF = b"Exif\0\0"
 
 @dataclass(frozen=True)
 class JpegHeader:
-    """What a JPEG says before its first scan.
+    """The parts of a JPEG before its first scan.
 
     Attributes:
-        frame: a JPEG of the frame header alone, without pixels and metadata: size and number of colours.
-        exif: the EXIF block, joined where it takes several segments; empty where there is none.
+        frame: a JPEG that has only the frame header: size and number of colours, but no pixels and metadata.
+        exif: the EXIF block, joined from its segments; empty if the file has none.
     """
 
     frame: bytes
@@ -38,16 +48,16 @@ class JpegHeader:
 
 
 def check_jpeg_header(data: bytes) -> JpegHeader:
-    """Read a JPEG's header, and refuse thousands of segments, or bytes between them, before its first scan.
+    """Read a JPEG's header, and refuse too many segments, or bytes between them, before its first scan.
 
-    Bound: at most MAX_BLOCKS steps, and one copy of the EXIF block, which is at most the file.
+    Bound: at most `MAX_BLOCKS` steps, and one copy of the EXIF block.
 
     Args:
         data: a file that starts with FF D8.
 
     Raises:
-        InvalidImage: the structure is broken, no scan follows within MAX_BLOCKS segments, or the frame is
-            hierarchical, not of 8 bits a sample, or of a number of colours other than 1, 3 and 4.
+        InvalidImage: the structure is broken; no scan follows within `MAX_BLOCKS` segments; or the frame is
+            hierarchical, has not 8 bits a sample, or has a number of colours other than 1, 3 and 4.
     """
     position, frame = 2, b""
     exif: list[bytes] = []
@@ -76,16 +86,16 @@ def check_jpeg_header(data: bytes) -> JpegHeader:
 
 
 def check_jpeg_scans(data: bytes) -> None:
-    """Refuse a JPEG whose many scans would each pass over all pixels again.
+    """Refuse a JPEG with many scans, because each scan costs a pass over all pixels.
 
-    Bound: one search through the file, and MAX_BLOCKS steps.
+    Bound: one search through the file, and `MAX_BLOCKS` steps.
 
     Args:
-        data: a file that `check_jpeg_header` let through. Bytes after its end marker (a second picture, a video) do
-            not count.
+        data: a file that passed `check_jpeg_header`. Bytes after its end marker (a second picture, a video) are
+            ignored.
 
     Raises:
-        InvalidImage: over MAX_SCANS scans, or over MAX_BLOCKS segments.
+        InvalidImage: the file has more than `MAX_SCANS` scans or `MAX_BLOCKS` segments.
     """
     position, scans, needed = 2, 0, _MANY
     for _ in range(MAX_BLOCKS):
@@ -98,8 +108,8 @@ def check_jpeg_scans(data: bytes) -> None:
         elif marker == _SOS:
             scans += 1
             if scans == 1 and data[body : body + 1] == needed:
-                return  # sequential, with all components in its first scan: libjpeg reads no further
+                return  # a sequential frame with all components in its first scan: libjpeg stops here
         if scans > MAX_SCANS:
-            raise InvalidImage(f"a JPEG file of over {MAX_SCANS} scans")
+            raise InvalidImage(f"a JPEG file with more than {MAX_SCANS} scans")
         position = match.end() + int.from_bytes(data[match.end() : body], "big")
     raise InvalidImage("a broken JPEG file: too many segments")

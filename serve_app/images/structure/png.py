@@ -1,9 +1,11 @@
-"""The structure of a PNG file: the chunks that its picture needs, its transparency and its EXIF block. Knows no Pillow.
+"""Reads the chunks of a PNG that its picture needs, its transparency and its EXIF block. Knows no Pillow.
 
-What is wrong in any other chunk (text, profiles, animation, physical sizes) does not matter to the picture, and viewers
-show it all the same, so none of them is read.
+Other chunks (text, profiles, animation, physical sizes) are not read: viewers show the picture even if they are broken.
 
-Source: PNG specification, third edition; how broken tRNS, PLTE and eXIf chunks are met: libpng 1.6, pngrutil.c.
+A chunk is a length (4 bytes), a type (4 bytes), contents, and a checksum (4 bytes).
+
+Source: PNG specification, third edition, 5.3 (chunks) and 11 (types). Broken tRNS, PLTE and eXIf chunks are handled as
+in libpng 1.6, pngrutil.c.
 """
 
 from __future__ import annotations
@@ -22,13 +24,13 @@ _KEY_SAMPLES = {_GREY: 1, _RGB: 3}
 
 @dataclass(frozen=True)
 class PngParts:
-    """What a PNG's picture is made of.
+    """The parts of a PNG that its picture needs.
 
     Attributes:
-        plain: a PNG of the picture's chunks alone; what is broken or truncated in them stays so.
-        depth: bits a sample in the file.
-        colour_key: the grey or the RGB colour that is transparent, in the file's own depth; None where there is none.
-        exif: the EXIF block; empty where there is none.
+        plain: a PNG that has only the picture's chunks, unchanged even if they are broken or truncated.
+        depth: bits a sample.
+        colour_key: the grey or RGB value that is transparent, in the file's depth; None if there is none.
+        exif: the EXIF block; empty if the file has none.
     """
 
     plain: bytes
@@ -38,15 +40,15 @@ class PngParts:
 
 
 def check_png(data: bytes) -> None:
-    """Refuse a PNG of thousands of metadata chunks, or of pixel chunks.
+    """Refuse a PNG with too many chunks.
 
-    Bound: at most MAX_BLOCKS + MAX_PIXEL_CHUNKS steps.
+    Bound: at most `MAX_BLOCKS` + `MAX_PIXEL_CHUNKS` steps.
 
     Args:
         data: a file that starts with the PNG signature.
 
     Raises:
-        InvalidImage: as said.
+        InvalidImage: the file has more than `MAX_PIXEL_CHUNKS` chunks with pixels, or more than `MAX_BLOCKS` others.
     """
     position, pixel_chunks, others = _SIGNATURE_BYTES, 0, 0
     while position + 8 <= len(data):
@@ -63,15 +65,15 @@ def check_png(data: bytes) -> None:
 
 
 def png_parts(data: bytes) -> PngParts:
-    """Cut a PNG down to the chunks that its picture needs: no text, no profile, no animation.
+    """Reduce a PNG to the chunks that its picture needs, without text, profiles and animation.
 
     Bound: the steps of `check_png`, and one copy of the file.
 
     Args:
-        data: a file that `check_png` let through.
+        data: a file that passed `check_png`.
 
     Raises:
-        InvalidImage: the pixels are numbers of a palette, and none comes before them.
+        InvalidImage: the pixels are palette indices, but no palette comes before them.
     """
     depth, colour = (data[24], data[25]) if len(data) > 25 and data[12:16] == b"IHDR" else (8, _RGB)
     kept, palette_entries = [data[:_SIGNATURE_BYTES]], 0
@@ -104,6 +106,6 @@ def png_parts(data: bytes) -> PngParts:
 
 
 def _is_sound(data: bytes, chunk: slice) -> bool:
-    """Tell whether a chunk is whole and its checksum right."""
+    """Tell whether a chunk is complete and its checksum is right."""
     whole = memoryview(data)[chunk]
     return len(whole) == chunk.stop - chunk.start and zlib.crc32(whole[4:-4]) == int.from_bytes(whole[-4:], "big")

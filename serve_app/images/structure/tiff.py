@@ -1,6 +1,16 @@
-"""The structure of a TIFF's first directory, which is also that of an EXIF block. Knows no Pillow.
+"""Reads the first directory of a TIFF, or of an EXIF block, which has the same structure. Knows no Pillow.
 
-Source: TIFF 6.0, section 2; BigTIFF.
+The file starts with II (little-endian) or MM (big-endian):
+
+    part         | TIFF (42)                               | BigTIFF (43)
+    -------------+-----------------------------------------+-----------------------------------------
+    header       | order 2, version 2, directory 4         | order 2, version 2, constants 4, directory 8
+    directory    | number of tags 2, tags of 12 bytes      | number of tags 8, tags of 20 bytes
+    tag          | tag 2, type 2, count 4, value/offset 4  | tag 2, type 2, count 8, value/offset 8
+
+The numbers are sizes in bytes. A value that does not fit into its field is elsewhere in the file, at the offset.
+
+Source: TIFF 6.0, section 2; "The BigTIFF File Format Proposal" (AWare Systems, libtiff).
 """
 
 from __future__ import annotations
@@ -14,27 +24,27 @@ from serve_app.images.structure.bounds import MAX_BLOCKS, MAX_PIXEL_CHUNKS
 
 _TYPE_BYTES = dict(enumerate((1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8), start=1))
 _BYTE_TYPES = frozenset({1, 2, 6, 7})
-_WIDTHS, _HEIGHTS = frozenset({256, 322}), frozenset({257, 323})  # of the picture and of a tile
+_WIDTHS, _HEIGHTS = frozenset({256, 322}), frozenset({257, 323})  # tags of the picture and of a tile
 _ORIENTATION = 274
 _COLOUR_MAP, _MOST_COLOURS = 320, 3 << 16
 _NUMBERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 
 
 def check_tiff(data: bytes) -> tuple[int, int]:
-    """Find the size a TIFF's first page needs, and refuse a directory that declares more than the file holds.
+    """Return the size that a TIFF's first page needs, and refuse a directory with more values than the file can hold.
 
-    Bound: at most MAX_BLOCKS steps.
+    Bound: at most `MAX_BLOCKS` steps.
 
     Args:
         data: a file with a TIFF or BigTIFF signature.
 
     Returns:
-        (width, height) as stored: the picture's, widened where a tile reaches beyond it, since a decoder allocates
+        (width, height) as stored. If a tile is larger than the picture, its side counts, because a decoder allocates
         whole tiles.
 
     Raises:
-        InvalidImage: a tag lies outside the file, tags overlap (their sum is over the file), or there are too many
-            tags, or strips.
+        InvalidImage: the file is truncated; a tag's values are outside the file; all values together are larger than
+            the file, so they overlap; or there are too many tags, or values of a tag.
     """
     total = width = height = 0
     order = _order(data)
@@ -50,7 +60,7 @@ def check_tiff(data: bytes) -> tuple[int, int]:
                 raise InvalidImage("truncated")
             value = data[offset : offset + 8]
         number = int.from_bytes(value[: _TYPE_BYTES.get(kind, 0)], order)
-        # Whichever of several tags of one kind a decoder takes: the largest counts.
+        # If a tag is repeated, the largest value counts, because decoders differ in which one they use.
         width = max(width, number) if tag in _WIDTHS else width
         height = max(height, number) if tag in _HEIGHTS else height
     if total > len(data):
@@ -59,12 +69,15 @@ def check_tiff(data: bytes) -> tuple[int, int]:
 
 
 def tag_values(data: bytes) -> dict[int, tuple[int, ...]]:
-    """Read the whole numbers of the first directory, by tag; the first of several tags of one kind counts.
+    """Read the tags of the first directory whose values are unsigned whole numbers.
 
-    Bound: at most MAX_BLOCKS steps, and MAX_PIXEL_CHUNKS numbers a tag.
+    Bound: at most `MAX_BLOCKS` steps, and `MAX_PIXEL_CHUNKS` numbers a tag.
 
     Args:
-        data: a file that `check_tiff` let through.
+        data: a file that passed `check_tiff`.
+
+    Returns:
+        The numbers by tag. If a tag is repeated, its first occurrence counts.
     """
     mark = "<" if _order(data) == "little" else ">"
     found: dict[int, tuple[int, ...]] = {}
@@ -84,13 +97,16 @@ def tag_values(data: bytes) -> dict[int, tuple[int, ...]]:
 def exif_orientation(exif: bytes) -> int:
     """Read the orientation of an EXIF block.
 
-    Bound: at most MAX_BLOCKS steps, whatever the block's length.
+    Bound: at most `MAX_BLOCKS` steps, whatever the block's length.
 
     Args:
-        exif: the block, with or without its "Exif" prefix; empty, or garbage, is allowed.
+        exif: the block, with or without its "Exif" prefix; may be empty or broken.
 
     Returns:
-        1 to 8 as EXIF defines them; 1 (as stored) where there is none that makes sense.
+        1 to 8 as EXIF defines them; 1 (as stored) if the block has no valid orientation.
+
+    >>> exif_orientation(b"")
+    1
     """
     block = exif.removeprefix(b"Exif\0\0")
     try:

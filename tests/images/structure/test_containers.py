@@ -73,7 +73,7 @@ def test_check_jpeg_scans_lets_real_files_through(name: str) -> None:
 def test_check_jpeg_scans_stops_counting_at_the_end_of_the_picture() -> None:
     progressive = encoded(picture(), "JPEG", progressive=True)
     jpeg.check_jpeg_scans(progressive + b"\xff\xda\0\2" * 1000)
-    with pytest.raises(InvalidImage, match=r"^a JPEG file of over 40 scans$"):
+    with pytest.raises(InvalidImage, match=r"^a JPEG file with more than 40 scans$"):
         jpeg.check_jpeg_scans(progressive[:-2] + b"\xff\xda\0\2" * 41 + b"\xff\xd9")
 
 
