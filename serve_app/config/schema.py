@@ -1,6 +1,6 @@
-"""The configuration: one frozen schema for `args:` of a Serve config, for `--config` files and for tests.
+"""The schema of the configuration, for `args:` of a Serve config, for `--config` files and for tests.
 
-Knows neither YAML nor Ray nor any model; `config.files` reads files and says on which line an error is.
+Knows neither YAML nor Ray nor any model. `config.files` reads the files.
 """
 
 from __future__ import annotations
