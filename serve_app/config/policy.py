@@ -31,7 +31,7 @@ def policy_findings(policy: object) -> Iterator[Finding]:
         yield from _function_findings(policy["policy_function"], policy.get("policy_kwargs", {}))
 
 
-def _key_findings(policy: Mapping[object, object]) -> Iterator[Finding]:
+def _key_findings(policy: Mapping[str, JsonValue]) -> Iterator[Finding]:
     """Yield unknown keys, and arguments that are not a mapping."""
     for key in policy:
         if key not in KEYS:
