@@ -48,8 +48,7 @@ def records(path: Path, name: str) -> Iterator[Record]:
     """Yield the rows of a manifest, unchecked; see `Record`.
 
     Args:
-        path: path of a file in JSONL, CSV or Parquet, or with a JSON array of objects. The separator of a CSV file is
-            found by itself.
+        path: path of a file in JSONL, CSV or Parquet, or with a JSON array of objects.
         name: its name in messages.
 
     Raises:

@@ -135,6 +135,11 @@ class Job:
 def run_job(job: Job, plan: Plan, concurrency: int) -> bool:
     """Run a job to its end, or until Ctrl-C or a termination signal.
 
+    Args:
+        job: the job.
+        plan: the plan that was made with the job's output folder.
+        concurrency: number of rows in progress at the same time.
+
     Returns:
         True if it came to its end, False if it was stopped.
 
@@ -197,6 +202,6 @@ def _image_bytes(request: SegmentRequest) -> int:
 def failed_image(document: ResultDict) -> ErrorDict | None:
     """Return the error of the first image that failed; None if no image failed.
 
-    A row with a failed image counts as failed, so that the next run does the whole row again.
+    A row with a failed image counts as failed, so that it can be done again as a whole.
     """
     return next((image["error"] for image in images_of(document) if image["error"] is not None), None)

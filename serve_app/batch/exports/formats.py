@@ -29,7 +29,7 @@ class Means:
 
 
 Counts = Mapping[str, int]
-"""How much was written, by what it is in words. A count of 0 need not be shown."""
+"""How many things of each kind were written, by the kind's name, such as "images". A 0 need not be shown."""
 
 
 @dataclass(frozen=True)

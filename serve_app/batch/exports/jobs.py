@@ -131,6 +131,11 @@ def _is_path(text: str) -> bool:
 def mask_of(job: Job, picture: Picture, item: ObjectDict) -> RleDict:
     """Return the mask of an object as COCO RLE; the document may have it in any format.
 
+    Args:
+        job: the job, for messages.
+        picture: the picture in which the object was found.
+        item: the object.
+
     Raises:
         OutputError: the object has no mask, or the mask is malformed or has another size than the picture.
     """

@@ -85,6 +85,11 @@ class LaidOutResults:
     def picture(self, place: int, role: Role, index: int) -> Picture:
         """Return a picture of a row; the `objects` of its `image` are null.
 
+        Args:
+            place: `place` of the row's summary.
+            role: the picture's role in the job.
+            index: its index among the pictures of that role, counted from 0.
+
         Raises:
             OutputError: there is no such row or picture.
         """

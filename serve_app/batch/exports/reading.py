@@ -34,7 +34,7 @@ class Results:
     Attributes:
         name: name of the folder or file.
         folder: the folder to which relative names of pictures refer.
-        jobs: yields the results in the order of the manifest; if there is none, in the order in which they are stored.
+        jobs: yields the results, in the order of the manifest if that is known, otherwise as they are stored.
         failures: yields the rows that failed.
         files: the files that are read, which an export must not overwrite.
         notes: hints for the user, one sentence each.

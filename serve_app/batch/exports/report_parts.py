@@ -50,7 +50,13 @@ def counted(number: int, noun: str) -> str:
 
 
 def table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
-    """Write a table with a caption; it scrolls sideways if the screen is narrow."""
+    """Write a table with a caption; it scrolls sideways if the screen is narrow.
+
+    Args:
+        caption: text above the table.
+        columns: names of the columns.
+        rows: the cells of each row; the first cell is the row's heading.
+    """
     head = "".join(f'<th scope="col">{text(name)}</th>' for name in columns)
     body = "".join(f"<tr>{''.join(_cells(row))}</tr>\n" for row in rows)
     return (
