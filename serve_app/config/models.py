@@ -18,10 +18,10 @@ EMBEDDED = "embedded"
 AUTO, NONE = "auto", "none"
 """Further values of `models.identity.model_name`."""
 
-MEMORY_CAP = (
+_MEMORY_CAP = (
     "Largest part of the GPU's memory that the replica's process may allocate. Beyond it, a batch is halved as if the "
-    "GPU were full; a model that does not fit does not start. Null sets no limit. Set it if two models share a GPU. It "
-    "has no effect on a CPU."
+    "GPU were full; a replica whose model does not fit does not start. Null sets no limit. Set it if two models share "
+    "a GPU. It has no effect on a CPU."
 )
 
 
@@ -114,7 +114,7 @@ class TextParserModel(Section):
         description="Let the model write nothing but a JSON array of strings. The array has at most twice "
         "`limits.max_entities` of `args:`. Needs the package xgrammar (`pip install 'genseg[constrained]'`).",
     )
-    gpu_memory_fraction: float | None = Field(None, gt=0, le=1, description=MEMORY_CAP)
+    gpu_memory_fraction: float | None = Field(None, gt=0, le=1, description=_MEMORY_CAP)
 
 
 class SegmentationModel(Section):
@@ -154,7 +154,7 @@ class SegmentationModel(Section):
         "every batch size within `batching` of `args:`. Needs gcc, g++ and Python's headers. `batching` in "
         "`user_config:` may then be lower than in `args:`, not higher.",
     )
-    gpu_memory_fraction: float | None = Field(None, gt=0, le=1, description=MEMORY_CAP)
+    gpu_memory_fraction: float | None = Field(None, gt=0, le=1, description=_MEMORY_CAP)
 
 
 class IdentityConfig(Section):

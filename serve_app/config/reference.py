@@ -23,10 +23,10 @@ from serve_app.config.values import MIB, Section
 HEADER = """\
 # Configuration reference
 
-A **Serve config** is a YAML file for Ray Serve. Its `args:` hold the keys below. `genseg serve FILE` and `serve deploy
-FILE` take it. `genseg run --config FILE` and `genseg batch --config FILE` also take a file that holds nothing but the
-keys below, without `applications:` and `args:`. A key that is left out has its default. The files beside this page are
-complete Serve configs. A short one:
+A **Serve config** is a YAML file for Ray Serve, with the keys below in its `args:`. Use it with `genseg serve FILE`,
+`serve deploy FILE`, `genseg run --config FILE` or `genseg batch --config FILE`. The commands of `genseg` also take a
+file that holds nothing but the keys below, without `applications:` and `args:`. A key that is left out has its default.
+The files beside this page are complete Serve configs. This is a short one:
 
 ```yaml
 applications:
