@@ -1,4 +1,4 @@
-"""Dataset jobs: a manifest of jobs in, shards of result documents out; resumable at any moment.
+"""Dataset jobs: read a manifest, segment its rows and write the results as shards. A stopped job can be continued.
 
-Knows no Ray outside `service`: who segments is a parameter.
+Only `service` knows Ray. The other modules get the function that segments a row as an argument.
 """

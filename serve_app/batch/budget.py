@@ -1,4 +1,4 @@
-"""Bounds the image bytes that are in memory at the same time, whatever the rows bring. Knows asyncio only."""
+"""Limits the image bytes that are in memory at the same time. Knows asyncio only."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ FIRST_GUESS_BYTES = 4 * 1024 * 1024
 
 
 class ByteBudget:
-    """Lets work in while its bytes fit; a piece larger than the whole budget gets in alone.
+    """Makes pieces of work wait until their bytes fit; a piece larger than the whole budget runs alone.
 
-    How large a piece is shows only once it is read, so each is taken to be as large as the largest so far.
+    The size of a piece is known only after it was read. Until then it counts as the largest size so far.
 
     Args:
-        total_bytes: what may be held at the same time.
-        guess_bytes: size of the first pieces, before any was read.
+        total_bytes: largest number of bytes at the same time.
+        guess_bytes: assumed size of a piece before any piece was read.
     """
 
     def __init__(self, total_bytes: int, guess_bytes: int = FIRST_GUESS_BYTES) -> None:
@@ -28,10 +28,10 @@ class ByteBudget:
 
     @asynccontextmanager
     async def piece(self) -> AsyncIterator[Callable[[int], None]]:
-        """Wait until a piece fits and hold its bytes while the block runs.
+        """Wait until a piece fits, and count its bytes while the block runs.
 
         Yields:
-            What to call with its true size, once that is known.
+            A function to call with the piece's true size in bytes, as soon as that is known.
         """
         async with self._changed:
             await self._changed.wait_for(lambda: not self._held or self._held + self._largest <= self._total)

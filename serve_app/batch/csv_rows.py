@@ -1,4 +1,4 @@
-"""Rows of a manifest in a table of text: CSV as programs and spreadsheets write it, whatever separates the cells."""
+"""Reads the rows of a manifest in CSV, as programs and spreadsheets write it, with any of the usual separators."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from serve_app.batch.row import FIELDS, ManifestError, check_names, kind_of
 
 DELIMITERS = (",", ";", "\t", "|")
 _SEP_LINE = re.compile(r'"?sep=(.)"?\r?\n?', re.IGNORECASE)
-"""The line that Excel reads and writes before the names. It holds for Excel, so it holds here."""
+"""A line before the column names, in which Excel writes and reads the separator."""
 
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+")
 _SAMPLE_CHARS = 65536
@@ -25,17 +25,17 @@ _TRUTHS: dict[str, bool] = {"true": True, "1": True, "1.0": True, "false": False
 
 
 def csv_records(path: Path, name: str, encoding: str) -> Iterator[Record]:
-    """Yield the rows of a file; rows whose cells are all empty are skipped, as blank lines are.
+    """Yield the rows of a CSV file. Blank lines and rows with only empty cells are skipped.
 
     Args:
-        path: of the file. Its first line that is not empty names the columns, after a `sep=` line where there is
-            one; the delimiter is the one under which most of these names are fields of a row.
-        name: of the file in messages.
-        encoding: of the file.
+        path: path of the file. The first line that is not empty names the columns; a line such as `sep=;` may come
+            before it. Without such a line, the separator is the one with which most column names are fields of a row.
+        name: the file's name in messages.
+        encoding: the file's encoding.
 
     Raises:
-        ManifestError: the first line cannot be used, or the file is not in its encoding.
-        OSError: it cannot be read.
+        ManifestError: the column names are wrong, or the file is not in that encoding.
+        OSError: the file cannot be read.
     """
     with path.open(encoding=encoding, newline="") as file:
         try:
@@ -47,7 +47,7 @@ def csv_records(path: Path, name: str, encoding: str) -> Iterator[Record]:
         except UnicodeDecodeError:
             raise ManifestError(_not_in(encoding, path, name)) from None
         except csv.Error as error:
-            raise ManifestError(f"{name}: the first line is no line of a CSV file: {error}") from None
+            raise ManifestError(f"{name}: the first line is not a line of a CSV file: {error}") from None
 
 
 def is_table(path: Path, encoding: str) -> bool:
@@ -61,7 +61,11 @@ def is_table(path: Path, encoding: str) -> bool:
 
 
 def _start(file: IO[str]) -> tuple[str, int]:
-    """Find the delimiter and leave the file at the names of the columns; says how many lines stand before them."""
+    """Find the separator, and move the file to the line of the column names.
+
+    Returns:
+        The separator, and the number of lines before the column names.
+    """
     line, skipped = file.readline(), 1
     while line and not line.strip():
         line, skipped = file.readline(), skipped + 1
@@ -75,7 +79,7 @@ def _start(file: IO[str]) -> tuple[str, int]:
 
 
 def _fit(sample: str, delimiter: str) -> tuple[int, int]:
-    """Count the names that are fields, and all names."""
+    """Return how many column names are fields, and how many names there are, if `delimiter` separates them."""
     try:
         names = _folded(_first_line(csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter)))
     except csv.Error:
@@ -84,7 +88,7 @@ def _fit(sample: str, delimiter: str) -> tuple[int, int]:
 
 
 def _first_line(reader: Iterator[list[str]]) -> list[str]:
-    """Read up to the first line that has text in a cell."""
+    """Return the cells of the next line that has text; an empty list at the end of the file."""
     return next((cells for cells in reader if any(map(str.strip, cells))), [])
 
 
@@ -149,7 +153,7 @@ def _line(reader: Iterator[list[str]]) -> int:
 
 
 def _value(name: str, cell: str, delimiter: str) -> JsonValue:
-    """Read a cell by its column's type; that of a column that is no field stays the text that it is."""
+    """Convert a cell to its field's type; a cell of a column that is not a field stays as it is."""
     kind, text = kind_of(name), cell.strip()
     match kind:
         case None:
@@ -160,7 +164,7 @@ def _value(name: str, cell: str, delimiter: str) -> JsonValue:
             return _number(name, text, delimiter, whole=kind == "integer")
         case "boolean":
             if text.lower() not in _TRUTHS:
-                raise ValueError(f"{name}: neither true nor false")
+                raise ValueError(f"{name}: must be true or false")
             return _TRUTHS[text.lower()]
         case "array":
             if not text.startswith("["):
@@ -170,7 +174,7 @@ def _value(name: str, cell: str, delimiter: str) -> JsonValue:
 
 def _number(name: str, text: str, delimiter: str, *, whole: bool) -> JsonValue:
     if delimiter != "," and _DECIMAL_COMMA.fullmatch(text):
-        text = text.replace(",", ".")  # where the comma is the decimal point, spreadsheets separate by something else
+        text = text.replace(",", ".")  # with decimal commas, spreadsheets use another separator
     try:
         number = float(text)
     except ValueError:
@@ -187,7 +191,7 @@ def _structure(name: str, text: str) -> JsonValue:
         raise ValueError(f"{name}: {error}") from None
     except (ValueError, RecursionError):
         pass
-    try:  # pandas writes a list of a column the way Python does: ['a.png', 'b.png']
+    try:  # pandas writes a list as Python does: ['a.png', 'b.png']
         written: JsonValue = ast.literal_eval(text)
     except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
         written = None
@@ -199,7 +203,7 @@ def _structure(name: str, text: str) -> JsonValue:
 
 def _not_in(encoding: str, path: Path, name: str) -> str:
     if encoding not in UTF_8:
-        return f"{name}: not {encoding.upper()}, as its first bytes say"
+        return f"{name}: its first bytes say {encoding.upper()}, but the file is not {encoding.upper()}"
     with path.open("rb") as file:
         for line, raw in enumerate(file, 1):
             try:

@@ -1,6 +1,6 @@
-"""What an output folder is of: the settings and rows of the job that filled it, so that no other job mixes its own in.
+"""Records the settings and rows of an output folder's job, so that a different job cannot add its results there.
 
-Rows are kept as two 64-bit digests each, of the id and of everything else.
+A row is recorded as two 64-bit digests: of its id, and of everything else.
 """
 
 from __future__ import annotations
@@ -26,16 +26,17 @@ Setting = str | float | list[str] | None
 
 @dataclass
 class Fingerprint:
-    """Whose results a folder holds.
+    """The job whose results a folder holds.
 
     Attributes:
-        settings: what decides about results, by the flag's or key's name. A job on a running service knows fewer.
-        rows: digest of the row by digest of its id.
-        models: the models' names as the results have them; empty before the first result.
-        identity: `model` and `threshold` of the verdicts' identity model, or the `model` none; empty before the first
-            verdict.
-        manifest: absolute path of the last job's manifest; None where it came through a pipe, and in folders of earlier
-            versions.
+        settings: values that influence the results, by the name of the flag or configuration key. A job on a running
+            service does not know the service's configuration.
+        rows: digest of the row, by the digest of its id.
+        models: names of the models, from the first result; empty before it.
+        identity: `model` and `threshold` of the identity model, from the first verdict; `model` is "none" if no objects
+            were compared. Empty before the first verdict.
+        manifest: absolute path of the last job's manifest; None if it came through a pipe, or if the folder is from an
+            earlier version.
     """
 
     settings: dict[str, Setting] = field(default_factory=dict)
@@ -45,7 +46,7 @@ class Fingerprint:
     manifest: str | None = None
 
     def save(self, folder: Path) -> None:
-        """Write it; the rows first, as they may only grow old, never wrong."""
+        """Write it into a folder. The rows come first, so that a folder with a job file has them too."""
         numbers = array("Q", (number for pair in self.rows.items() for number in pair))
         if sys.byteorder == "big":
             numbers.byteswap()
@@ -53,7 +54,7 @@ class Fingerprint:
         self.save_job(folder)
 
     def save_job(self, folder: Path) -> None:
-        """Write everything but the rows."""
+        """Write everything but the rows into a folder."""
         job = {
             "version": VERSION,
             "settings": self.settings,
@@ -65,7 +66,7 @@ class Fingerprint:
 
     @classmethod
     def load(cls, folder: Path) -> Fingerprint | None:
-        """Read it back; None where no job has begun.
+        """Read it from a folder; None if no job has begun there.
 
         Raises:
             ValueError: the files are damaged, or of another version of this package.
@@ -74,7 +75,7 @@ class Fingerprint:
             return None
         job = json.loads((folder / _JOB_FILE).read_bytes())
         if job.get("version") != VERSION:
-            raise ValueError("of another version")
+            raise ValueError("written by another version of genseg")
         numbers = array("Q")
         numbers.frombytes((folder / _ROWS_FILE).read_bytes())
         if sys.byteorder == "big":
@@ -84,12 +85,12 @@ class Fingerprint:
 
 
 def settings_difference(before: Fingerprint, now: Mapping[str, Setting], defaults: Mapping[str, Setting]) -> str | None:
-    """Say which settings differ; None if none does.
+    """Describe in words which settings differ from those of the folder's last job; None if they are the same.
 
     Args:
-        before: of the folder's last job; without settings where there was none.
-        now: of this job. Settings that it does not know, because a running service has them, are not compared.
-        defaults: counts for what the folder does not record; a flag that is in none of the three was not given.
+        before: of the folder's last job; without settings if there was none.
+        now: settings of this job. Settings of a running service are not in it and are not compared.
+        defaults: values of the settings that the folder does not record.
     """
     if not before.settings:
         return None
@@ -106,7 +107,7 @@ def settings_difference(before: Fingerprint, now: Mapping[str, Setting], default
 
 
 def _meant(settings: Mapping[str, Setting]) -> Mapping[str, Setting]:
-    """Name the identity model that `auto` means, which depends on the segmenter's model."""
+    """Return the settings with the identity model `auto` resolved, which depends on the segmenter's model."""
     if settings.get(_IDENTITY) != AUTO:
         return settings
     segmentation = SegmentationModel(model_name=str(settings[_SEGMENTER]))
@@ -114,11 +115,11 @@ def _meant(settings: Mapping[str, Setting]) -> Mapping[str, Setting]:
 
 
 def _told_by_results(before: Fingerprint, now: Mapping[str, Setting]) -> dict[str, Setting]:
-    """Collect what the results themselves say of the models, also where a running service had the settings."""
+    """Return the settings that the results themselves tell, also if a running service made them."""
     told: dict[str, Setting] = {f"models.{part}.model_name": name for part, name in before.models.items()}
     if before.identity:
         told[_IDENTITY] = before.identity["model"]
-        # A threshold that the configuration leaves to the model shows in the next verdict, and is compared then.
+        # If the configuration leaves the threshold to the model, the next verdict tells it; it is compared then.
         threshold = now.get("models.identity.threshold")
         told["models.identity.threshold"] = None if threshold is None else before.identity.get("threshold")
     return told

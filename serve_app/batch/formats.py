@@ -1,4 +1,4 @@
-"""Which format a manifest is in: told by its ending, and by its first bytes where the ending says nothing."""
+"""Finds the format of a manifest by its first bytes and its ending, and reads its rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from serve_app.batch.row import ManifestError
 
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16: its first two bytes are the same
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, because its first two bytes are the same
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
@@ -45,11 +45,11 @@ _HEAD_BYTES = 4096
 
 
 def records(path: Path, name: str) -> Iterator[Record]:
-    """Yield the rows of a manifest: each row's line, and its values or what is wrong with it.
+    """Yield the rows of a manifest, unchecked; see `Record`.
 
     Args:
-        path: JSONL, a JSON array of objects, CSV (or any other table of text) or Parquet.
-        name: of the file in messages.
+        path: path of a file in JSONL, CSV or Parquet, or with a JSON array of objects.
+        name: its name in messages.
 
     Raises:
         ManifestError: the file as a whole cannot be used.

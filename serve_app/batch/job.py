@@ -1,6 +1,6 @@
-"""The job itself: rows through a Segment, some at a time, each result kept as soon as it is there.
+"""Runs a dataset job: several rows at a time, each result written as soon as it is there.
 
-Memory holds the images and results of the rows at work, within a budget, and every row's id. Knows no Ray.
+Memory holds the images and results of the rows in progress, within a budget, and the id of every row. Knows no Ray.
 """
 
 from __future__ import annotations
@@ -25,23 +25,24 @@ from serve_app.schemas.phrase_key import phrase_key
 from serve_app.schemas.requests import OptionArguments, SegmentRequest
 
 LONGEST_TIMEOUT_S = 86400.0
-"""Asked for where a row names none, and capped by the service: rows wait for each other here, and nobody for them."""
+"""Timeout of a row that names none. The service shortens it to its own maximum. It is long because no user waits for a
+single row."""
 
 MAX_READERS = 32
 MAX_IMAGE_BYTES = 512 * 1024 * 1024
-"""Image files in memory at the same time, of all rows at work; a row with more goes alone."""
+"""Total size of the image files in memory at the same time. A row with more runs alone."""
 
 
 class Job:
-    """Does the rows of a plan.
+    """Segments the rows of a plan.
 
     Args:
-        output: keeps the results.
+        output: stores the results.
         reader: reads the images.
-        segment: does one row; see patience.Segment.
+        segment: segments one row; see patience.Segment.
         defaults: options of the request for rows that do not name them.
-        meter: counts.
-        reporter: told of failures.
+        meter: counts the rows.
+        reporter: is told about each failure.
     """
 
     def __init__(
@@ -62,15 +63,15 @@ class Job:
         self._budget = ByteBudget(MAX_IMAGE_BYTES)
 
     async def run(self, plan: Plan, concurrency: int) -> None:
-        """Do every row that is left.
+        """Segment every row that has no result yet.
 
         Args:
-            plan: of the same output.
-            concurrency: rows at work at the same time.
+            plan: the plan that was made with the same output folder.
+            concurrency: number of rows in progress at the same time.
 
         Raises:
             ServiceLost, OutputError: the job cannot go on.
-            asyncio.CancelledError: it was stopped; rows at work are dropped, what is done is kept.
+            asyncio.CancelledError: the job was stopped. Rows in progress are dropped; finished rows are kept.
         """
         rows = plan.pending(self._output)
         count = max(1, min(concurrency, plan.left))
@@ -86,7 +87,7 @@ class Job:
                 finally:
                     self._meter.stop()
         finally:
-            # Without waiting: a stopped job must not hang on a store that does not answer.
+            # Without waiting, because a stopped job must not hang on a store that does not answer.
             threads.shutdown(wait=False, cancel_futures=True)
 
     async def _work(self, rows: Iterator[Row], threads: ThreadPoolExecutor) -> None:
@@ -117,7 +118,7 @@ class Job:
                 if unused:
                     missing["thresholds"] = {n: value for n, value in request.thresholds.items() if n not in unused}
                 document = await self._segment(request.model_copy(update=missing))
-                if unused:  # the service, which did not get them, lists none
+                if unused:  # the service did not get them, so it lists none
                     document["meta"]["unused_thresholds"] = unused
                 return document
             except GensegError:
@@ -134,8 +135,13 @@ class Job:
 def run_job(job: Job, plan: Plan, concurrency: int) -> bool:
     """Run a job to its end, or until Ctrl-C or a termination signal.
 
+    Args:
+        job: the job.
+        plan: the plan that was made with the job's output folder.
+        concurrency: number of rows in progress at the same time.
+
     Returns:
-        False if it was stopped.
+        True if it came to its end, False if it was stopped.
 
     Raises:
         ServiceLost, OutputError: the job cannot go on.
@@ -162,7 +168,7 @@ async def _until_stopped(work: Awaitable[None]) -> bool:
 
 @contextmanager
 def _on_signals(stop: Any) -> Iterator[None]:
-    """Call `stop` in the loop on SIGINT and SIGTERM: never in the middle of a write, unlike a KeyboardInterrupt."""
+    """Call `stop` in the event loop on SIGINT and SIGTERM. Unlike KeyboardInterrupt, this cannot interrupt a write."""
     loop = asyncio.get_running_loop()
     previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in previous:
@@ -172,15 +178,15 @@ def _on_signals(stop: Any) -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             loop.remove_signal_handler(number)
-            if handler is not None:  # else it was not set from Python, and cannot be set again
+            if handler is not None:  # None means that it was not set from Python, so it cannot be restored
                 signal.signal(number, handler)
 
 
 def unused_thresholds(request: SegmentRequest) -> list[str]:
-    """Name the thresholds of a row for what is not among its own entities.
+    """Return the names of a row's thresholds that are not among its own entities.
 
-    A request with such a threshold is refused, as a slip. A manifest may have one set of thresholds for rows of
-    different entities, so that here they are listed in the row's result.
+    The service refuses a request with such a threshold, because it is probably a mistake. In a manifest, many rows with
+    different entities may share one set of thresholds, so the job lists the unused ones in the row's result instead.
     """
     if request.entities is None:
         return []
@@ -194,5 +200,8 @@ def _image_bytes(request: SegmentRequest) -> int:
 
 
 def failed_image(document: ResultDict) -> ErrorDict | None:
-    """Find the first image that failed: the row counts as failed then, so that it is done again as a whole."""
+    """Return the error of the first image that failed; None if no image failed.
+
+    A row with a failed image counts as failed, so that it can be done again as a whole.
+    """
     return next((image["error"] for image in images_of(document) if image["error"] is not None), None)

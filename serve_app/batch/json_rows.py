@@ -1,4 +1,4 @@
-"""Rows of a manifest in JSON: one object a line, or one array of objects."""
+"""Reads the rows of a manifest in JSON: one object on each line, or one array of objects."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ from pydantic import JsonValue
 from serve_app.batch.row import ManifestError
 
 Record = tuple[int, dict[str, JsonValue] | str]
-"""The line of a row in its file (in an array and in Parquet, its number), from 1; its values, or what is wrong."""
+"""A row of a manifest: its line in the file, counted from 1 (in an array and in Parquet, its number); and its values,
+or a message that says what is wrong with it."""
 
 UTF_8 = frozenset({"utf-8", "utf-8-sig"})
 
 
 class NamedTwice(ValueError):
-    """An object has a name twice, so which value counts is anybody's guess."""
+    """An object has the same name twice, so it is unclear which value counts."""
 
 
 def json_records(path: Path, name: str, encoding: str) -> Iterator[Record]:
-    """Yield the rows of a file.
+    """Yield the rows of a JSON file.
 
     Args:
-        path: of the file.
-        name: of the file in messages.
-        encoding: of the file.
+        path: path of the file. A file whose name ends in `.json` may also be one object over several lines.
+        name: the file's name in messages.
+        encoding: the file's encoding.
 
     Raises:
-        ManifestError: it is an array with a fault, or its encoding is not what its first bytes say.
+        ManifestError: the file is a faulty array, or is not in that encoding.
         OSError: it cannot be read.
     """
     with path.open(encoding=encoding, errors="replace") as file:
@@ -49,7 +50,7 @@ def parse(text: str) -> Any:
     """Parse JSON.
 
     Raises:
-        NamedTwice: an object has a name twice.
+        NamedTwice: an object has the same name twice.
         ValueError, RecursionError: it is not JSON.
     """
     return json.loads(text, object_pairs_hook=_once)
@@ -64,7 +65,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _lines(path: Path, name: str, encoding: str) -> Iterator[Record]:
-    # Split at line feeds only: JSON strings may hold the other characters that end a line of text.
+    # Split at line feeds only, because JSON strings may hold other characters that Python takes for line ends.
     file: IO[bytes] | IO[str]
     file = path.open("rb") if encoding in UTF_8 else path.open(encoding=encoding, newline="\n")
     with file:
@@ -73,7 +74,9 @@ def _lines(path: Path, name: str, encoding: str) -> Iterator[Record]:
             try:
                 line, raw = next(lines, (0, ""))
             except UnicodeDecodeError:
-                raise ManifestError(f"{name}: not {encoding.upper()}, as its first bytes say") from None
+                raise ManifestError(
+                    f"{name}: its first bytes say {encoding.upper()}, but the file is not {encoding.upper()}"
+                ) from None
             if not line:
                 return
             if raw.strip():
@@ -112,7 +115,7 @@ def _items(path: Path, name: str, encoding: str) -> Iterator[Record]:
 
 
 def _one_object(path: Path, encoding: str) -> dict[str, JsonValue] | str | None:
-    """Read a file that is one object over several lines; None where it is something else."""
+    """Read a file that is one object over several lines; None if it is something else."""
     try:
         values = parse(path.read_text(encoding))
     except NamedTwice as error:

@@ -1,4 +1,4 @@
-"""The manifest: one job a row, as JSON, CSV or Parquet. Reads and checks rows; opens no image."""
+"""Reads and checks the rows of a manifest in JSON, CSV or Parquet. Opens no image."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_SHOWN = 20
 
 @dataclass(frozen=True)
 class PlacedRow:
-    """A checked row and its line in the file (in a JSON array and in Parquet, its number), from 1."""
+    """A checked row and its line in the file, counted from 1; in a JSON array and in Parquet, its number."""
 
     line: int
     row: Row
@@ -28,11 +28,11 @@ def read_rows(path: Path, name: str | None = None) -> Iterator[PlacedRow]:
     """Read a manifest row by row; blank lines are skipped.
 
     Args:
-        path: of the file.
-        name: of the file in messages; None for its path.
+        path: path of the manifest.
+        name: its name in messages; None for the path.
 
     Raises:
-        ManifestError: the file cannot be read, or a row is wrong; names the line.
+        ManifestError: the file cannot be read, or a row is wrong; the message names the line.
     """
     shown = name or str(path)
     for record in records(path, shown):
@@ -40,15 +40,16 @@ def read_rows(path: Path, name: str | None = None) -> Iterator[PlacedRow]:
 
 
 def check_rows(path: Path, name: str | None = None, all_wrong: Path | None = None) -> Iterator[PlacedRow]:
-    """Read a manifest as read_rows does, and go on after wrong rows, to name them all at once.
+    """Read a manifest row by row, and report all wrong rows at the end.
 
     Args:
-        path: of the file.
-        name: of the file in messages; None for its path.
-        all_wrong: where every wrong row is named if there are more than `MAX_SHOWN`; removed where there are not.
+        path: path of the manifest.
+        name: its name in messages; None for the path.
+        all_wrong: file that lists every wrong row if there are more than `MAX_SHOWN`; an old one is removed.
 
     Raises:
-        ManifestError: after the last row: what is wrong, ids that occur twice among it.
+        ManifestError: the file cannot be read; or, after the last row: rows are wrong, an id occurs twice, or there are
+            no rows.
     """
     shown = name or str(path)
     lines: dict[str, int] = {}
@@ -59,7 +60,7 @@ def check_rows(path: Path, name: str | None = None, all_wrong: Path | None = Non
                 first = lines.setdefault(placed.row.key, placed.line)
                 if first != placed.line:
                     where = f"{shown}:{placed.line}"
-                    raise ManifestError(f"{where}: the id {placed.row.key!r} is that of line {first} already")
+                    raise ManifestError(f"{where}: the id {placed.row.key!r} is already used in line {first}")
             except ManifestError as error:
                 wrong.add(error.message)
                 continue
@@ -80,7 +81,7 @@ def _placed(record: Record, name: str) -> PlacedRow:
 
 
 class _Wrong:
-    """Collects what is wrong: the first in memory, all of it in a file as soon as there is more."""
+    """Collects the messages about wrong rows: the first ones in memory, and all in a file once there are more."""
 
     def __init__(self, name: str, path: Path | None) -> None:
         self._name = name
@@ -111,10 +112,10 @@ class _Wrong:
             self._file.write(f"{message}\n")
 
     def raise_any(self) -> None:
-        """Raise if anything was noted.
+        """Raise an error if any row is wrong.
 
         Raises:
-            ManifestError: names the first rows, and where all are.
+            ManifestError: the message has the first wrong rows, and names the file that lists all.
         """
         more = self._count - MAX_SHOWN
         if more > 0:

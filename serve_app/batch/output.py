@@ -1,13 +1,13 @@
-"""The output folder: results and errors as shards, and what is done already. One process at a time.
+"""The output folder of a dataset job: its results and errors as shards. One process writes to it at a time.
 
     DIR/part-00000.jsonl …          result documents, each with its row's id and other columns
     DIR/errors/part-00000.jsonl …   rows that failed: id, other columns, code, message, field
-    DIR/verdicts.csv                the verdicts, where rows have one; see `verdict_rows`
+    DIR/verdicts.csv                the verdicts, if rows have any; see `verdict_rows`
     DIR/summary.json                the figures of the last run
-    DIR/wrong-rows.txt              what is wrong in the manifest, where that is more than a screen
+    DIR/wrong-rows.txt              the wrong rows of the manifest, if there are too many for the console
     DIR/.genseg-batch/              the lock and the fingerprint
 
-What is done is read off the shards themselves, so there is no second record that could disagree with them.
+The shards themselves tell which rows are done. There is no second record that could contradict them.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ _STATE = ".genseg-batch"
 
 
 class Summary(TypedDict):
-    """The figures of a run, over everything that the folder holds, but for two: the rate and the seconds are its own.
+    """The figures of a job, over everything in its folder; `images_per_s` and `seconds` are those of the last run.
 
-    `verdict` is null where no result has one.
+    `verdict` is null if no result has one.
     """
 
     rows: int
@@ -58,16 +58,16 @@ class OutputError(GensegError):
 
 
 class OutputFolder:
-    """Where a job's results go; see `open_output`.
+    """A folder that takes a job's results; `open_output` makes one.
 
     Attributes:
-        wrong_rows: the file that names the wrong rows of a manifest.
-        done: ids of rows with a result, as text.
-        failed: error code by id, of rows whose latest try failed.
-        images: images in all results.
-        objects: objects in all results.
-        verdicts: means of all results' verdicts.
-        fingerprint: whose results these are; None before the first job.
+        wrong_rows: path of the file that lists the wrong rows of a manifest.
+        done: ids of the rows with a result, as text.
+        failed: error code, by the id of each row whose last try failed.
+        images: number of images in all results.
+        objects: number of objects in all results.
+        verdicts: means over the verdicts of all results.
+        fingerprint: the settings and rows of the job; None before the first job.
     """
 
     def __init__(self, folder: Path, rows_per_shard: int) -> None:
@@ -90,16 +90,20 @@ class OutputFolder:
         self._load()
 
     def begin(self, fingerprint: Fingerprint) -> None:
-        """Record whose results follow."""
+        """Record the settings and rows of the job whose results follow.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
         self.fingerprint = fingerprint
         with _explained(self.folder):
             fingerprint.save(self.folder / _STATE)
 
     def add(self, row: Row, document: ResultDict) -> None:
-        """Keep a row's result.
+        """Write a row's result.
 
         Raises:
-            OutputError: it cannot be written, or comes from other models than the results before.
+            OutputError: it cannot be written, or it is from other models than the earlier results.
         """
         self._check_models(document)
         with _explained(self.folder):
@@ -109,7 +113,7 @@ class OutputFolder:
         self.failed.pop(row.key, None)
 
     def fail(self, row: Row, error: ErrorDict) -> None:
-        """Keep a row's error: code, message and field.
+        """Write a row's error: code, message and field.
 
         Raises:
             OutputError: it cannot be written.
@@ -124,7 +128,11 @@ class OutputFolder:
         return dict(sorted(Counter(self.failed.values()).items(), key=lambda each: (-each[1], each[0])))
 
     def finish(self) -> None:
-        """Turn everything written into whole shards and drop errors that hold no longer."""
+        """Complete the shards, and remove the errors of rows that have a result or a later error.
+
+        Raises:
+            OutputError: the files cannot be written.
+        """
         with _explained(self.folder):
             self._results.seal()
             self._errors.seal()
@@ -132,10 +140,10 @@ class OutputFolder:
                 self._drop_old_errors()
 
     def results(self, rows: Iterable[Row]) -> Iterator[tuple[Row, ResultLine]]:
-        """Yield rows with their results in the rows' order, whatever order they were written in.
+        """Yield rows with their results, in the order of the rows. Call it after `finish`.
 
         Args:
-            rows: those without a result are passed over. To be asked after `finish`.
+            rows: rows without a result are skipped.
         """
         offsets = {line.key: (line.path, line.offset) for line in self._lines()}
         for row in rows:
@@ -150,7 +158,7 @@ class OutputFolder:
             yield from lines_of(path)
 
     def write_summary(self, summary: Summary) -> Path:
-        """Write summary.json."""
+        """Write summary.json and return its path."""
         path = self.folder / "summary.json"
         with _explained(self.folder):
             write_whole(path, json.dumps(summary, indent=2).encode() + b"\n")
@@ -188,14 +196,14 @@ class OutputFolder:
         self.failed[line.key] = line.error()["code"]
 
     def _check_models(self, document: ResultDict) -> None:
-        """Note which models the first result and the first verdict are of; all others must be of the same ones."""
+        """Record the models of the first result and of the first verdict; all later ones must have the same models."""
         known = self.fingerprint
         assert known is not None  # begin() comes first
         models, identity = {name: str(value) for name, value in document["meta"]["models"].items()}, _identity(document)
         for what, before, now in (("results", known.models, models), ("verdicts", known.identity, identity)):
             if before and now and before != now:
                 was, comes = _named(before), _named(now)
-                raise OutputError(f"{self.folder}: holds {what} of {was}, but those that come now are of {comes}")
+                raise OutputError(f"{self.folder}: holds {what} of {was}, but the new ones are of {comes}")
         if not known.models or (identity and not known.identity):
             known.models, known.identity = models, identity or known.identity
             with _explained(self.folder):
@@ -211,7 +219,7 @@ class OutputFolder:
 
 
 def _identity(document: ResultDict) -> dict[str, Setting]:
-    """Say which model compared individuals, if any, and from which similarity on they are one; empty for no verdict."""
+    """Return the identity model of a document's verdict and its threshold; empty without a verdict."""
     verdict = document.get("verdict")
     if verdict is None:
         return {}
@@ -225,14 +233,14 @@ def _named(models: Mapping[str, Setting]) -> str:
 
 @contextmanager
 def open_output(folder: Path, rows_per_shard: int) -> Iterator[OutputFolder]:
-    """Open an output folder for one job, and close it so that everything written is in whole shards.
+    """Open an output folder for one job, and complete its shards when the block ends.
 
     Args:
-        folder: made if it is not there.
-        rows_per_shard: lines of a whole shard.
+        folder: created if it does not exist.
+        rows_per_shard: number of lines after which a shard is complete.
 
     Raises:
-        OutputError: another job writes there now, it holds something else, or it cannot be written.
+        OutputError: another job writes there now, the folder holds something else, or it cannot be written.
     """
     try:
         (folder / _STATE).mkdir(parents=True, exist_ok=True)
@@ -249,7 +257,7 @@ def open_output(folder: Path, rows_per_shard: int) -> Iterator[OutputFolder]:
 
 
 def _take(lock: BinaryIO, folder: Path) -> None:
-    """Take the lock; the system gives it back when the process ends, however it ends."""
+    """Take the lock. The system releases it when the process ends, also if it is killed."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

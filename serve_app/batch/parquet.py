@@ -1,4 +1,4 @@
-"""Shards of results as Parquet files beside them, one for each: `part-00000.jsonl` gives `part-00000.parquet`."""
+"""Writes a Parquet file beside each shard of results: `part-00000.jsonl` gives `part-00000.parquet`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from serve_app.batch.whole_file import whole_file
 
 
 def load_pyarrow() -> Any:
-    """Import pyarrow.
+    """Import and return pyarrow.
 
     Raises:
         OutputError: it is not installed.
@@ -26,13 +26,13 @@ def load_pyarrow() -> Any:
 
 
 def write_missing(folder: Path) -> int:
-    """Write the Parquet file of every shard that has none, or one of another schema; one shard at a time is in memory.
+    """Write the Parquet file of every shard that has none, or has one with another schema.
 
-    All files of a folder have one schema, see `parquet_schema`. It depends on what the rows hold: their other columns
-    and their masks' formats. So files that are there are written anew where later rows bring more.
+    All files of a folder have the same schema, see `parquet_schema`. It depends on the rows' other columns and on their
+    mask formats, so existing files are rewritten if later rows add some. One shard at a time is in memory.
 
     Returns:
-        How many were written.
+        The number of files that were written.
 
     Raises:
         OutputError: pyarrow is missing, or a file cannot be written.
@@ -61,5 +61,5 @@ def write_missing(folder: Path) -> int:
 def _has(pyarrow: Any, path: Path, wanted: Any) -> bool:
     try:
         return path.exists() and bool(pyarrow.parquet.read_schema(path).equals(wanted))
-    except (OSError, ValueError):  # pyarrow.ArrowInvalid is a ValueError: a broken file is written anew
+    except (OSError, ValueError):  # pyarrow.ArrowInvalid is a ValueError; a broken file is rewritten
         return False

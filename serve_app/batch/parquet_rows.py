@@ -1,4 +1,4 @@
-"""Rows of a manifest in Parquet, as pandas, DuckDB, Polars and others write it."""
+"""Reads the rows of a manifest in Parquet, as pandas, DuckDB, Polars and others write it."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from serve_app.batch.row import FIELDS, ManifestError, check_names
 
 PARQUET_ROWS = 1024
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
-"""What pandas calls an index without a name: no column of the user's. Source: pandas' metadata for Parquet."""
+"""The column that pandas adds for an index without a name; it is skipped. Source: pandas' metadata for Parquet."""
 
 
 def parquet_records(path: Path, name: str) -> Iterator[Record]:
-    """Yield the rows of a file, `PARQUET_ROWS` of them in memory.
+    """Yield the rows of a Parquet file; at most `PARQUET_ROWS` are in memory.
 
     Args:
-        path: of the file.
-        name: of the file in messages.
+        path: path of the file.
+        name: the file's name in messages.
 
     Raises:
-        ManifestError: pyarrow is missing, the file is broken, or a column is named twice or like a field.
-        OSError: it cannot be read.
+        ManifestError: pyarrow is missing, the file is broken, a column is named twice, or a field is misspelt.
+        OSError: the file cannot be read.
     """
     try:
         parquet: Any = importlib.import_module("pyarrow.parquet")
@@ -62,7 +62,7 @@ def _check_columns(columns: list[str], name: str) -> None:
 
 
 def _values(name: str, column: Any) -> list[Any]:
-    """Convert a column of a batch; a value of a field that cannot be read becomes the error that says so."""
+    """Convert a column of a batch to Python values. A field's value that cannot be converted becomes a ValueError."""
     try:
         return as_python(column)
     except (KeyError, ValueError, OverflowError):
@@ -70,7 +70,7 @@ def _values(name: str, column: Any) -> list[Any]:
 
 
 def _value(one: Any, *, is_field: bool) -> Any:
-    """Convert an array of one value."""
+    """Convert an array of one value to a Python value, or to the ValueError that says why it cannot be converted."""
     try:
         return as_python(one)[0]
     except KeyError:
@@ -88,7 +88,7 @@ def _value(one: Any, *, is_field: bool) -> Any:
 
 
 def _record(values: dict[str, Any]) -> dict[str, JsonValue] | str:
-    """Make a row of its columns; those that are no fields stay as they are, `read_row` writes them."""
+    """Build a row from its columns. Columns that are not fields stay as they are; `read_row` converts them."""
     row: dict[str, JsonValue] = {}
     for column, value in values.items():
         try:

@@ -1,4 +1,4 @@
-"""Values of Parquet that Python has no exact value for."""
+"""Converts pyarrow's values to Python values, including those that Python cannot represent exactly."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def text_of_bytes(value: Any) -> Any:
-    """Read the bytes in a value as text, also those in its lists and mappings.
+    """Decode the bytes in a value as UTF-8 text, also inside lists and mappings.
 
     Raises:
         UnicodeDecodeError: they are not UTF-8.
@@ -22,14 +22,15 @@ def text_of_bytes(value: Any) -> Any:
 
 
 def as_python(array: Any) -> list[Any]:
-    """Convert an array of pyarrow, whether or not pandas is installed.
+    """Convert an array of pyarrow to Python values, with the same result whether or not pandas is installed.
 
-    With pandas, pyarrow itself gives pandas' own classes for times with nanoseconds, and cuts them off a time of day.
+    If pandas is installed, pyarrow returns pandas' classes for times with nanoseconds, and drops the nanoseconds of a
+    time of day. So nanoseconds are converted to microseconds first.
 
     Raises:
         ValueError: a time has nanoseconds, or is out of Python's range.
         OverflowError: a time is out of Python's range.
-        KeyError: a map names a key twice.
+        KeyError: a map has the same key twice.
     """
     import pyarrow
 
@@ -38,13 +39,13 @@ def as_python(array: Any) -> list[Any]:
         try:
             array = array.cast(kind)
         except pyarrow.ArrowInvalid:
-            raise ValueError("Nanoseconds are more than Python's times have") from None
+            raise ValueError("Nanoseconds do not fit into Python's times") from None
     values: list[Any] = array.to_pylist(maps_as_pydicts="strict")
     return values
 
 
 def _in_microseconds(pa: Any, kind: Any) -> Any:
-    """Replace nanoseconds in a type, also those inside of lists and structs."""
+    """Return the type with microseconds in place of nanoseconds, also inside lists, structs and maps."""
     of = pa.types
     if of.is_timestamp(kind) and kind.unit == "ns":
         return pa.timestamp("us", kind.tz)
@@ -67,15 +68,13 @@ def _in_microseconds(pa: Any, kind: Any) -> Any:
 
 
 def written(scalar: Any) -> Any:
-    """Take a value of pyarrow as it is, but for the parts that Python cannot hold: these become their text.
+    """Convert a scalar of pyarrow to a Python value, with text for the parts that Python cannot represent.
 
-    Such are times with nanoseconds, dates after the year 9999, and texts that are not UTF-8, which become bytes.
-
-    Args:
-        scalar: of pyarrow; a map with such a part becomes a list of its pairs.
+    Times with nanoseconds and dates after the year 9999 become text. Text that is not UTF-8 becomes bytes. A map with
+    such a part becomes a list of its pairs.
 
     Raises:
-        ValueError: it names something twice.
+        ValueError: a struct has the same field twice.
     """
     import pyarrow
 
@@ -83,7 +82,7 @@ def written(scalar: Any) -> Any:
         return None
     try:
         return as_python(pyarrow.array([scalar], scalar.type))[0]
-    except (KeyError, ValueError, OverflowError, TypeError):  # pyarrow's own, for an empty list inside of a struct
+    except (KeyError, ValueError, OverflowError, TypeError):  # TypeError: pyarrow's, for an empty list in a struct
         pass
     kind = scalar.type
     if isinstance(scalar, pyarrow.StructScalar):

@@ -1,4 +1,4 @@
-"""The columns of results in Parquet, and a result document as a row of them. Knows no files."""
+"""The Parquet schema of results, and the conversion of a result document into a row. Knows no files."""
 
 from __future__ import annotations
 
@@ -12,47 +12,55 @@ from serve_app.batch.shards import Line, ResultLine
 from serve_app.schemas.dicts import ImageDict
 
 ColumnKind = Literal["bool", "int", "float", "text", "json"]
-"""Of a column of the manifest; `json` is the text of values that are lists, objects or of several kinds."""
+"""The type of a manifest's column. `json` is the JSON text of lists, objects, or values of several types."""
 
 PREFIX = "column."
-"""Stands before the name of a column of the manifest."""
+"""The prefix of a manifest's column in tables of results."""
 
 _INT64 = range(-(2**63), 2**63)
 _OTHER_MASKS = ("mask_polygons", "mask_png")
 
 
 class Contents:
-    """What the results of a folder hold: the other columns of the rows with their kinds, and the keys of the masks."""
+    """The parts of a folder's results that its schema depends on.
+
+    Attributes:
+        columns: type of each other column of the manifest, by its name.
+        further: keys that some results have: `mask_polygons`, `mask_png`, `overlay`.
+    """
 
     def __init__(self) -> None:
         self.columns: dict[str, ColumnKind] = {}
         self.further: set[str] = set()
 
     def note(self, line: Line) -> None:
-        """Take note of a result."""
+        """Add a result."""
         self.note_columns(line.columns)
-        # A quote inside of a text is written as \\", so these bytes are the key and nothing else.
+        # Inside a text, a quote is written as \\", so these bytes can only be the key.
         self.further.update(key for key in (*_OTHER_MASKS, "overlay") if f'"{key}": '.encode() in line.raw)
 
     def note_columns(self, columns: Mapping[str, JsonValue]) -> None:
-        """Take note of the other columns of a row."""
+        """Add the other columns of a row."""
         for name, value in columns.items():
             kind = _kind(value)
             self.columns[name] = _both(self.columns.get(name, kind), kind)
 
 
 def schema(pa: Any, contents: Contents) -> Any:
-    """Make the schema: a row is a job.
+    """Build the schema of a table in which each row is a job.
 
-    `id` (text), `prompt`, `entities`, `images`, `verdict`, `box_format`, `coordinate_unit`, `meta`, and `column.NAME`
-    for every other column of the manifest. An image has its `role` and `index` besides the document's own keys;
-    `presence` is a map. Each object has `mask_rle`, null where the row asked for another format; `mask_polygons`,
-    `mask_png` and `overlay` are there if any row of the folder has them. `verdict` has the document's own keys; it is
-    null where the row asked for none.
+    The columns are `id` (text), `prompt`, `entities`, `images`, `verdict`, `box_format`, `coordinate_unit`, `meta`, and
+    `column.NAME` for every other column of the manifest. An image has `role` and `index` in addition to the document's
+    keys; `presence` is a map. Each object has `mask_rle`, which is null if the row asked for another format.
+    `mask_polygons`, `mask_png` and `overlay` exist if any row of the folder has them. `verdict` has the document's
+    keys; it is null if the row did not ask for one.
 
     Args:
         pa: the module pyarrow.
-        contents: of the folder.
+        contents: the contents of the folder's results.
+
+    Returns:
+        A `pyarrow.Schema`.
     """
     text, real, whole = pa.string(), pa.float64(), pa.int32()
     ring = pa.struct({"points": pa.list_(pa.list_(real)), "hole": pa.bool_()})
@@ -91,7 +99,7 @@ def schema(pa: Any, contents: Contents) -> Any:
 
 
 def column_types(pa: Any, contents: Contents) -> Any:
-    """Make a dict of the types of the rows' other columns, by the names that they have in tables."""
+    """Return the pyarrow type of each of the rows' other columns, by its name in tables."""
     text = pa.string()
     kinds = {"bool": pa.bool_(), "int": pa.int64(), "float": pa.float64(), "text": text, "json": text}
     return {PREFIX + name: kinds[kind] for name, kind in contents.columns.items()}
@@ -149,11 +157,11 @@ def _meta(pa: Any) -> Any:
 
 
 def job_row(document: ResultLine, contents: Contents) -> dict[str, Any]:
-    """Write a result as a row.
+    """Convert a result into a row of the table.
 
     Args:
         document: the result.
-        contents: of the folder, the document among it.
+        contents: the contents of the folder's results, including this one.
     """
     generated = document["generated_image"]
     images = [_image_row(image, "contextual", index) for index, image in enumerate(document["contextual_images"])]
@@ -198,7 +206,11 @@ def _both(one: ColumnKind, other: ColumnKind) -> ColumnKind:
 
 
 def column_cell(value: JsonValue, kind: ColumnKind) -> JsonValue:
-    """Write a value of another column of a row as its column's type has it."""
+    """Convert a value to the type of its column; None stays None.
+
+    >>> column_cell(3, "float"), column_cell(["a"], "json"), column_cell("a", "text")
+    (3.0, '["a"]', 'a')
+    """
     if value is None:
         return None
     if kind == "json":

@@ -1,6 +1,6 @@
-"""Calls that wait: a service that is full is asked again later, one that is away gets time to come back.
+"""Repeats calls of a service that is full or does not answer, with pauses.
 
-Knows no Ray: `ServiceAway` is what `service` makes of a lost replica.
+Knows no Ray: `service` translates the loss of a replica into `ServiceAway`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from serve_app.schemas.dicts import ResultDict
 from serve_app.schemas.requests import SegmentRequest
 
 Segment = Callable[[SegmentRequest], Awaitable[ResultDict]]
-"""Whoever does one job: a request in, the result document out; raises GensegError."""
+"""A function that segments one row: takes a request, returns the result document, raises GensegError."""
 
 FULL_FOR_S = 600.0
 AWAY_FOR_S = 120.0
@@ -24,25 +24,25 @@ _LONGEST_PAUSE_S = 15.0
 
 
 class ServiceAway(InternalError):
-    """The service does not answer at the moment: a replica died, or none is there yet."""
+    """The service does not answer at the moment: a replica died, or none runs yet."""
 
 
 class ServiceLost(GensegError):
-    """The service does not come back: the whole job ends, and no row is to blame."""
+    """The service did not answer for too long: the whole job ends, and no row counts as failed."""
 
 
 class Patient:
-    """Makes a Segment that waits where waiting helps.
+    """A Segment that repeats the call after a pause, as long as that may help.
 
-    A waiting row keeps its place among those at work, so a full service is asked less and less by itself.
+    A waiting row counts as one of the rows in progress, so a full service gets fewer requests.
 
     Args:
-        segment: does the job.
-        full_for_s: how long one row waits for a service that is full; then it fails as `overloaded`.
-        away_for_s: how long one row waits for a service that is away; then the whole job ends. As long it waits for a
-            parser's server that does not answer; then the row fails as `model_unavailable`.
-        sleep: waits; tests bring one that does not.
-        clock: seconds, never going back.
+        segment: the Segment to call.
+        full_for_s: how long one row waits while the service is full; then the row fails as `overloaded`.
+        away_for_s: how long one row waits while the service does not answer; then the whole job ends. A row also waits
+            this long for the text model's server; then the row fails as `model_unavailable`.
+        sleep: waits for some seconds; tests pass one that does not wait.
+        clock: returns monotonic seconds.
     """
 
     def __init__(
@@ -61,11 +61,11 @@ class Patient:
         self._clock = clock
 
     async def __call__(self, request: SegmentRequest) -> ResultDict:
-        """Do one job.
+        """Send one request and return the result document.
 
         Raises:
-            ServiceLost: the service was away for too long.
-            GensegError: what the service answered in the end.
+            ServiceLost: the service did not answer for too long.
+            GensegError: the error of the last try.
         """
         started = self._clock()
         tries = 0
@@ -83,7 +83,7 @@ class Patient:
                 pause_s = max(error.retry_after_s, 0.5) * 1.5 ** (tries - 1)
             except ServiceAway as error:
                 if self._clock() - started > self._away_for_s:
-                    raise ServiceLost(f"the service does not come back: {error.message}") from None
+                    raise ServiceLost(f"the service does not answer any more: {error.message}") from None
                 pause_s = 0.5 * 1.5 ** (tries - 1)
-            # Spread, so that the rows that were refused together do not come back together.
+            # Random, so that rows that were refused together do not come back together.
             await self._sleep(min(pause_s, _LONGEST_PAUSE_S) * random.uniform(0.5, 1.0))

@@ -1,4 +1,4 @@
-"""Values of any table as values of JSON."""
+"""Converts values of tables into values that JSON can hold."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from typing import Any
 from pydantic import JsonValue
 
 MAX_LEVELS = 100
-"""Of lists and objects inside each other: far below the depth at which Python stops reading and writing JSON."""
+"""Allowed depth of nested lists and objects; Python reads and writes JSON far deeper than this."""
 
 
 def plain(value: Any, levels: int = MAX_LEVELS) -> JsonValue:
-    """Write a value the way JSON can.
+    r"""Convert a value into one that JSON can hold.
 
     Args:
-        value: of JSON, CSV or Parquet.
+        value: a value from JSON, CSV or Parquet.
         levels: how deep it may be nested.
 
     Returns:
-        NaN is null (it is how tables write a missing number), infinity a text. Decimals are numbers, times are texts
-        of ISO 8601, durations seconds, bytes the text that they are in UTF-8, or `<N bytes>` where they are none.
-        Whatever else there is becomes its text.
+        NaN becomes null, because tables write a missing number so; infinity becomes text. Decimals become numbers,
+        times ISO 8601 texts, durations seconds. Bytes become text if they are UTF-8, else `<N bytes>`. Other objects
+        become `str(value)`.
 
     Raises:
         ValueError: it is nested too deep.
 
-    >>> plain({"at": date(2026, 1, 2), "cost": Decimal("0.30"), "lost": float("nan"), "raw": b"\\xff"})
+    >>> plain({"at": date(2026, 1, 2), "cost": Decimal("0.30"), "lost": float("nan"), "raw": b"\xff"})
     {'at': '2026-01-02', 'cost': 0.3, 'lost': None, 'raw': '<1 bytes>'}
     """
     if levels < 0:

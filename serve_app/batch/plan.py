@@ -1,4 +1,4 @@
-"""What a run has to do: the manifest held against the output folder, before anything is started."""
+"""Compares the manifest with the output folder and decides which rows a run does, before anything is started."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Plan:
     """The work of one run.
 
     Attributes:
-        manifest: the file.
-        name: of the file in messages.
-        rows: rows in it.
-        left: rows that this run does.
-        redo: failed rows, by id, among those.
-        mask_formats: the formats that rows ask for.
+        manifest: path of the manifest.
+        name: the manifest's name in messages.
+        rows: number of rows in the manifest.
+        left: number of rows that this run does.
+        redo: ids of the failed rows that this run does again.
+        mask_formats: the mask formats that rows ask for.
     """
 
     manifest: Path
@@ -36,10 +36,10 @@ class Plan:
     mask_formats: frozenset[str]
 
     def pending(self, output: OutputFolder) -> Iterator[Row]:
-        """Read the manifest again and yield the rows that are to be done.
+        """Read the manifest again and yield the rows that this run does.
 
         Args:
-            output: as the plan was made with; may go on growing meanwhile.
+            output: the folder that the plan was made with. Results may be added to it during the iteration.
 
         Raises:
             ManifestError: the file changed since it was checked.
@@ -52,7 +52,7 @@ class Plan:
 
 @dataclass
 class _Seen:
-    """What one pass over the manifest notes."""
+    """What one pass over the manifest found."""
 
     rows: dict[int, int] = field(default_factory=dict)
     schemes: set[str | None] = field(default_factory=set)
@@ -72,22 +72,22 @@ def make_plan(
     name: str | None = None,
     recorded: Path | None = None,
 ) -> Plan:
-    """Check a manifest and find what is left to do; records in the folder whose results it will hold.
+    """Check a manifest, find the rows without a result, and record the job's settings and rows in the folder.
 
-    Rows may have been added since the folder's last job, and rows without a result may have changed; failed ones
-    among these are done again.
+    Since the folder's last job, rows may have been added, and rows without a result may have changed. A failed row that
+    changed is done again.
 
     Args:
-        manifest: the file.
-        output: the open folder.
-        settings: what decides about results besides the rows.
-        retry_errors: do failed rows again.
-        defaults: what the settings are where nobody gives them; a folder that does not record one was made with it.
-        name: of the file in messages; None for its path.
-        recorded: what the folder names as its manifest; None where the file will be gone after the job.
+        manifest: path of the manifest.
+        output: the open output folder.
+        settings: flags and configuration keys that influence the results.
+        retry_errors: whether to do failed rows again.
+        defaults: default values of the settings. A setting that the folder does not record counts as its default.
+        name: the manifest's name in messages; None for its path.
+        recorded: the path that the folder records as its manifest; None if the file is deleted after the job.
 
     Raises:
-        ManifestError: rows are wrong, or their images cannot be read for want of a package.
+        ManifestError: rows are wrong, or a package that reads their images is missing.
         OutputError: the folder holds results of other rows or other settings.
     """
     before = output.fingerprint or Fingerprint()
@@ -99,7 +99,7 @@ def make_plan(
     _check_same_rows(shown, output, seen)
     check_schemes(seen.schemes)
     for key in [key for key in output.failed if digest(key) not in seen.rows]:
-        del output.failed[key]  # the row is gone, and nobody waits for it any more
+        del output.failed[key]  # the row is no longer in the manifest
     settings = {**before.settings, **settings}
     kept = None if recorded is None else str(recorded.resolve())
     output.begin(replace(before, settings=settings, rows=seen.rows, manifest=kept))

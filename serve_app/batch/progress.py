@@ -1,4 +1,4 @@
-"""Progress of a job: the figures, and what a job needs of who reports them."""
+"""Progress of a job: counts rows and images, and defines what a reporter of progress must offer."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ RATE_OVER_S = 60.0
 
 
 class Meter:
-    """Counts rows and images and tells rates.
+    """Counts rows and images, and computes rates.
 
     Args:
-        rows: rows of this run.
-        before: rows that were done by earlier runs.
-        clock: seconds, never going back.
+        rows: number of rows of this run.
+        before: number of rows that earlier runs did.
+        clock: returns monotonic seconds.
     """
 
     def __init__(self, rows: int, before: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
@@ -29,11 +29,11 @@ class Meter:
         self.done = 0
         self.failed = 0
         self.images = 0
-        # Time, rows and images, of the last minute: rates follow what the service does now.
+        # (time, rows, images) of the last minute, so that the rates show what the service does now.
         self._marks: deque[tuple[float, int, int]] = deque([(self._started, 0, 0)])
 
     def count(self, images: int, failed: bool) -> None:
-        """Count one row that is over, and its images."""
+        """Count one finished row; its images count only if it did not fail."""
         self.done += not failed
         self.failed += failed
         self.images += 0 if failed else images
@@ -44,7 +44,7 @@ class Meter:
             self._marks.popleft()
 
     def stop(self) -> None:
-        """Let the clock stand still."""
+        """Stop the clock."""
         self._stopped = self._clock()
 
     @property
@@ -54,11 +54,11 @@ class Meter:
 
     @property
     def images_per_s(self) -> float:
-        """Images of this run over its seconds; 0 before the first."""
+        """Images of this run, divided by its seconds; 0 before the first image."""
         return self.images / self.seconds if self.images and self.seconds > 0 else 0.0
 
     def line(self) -> str:
-        """Rows done, failures, images a second and the time left, at the rates of the last minute."""
+        """Return one line: rows done, failures, images per second and time left, at the rates of the last minute."""
         over = self.done + self.failed
         then, rows_then, images_then = self._marks[0]
         elapsed = self.seconds + self._started - then
@@ -72,16 +72,20 @@ class Meter:
 
 
 class Reporter(Protocol):
-    """Tells somebody how a job goes."""
+    """Shows the progress of a job, for example on the console."""
 
     def failure(self, text: str) -> None:
-        """Tell of a row that failed."""
+        """Report that a row failed."""
 
     def following(self, meter: Meter) -> AbstractAsyncContextManager[None]:
-        """Tell of the progress again and again while the block runs, and once at its end."""
+        """Report the progress repeatedly while the block runs, and once at its end."""
 
 
 def hours(seconds: float) -> str:
-    """Write a duration as h:mm:ss."""
+    """Write a duration as h:mm:ss.
+
+    >>> hours(3725)
+    '1:02:05'
+    """
     whole = round(seconds)
     return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"

@@ -1,4 +1,4 @@
-"""A row of a manifest: the fields it may have, the columns that ride along, and one line about what is wrong in it."""
+"""A row of a manifest: its fields, its other columns, and the check that reports a wrong row in one line."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from serve_app.schemas.requests import RequestOptions
 
 Source = Annotated[Text, Field(min_length=1, max_length=4096)]
 NEAR = 2
-"""A column whose name is at most so many letters from a field's is a misspelt field."""
+"""A column is a misspelt field if its name differs from the field's by at most this many letters."""
 
 BEGINNING = 5
-"""A column whose name is at least so many letters of a field's beginning is that field: `context`, but not `time`."""
+"""A column is a shortened field if its name has at least this many letters and a field's name begins with it:
+`context`, but not `time`."""
 
 OF_THE_HTTP_BODY = {"contextual_images": "contextual", "generated_image": "generated"}
-"""Names that only the HTTP body has, and what a manifest calls these fields."""
+"""Fields that have another name in the HTTP body than in a manifest."""
 
 MAX_NAMED = 8
 
@@ -34,7 +35,7 @@ class ManifestError(GensegError):
 
 
 class _Inputs(Incoming):
-    # A base of its own, because fields of the last base come first: `id` leads in reports of faults.
+    # A base class of its own: fields of the last base come first, so that error messages begin with `id`.
     id: Annotated[str, Field(min_length=1, max_length=1024)] | int
     prompt: Text = ""
     contextual: list[Source] = Field(default_factory=list)
@@ -42,7 +43,7 @@ class _Inputs(Incoming):
 
 
 class Row(RequestOptions, _Inputs):
-    """One job: what to look for, in which images, and the options of its request."""
+    """One row of a manifest: a prompt or entities, the paths of the images, and the options of the request."""
 
     _columns: dict[str, JsonValue] = PrivateAttr(default_factory=dict)
 
@@ -56,43 +57,43 @@ class Row(RequestOptions, _Inputs):
 
     @property
     def key(self) -> str:
-        """The id as text: 1 and "1" are the same row, as a CSV file cannot tell them apart."""
+        """The id as text: 1 and "1" are the same row, because a CSV file cannot tell them apart."""
         return str(self.id)
 
     @property
     def columns(self) -> dict[str, JsonValue]:
-        """The manifest's other columns, by name. They change no result, so they are no part of the digest."""
+        """The manifest's other columns, by name. They do not change the result, so the digest does not include them."""
         return self._columns
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """Every image's path or URI: contextual ones in order, then the generated one."""
+        """The path or URI of every image: the contextual ones in order, then the generated one."""
         return (*self.contextual, *([] if self.generated is None else [self.generated]))
 
     def digest(self) -> int:
-        """64 bits of everything that the row asks for, to tell a changed row from the same one."""
+        """Return a 64-bit digest of everything but the id and the other columns; it changes if the row changes."""
         values = self.model_dump(exclude={"id"}, exclude_defaults=True)
         return digest(json.dumps(values, sort_keys=True, ensure_ascii=False))
 
 
 FIELDS = frozenset(Row.model_fields)
-"""The names that a row gives a meaning to."""
+"""The names of a row's fields; any other name is another column."""
 
 
 def digest(text: str) -> int:
-    """64 bits of a text."""
+    """Return a 64-bit digest of a text."""
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
 def read_row(values: Mapping[str, JsonValue]) -> Row:
-    """Check a row.
+    """Check the values of a row and return it.
 
     Args:
-        values: by the column's name. Null means the same as no such column, also inside a mapping: tables have a cell
-            for every column, and JSON made from tables a null.
+        values: by the name of the column. Null counts as a missing column, also inside an object, because tables have a
+            cell for every column, and JSON made from tables has a null.
 
     Raises:
-        ManifestError: says what is wrong; without the place of the row.
+        ManifestError: the row is wrong; the message does not name the line.
     """
     check_names(values)
     named = {name: value for name, value in values.items() if name in FIELDS and value is not None}
@@ -122,10 +123,10 @@ def _columns(values: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
 
 
 def check_names(names: Mapping[str, object] | list[str]) -> None:
-    """Refuse names that are misspelt fields.
+    """Check that no column is a misspelt field.
 
     Raises:
-        ManifestError: names them, and the fields that they are near to.
+        ManifestError: some are; the message names them and the fields.
     """
     near = [(name, field) for name in names if (field := misspelt_field(name))]
     if near:
@@ -134,9 +135,10 @@ def check_names(names: Mapping[str, object] | list[str]) -> None:
 
 @cache
 def misspelt_field(name: str) -> str | None:
-    """Tell which field a name is near to, whatever its case; None for a field itself and for any other name.
+    """Return the field of which a name is a misspelling; None for a field itself and for any other name.
 
-    Near are names within `NEAR` letters, beginnings of at least `BEGINNING` letters, and singulars.
+    A misspelling differs by at most `NEAR` letters, is the beginning of a field (at least `BEGINNING` letters) or its
+    singular. Upper and lower case are the same.
 
     >>> misspelt_field("contextal"), misspelt_field("ID"), misspelt_field("generated_image"), misspelt_field("seed")
     ('contextual', 'id', 'generated', None)
@@ -148,7 +150,7 @@ def misspelt_field(name: str) -> str | None:
     folded = name.strip().lower().replace("-", "_").replace(" ", "_")
     known = {**{field: field for field in sorted(FIELDS)}, **OF_THE_HTTP_BODY}
     distance, nearest = min((_distance(folded, field), field) for field in known)
-    # Two letters of two are another word: `n` and `lr` are no misspelt `id`.
+    # If every letter differs, it is another word: `n` and `lr` are not a misspelt `id`.
     if distance <= NEAR and distance < max(len(folded), len(nearest)):
         return known[nearest]
     meant = [field for field in known if len(folded) >= BEGINNING and field.startswith(folded)]
@@ -163,7 +165,10 @@ def _singular(name: str) -> str | None:
 
 
 def _distance(one: str, other: str) -> int:
-    """Count the letters to change, add, leave out or exchange with their neighbour (optimal string alignment)."""
+    """Count the edits between two names: a letter changed, added, removed or swapped with the next one.
+
+    This is the optimal string alignment distance; it is `NEAR` + 1 if the lengths differ by more than `NEAR`.
+    """
     if abs(len(one) - len(other)) > NEAR:
         return NEAR + 1
     before: list[int] = []
@@ -179,7 +184,7 @@ def _distance(one: str, other: str) -> int:
 
 @cache
 def kind_of(name: str) -> JsonType | None:
-    """Tell a field's type in JSON; None for a column that is no field."""
+    """Return a field's type in JSON; None for a column that is not a field."""
     return field_schemas(Row).get(name, {}).get("type", "string") if name in FIELDS else None
 
 
@@ -190,9 +195,9 @@ def _without_nulls(value: JsonValue) -> JsonValue:
 
 
 def _of_table(name: str, value: JsonValue) -> JsonValue:
-    """Take what tables make of a value, and say what to write where the type is another one."""
+    """Convert a value as tables write it, and say what to write if its type is wrong."""
     if name == "id" and isinstance(value, float) and value.is_integer():
-        return int(value)  # a column of whole numbers with a gap somewhere is one of floats
+        return int(value)  # pandas turns a column of whole numbers into floats if a cell is empty
     if name == "id" and isinstance(value, float | bool | list):
         raise ManifestError("id: must be a text or a whole number")
     if name == "id" and isinstance(value, dict):
@@ -209,18 +214,18 @@ def _of_table(name: str, value: JsonValue) -> JsonValue:
 
 
 def _named(columns: Mapping[str, JsonValue]) -> str:
-    """Name the columns that are no fields: one of them may be what is missing."""
+    """List the columns that are not fields, because one of them may be meant as the missing field."""
     if not columns:
         return ""
     more = f" and {len(columns) - MAX_NAMED} more" if len(columns) > MAX_NAMED else ""
-    return f"; columns that are no fields: {', '.join(map(repr, [*columns][:MAX_NAMED]))}{more}"
+    return f"; columns that are not fields: {', '.join(map(repr, [*columns][:MAX_NAMED]))}{more}"
 
 
 def _check_encodable(columns: Mapping[str, JsonValue]) -> None:
     if _is_encodable(columns):
         return
     name = next(name for name, value in columns.items() if not _is_encodable({name: value}))
-    raise ManifestError(f"{name!a}: has half of a surrogate pair, which is no character")
+    raise ManifestError(f"{name!a}: has half of a surrogate pair, which is not a character")
 
 
 def _is_encodable(columns: Mapping[str, JsonValue]) -> bool:

@@ -1,4 +1,7 @@
-"""The graph through its Serve handle: Ray's exceptions become ours. The only module of `batch` that knows Ray."""
+"""Calls the graph through its Serve handle, and translates Ray's exceptions.
+
+The only module of `batch` that knows Ray.
+"""
 
 from __future__ import annotations
 
@@ -14,25 +17,22 @@ from serve_app.serving.ray_errors import RAY_ERRORS, CallEnd, call_end, raised_b
 
 
 class HandleSegment:
-    """Does jobs on a running application.
+    """Segments rows on a running application.
 
     Args:
-        handle: of its ingress.
+        handle: the handle of the application's ingress.
     """
 
     def __init__(self, handle: DeploymentHandle[Any]) -> None:
         self._handle = handle
 
     async def __call__(self, request: SegmentRequest) -> ResultDict:
-        """Do one job.
-
-        Returns:
-            The result document.
+        """Send one request and return the result document.
 
         Raises:
             Overloaded: the service's queues are full.
-            ServiceAway: the ingress died under the request, or there is none.
-            GensegError: what the service answered.
+            ServiceAway: no ingress replica runs, or the one that worked on the request died.
+            GensegError: the error with which the service answered.
         """
         try:
             document: ResultDict = await self._handle.segment.remote(request)

@@ -1,8 +1,8 @@
-"""Shards: folders of `part-00000.jsonl`, …, each there only when it is whole.
+"""Reads and writes shards: the files `part-00000.jsonl`, `part-00001.jsonl`, … of a folder.
 
-The shard being written is a hidden file, `.part-00000.jsonl.partial`: lines are appended and flushed one by one, so a
-killed process loses at most the line it was writing, and the next one goes on in the same file. Renamed, it is a
-shard. Lines are JSON objects whose first key is `id`; the second is `columns` where the row has other columns.
+A shard is written as a hidden file, `.part-00000.jsonl.partial`, and renamed when it is complete. Lines are appended
+and flushed one by one, so a killed process loses at most the line that it was writing, and the next process continues
+the same file. A line is a JSON object. Its first key is `id`; the second is `columns` if the row has other columns.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PARTIAL = re.compile(r"\.part-(\d{5,})\.jsonl\.partial")
 _ID_START = b'{"id": '
 _COLUMNS_START = ', "columns": '
 _DECODER = json.JSONDecoder()
-_LONGEST_ID = 8192  # bytes, the key after it included: 1024 characters, each written as \uXXXX at worst
+_LONGEST_ID = 8192  # bytes, including the next key; an id has up to 1024 characters of at most 6 bytes (\uXXXX)
 
 
 class ResultLine(ResultDict):
@@ -36,7 +36,7 @@ class ResultLine(ResultDict):
 
 
 class ErrorLine(ErrorDict):
-    """Why a row failed, with the row's id and its other columns."""
+    """A row's error, with the row's id and its other columns."""
 
     id: str | int
     columns: NotRequired[dict[str, JsonValue]]
@@ -44,7 +44,7 @@ class ErrorLine(ErrorDict):
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a shard: where it is and what it says, undecoded."""
+    """One line of a shard: its file, its offset in bytes, and its undecoded text."""
 
     path: Path
     offset: int
@@ -77,11 +77,11 @@ class Line:
 
 
 class ShardWriter:
-    """Appends lines to a folder of shards; the only one who does, which is for the caller to see to.
+    """Appends lines to a folder of shards. The caller must make sure that no other process does.
 
     Args:
-        folder: where the shards are; made when there is a first line.
-        rows_per_shard: lines of a whole shard.
+        folder: folder of the shards; it is created with the first line.
+        rows_per_shard: number of lines after which a shard is complete.
     """
 
     def __init__(self, folder: Path, rows_per_shard: int) -> None:
@@ -92,10 +92,12 @@ class ShardWriter:
         self._file: BinaryIO | None = None
 
     def recover(self) -> Iterator[Line]:
-        """Take up the shard that an earlier process left unfinished; to be called (and exhausted) before `append`.
+        """Continue the shard that an earlier process left unfinished.
+
+        Call this before `append`, and read it to its end.
 
         Yields:
-            Its lines. Whatever follows its last whole line is cut off.
+            The complete lines of that shard. A part of a line at its end is cut off.
         """
         for path in _entries(self._folder):
             if path.name.startswith(".") and path.name.endswith(UNFINISHED):
@@ -124,15 +126,15 @@ class ShardWriter:
         document: ResultDict | ErrorDict,
         columns: Mapping[str, JsonValue] | None = None,
     ) -> None:
-        """Write one line, so that it outlives this process.
+        """Write one line and flush it, so that it survives the end of this process.
 
         Args:
-            identifier: of the row; the line's first key.
-            document: the rest; may not have an `id` or `columns` of its own.
-            columns: the row's other columns; the line has no such key where there are none.
+            identifier: the row's id, the first key of the line.
+            document: the other keys; it must not have the keys `id` and `columns`.
+            columns: the row's other columns. Without any, the line has no key `columns`.
 
         Raises:
-            OSError: the disk is full, or the folder gone.
+            OSError: the line cannot be written, for example because the disk is full.
         """
         own = {"id": identifier, **({"columns": {**columns}} if columns else {})}
         line = json.dumps({**own, **document}, ensure_ascii=False, allow_nan=False)
@@ -146,12 +148,12 @@ class ShardWriter:
             self.seal()
 
     def seal(self) -> None:
-        """Turn what is written into a shard."""
+        """Complete the shard that is being written, if there is one: rename its file."""
         if self._file is None:
             return
         os.fsync(self._file.fileno())
         self._file.close()
-        os.replace(self._partial, self._folder / f"part-{self._index:05d}.jsonl")
+        self._partial.replace(self._folder / f"part-{self._index:05d}.jsonl")
         _sync_folder(self._folder)
         self._file, self._rows, self._index = None, 0, self._index + 1
 
@@ -161,13 +163,13 @@ class ShardWriter:
 
 
 def shards(folder: Path) -> list[Path]:
-    """List a folder's whole shards in order; none where there is no folder."""
+    """Return a folder's complete shards in order; empty if the folder does not exist."""
     found = [path for path in _entries(folder) if _SHARD.fullmatch(path.name)]
     return sorted(found, key=_index)
 
 
 def lines_of(path: Path) -> Iterator[Line]:
-    """Read a shard line by line."""
+    """Yield the lines of a shard."""
     offset = 0
     with path.open("rb") as file:
         for raw in file:
@@ -176,8 +178,8 @@ def lines_of(path: Path) -> Iterator[Line]:
 
 
 def readable_lines(folder: Path) -> Iterator[Line]:
-    """Read what a folder holds at this moment: its whole shards, and the whole lines of one that is being written."""
-    unfinished = [*_partials(folder)]  # first: one that is sealed meanwhile is then among the shards
+    """Yield the lines of a folder's complete shards, and the complete lines of the shard that is being written."""
+    unfinished = [*_partials(folder)]  # listed first, so that a shard completed in between is not missed
     whole = shards(folder)
     for path in whole:
         yield from lines_of(path)
@@ -196,7 +198,7 @@ def _sealed(partial: Path) -> Path:
 
 
 def keep_lines(path: Path, keep: Callable[[Line], bool]) -> None:
-    """Rewrite a shard without some of its lines; without any line left, remove it."""
+    """Rewrite a shard with only the lines for which `keep` is true; remove it if there is none."""
     if not any(keep(line) for line in lines_of(path)):
         path.unlink()
         return

@@ -1,7 +1,7 @@
-"""Names of images, as a manifest gives them: which scheme, which identity, and what may be shown of one.
+"""Interprets the paths and URIs of images in a manifest: finds the scheme, compares names, removes secrets.
 
-A name is taken as it stands: `#`, `?`, `%` and `::` are characters of a path or a key like any other; in a `file:` URI
-`%23` is `#`. Pure, but for symbolic links, which `identity_of` follows.
+In a path or a store's key, `#`, `?`, `%` and `::` are ordinary characters; in a `file:` URI, `%23` is `#`. Only
+`identity_of` reads the file system, because it follows symbolic links.
 """
 
 from __future__ import annotations
@@ -15,18 +15,20 @@ from serve_app.schemas.shown_url import shown_url, user_of, without_user
 
 WEB = frozenset({"http", "https"})
 ARCHIVES = frozenset({"zip", "tar", "libarchive"})
-"""Stores inside a file: `zip://a.png::/data/b.zip` names both, as fsspec has it. Elsewhere `::` is part of a name."""
+"""Archives. In fsspec's `zip://a.png::/data/b.zip`, `::` separates the member and the file; elsewhere it is part of a
+name."""
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # two letters at least: `C:` is a drive
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # at least two letters, because `C:` is a drive
 _AZURE = frozenset({"abfs", "abfss", "adl", "az", "wasb", "wasbs"})
 """Stores whose URIs name the container where others name the user: `abfs://container@account/a.png`."""
 
 _AROUND = r"[\s\x00-\x1f\"'`<«\u2018-\u201f\ufeff\u200b-\u200f\u2060]*"
 _TO_SCHEME = re.compile(rf"{_AROUND}(?=https?:|[a-z][a-z0-9+.-]+://)", re.IGNORECASE)
-"""What stands before a URI's scheme: nothing, or what was copied with it: blanks, quotes, a byte order mark."""
+"""Characters before a URI's scheme that were copied by mistake: white space, quotes, a byte order mark; or none."""
 
 _SIGNED = re.compile(r"\?(?=(?:.*&)?(?:x-amz-signature|x-amz-security-token|x-goog-signature|signature|sig)=)", re.I)
-"""The start of a query with a signature. An address without its scheme, `host/a.png?sig=…`, counts as a path."""
+"""The start of a query with a signature. Such a query is removed from paths too: an address without its scheme, such as
+`host/a.png?sig=…`, counts as a path."""
 
 _OF_SIGNATURES = {
     "x-amz-signature": re.compile(r"x-amz-.+"),
@@ -34,12 +36,13 @@ _OF_SIGNATURES = {
     "signature": re.compile(r"signature|expires|policy|key-pair-id|awsaccesskeyid|googleaccessid"),
     "sig": re.compile(r"sig|s[vrpet]|ss|srt|spr|sip|sk[tesv]|skoid|sktid"),
 }
-"""Of each signature, the parameters that belong to it and choose no picture. Source: AWS Signature 4; Google Cloud
-Storage V4; AWS Signature 2, Google's V2 and CloudFront's signed URLs; Azure's shared access signatures."""
+"""By the signature's parameter: the parameters that belong to the signature and do not select an image. Source: AWS
+Signature 4; Google Cloud Storage V4; AWS Signature 2, Google's V2 and CloudFront's signed URLs; Azure's shared access
+signatures."""
 
 
 def scheme_of(source: str) -> str | None:
-    """Tell a URI's scheme, in lower case; None for a path."""
+    """Return a URI's scheme in lower case; None for a path."""
     if is_file_uri(source):
         return "file"
     match = _SCHEME.match(source)
@@ -47,7 +50,7 @@ def scheme_of(source: str) -> str | None:
 
 
 def fault_of(source: str) -> str | None:
-    """Say what is wrong with a URI that would count as a path, because it is not well written; None where nothing is.
+    """Say what is wrong with a malformed URI, which would otherwise count as a path; None if nothing is wrong.
 
     >>> fault_of("https:/host/a.png"), fault_of("https://host/a.png")
     ('not a valid http:// or https:// address', None)
@@ -60,10 +63,10 @@ def fault_of(source: str) -> str | None:
 
 
 def shown(source: str) -> str:
-    """Write a path or URI as results and messages show it: a web address without user, query and fragment.
+    """Write a path or URI as results and messages show it, without secrets.
 
-    These may hold what nobody else should see, such as the signature of a signed URL. URIs of stores lose their user,
-    and whatever is signed loses its query, also an address that is not well written.
+    A web address loses its user, query and fragment, a store's URI its user, and any signed address its query, also if
+    it is malformed.
 
     >>> shown("https://me:secret@host:8/a.png?X-Amz-Signature=1#x"), shown("s3://bucket/a#1?.png"), shown("a?b.png")
     ('https://host:8/a.png', 's3://bucket/a#1?.png', 'a?b.png')
@@ -86,7 +89,7 @@ def shown(source: str) -> str:
 
 
 def without_secrets(text: str, source: str) -> str:
-    """Leave out of a message what `shown` leaves out of a source."""
+    """Remove from a message the parts of a source that `shown` removes."""
     if scheme_of(source) in ARCHIVES and "::" in source:
         for part in source.split("::"):
             text = without_secrets(text, part)
@@ -105,11 +108,11 @@ def without_secrets(text: str, source: str) -> str:
 
 
 def identity_of(source: str, folder: Path) -> str:
-    """Write a path or URI so that different spellings of one file are equal: `./a.png`, `a.png`, `file:///…/a.png`.
+    """Write a path or URI so that different names of one file are equal: `./a.png`, `a.png`, `file:///…/a.png`.
 
     Args:
-        source: a web address counts with its query, which may choose among pictures, but without its signature.
-        folder: what relative paths start from.
+        source: the path or URI. A web address keeps its query, which may select the image, without the signature.
+        folder: the folder to which relative paths refer.
     """
     scheme = scheme_of(source)
     if scheme in {None, "file"}:
@@ -122,7 +125,7 @@ def identity_of(source: str, folder: Path) -> str:
 
 
 def _before_uri(source: str) -> int | None:
-    """Count the characters before a URI's scheme; None where the source is a path."""
+    """Return the number of characters before a URI's scheme; None if the source is a path."""
     match = _TO_SCHEME.match(source)
     return match.end() if match else None
 

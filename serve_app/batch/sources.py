@@ -1,7 +1,7 @@
-"""Images by path or URI, read where the job runs: local files, http(s), and what fsspec has a package for (s3, gs, …).
+"""Reads image files by path or URI, in the process of the job: local files, http(s), and fsspec's stores (s3, gs, …).
 
-The manifest is the user's own, so unlike the service's fetcher this reads private addresses and any local path too.
-Knows no image formats; what names mean, and what may be shown of them, knows `source_names`.
+The user wrote the manifest, so this module also reads private addresses and any local path, unlike the service's
+fetcher. Knows no image formats. `source_names` interprets the names and removes secrets from them.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ _OWN_SCHEMES = frozenset({"file", "http", "https"})
 
 
 class _TryAgain(FetchFailed):
-    """The server may answer otherwise in a moment."""
+    """The server failed in a way that may pass; another try may help."""
 
 
 class SourceReader:
-    """Reads images; may be shared by threads.
+    """Reads image files. Several threads may share one reader.
 
     Args:
-        folder: what relative paths start from.
-        max_bytes: the largest image file.
-        pauses_s: before further tries of a web server that is busy or breaks off.
+        folder: the folder to which relative paths refer.
+        max_bytes: size of the largest allowed image file.
+        pauses_s: seconds before each further try, if a web server is busy or the connection breaks.
     """
 
     def __init__(self, folder: Path, max_bytes: int, pauses_s: Sequence[float] = (0.5, 2.0)) -> None:
@@ -45,10 +45,10 @@ class SourceReader:
         self._http = httpx.Client(follow_redirects=True, timeout=HTTP_TIMEOUT_S, headers={"User-Agent": "genseg"})
 
     def request(self, row: Row) -> SegmentRequest:
-        """Read a row's images and make its request.
+        """Read a row's images and build its request.
 
         Args:
-            row: `path` in the result echoes its paths and URIs; see `shown`.
+            row: a checked row. The result repeats its paths and URIs as `path`, without secrets; see `shown`.
 
         Raises:
             FetchFailed: an image cannot be read.
@@ -65,8 +65,8 @@ class SourceReader:
         """Read one image file.
 
         Raises:
-            FetchFailed: it cannot be read; says why.
-            TooLarge: it is over the limit.
+            FetchFailed: it cannot be read; the message says why.
+            TooLarge: it is larger than the limit.
         """
         scheme = scheme_of(source)
         name = shown(source)
@@ -89,7 +89,7 @@ class SourceReader:
             reason = _first_line(error)
         except httpx.InvalidURL:
             reason = "not a valid http:// or https:// address"
-        except Exception as error:  # each store's package has classes of its own
+        except Exception as error:  # each store's package has its own classes of errors
             reason = f"{type(error).__name__}: {_first_line(error)}"
         raise FetchFailed(f"{name}: {without_secrets(reason, source)}")
 
@@ -133,10 +133,10 @@ class SourceReader:
 
 
 def check_schemes(schemes: Iterable[str | None]) -> None:
-    """Find out before the work whether every scheme can be read here.
+    """Check that images of each scheme can be read on this machine, before the work starts.
 
     Raises:
-        ManifestError: a package is missing, or nobody knows the scheme.
+        ManifestError: a package is missing, or the scheme is unknown.
     """
     for scheme in sorted({scheme for scheme in schemes if scheme is not None} - _OWN_SCHEMES):
         try:
@@ -144,14 +144,14 @@ def check_schemes(schemes: Iterable[str | None]) -> None:
         except ImportError as error:
             raise ManifestError(f"{scheme}:// images cannot be read: {_first_line(error)}") from None
         except ValueError:
-            raise ManifestError(f"{scheme}:// images cannot be read: nothing here knows that scheme") from None
+            raise ManifestError(f"{scheme}:// images cannot be read: the scheme is unknown") from None
 
 
 def _open_stored(source: str, scheme: str) -> Any:
-    """Open a file of a store, by exactly the name that the URI gives it.
+    """Open a file of a store.
 
     Raises:
-        FetchFailed: the store's package would read another name.
+        FetchFailed: the store's package would read a file of another name than the URI's.
     """
     if scheme in ARCHIVES:
         return _fsspec().open(source, "rb")
@@ -165,7 +165,7 @@ def _open_stored(source: str, scheme: str) -> Any:
     except FileNotFoundError:
         if "::" not in path or path.startswith("/"):
             raise
-        return store.open(f"/{path}", "rb")  # fsspec's memory leaves the slash away before such a name only
+        return store.open(f"/{path}", "rb")  # fsspec's memory store drops the slash only before a name with `::`
 
 
 def _fsspec() -> Any:

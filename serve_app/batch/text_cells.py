@@ -1,4 +1,4 @@
-"""Values as cells of a table of text, as spreadsheets read them."""
+"""Writes values as cells of a CSV file that spreadsheets read safely."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def text_cell(value: JsonValue) -> str:
-    """Write a value: null as an empty cell, lists and objects as JSON, a text that looks like a formula after a '.
+    """Write a value as a cell: null is empty, lists and objects are JSON, a text like a formula gets an apostrophe.
 
     >>> text_cell(None), text_cell(2), text_cell(["a"]), text_cell("=1+1"), text_cell("-5")
     ('', '2', '["a"]', "'=1+1", '-5')
@@ -25,10 +25,12 @@ def text_cell(value: JsonValue) -> str:
 
 
 def whole_text(value: object) -> object:
-    """Write half of a surrogate pair, which UTF-8 cannot hold, as its escape; anything else stays as it is.
+    r"""Replace each half of a surrogate pair in a text by its escape, because UTF-8 cannot hold it.
+
+    Other values are returned as they are.
 
     >>> whole_text(chr(0xD800) + "a"), whole_text(3)
-    ('\\\\ud800a', 3)
+    ('\\ud800a', 3)
     """
     return value.encode("utf-8", "backslashreplace").decode("utf-8") if isinstance(value, str) else value
 

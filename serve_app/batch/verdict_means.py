@@ -1,4 +1,4 @@
-"""The verdicts of a dataset in a few numbers: means over all rows, and over the rows of each group."""
+"""Computes means of a dataset's verdicts: over all rows, and over the rows of each group."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from pydantic import JsonValue
 from serve_app.schemas.dicts import VerdictDict
 
 GROUP = "group"
-"""The column of the manifest that names a row's group, such as the generator of its picture."""
+"""The column of the manifest that names a row's group, such as the model that generated its image."""
 
 
 class MeanDict(TypedDict):
-    """A mean, and the number of rows that it is over; null over no row."""
+    """A mean and the number of rows that it covers; null if it covers no row."""
 
     mean: float | None
     rows: int
 
 
 class GroupDict(TypedDict):
-    """The number of rows with a verdict, and means over those of them that could be judged.
+    """The number of rows with a verdict, and the means of their values that are not null.
 
-    `arrived` is a share: its rows are those whose verdict says true or false.
+    The mean of `arrived` is the share of true among true and false.
     """
 
     rows: int
@@ -38,17 +38,17 @@ class GroupDict(TypedDict):
 
 
 class VerdictSummary(TypedDict):
-    """The means over all rows, and by group in the order of the names; "" stands for rows without a group."""
+    """The means over all rows, and by group in the order of their names; "" means rows without a group."""
 
     all: GroupDict
     groups: dict[str, GroupDict]
 
 
 def group_of(columns: Mapping[str, JsonValue]) -> str:
-    """Name a row's group; "" for a row without one.
+    """Return the name of a row's group; "" for a row without one.
 
     Args:
-        columns: the row's other columns. A group that is no text is written as JSON, so 1 and "1" are one group.
+        columns: the row's other columns. A group that is not text is written as JSON, so 1 and "1" are the same group.
 
     >>> group_of({"group": "sdxl"}), group_of({"group": 7}), group_of({"seed": 7})
     ('sdxl', '7', '')
@@ -61,7 +61,7 @@ def group_of(columns: Mapping[str, JsonValue]) -> str:
 
 @dataclass
 class _Sum:
-    """Adds up exactly: the order in which rows finish changes no mean."""
+    """An exact sum, so that the order in which rows finish does not change a mean."""
 
     total: Fraction = Fraction()
     rows: int = 0
@@ -102,34 +102,39 @@ class _Group:
 
 
 class VerdictMeans:
-    """Adds up the verdicts of rows."""
+    """Collects the verdicts of rows."""
 
     def __init__(self) -> None:
         self._all = _Group()
         self._groups: dict[str, _Group] = defaultdict(_Group)
 
     def add(self, group: str, verdict: VerdictDict) -> None:
-        """Count one row; see `group_of`."""
+        """Add the verdict of one row.
+
+        Args:
+            group: the row's group; see `group_of`.
+            verdict: the row's verdict.
+        """
         self._all.add(verdict)
         self._groups[group].add(verdict)
 
     @property
     def rows(self) -> int:
-        """How many rows have a verdict."""
+        """The number of rows with a verdict."""
         return self._all.rows
 
     @property
     def arrived(self) -> int:
-        """How many of them say that everything arrived."""
+        """The number of rows whose verdict says that everything arrived."""
         return int(self._all.arrived.total)
 
     @property
     def judged(self) -> int:
-        """How many of them say whether everything arrived."""
+        """The number of rows whose verdict says whether everything arrived."""
         return self._all.arrived.rows
 
     def summary(self) -> VerdictSummary | None:
-        """Return the means; None where no row has a verdict."""
+        """Return the means; None if no row has a verdict."""
         if not self.rows:
             return None
         groups = {name: group.means() for name, group in sorted(self._groups.items())}

@@ -1,4 +1,4 @@
-"""The verdicts of a dataset as one table of text: a row an entity, and a row a reference."""
+"""Writes the verdicts of a dataset as one CSV file, with a row for each entity and a row for each reference."""
 
 from __future__ import annotations
 
@@ -21,27 +21,30 @@ from serve_app.schemas.verdict import EntityVerdict, ReferenceVerdict
 FILE_NAME = "verdicts.csv"
 OF_THE_JOB = ("id", "group", "arrived", "kind")
 COLUMNS = tuple(dict.fromkeys([*OF_THE_JOB, *EntityVerdict.model_fields, *ReferenceVerdict.model_fields]))
-"""Both kinds of rows have a `status`; a cell of a column that the row's kind does not have is empty."""
+"""The columns of both kinds of rows. Both have `status`; a column that a kind does not have is empty in its rows."""
 
 
 @dataclass(frozen=True)
 class Written:
-    """How many rows of each kind a table has."""
+    """The number of rows of each kind in a table."""
 
     entities: int
     references: int
 
 
 def write_verdicts(path: Path, results: Iterable[ResultLine]) -> Written:
-    """Write the verdicts of results as CSV in UTF-8; results without a verdict have no row.
+    """Write the verdicts of results as CSV in UTF-8. A result without a verdict has no row.
 
     The columns are `COLUMNS`: `id`, `group` and `arrived` of the job, `kind` (`entity` or `reference`), then the fields
     of the verdict's rows. Null is an empty cell, a list or an object is JSON. A text that a spreadsheet would read as a
     formula gets an apostrophe before it.
 
     Args:
-        path: a reader sees the old file or the new one.
+        path: the file to write; see `whole_file`.
         results: in the order of the table.
+
+    Returns:
+        The number of rows that were written.
 
     Raises:
         OutputError: the file cannot be written.
@@ -49,7 +52,7 @@ def write_verdicts(path: Path, results: Iterable[ResultLine]) -> Written:
     counts = {"entity": 0, "reference": 0}
     try:
         with whole_file(path) as whole:
-            # Ids may hold half of a surrogate pair, which the shards write the same way.
+            # An id may hold half of a surrogate pair. The shards write it the same way.
             file = io.TextIOWrapper(whole, "utf-8", errors="backslashreplace", newline="", write_through=True)
             writer = csv.writer(file)
             writer.writerow(COLUMNS)
@@ -57,7 +60,7 @@ def write_verdicts(path: Path, results: Iterable[ResultLine]) -> Written:
                 for row in _rows(document):
                     writer.writerow([text_cell(row.get(column)) for column in COLUMNS])
                     counts[str(row["kind"])] += 1
-            file.detach()  # `whole_file` closes what is below it
+            file.detach()  # `whole_file` closes the binary file
     except OSError as error:
         raise OutputError(f"{path}: {error.strerror or error}") from None
     return Written(counts["entity"], counts["reference"])

@@ -1,4 +1,4 @@
-"""Files that are written whole: a reader sees the old file or the new one, never half of it."""
+"""Replaces files atomically: a reader sees the old file or the new one, never a part of it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import BinaryIO
 
 UNFINISHED = ".unfinished"
-"""Ending of the hidden file beside it that is written first; it stays only where the process is killed."""
+"""Ending of the hidden file that is written first, in the same folder. It remains only if the process is killed."""
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for writing; it takes its place when the block ends, and is dropped if the block raises.
+    """Open a file for writing that replaces `path` when the block ends. If the block raises, `path` stays as it was.
 
     Args:
-        path: of the file. A link stays a link, and what it points at is replaced. A pipe or a device is written
-            directly.
+        path: the file to replace. If it is a link, the file to which it points is replaced. A pipe or a device is
+            written directly.
 
     Yields:
         The open file.
@@ -37,13 +37,13 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(unfinished, target)
+        unfinished.replace(target)
     finally:
-        unfinished.unlink(missing_ok=True)  # there after a failure only
+        unfinished.unlink(missing_ok=True)  # it exists after a failure only
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a small file as `whole_file` does.
+    """Replace a small file, as `whole_file` does.
 
     Raises:
         OSError: it cannot be written.

@@ -1,4 +1,4 @@
-"""The configuration: its schema, its files, and what is wrong in them."""
+"""The configuration: its schema, reading it from files, and finding faults in it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Secrets: which bearer tokens a service accepts, where they may stand, and the key of the text model's server.
+"""Reads secrets: the bearer tokens that a service accepts, and the key of the text model's server.
 
-A service must never run without authentication because a secret was forgotten. So a variable that is named and empty is
-an error, wherever it is found: by the Ingress when it starts, by `genseg serve` and by `genseg check-config`.
+A service must never run without authentication because a secret was forgotten. So an empty variable that the
+configuration names is an error in the Ingress when it starts, in `genseg serve` and in `genseg check-config`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from serve_app.config.values import bearer_token
 from serve_app.errors import ConfigError
 
 TOKENS_IN_ARGS = (
-    "tokens may not stand in args, which Ray writes into its logs; "
+    "tokens may not stand in args, because Ray writes args into its logs; "
     "use auth.token_env, or auth.tokens in the user_config of the Ingress"
 )
 
@@ -25,14 +25,15 @@ def accepted_tokens(auth: AuthConfig, environment: Mapping[str, str]) -> tuple[s
     """Collect the tokens of the configuration and of the environment variable that it names.
 
     Args:
-        auth: the configuration.
-        environment: of the process that authenticates.
+        auth: the section `auth` of the configuration.
+        environment: the environment variables of the process that checks the tokens.
 
     Returns:
-        The tokens; empty where the configuration asks for no authentication.
+        The tokens; empty if the configuration asks for no authentication.
 
     Raises:
-        ConfigError: the variable is named but empty, or holds a token that no header can carry.
+        ConfigError: the variable that `auth` names is empty, or one of its tokens has characters that are not allowed
+            in a header.
     """
     name = auth.token_env
     if name is None:
@@ -47,26 +48,29 @@ def accepted_tokens(auth: AuthConfig, environment: Mapping[str, str]) -> tuple[s
 
 
 def api_key(server: OpenAIConfig, environment: Mapping[str, str] = os.environ) -> str | None:
-    """Read the key that a text model's server asks for; None without `api_key_env`, or where its variable is not set.
+    """Read the key of the text model's server.
 
     Args:
-        server: the configuration.
-        environment: of the process that calls the server.
+        server: the section `models.text_parser.openai` of the configuration.
+        environment: the environment variables of the process that calls the server.
+
+    Returns:
+        The key; None if `api_key_env` is null or its variable is not set.
     """
     return environment.get(server.api_key_env) if server.api_key_env else None
 
 
 def unset_variables(document: object, environment: Mapping[str, str], path: Path = ()) -> Iterator[Finding]:
-    """Find every `auth.token_env` of a configuration whose variable holds no tokens here.
+    """Find every `auth.token_env` whose variable holds no usable token in this environment.
 
     Args:
         document: a configuration or a Serve config, as YAML gives it.
-        environment: of this process. The service's may differ, on a cluster for example. An application's
-            `runtime_env.env_vars` are laid over it.
-        path: where the document stands in a larger one.
+        environment: the environment variables of this process. The service may have others, for example on a cluster.
+            An application's `runtime_env.env_vars` override them.
+        path: the place of `document` in the whole file.
 
     Yields:
-        A finding for each.
+        One finding for each such `token_env`.
     """
     environment = {**environment, **_variables_of(document)}
     for key, value in children(document):
@@ -81,15 +85,15 @@ def unset_variables(document: object, environment: Mapping[str, str], path: Path
 
 
 def auth_findings(section: object, *, in_args: bool = False) -> Iterator[Finding]:
-    """Find what is wrong with an `auth` section that its schema allows.
+    """Find the faults of an `auth` section that its schema does not find.
 
     Args:
-        section: as YAML gives it; anything that is no mapping is left to the schema.
-        in_args: the section stands in the `args:` of a Serve config.
+        section: as YAML gives it. Only a mapping is examined; the schema reports anything else.
+        in_args: whether the section stands in the `args:` of a Serve config.
 
     Yields:
-        A finding for a section that asks for no token, which would be an open service by mistake, and for tokens that
-        would be logged. Paths start below the section.
+        A finding for a section without any token, because the service would be open by mistake, and for tokens that
+        Ray would write into its logs. Paths are relative to the section.
     """
     if not isinstance(section, Mapping):
         return

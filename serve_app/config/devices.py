@@ -1,4 +1,4 @@
-"""Which GPU a configuration names, against how Ray lends them: a replica sees only those that it asked for, from 0 on.
+"""Checks the GPU that a configuration names: a replica sees only the GPUs that Ray assigned to it, numbered from 0.
 
 Knows neither Ray nor torch.
 """
@@ -14,11 +14,15 @@ from serve_app.config.schema import AppConfig
 
 PARSER, SEGMENTER = "ParserDeployment", "SegmenterDeployment"
 GPU_SHARE = 0.5
-"""What a deployment on a GPU asks for where nothing is said: both models share one."""
+"""GPUs of a deployment without `num_gpus` in its options: the two models share one GPU."""
 
 
 def devices_of(config: AppConfig) -> dict[str, tuple[Path, str]]:
-    """Return the place and the name of the device of each deployment whose model runs in its own process."""
+    """Return the configured device of each deployment that loads its model itself.
+
+    Returns:
+        By deployment: the key in the configuration, and its value. The parser is left out with the engine `openai`.
+    """
     parser, segmenter = config.models.text_parser, config.models.segmentation
     devices: dict[str, tuple[Path, str]] = {}
     if parser.engine != "openai":
@@ -28,11 +32,11 @@ def devices_of(config: AppConfig) -> dict[str, tuple[Path, str]]:
 
 
 def device_findings(config: AppConfig, num_gpus: Mapping[str, float]) -> Iterator[Finding]:
-    """Yield the devices that no replica can ever see.
+    """Yield a finding for each configured device that no replica can see.
 
     Args:
-        config: everything.
-        num_gpus: what deployments ask Ray for, by name; GPU_SHARE where one is left out.
+        config: the whole configuration.
+        num_gpus: GPUs of a replica, by deployment; GPU_SHARE for a deployment that is not in it.
     """
     for deployment, (place, device) in devices_of(config).items():
         kind, _, number = device.partition(":")
@@ -40,22 +44,22 @@ def device_findings(config: AppConfig, num_gpus: Mapping[str, float]) -> Iterato
             continue
         path = place if number else ("device", "cuda_device")
         index = int(number) if number else config.device.cuda_device
-        lent = math.ceil(num_gpus.get(deployment, GPU_SHARE))
-        if 0 < index >= lent:
+        visible = math.ceil(num_gpus.get(deployment, GPU_SHARE))
+        if 0 < index >= visible:
             word = "write `cuda`" if number else "write 0"
-            count = "1 GPU" if lent == 1 else f"{lent} GPUs"
-            yield Finding(path, f"Ray lends a replica of {deployment} {count}, numbered from 0: {word}")
+            count = "1 GPU" if visible == 1 else f"{visible} GPUs"
+            yield Finding(path, f"Ray assigns {count} to a replica of {deployment}, numbered from 0: {word}")
 
 
 def auto_warning(config: AppConfig, num_gpus: Mapping[str, float]) -> str | None:
-    """Say what `auto` means on a cluster that has no GPU now and may get some.
+    """Warn that `auto` means the CPU on a cluster that has no GPU yet.
 
     Args:
-        config: everything.
-        num_gpus: what deployments ask Ray for, by name; one that is left out asks for none.
+        config: the whole configuration.
+        num_gpus: GPUs of a replica, by deployment; 0 for a deployment that is not in it.
 
     Returns:
-        One line; None where no model, apart from the small embedded ones, would run on a CPU for that reason.
+        One line; None if no model would run on a CPU for that reason. The small embedded models do not count.
     """
     models = config.models
     names = {PARSER: models.text_parser.model_name, SEGMENTER: models.segmentation.model_name}
@@ -74,7 +78,7 @@ def auto_warning(config: AppConfig, num_gpus: Mapping[str, float]) -> str | None
 
 
 def with_auto_on_cpu(config: AppConfig) -> AppConfig:
-    """Return a configuration in which `auto` is `cpu`, for a process that was lent no GPU."""
+    """Return the configuration with `cpu` in place of `auto`, for a process to which Ray assigned no GPU."""
     models = config.models
     parser, segmenter = models.text_parser, models.segmentation
     if parser.device_map == "auto":

@@ -1,7 +1,7 @@
-"""The engines by their names in the configuration, each with the function that loads it.
+"""The tables of engines: the name in the configuration, and the function that loads the model.
 
-A new model is one module in `models` (see `models.interface` for what it must offer) and one line here. The functions
-are named by their import paths, so that an engine's libraries are imported when it is loaded, not before.
+To add a model, write one module in `models` (`models.interface` says what it must offer) and add one line here. The
+tables hold import paths instead of functions, so that an engine's libraries are imported only when it is loaded.
 """
 
 from __future__ import annotations
@@ -20,4 +20,4 @@ SEGMENTERS: Mapping[str, str] = {
 """Values of `models.segmentation.engine`."""
 
 IDENTITY = "serve_app.models.identity:load"
-"""Loads `models.identity`. There is one engine; which class it takes, the checkpoint says."""
+"""Loads `models.identity`. There is one engine; the checkpoint determines the model class."""

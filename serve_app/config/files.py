@@ -1,6 +1,6 @@
-"""Configuration files: read, checked, and every fault placed by line.
+"""Reads and checks configuration files, and reports every fault with its line.
 
-Two kinds: our own AppConfig, and a Ray Serve config whose `args:` hold one. Says what is wrong; starts nothing.
+A file holds an AppConfig, or it is a Ray Serve config whose `args:` hold an AppConfig. Nothing is started.
 """
 
 from __future__ import annotations
@@ -21,12 +21,18 @@ from serve_app.config.serve_config import is_serve_config, serve_findings
 from serve_app.errors import ConfigError
 
 MAX_FILE_BYTES = 1024 * 1024
-"""A larger file is not read: the path probably names something else, such as a checkpoint."""
+"""A larger file is not read, because the path probably names something else, such as a checkpoint."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One fault of a file: the line (from 1; None where it concerns the whole file), the place and what is wrong."""
+    """One fault of a file.
+
+    Attributes:
+        line: counted from 1; None if the fault concerns the whole file.
+        place: the key, such as "applications[0].args"; empty if the fault concerns the whole file.
+        message: what is wrong.
+    """
 
     line: int | None
     place: str
@@ -42,10 +48,12 @@ class Problem:
 
 @dataclass(frozen=True)
 class LoadedConfig:
-    """A file that is all right.
+    """A configuration file without faults.
 
-    `app` is the configuration of the graph; for a Serve config, `args:` with the deployments' `user_config` drawn in.
-    `serve` is the whole file as Ray takes it, or None for a file of our own schema.
+    Attributes:
+        app: the configuration of the graph. For a Serve config: its `args:`, with each deployment's `user_config`
+            applied.
+        serve: the whole Serve config as YAML gives it; None if the file is an AppConfig.
     """
 
     app: AppConfig
@@ -59,22 +67,21 @@ def check_file(path: str | PathLike[str]) -> list[Problem]:
         path: an AppConfig or a Serve config, in YAML.
 
     Returns:
-        The problems in the order of the file; empty if there is none. A file that cannot be read or is no YAML gives
+        The problems in the order of the file; empty if there is none. A file that cannot be read, or is not YAML, has
         one problem.
     """
     return _examine(path)[1]
 
 
 def check_environment(path: str | PathLike[str], environment: Mapping[str, str]) -> list[Problem]:
-    """List the environment variables that a configuration file needs and that hold nothing usable here.
+    """List each `auth.token_env` of a configuration file whose environment variable holds no usable token.
 
     Args:
         path: an AppConfig or a Serve config, in YAML.
-        environment: of this process.
+        environment: the environment variables of this process.
 
     Returns:
-        A problem for each `auth.token_env`, in the order of the file; empty for a file that cannot be read, of which
-        `check_file` says so.
+        The problems in the order of the file; empty for a file that cannot be read, which `check_file` reports.
     """
     try:
         root = _compose(_read(FilePath(path)))
@@ -93,7 +100,8 @@ def load_file(path: str | PathLike[str]) -> LoadedConfig:
         path: an AppConfig or a Serve config, in YAML.
 
     Raises:
-        ConfigError: the file cannot be read or has problems; one line for each, which starts with the file and line.
+        ConfigError: the file cannot be read or has problems. Each problem is one line that starts with the file's name
+            and the line number.
     """
     loaded, problems = _examine(path)
     if loaded is None:
@@ -102,13 +110,13 @@ def load_file(path: str | PathLike[str]) -> LoadedConfig:
 
 
 def app_config_from(mapping: object) -> AppConfig:
-    """Check what a builder got as `args`.
+    """Check the `args` of a Serve application.
 
     Args:
         mapping: the sections of AppConfig by their names; an empty mapping means every default.
 
     Raises:
-        ConfigError: one line for each unknown key (with the nearest known one), wrong type and impossible number.
+        ConfigError: one line for each unknown key (with the nearest known key), wrong type and impossible number.
     """
     config, findings = validated(AppConfig, mapping)
     if config is None:
@@ -143,7 +151,7 @@ def _examine(path: str | PathLike[str]) -> tuple[LoadedConfig | None, list[Probl
 
 
 class _Unreadable(Exception):
-    """The file gives no document; carries the one problem to report."""
+    """The file cannot be read as YAML; holds the one problem to report."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
@@ -162,7 +170,7 @@ def _read(path: FilePath) -> str:
         reason = getattr(error, "strerror", None) or str(error)
         raise _Unreadable(Problem(None, "", f"cannot be read: {reason}")) from None
     if len(data) > MAX_FILE_BYTES:
-        raise _Unreadable(Problem(None, "", f"is over {MAX_FILE_BYTES} bytes: no configuration"))
+        raise _Unreadable(Problem(None, "", f"is over {MAX_FILE_BYTES} bytes, too large for a configuration"))
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -176,13 +184,13 @@ def _compose(text: str) -> yaml.Node | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         reason = error.problem or error.context or "cannot be understood"
-        raise _Unreadable(Problem(mark.line + 1 if mark else None, "", f"is no valid YAML: {reason}")) from None
+        raise _Unreadable(Problem(mark.line + 1 if mark else None, "", f"is not valid YAML: {reason}")) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         reason = "it holds control characters"
-        raise _Unreadable(Problem(line, "", f"is no valid YAML: {reason}")) from None
+        raise _Unreadable(Problem(line, "", f"is not valid YAML: {reason}")) from None
     except (ValueError, OverflowError) as error:  # such as the escape "\UFFFFFFFF"
-        raise _Unreadable(Problem(None, "", f"is no valid YAML: {error}")) from None
+        raise _Unreadable(Problem(None, "", f"is not valid YAML: {error}")) from None
     return root
 
 
@@ -192,15 +200,15 @@ def _construct(root: yaml.Node) -> dict[str, Any]:
         return loader.construct_document(root)  # type: ignore[no-any-return]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise _Unreadable(Problem(mark.line + 1 if mark else None, "", f"is no valid YAML: {error.problem}")) from None
+        raise _Unreadable(Problem(mark.line + 1 if mark else None, "", f"is not valid YAML: {error.problem}")) from None
     except ValueError as error:  # such as the date 2024-99-99
-        raise _Unreadable(Problem(None, "", f"is no valid YAML: {error}")) from None
+        raise _Unreadable(Problem(None, "", f"is not valid YAML: {error}")) from None
     finally:
         loader.dispose()
 
 
 def _repeated_keys(node: yaml.Node, path: Path = ()) -> Iterator[Path]:
-    """Yield the place of every key that a mapping holds twice: YAML takes the last one in silence."""
+    """Yield the place of every key that a mapping holds twice, because PyYAML keeps the last one without a warning."""
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
@@ -215,7 +223,7 @@ def _repeated_keys(node: yaml.Node, path: Path = ()) -> Iterator[Path]:
 
 
 def _line_of(root: yaml.Node, finding: Finding) -> int:
-    """Return the line of a finding: that of the key where the key is wrong or its value nests, else of the value."""
+    """Return the line of a finding: the key's if the key is wrong or its value is a collection, else the value's."""
     node, line = root, _line(root)
     for part in finding.path:
         if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):

@@ -1,6 +1,6 @@
-"""What is wrong in a configuration, in plain words: a Finding names the place, the fault and the nearest known key.
+"""Checks values against pydantic models and describes each fault in plain words, with its place.
 
-Works on values and pydantic models; knows neither files nor YAML nor Ray.
+Knows neither files nor YAML nor Ray.
 """
 
 from __future__ import annotations
@@ -49,19 +49,29 @@ BOUNDS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One fault: the keys and indices that lead to it, and what is wrong; `on_key` where the key itself is."""
+    """One fault of a configuration.
+
+    Attributes:
+        path: the keys and indices that lead to it.
+        message: what is wrong.
+        on_key: whether the key itself is wrong, not its value.
+    """
 
     path: Path
     message: str
     on_key: bool = False
 
     def under(self, prefix: Path) -> Finding:
-        """Return the same finding, seen from a document that holds this value at `prefix`."""
+        """Return the same finding for a document that holds the examined value at `prefix`."""
         return Finding((*prefix, *self.path), self.message, self.on_key)
 
 
 def place_of(path: Sequence[object]) -> str:
-    """Write a path the way users read it: ("applications", 0, "args") is "applications[0].args"; () is ""."""
+    """Write a path as text.
+
+    >>> place_of(("applications", 0, "args"))
+    'applications[0].args'
+    """
     place = ""
     for part in path:
         if isinstance(part, int) and not isinstance(part, bool):
@@ -72,14 +82,14 @@ def place_of(path: Sequence[object]) -> str:
 
 
 def validated(model: type[Model], value: object) -> tuple[Model | None, list[Finding]]:
-    """Check a value against one of our models, strictly: "0.5" and `yes` are no numbers.
+    """Check a value against one of our models in strict mode, in which the text "0.5" is not a number.
 
     Args:
         model: the schema.
-        value: what a file or a caller gave; sequences may be lists.
+        value: the value from a file or a caller; sequences may be lists.
 
     Returns:
-        The model and no findings, or None and every finding, in no particular order.
+        An instance of the model and no findings, or None and every finding in no particular order.
     """
     findings = [Finding(path, f"must be a finite number, got {number}") for path, number in non_finite(value)]
     try:
@@ -92,12 +102,12 @@ def validated(model: type[Model], value: object) -> tuple[Model | None, list[Fin
 
 
 def finding_of(entry: ErrorDetails, model: type[BaseModel]) -> Finding:
-    """Put one entry of pydantic's report into our words."""
+    """Convert one error of pydantic into a finding."""
     path, kind, given = tuple(entry["loc"]), entry["type"], entry.get("input")
     if kind == "extra_forbidden":
         return unknown_key(path, model)
     if kind == "invalid_key":
-        return Finding(path, f"keys are text, got {shown(given)}", on_key=True)
+        return Finding(path, f"keys must be text, got {shown(given)}", on_key=True)
     if kind == "missing":
         return Finding(path[:-1], f"the key '{path[-1]}' is missing")
     if kind in BOUNDS:
@@ -116,7 +126,7 @@ def finding_of(entry: ErrorDetails, model: type[BaseModel]) -> Finding:
 
 
 def unknown_key(path: Path, model: type[BaseModel]) -> Finding:
-    """Name an unknown key and the nearest known one: among its neighbours, or else where that name belongs."""
+    """Report an unknown key, and suggest a known key: a similar one beside it, or the place where its name belongs."""
     *parents, key = path
     neighbours = model_at(model, parents)
     known = list(neighbours.model_fields) if neighbours else []
@@ -133,7 +143,11 @@ def unknown_key(path: Path, model: type[BaseModel]) -> Finding:
 
 
 def far_hint(word: str, known: Iterable[str]) -> str:
-    """Return "; the nearest known key is '…'", however far it is, or "" where not a letter is shared."""
+    """Name the most similar known key, however different it is.
+
+    Returns:
+        "; the nearest known key is '…'", or "" if no known key shares a letter with the word.
+    """
 
     def likeness(candidate: str) -> float:
         return difflib.SequenceMatcher(None, word.lower(), candidate.lower()).ratio()
@@ -143,7 +157,7 @@ def far_hint(word: str, known: Iterable[str]) -> str:
 
 
 def model_at(model: type[BaseModel], path: Sequence[object]) -> type[BaseModel] | None:
-    """Return the model that a path of keys leads to, or None where it leads to no model."""
+    """Return the model that a path of keys leads to; None if it does not lead to a model."""
     for part in path:
         if isinstance(part, int):
             continue
@@ -156,7 +170,7 @@ def model_at(model: type[BaseModel], path: Sequence[object]) -> type[BaseModel] 
 
 
 def submodel(annotation: object) -> type[BaseModel] | None:
-    """Return the first pydantic model inside an annotation such as `Model | None` or `list[Model]`; None if none is."""
+    """Return the first pydantic model in an annotation such as `Model | None` or `list[Model]`; None without one."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((inner for part in get_args(annotation) if (inner := submodel(part))), None)
@@ -172,7 +186,7 @@ def places_of(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def non_finite(value: object, path: Path = ()) -> Iterator[tuple[Path, float]]:
-    """Yield every infinity and NaN inside mappings and lists; pydantic lets them pass many a bound."""
+    """Yield every infinity and NaN inside mappings and lists, because pydantic's bounds let some of them pass."""
     if isinstance(value, float) and not math.isfinite(value):
         yield path, value
     for key, inner in children(value):
@@ -180,7 +194,7 @@ def non_finite(value: object, path: Path = ()) -> Iterator[tuple[Path, float]]:
 
 
 def children(value: object) -> Iterable[tuple[object, object]]:
-    """Return the (key, value) pairs of a mapping, the (index, value) pairs of a list, nothing of anything else."""
+    """Return the (key, value) pairs of a mapping or the (index, value) pairs of a list; of other values, nothing."""
     if isinstance(value, Mapping):
         return value.items()
     if isinstance(value, list | tuple):
@@ -189,7 +203,7 @@ def children(value: object) -> Iterable[tuple[object, object]]:
 
 
 def frozen(value: object) -> object:
-    """Return the value with its lists as tuples, as the frozen sections hold them."""
+    """Return the value with tuples in place of lists, at any depth, as the frozen sections require."""
     if isinstance(value, Mapping):
         return {key: frozen(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -198,7 +212,7 @@ def frozen(value: object) -> object:
 
 
 def shown(value: object) -> str:
-    """Describe a value in a message: short ones as written in YAML, long ones cut, containers by kind."""
+    """Describe a value for a message: short values as in YAML, long ones cut, mappings and lists by their kind."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):
@@ -212,5 +226,5 @@ def shown(value: object) -> str:
 
 
 def lowered(text: str) -> str:
-    """Start a library's sentence in lower case, so that it reads on after a place."""
+    """Write a library's message so that it can follow a place and a colon: lower case first, no full stop."""
     return text[:1].lower() + text[1:].rstrip(".!")

@@ -1,4 +1,4 @@
-"""The part of the configuration that names the models, and how each is loaded."""
+"""The sections `models.*` of the configuration: which models are loaded, where and in which types."""
 
 from __future__ import annotations
 
@@ -18,12 +18,18 @@ EMBEDDED = "embedded"
 AUTO, NONE = "auto", "none"
 """Further values of `models.identity.model_name`."""
 
+_MEMORY_CAP = (
+    "Largest part of the GPU's memory that the replica's process may allocate. Beyond it, a batch is halved as if the "
+    "GPU were full; a replica whose model does not fit does not start. Null sets no limit. Set it if two models share "
+    "a GPU. It has no effect on a CPU."
+)
+
 
 def additions_to_a_call(body: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
-    """Check what the configuration adds to the body of a call.
+    """Check the keys that the configuration adds to the body of a call to the text model's server.
 
     Raises:
-        ValueError: it holds a key that the service itself needs.
+        ValueError: a key is among those that the service itself sets.
     """
     for key in ("messages", "stream", "n"):
         if key in body:
@@ -32,88 +38,151 @@ def additions_to_a_call(body: Mapping[str, JsonValue]) -> Mapping[str, JsonValue
 
 
 class OpenAIConfig(Section):
-    """An OpenAI-compatible server that reads prompts in place of a local checkpoint (`engine: openai`)."""
+    """An OpenAI-compatible server that runs the text parser's model. Only the engine `openai` reads this section."""
 
-    base_url: HttpAddress = Field("http://127.0.0.1:8001/v1", description="The server's /v1 root.")
-    api_key_env: str | None = Field(None, description="Name of the environment variable that holds the key.")
-    timeout_s: float = Field(30.0, gt=0, le=600, description="Limit of one call, in seconds.")
-    max_retries: int = Field(2, ge=0, le=10, description="Further tries after a connection error, 429 or 5xx.")
+    base_url: HttpAddress = Field(
+        "http://127.0.0.1:8001/v1", description="Address of the server's API, up to and including `/v1`."
+    )
+    api_key_env: str | None = Field(
+        None,
+        description="Name of the environment variable that holds the server's key, where the replicas run. Null, or "
+        "an empty variable, sends no key.",
+    )
+    timeout_s: float = Field(
+        30.0,
+        gt=0,
+        le=600,
+        description="Longest time of one call, in seconds. After it the request gets 502 `model_unavailable`.",
+    )
+    max_retries: int = Field(
+        2,
+        ge=0,
+        le=10,
+        description="How often a call is repeated after a connection error or a status of 429 or 5xx. After the last "
+        "try the request gets 503 `overloaded` if the server is busy, otherwise 502 `model_unavailable`.",
+    )
     extra_body: Annotated[Mapping[str, JsonValue], BeforeValidator(with_lists), AfterValidator(additions_to_a_call)] = (
-        Field({}, description="Further keys of a call's body; null takes one away, such as `temperature: null`.")
+        Field(
+            {},
+            description="Keys that are added to the body of each call, such as `chat_template_kwargs: "
+            "{enable_thinking: false}`. Null removes a key, such as `temperature: null`. `messages`, `stream` and `n` "
+            "are not allowed.",
+        )
     )
 
 
 class TextParserModel(Section):
-    """The language model that lists the entities of a prompt."""
+    """The language model that lists the entities of a prompt.
 
-    model_name: str = Field("embedded", min_length=1, description="Hub name, local folder, or `embedded`.")
+    With the engine `openai`, the keys `dtype`, `device_map`, `constrained_decoding` and `gpu_memory_fraction` have no
+    effect.
+    """
+
+    model_name: str = Field(
+        "embedded",
+        min_length=1,
+        description="Name on the Hugging Face hub, local folder, or `embedded` for the small checkpoint in the "
+        "package. With the engine `openai`, the name by which the server knows the model. Use an -Instruct model; the "
+        "loader refuses a Thinking model.",
+    )
     dtype: Dtype = Field(
-        "auto", description="`auto`: bfloat16 on a GPU, or float16 where it has no bfloat16; float32 on a CPU."
+        "auto",
+        description="Type in which the model computes. `auto` is bfloat16 on a GPU (float16 if the GPU has no "
+        "bfloat16) and float32 on a CPU.",
     )
     device_map: Device = Field(
         "auto",
-        description="`auto`, `cpu`, `cuda` or `cuda:N`. `auto`: the GPU that Ray lends the replica; the CPU if Ray has "
-        "no GPU when the graph is built. N counts the GPUs that Ray lends the replica, from 0.",
+        description="`auto`, `cpu`, `cuda` or `cuda:N`. `auto` is the GPU that Ray assigns to the replica, or the CPU "
+        "if the cluster has no GPU when the graph is built. Use `cuda` if the replica shall wait for a GPU. N counts "
+        "the GPUs that Ray assigns to the replica, from 0.",
     )
-    engine: Annotated[str, one_of(PARSERS)] = Field("transformers", description="What runs the model.")
+    engine: Annotated[str, one_of(PARSERS)] = Field(
+        "transformers",
+        description="`transformers` loads the model in the replica. `openai` calls an OpenAI-compatible server; the "
+        "section `models.text_parser.openai` says which.",
+    )
     openai: OpenAIConfig = OpenAIConfig()
-    max_new_tokens: int = Field(256, ge=8, le=4096, description="Longest reply, in tokens.")
-    constrained_decoding: bool = Field(False, description="Allow only a JSON array of strings (needs xgrammar).")
-    gpu_memory_fraction: float | None = Field(None, gt=0, le=1, description="Hard cap of this process on its GPU.")
+    max_new_tokens: int = Field(
+        256,
+        ge=8,
+        le=4096,
+        description="Longest reply of the model, in tokens. If a reply is cut off, the request gets 502 "
+        "`invalid_model_reply`. 256 tokens hold about 32 entities; raise it with `limits.max_entities`.",
+    )
+    constrained_decoding: bool = Field(
+        False,
+        description="Let the model write nothing but a JSON array of strings. The array has at most twice "
+        "`limits.max_entities` of `args:`. Needs the package xgrammar (`pip install 'genseg[constrained]'`).",
+    )
+    gpu_memory_fraction: float | None = Field(None, gt=0, le=1, description=_MEMORY_CAP)
 
 
 class SegmentationModel(Section):
-    """The segmentation model."""
+    """The model that finds the entities in an image."""
 
-    model_name: str = Field("embedded", min_length=1, description="Hub name, local folder, or `embedded`.")
+    model_name: str = Field(
+        "embedded",
+        min_length=1,
+        description="Name on the Hugging Face hub, local folder, or `embedded` for the small checkpoint in the "
+        "package.",
+    )
     dtype: Dtype = Field(
         "auto",
-        description="Of the vision encoder. `auto`: bfloat16 on a GPU, or float16 where it has no bfloat16; float32 on "
-        "a CPU. A CPU without bfloat16 arithmetic takes float32 in its place.",
+        description="Type in which the vision encoder computes. `auto` is bfloat16 on a GPU (float16 if the GPU has "
+        "no bfloat16) and float32 on a CPU. On a CPU without bfloat16 arithmetic, bfloat16 is replaced by float32.",
     )
     head_dtype: Dtype = Field(
         "auto",
-        description="What the detector head multiplies in; scores, presence and boxes are float32 always. `auto`: "
-        "float16 on a GPU, float32 elsewhere.",
+        description="Type in which the detector head multiplies. Scores, presence and boxes are always float32. "
+        "`auto` is float16 on a GPU and float32 on a CPU.",
     )
-    device: Device = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`, as for `device_map`.")
-    engine: Annotated[str, one_of(SEGMENTERS)] = Field("transformers", description="What runs the model.")
+    device: Device = Field(
+        "auto",
+        description="`auto`, `cpu`, `cuda` or `cuda:N`, as for `models.text_parser.device_map`.",
+    )
+    engine: Annotated[str, one_of(SEGMENTERS)] = Field(
+        "transformers", description="`transformers` loads the model in the replica. There is no other engine yet."
+    )
     tf32: bool = Field(
-        False, description="Let a GPU multiply and convolve what is left in float32 in TF32: faster, less exact."
+        False,
+        description="Let a GPU round float32 to TF32 in matrix products and convolutions. It affects what `dtype` and "
+        "`head_dtype` leave in float32: faster and less exact.",
     )
     compile: bool = Field(
         False,
-        description="Run the model's modules through torch.compile, warmed up at start for every batch within "
-        "`batching` of `args`. Needs gcc, g++ and Python's headers.",
+        description="Compile the model with torch.compile. A replica then takes minutes to start, because it compiles "
+        "every batch size within `batching` of `args:`. Needs gcc, g++ and Python's headers. `batching` in "
+        "`user_config:` may then be lower than in `args:`, not higher.",
     )
-    gpu_memory_fraction: float | None = Field(None, gt=0, le=1, description="Hard cap of this process on its GPU.")
+    gpu_memory_fraction: float | None = Field(None, gt=0, le=1, description=_MEMORY_CAP)
 
 
 class IdentityConfig(Section):
-    """The model that tells whether two objects are the same one, for verdicts; it runs in the segmenter's process, on
-    its device.
-    """
+    """The model that compares two objects for a verdict. It runs in the segmenter's process, on the same device."""
 
     model_name: str = Field(
         AUTO,
         min_length=1,
-        description="Hub name or local folder of a DINOv2 or DINOv3 ViT model, `embedded`, `none` or `auto`. `none`: "
-        "individuals are not compared. `auto`: `embedded` if the segmenter is `embedded`, else `none`.",
+        description="Name on the Hugging Face hub or local folder of a DINOv2 or DINOv3 ViT model, `embedded`, `none` "
+        "or `auto`. `none` compares no objects: a verdict then has no `references`. `auto` is `embedded` if the "
+        "segmenter is `embedded`, otherwise `none`.",
     )
     threshold: float | None = Field(
         None,
         ge=-1,
         le=1,
-        description="Two objects are the same one from this cosine on. Null: the model's own, that is "
-        "`genseg_threshold` in its config.json, or 0.6 where there is none.",
+        description="Cosine similarity from which two objects are the same one. Null takes the model's own value: "
+        "`genseg_threshold` in its config.json, or 0.6 if there is none.",
     )
     dtype: Dtype = Field(
-        "auto", description="`auto`: on a GPU float16 for DINOv2 and bfloat16 for DINOv3, on a CPU float32."
+        "auto",
+        description="Type in which the model computes. `auto` is float16 for DINOv2 and bfloat16 for DINOv3 on a GPU, "
+        "and float32 on a CPU.",
     )
 
 
 class ModelsConfig(Section):
-    """All models."""
+    """The three models: the text parser, the segmenter, and the model that compares objects."""
 
     text_parser: TextParserModel = TextParserModel()
     segmentation: SegmentationModel = SegmentationModel()
@@ -121,7 +190,7 @@ class ModelsConfig(Section):
 
     @property
     def identity_name(self) -> str | None:
-        """What `models.identity.model_name` means: a hub name, a folder or `embedded`; None for no model."""
+        """The identity model's hub name, folder or `embedded`, with `auto` resolved; None for no model."""
         name = self.identity.model_name
         if name == AUTO:
             name = EMBEDDED if self.segmentation.model_name == EMBEDDED else NONE

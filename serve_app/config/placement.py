@@ -1,4 +1,4 @@
-"""Whether the replicas that a configuration asks for find room on the nodes that there are. Pure: knows no Ray."""
+"""Checks whether the replicas of a configuration fit on the nodes of the cluster. Knows no Ray."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ ROUNDING = 1e-6
 
 @dataclass(frozen=True)
 class Need:
-    """What one deployment needs before the application runs.
+    """The replicas that one deployment starts with.
 
     Attributes:
         deployment: its name.
-        replicas: how many.
-        per_node: the most on one node; None sets no bound.
-        resources: of one replica, by Ray's names such as "CPU"; those of which it needs none may be left out.
+        replicas: their number.
+        per_node: largest number of them on one node; None means no limit.
+        resources: what one replica needs, by Ray's names such as "CPU". A resource of which it needs nothing may be
+            missing.
     """
 
     deployment: str
@@ -29,11 +30,11 @@ class Need:
 
 
 def needs_of(application: object, defaults: Mapping[str, Mapping[str, float]]) -> list[Need]:
-    """Read what our deployments need.
+    """Return the replicas that our deployments start with.
 
     Args:
-        application: one of a Serve config, checked; None where there is no such file.
-        defaults: `num_cpus` and `num_gpus` of a replica of each deployment, where the file says nothing.
+        application: an application of a checked Serve config; None if there is no such file.
+        defaults: `num_cpus` and `num_gpus` of a replica, by deployment, if the file does not set them.
     """
     given = {value_at(entry, ("name",)): entry for _, entry in items_at(application, "deployments")}
     return [_need(name, given.get(name), options) for name, options in defaults.items()]
@@ -43,7 +44,7 @@ def _need(name: str, entry: object, defaults: Mapping[str, float]) -> Need:
     options = value_at(entry, ("ray_actor_options",))
     options = options if isinstance(options, Mapping) else defaults
     others = options.get("resources")
-    # Source: ray.serve.schema.RayActorOptionsSchema, whose num_cpus is 1 where it is left out.
+    # Source: ray.serve.schema.RayActorOptionsSchema; its num_cpus is 1 by default.
     resources = {
         "CPU": _number(options.get("num_cpus"), 1.0),
         "GPU": _number(options.get("num_gpus"), 0.0),
@@ -75,14 +76,14 @@ def _replicas(entry: object) -> int:
 
 
 def unplaceable(needs: Sequence[Need], nodes: Sequence[Mapping[str, float]]) -> str | None:
-    """Find replicas for which there is no room, however long one waits.
+    """Find replicas that will never fit on the nodes.
 
     Args:
         needs: of all deployments.
-        nodes: resources of each node, free or not.
+        nodes: total resources of each node, whether free or in use.
 
     Returns:
-        A line for the user about the first fault; None where none is found.
+        A line for the user about the first fault; None if the replicas may fit.
     """
     for need in needs:
         if fault := _lacking(need, nodes) or _crowded(need, nodes):
@@ -108,15 +109,15 @@ def _lacking(need: Need, nodes: Sequence[Mapping[str, float]]) -> str | None:
 
 def _crowded(need: Need, nodes: Sequence[Mapping[str, float]]) -> str | None:
     bound = need.replicas if need.per_node is None else need.per_node
-    room = [
+    fitting = [
         min([bound, *(int(node.get(name, 0) / amount + ROUNDING) for name, amount in need.resources.items())])
         for node in nodes
     ]
-    if sum(room) >= need.replicas:
+    if sum(fitting) >= need.replicas:
         return None
     count = f"{len(nodes)} node{'s' if len(nodes) != 1 else ''}"
     are = "are" if len(nodes) != 1 else "is"
     if need.per_node is not None and need.per_node * len(nodes) < need.replicas:
         return f"{need.deployment}: {need.replicas} replicas, at most {need.per_node} a node, and there {are} {count}"
     each = ", ".join(f"{amount:g} {name}" for name, amount in need.resources.items())
-    return f"{need.deployment}: {need.replicas} replicas of {each}, and {count} with room for {sum(room)}"
+    return f"{need.deployment}: {need.replicas} replicas of {each}, and {count} with room for {sum(fitting)}"

@@ -1,7 +1,7 @@
 """Checks the autoscaling policy of a Serve config.
 
-Ray imports a policy as soon as it reads the file, and where that fails its schema shows a traceback. So it is imported
-here first, and a class gets its arguments, as in the Serve controller.
+Ray's schema imports a policy when it reads the file, and shows a traceback if that fails. So this module imports the
+policy first, and creates an instance if the policy is a class, as the Serve controller does.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ KEYS = ("policy_function", "policy_kwargs")  # Source: ray.serve.config.Autoscal
 
 
 def policy_findings(policy: object) -> Iterator[Finding]:
-    """Yield what is wrong with a policy.
+    """Yield the faults of a policy.
 
     Args:
         policy: the value of `autoscaling_config.policy`.
@@ -26,15 +26,23 @@ def policy_findings(policy: object) -> Iterator[Finding]:
     if not isinstance(policy, Mapping):
         yield Finding((), f"must be a mapping of keys, got {shown(policy)}")
         return
+    yield from _key_findings(policy)
+    if "policy_function" in policy:
+        yield from _function_findings(policy["policy_function"], policy.get("policy_kwargs", {}))
+
+
+def _key_findings(policy: Mapping[str, JsonValue]) -> Iterator[Finding]:
+    """Yield unknown keys, and arguments that are not a mapping."""
     for key in policy:
         if key not in KEYS:
             yield Finding((key,), f"unknown key '{key}'{hint(str(key), KEYS)}", on_key=True)
     kwargs = policy.get("policy_kwargs", {})
     if not isinstance(kwargs, Mapping):
         yield Finding(("policy_kwargs",), f"must be a mapping of keys, got {shown(kwargs)}")
-    if "policy_function" not in policy:
-        return
-    path = policy["policy_function"]
+
+
+def _function_findings(path: object, kwargs: object) -> Iterator[Finding]:
+    """Yield why a policy cannot be imported, or why its class does not take the arguments."""
     if not isinstance(path, str) or not all(part.isidentifier() for part in path.replace(":", ".").split(".")):
         yield Finding(("policy_function",), f"must be of the form module:name, got {shown(path)}")
         return
@@ -52,10 +60,10 @@ def policy_findings(policy: object) -> Iterator[Finding]:
 
 
 def argument_findings(policy: type, kwargs: Mapping[str, JsonValue]) -> Iterator[Finding]:
-    """Yield the arguments that a policy's class does not take, and what it says of the others."""
+    """Yield the arguments that a policy's class does not know, and the error that it raises for the others."""
     try:
         known = inspect.signature(policy).parameters
-    except ValueError:  # of a class that is written in C
+    except ValueError:  # a class that is written in C
         yield Finding((), f"{policy.__name__} does not say which arguments it takes")
         return
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())

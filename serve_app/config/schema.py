@@ -1,6 +1,6 @@
-"""The configuration: one frozen schema for `args:` of a Serve config, for `--config` files and for tests.
+"""The schema of the configuration, for `args:` of a Serve config, for `--config` files and for tests.
 
-Knows neither YAML nor Ray nor any model; `config.files` reads files and says on which line an error is.
+Knows neither YAML nor Ray nor any model. `config.files` reads the files.
 """
 
 from __future__ import annotations
@@ -9,151 +9,230 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from serve_app.config.limits import IngressLimits as IngressLimits
+from serve_app.config.limits import LimitsConfig as LimitsConfig
+from serve_app.config.limits import SegmenterLimits as SegmenterLimits
 from serve_app.config.models import ModelsConfig
 from serve_app.config.values import MIB, Fraction, Section, bearer_token
 
 
 class SegmentationConfig(Section):
-    """Defaults of a request's thresholds."""
+    """Thresholds for requests that do not name their own."""
 
-    threshold: Fraction = Field(0.5, description="Objects with a score above it are listed.")
-    mask_threshold: Fraction = Field(0.5, description="A pixel with a mask probability above it belongs to the object.")
+    threshold: Fraction = Field(
+        0.5,
+        description="Objects with a score above this value are listed. A lower value finds more objects, and more "
+        "wrong ones.",
+    )
+    mask_threshold: Fraction = Field(
+        0.5,
+        description="A pixel whose mask probability is above this value belongs to the object. A lower value gives "
+        "larger masks.",
+    )
 
 
 class EntityFilterConfig(Section):
-    """What the entity filter drops besides its built-in terms."""
+    """Which phrases of the text parser are not segmented. `meta.dropped` of the answer lists them with the reason."""
 
-    excluded_terms: tuple[str, ...] = Field((), description="Further terms that are not entities.")
-    builtin_terms: bool = Field(True, description="Drop lighting, mood, style, camera and quality words.")
+    excluded_terms: tuple[str, ...] = Field(
+        (),
+        description="Terms to drop in addition to the built-in ones, such as `shadows`. Upper and lower case, "
+        "singular and plural are the same term.",
+    )
+    builtin_terms: bool = Field(
+        True,
+        description="Drop words for lighting, mood, style, camera, quality and scene. Set it to false if such a word "
+        "names a thing in your prompts.",
+    )
     only_from_prompt: bool | None = Field(
         None,
-        description="Drop an entity with a word that the prompt lacks. Null: only if the text parser is `embedded`, "
-        "which copies words and at times garbles them. Other models may translate.",
+        description="Drop a phrase that contains a word which is not in the prompt. Null means true for the "
+        "`embedded` text parser, which sometimes garbles words, and false for other models, which may translate.",
     )
 
 
 class OutputConfig(Section):
-    """What `genseg run` writes beside the JSON."""
+    """What `genseg run` writes in addition to the JSON. `genseg serve` and `genseg batch` ignore this section."""
 
-    box_format: Literal["xyxy"] = Field("xyxy", description="Boxes are [x1, y1, x2, y2]; nothing else can be set.")
-    coordinate_unit: Literal["pixels"] = Field("pixels", description="Nothing else can be set.")
-    save_visualizations: bool = Field(False, description="Draw each image with its masks, as `--save-viz` does.")
-    visualization_dir: str = Field("outputs/visualizations", description="Folder of the drawn images.")
+    box_format: Literal["xyxy"] = Field("xyxy", description="Boxes are `[x1, y1, x2, y2]`. No other value is allowed.")
+    coordinate_unit: Literal["pixels"] = Field(
+        "pixels", description="Unit of the boxes' coordinates. No other value is allowed."
+    )
+    save_visualizations: bool = Field(
+        False, description="Draw each image with its masks into `visualization_dir`, as `--save-viz` does."
+    )
+    visualization_dir: str = Field(
+        "outputs/visualizations", description="Folder of the drawn images. `--viz-dir` overrides it."
+    )
 
 
 class DeviceConfig(Section):
-    """Which GPU and which attention, for models whose device is `auto` or `cuda`."""
+    """Which GPU and which attention the models use."""
 
-    cuda_device: int = Field(0, ge=0, description="Index among the GPUs that the process sees.")
-    use_flash_attention: bool = Field(False, description="FlashAttention 2 for the text parser, where installed.")
-
-
-class ImageLimits(Section):
-    """Limits of one image file, held where it comes in and where it is decoded."""
-
-    max_image_bytes: int = Field(32 * MIB, gt=0, description="Bytes of one image file.")
-    max_megapixels: float = Field(50.0, gt=0, le=500, description="Millions of pixels of one image.")
-    max_side: int = Field(65_535, ge=1, le=2**24, description="Pixels of a picture's longer side.")
-
-
-class SegmenterLimits(ImageLimits):
-    """The limits that the segmenter holds."""
-
-    max_mask_bytes: int = Field(
-        32 * MIB,
-        gt=0,
-        description="Masks of one image in the answer, written as text; a point of a polygon counts as 64 bytes.",
+    cuda_device: int = Field(
+        0,
+        ge=0,
+        description="Index of the GPU that the devices `auto` and `cuda` mean, counted from 0 among the GPUs that Ray "
+        "assigns to the replica. A value above 0 is an error unless `num_gpus` of the deployment is greater than it.",
     )
-
-
-class IngressLimits(ImageLimits):
-    """The limits that the ingress holds."""
-
-    max_body_bytes: int = Field(64 * MIB, gt=0, description="Bytes of a request's body.")
-    max_images: int = Field(16, ge=1, le=1024, description="Images of a request.")
-    max_entities: int = Field(32, ge=1, le=1024, description="Entities of a request.")
-    max_entity_chars: int = Field(256, ge=1, description="Characters of one entity. SAM3 reads 32 tokens.")
-    max_prompt_chars: int = Field(4000, ge=1, description="Characters of a prompt.")
-    max_identity_objects: int = Field(
-        16,
-        ge=1,
-        le=256,
-        description="Objects of one entity and image that a verdict compares; the best ones are taken.",
+    use_flash_attention: bool = Field(
+        False,
+        description="Use FlashAttention 2 in the text parser. It needs the package flash-attn and half precision on a "
+        "GPU; otherwise the replica logs a warning and uses PyTorch's attention.",
     )
-
-
-class LimitsConfig(IngressLimits, SegmenterLimits):
-    """Limits of a request, all checked before any work on it."""
 
 
 class FetchConfig(Section):
-    """How image URLs are fetched."""
+    """How the ingress fetches the image URLs of a request. A fetch that fails is answered with 422 `fetch_failed`."""
 
-    enabled: bool = Field(True, description="False refuses every URL.")
+    enabled: bool = Field(
+        True,
+        description="Fetch image URLs. False refuses every URL; set it if all callers send the images themselves.",
+    )
     allowed_hosts: tuple[str, ...] = Field(
         (),
-        description="Hosts or `host:port` (a private image store) that may be fetched though their address is private.",
+        description="Hosts, as `host` or `host:port`, that may be fetched although their address is private, such as "
+        "an image store in the cluster. All other private addresses are refused.",
     )
-    timeout_s: float = Field(10.0, gt=0, le=300, description="Limit of one fetch, redirects included.")
-    max_redirects: int = Field(3, ge=0, le=10, description="Redirects that one fetch follows.")
+    timeout_s: float = Field(
+        10.0, gt=0, le=300, description="Longest time for one image, in seconds, redirects included."
+    )
+    max_redirects: int = Field(3, ge=0, le=10, description="Number of redirects that one fetch follows.")
 
 
 class AuthConfig(Section):
-    """Bearer tokens; none means no authentication.
+    """Bearer tokens that callers must send. Without this section the service asks for no token.
 
-    `tokens` must not stand in the `args:` of a Serve config, because Ray writes them into its logs.
+    A request without a token, or with a wrong one, gets 401 `unauthorized`. An `auth` section that names no token is an
+    error.
     """
 
     tokens: tuple[Annotated[str, AfterValidator(bearer_token)], ...] = Field(
-        (), description="Any of them is accepted: two during a rotation."
+        (),
+        description="Accepted tokens, each of printable ASCII characters without spaces. Two of them let callers "
+        "change over from one to the other. Not allowed in `args:` of a Serve config, because Ray writes `args:` into "
+        "its logs.",
     )
     token_env: str | None = Field(
-        None, min_length=1, description="Name of an environment variable with comma-separated tokens."
+        None,
+        min_length=1,
+        description="Name of an environment variable that holds one token, or several separated by commas. The "
+        "ingress does not start if the variable is empty where it runs.",
     )
 
 
 class SegmenterBatching(Section):
-    """How much one forward pass of the segmenter takes; further work waits for the next pass."""
+    """How much work one forward pass of the segmenter takes. Further work waits for the next pass."""
 
-    max_pixels: int = Field(8 * 1008 * 1008, gt=0, description="Vision pass: model-input pixels, summed over images.")
-    max_pairs: int = Field(32, ge=1, description="Detector pass: (image, phrase) pairs.")
+    max_pixels: int = Field(
+        8 * 1008 * 1008,
+        gt=0,
+        description="Segmenter: pixels of the model's input in one pass of the vision encoder, summed over its "
+        "images. SAM3 takes 1008 x 1008 = 1016064 for each image, so the default is 8 images. A pass takes at least "
+        "one image. Lower it if the GPU's memory is short.",
+    )
+    max_pairs: int = Field(
+        32,
+        ge=1,
+        description="Segmenter: (image, phrase) pairs in one pass of the detector. Lower it if the GPU's memory is "
+        "short.",
+    )
 
 
 class ParserBatching(Section):
-    """How much one forward pass of the parser takes; further work waits for the next pass."""
+    """How much work one forward pass of the parser takes. Further work waits for the next pass."""
 
-    max_prompts: int = Field(8, ge=1, description="Parser: prompts in one generate.")
+    max_prompts: int = Field(
+        8,
+        ge=1,
+        description="Parser: prompts in one call of `generate`. Lower it if the GPU's memory is short. The engine "
+        "`openai` does not use it.",
+    )
 
 
 class BatchingConfig(SegmenterBatching, ParserBatching):
-    """How much one forward pass takes; further work waits for the next pass."""
+    """How much work one forward pass takes.
+
+    Further work waits for the next pass. If a batch does not fit into the device's memory, the replica runs its halves
+    one after the other. The GPU configurations beside this page say how much memory a batch takes.
+    """
 
 
 class CacheConfig(Section):
-    """Bounds of the caches; 0 switches one off."""
+    """How much the caches of a replica hold.
 
-    vision_bytes: int = Field(1024 * MIB, ge=0, description="Image features, on the segmenter's device.")
-    phrase_bytes: int = Field(64 * MIB, ge=0, description="Phrase embeddings, on the segmenter's device.")
-    identity_bytes: int = Field(
-        8 * MIB, ge=0, description="Embeddings of objects, in the segmenter's main memory; 3 KiB each with DINOv2-base."
+    When a cache is full, it drops the entries that were not used for the longest time. 0 switches a cache off. Each
+    replica has its own caches.
+    """
+
+    vision_bytes: int = Field(
+        1024 * MIB,
+        ge=0,
+        description="Segmenter: features of images, in bytes of the device's memory. SAM3 with the vision encoder in "
+        "bfloat16 takes 58 MB for each image. Raise it if callers send the same images again and memory is free.",
     )
-    prompt_bytes: int = Field(16 * MIB, ge=0, description="Parsed prompts, in the parser's memory.")
+    phrase_bytes: int = Field(
+        64 * MIB, ge=0, description="Segmenter: embeddings of phrases, in bytes of the device's memory."
+    )
+    identity_bytes: int = Field(
+        8 * MIB,
+        ge=0,
+        description="Segmenter: embeddings of objects for verdicts, in bytes of main memory. DINOv2-base takes 3 KiB "
+        "for each object.",
+    )
+    prompt_bytes: int = Field(
+        16 * MIB,
+        ge=0,
+        description="Parser: prompts with their entities, in bytes of main memory. Raise it if callers send the same "
+        "prompts again; each hit saves a call of the model.",
+    )
 
 
 class IngressServing(Section):
     """Deadlines, retries and admission at the ingress, which may change while it runs."""
 
-    timeout_s: float = Field(60.0, gt=0, description="Deadline of a request that names none.")
-    max_timeout_s: float = Field(300.0, gt=0, description="Longest deadline a request may ask for.")
-    body_pause_s: float = Field(15.0, gt=0, description="Longest pause of a client that sends a body, in seconds.")
+    timeout_s: float = Field(
+        60.0,
+        gt=0,
+        description="Deadline of a request that names none, in seconds; at most `max_timeout_s`. After it the request "
+        "gets 504 `timeout`.",
+    )
+    max_timeout_s: float = Field(
+        300.0,
+        gt=0,
+        description="Longest deadline of a request, in seconds. A request that asks for more gets this deadline. A "
+        "body that takes longer to arrive gets 504.",
+    )
+    body_pause_s: float = Field(
+        15.0,
+        gt=0,
+        description="Longest pause of a client that sends a body, in seconds. After it the request gets 504.",
+    )
     min_body_rate: int = Field(
-        4096, ge=1, description="Least average rate of a body, in bytes per second, once body_pause_s has passed."
+        4096,
+        ge=1,
+        description="Lowest average rate of a body, in bytes per second, once `body_pause_s` has passed. A slower "
+        "request gets 504. Lower it for callers on very slow networks.",
     )
-    max_retries: int = Field(2, ge=0, le=10, description="Further tries when a replica dies under the work.")
+    max_retries: int = Field(
+        2,
+        ge=0,
+        le=10,
+        description="How often a call is repeated if the replica that works on it dies. After the last try the "
+        "request fails with 500, or the image has an `error` if the request has several images.",
+    )
     max_concurrent_requests: int = Field(
-        64, ge=1, description="Requests in an ingress replica, arriving ones too; more get 429."
+        64,
+        ge=1,
+        description="Requests at the same time in one ingress replica, those whose body is still arriving included. "
+        "Further ones get 429 with `Retry-After`. If the file sets `max_ongoing_requests` of the Ingress, make it "
+        "four times this value plus 64.",
     )
-    retry_after_s: float = Field(1.0, gt=0, description="`Retry-After` of an overloaded answer.")
+    retry_after_s: float = Field(
+        1.0,
+        gt=0,
+        description="Header `Retry-After` of 429 and 503 answers, in seconds, written as a whole number of at least 1.",
+    )
 
     @model_validator(mode="after")
     def _default_within_maximum(self) -> Self:
@@ -163,16 +242,17 @@ class IngressServing(Section):
 
 
 class ServingConfig(IngressServing):
-    """Deadlines, retries and admission at the ingress; the page; how often replicas may fail to start."""
+    """Deadlines, retries and admission at the ingress, the web page, and how often replicas may fail to start."""
 
-    page: bool = Field(True, description="Serve the page for people at `/`. False answers it with 404.")
+    page: bool = Field(True, description="Serve the web page at `/`. False answers it with 404.")
     max_failed_starts: int | None = Field(
         None,
         ge=1,
         le=1000,
-        description="Failed starts of a deployment's replicas after which Serve gives up. Null: 20, Ray's default; 2 "
-        "if `genseg` starts a Ray of its own, where a model that cannot be loaded will not load later either. Ray "
-        "itself stops after RAY_SERVE_MAX_PER_REPLICA_RETRY_COUNT (3 if not set) times the number of replicas.",
+        description="How often the replicas of a deployment may fail to start before Ray Serve stops trying and the "
+        "deployment fails. Null means 20, Ray's default, or 2 if `genseg` starts Ray itself, because a model that "
+        "cannot be loaded there will not load later. Any other Ray also stops after "
+        "RAY_SERVE_MAX_PER_REPLICA_RETRY_COUNT (3 if not set) times the number of replicas.",
     )
 
 

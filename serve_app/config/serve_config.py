@@ -1,6 +1,6 @@
-"""The Ray Serve part of a configuration: Ray's own schema, applied strictly, and what fails although Ray accepts it.
+"""Checks a Ray Serve config: Ray's own schema in strict mode, and faults that Ray accepts but that fail later.
 
-Ray's schema is imported where it is used, so that a file without `applications:` needs no Ray.
+Ray is imported inside the functions, so that a file without `applications:` is checked without Ray.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MAX_PORT = 65535
 
 
 def is_serve_config(document: object) -> bool:
-    """Tell a Serve config from a file of our own, also where `applications` itself is misspelt."""
+    """Tell a Serve config from an AppConfig, also if the key `applications` is misspelt."""
     keys = {key for key, _ in children(document) if isinstance(key, str)}
     if keys <= set(AppConfig.model_fields):
         return False
@@ -54,8 +54,8 @@ def serve_findings(document: object) -> tuple[AppConfig | None, list[Finding]]:
         document: the file's mapping.
 
     Returns:
-        The configuration of our first application, with its deployments' user_config drawn in (None if it is wrong),
-        and every finding.
+        The configuration of our first application with its deployments' `user_config` applied, or None if it has
+        faults; and every finding.
     """
     from ray.serve.schema import ServeDeploySchema
 
@@ -77,9 +77,9 @@ def serve_findings(document: object) -> tuple[AppConfig | None, list[Finding]]:
 
 
 def number_findings(document: object) -> Iterator[Finding]:
-    """Yield numbers that Ray's schema accepts and that never work: infinity, NaN, and ports that do not exist."""
+    """Yield numbers that Ray's schema accepts but that never work: infinity, NaN, and ports out of range."""
     for path, number in non_finite(document):
-        if not {"args", "user_config"} & set(path):  # ours have a check of their own; others' may take what they like
+        if not {"args", "user_config"} & set(path):  # ours are checked elsewhere; others are not ours to judge
             yield Finding(path, f"must be a finite number, got {number}")
     for section in ("http_options", "grpc_options"):
         port = value_at(document, (section, "port"))
@@ -88,7 +88,7 @@ def number_findings(document: object) -> Iterator[Finding]:
 
 
 def application_findings(application: object) -> Iterator[Finding]:
-    """Yield the faults of any application that Ray's schema does not know: its route, deployments, environments."""
+    """Yield faults in any application that Ray's schema does not find: in its route, deployments and environments."""
     if not isinstance(application, Mapping):
         return
     prefix = application.get("route_prefix", "/")
@@ -109,7 +109,7 @@ def application_findings(application: object) -> Iterator[Finding]:
 
 
 def deployment_findings(deployment: object) -> Iterator[Finding]:
-    """Yield the faults of one deployment that Ray's schema accepts and that fail, or do nothing, later."""
+    """Yield faults in one deployment that Ray's schema accepts but that fail later or have no effect."""
     per_node = value_at(deployment, ("max_replicas_per_node",))
     if is_number(per_node) and not 1 <= per_node <= MAX_REPLICAS_PER_NODE:
         text = f"must be between 1 and {MAX_REPLICAS_PER_NODE}, got {per_node}"
@@ -124,13 +124,13 @@ def deployment_findings(deployment: object) -> Iterator[Finding]:
 
 
 def autoscaling_findings(deployment: object) -> Iterator[Finding]:
-    """Yield the faults of an autoscaling_config; Ray's schema of a file accepts any mapping there."""
+    """Yield the faults of an autoscaling_config, for which Ray's schema of a file accepts any mapping."""
     from ray.serve.config import AutoscalingConfig
 
     given = value_at(deployment, ("autoscaling_config",))
     if not isinstance(given, Mapping):
         return
-    # The schema would import the policy, and raise where that fails.
+    # Without the policy: the schema would import it, and raise if that fails.
     for finding in strict_findings(AutoscalingConfig, {key: given[key] for key in given if key != "policy"}, []):
         yield finding.under(("autoscaling_config",))
     if "policy" in given:
@@ -139,12 +139,12 @@ def autoscaling_findings(deployment: object) -> Iterator[Finding]:
     target = given.get("target_ongoing_requests", DEFAULT_TARGET_ONGOING)
     slots = value_at(deployment, ("max_ongoing_requests",))
     if is_number(slots) and is_number(target) and slots < target:
-        text = f"{slots} is below autoscaling_config.target_ongoing_requests ({target:g}): no scaling ever"
+        text = f"{slots} is below autoscaling_config.target_ongoing_requests ({target:g}), so it never scales up"
         yield Finding(("max_ongoing_requests",), text)
 
 
 def runtime_env_findings(value: object, path: Path) -> Iterator[Finding]:
-    """Yield unknown keys of a runtime_env and environment variables that are not text; Ray fails on them at start."""
+    """Yield unknown keys of a runtime_env and environment variables that are not text; Ray fails to start with them."""
     if not isinstance(value, Mapping):
         return
     from ray.runtime_env import RuntimeEnv
@@ -160,7 +160,11 @@ def runtime_env_findings(value: object, path: Path) -> Iterator[Finding]:
 
 
 def our_findings(application: object) -> tuple[AppConfig | None, list[Finding]]:
-    """Check our own application: its args, its deployments' names and their user_config."""
+    """Check our own application: its `args`, the names of its deployments and their `user_config`.
+
+    Returns:
+        The configuration with each `user_config` applied, or None if there are faults; and every finding.
+    """
     args = value_at(application, ("args",)) or {}
     config, found = validated(AppConfig, args)
     findings = [finding.under(("args",)) for finding in found]
@@ -188,7 +192,7 @@ def our_findings(application: object) -> tuple[AppConfig | None, list[Finding]]:
 
 
 def gpus_of(application: object) -> dict[str, float]:
-    """Return how many GPUs a replica asks for, of each deployment whose `ray_actor_options` the file sets."""
+    """Return the GPUs of a replica, by deployment, for each deployment whose `ray_actor_options` the file sets."""
     found = {}
     for _, deployment in items_at(application, "deployments"):
         name, options = value_at(deployment, ("name",)), value_at(deployment, ("ray_actor_options",))
@@ -199,7 +203,15 @@ def gpus_of(application: object) -> dict[str, float]:
 
 
 def misplaced(deployment: str, finding: Finding) -> Finding:
-    """Say where a section, or a key of one, belongs that this deployment's user_config does not take."""
+    """Add to an unknown key of a user_config the place where it belongs, if it is a key of AppConfig.
+
+    Args:
+        deployment: whose `user_config` has the key.
+        finding: any finding about that `user_config`.
+
+    Returns:
+        A new finding for such a key; otherwise the same finding.
+    """
     if not finding.on_key or not finding.path or finding.path[0] not in AppConfig.model_fields:
         return finding
     section, keys = str(finding.path[0]), finding.path[1:]
@@ -209,17 +221,17 @@ def misplaced(deployment: str, finding: Finding) -> Finding:
     takers = [name for name, settings in SETTINGS.items() if takes(settings, section, *map(str, keys))]
     home = f"the user_config of {' and '.join(takers)}" if takers else "args (a change restarts the replicas)"
     setting = place_of(finding.path)
-    return Finding(finding.path, f"'{setting}' is no setting of {deployment}; it belongs in {home}", on_key=True)
+    return Finding(finding.path, f"'{setting}' is not a setting of {deployment}; it belongs in {home}", on_key=True)
 
 
 def takes(settings: type[Settings], section: str, *keys: str) -> bool:
-    """Tell whether a user_config takes a section, or a key of it."""
+    """Tell whether a `user_config` takes a section, or a key of that section."""
     inner = model_at(settings, (section,))
     return inner is not None and all(key in inner.model_fields for key in keys)
 
 
 def items_at(document: object, key: str) -> Iterator[tuple[Path, object]]:
-    """Yield the items of the list under a key, each with its place."""
+    """Yield the items of the list under a key, each with its path; nothing if there is no list."""
     items = value_at(document, (key,))
     for index, item in enumerate(items if isinstance(items, list) else []):
         yield (key, index), item

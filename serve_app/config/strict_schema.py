@@ -1,4 +1,4 @@
-"""Applies another library's pydantic model to a document, more strictly than the library does, and places every fault.
+"""Checks a document against another library's pydantic model in strict mode, and reports the place of every fault.
 
 Knows neither files nor YAML nor Ray.
 """
@@ -18,15 +18,15 @@ from serve_app.config.findings import Finding, Path, children, finding_of
 
 
 def strict_findings(model: type[BaseModel], document: object, known: Iterable[Finding] = ()) -> list[Finding]:
-    """Return what a model says of a document, in our words and without what is known already.
+    """Return the faults that a model finds in a document and that are not yet known.
 
-    The model's validators may trust the shape of what they get, and the first one that fails may hide the faults beside
-    it. So the document is checked again without the faults known so far until nothing new is found.
+    One fault can hide others: a validator that fails stops the check, or raises an unexpected error. So the values with
+    known faults are removed and the document is checked again, until nothing new is found.
 
     Args:
-        model: unknown keys are faults at any depth, "5" and `true` are not numbers.
+        model: the schema. Unknown keys are faults at any depth; "5" and `true` are not numbers.
         document: as YAML gives it.
-        known: what is wrong with it already.
+        known: the faults that were found before.
     """
     seen = {finding.path for finding in known}
     findings: list[Finding] = []
@@ -49,14 +49,18 @@ def strict_findings(model: type[BaseModel], document: object, known: Iterable[Fi
 
 
 def value_at(document: object, path: Sequence[object]) -> object:
-    """Return the value at a path of keys and indices, or None where the path leads nowhere."""
+    """Return the value at a path of keys and indices; None if there is no such path.
+
+    >>> value_at({"applications": [{"name": "segmentation"}]}, ("applications", 0, "name"))
+    'segmentation'
+    """
     for part in path:
         document = dict(children(document)).get(part)
     return document
 
 
 def _entries(model: type[BaseModel], document: object) -> list[ErrorDetails]:
-    """As JSON, because pydantic's strict mode accepts the names of enums from there only."""
+    """Return pydantic's errors. The document is checked as JSON: only there strict mode accepts the names of enums."""
     text = json.dumps(document, default=str)
     try:
         with warnings.catch_warnings():
@@ -68,7 +72,7 @@ def _entries(model: type[BaseModel], document: object) -> list[ErrorDetails]:
 
 
 def _without(document: object, paths: Iterable[Path]) -> object:
-    """Copy a document without the values at some places; a list with such an item is left out as a whole."""
+    """Copy a document without the values at some paths. If a path leads into a list, the whole list is removed."""
     left = copy.deepcopy(document)
     for path in paths:
         while path and isinstance(path[-1], int):
@@ -80,10 +84,10 @@ def _without(document: object, paths: Iterable[Path]) -> object:
 
 
 def _place_in(document: object, entry: ErrorDetails) -> Path:
-    """Return where a fault is in a document.
+    """Return the path of a fault in a document.
 
-    Pydantic's path goes on into the branches of a union: it is cut where the document ends. A validator of a whole
-    section names the key in its message: that key is the place.
+    Pydantic's path also names the branches of a union; it is cut where the document has no such key. If a validator of
+    a whole section failed, the place is the first key of the section that its message names.
     """
     place: Path = ()
     for part in entry["loc"]:

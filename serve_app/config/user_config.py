@@ -1,6 +1,7 @@
-"""What a running deployment may be told anew: the `user_config` of each deployment.
+"""The `user_config` of each deployment: the settings that may change while its replicas run.
 
-Everything else of AppConfig (models, devices, caches) lives in `args:` and takes a restart. Knows neither Ray nor YAML.
+The other sections of AppConfig (models, devices, caches) may stand in `args:` only, and a change of them restarts the
+replicas. Knows neither Ray nor YAML.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ logger = logging.getLogger("ray.serve")
 
 
 class Settings(Section):
-    """Base of a deployment's `user_config`: sections of AppConfig, each optional, with the keys that it reads."""
+    """Base of a deployment's `user_config`: optional sections of AppConfig, with the keys that the deployment reads."""
 
     @model_validator(mode="before")
     @classmethod
@@ -47,15 +48,14 @@ class Settings(Section):
         return value
 
     def apply_to(self, config: AppConfig) -> AppConfig:
-        """Put the given sections in the place of the same sections of a configuration.
+        """Apply this `user_config` to a configuration.
 
         Args:
-            config: what `args:` says.
+            config: the configuration from `args:`.
 
         Returns:
-            A configuration in which of every section given here all keys that this deployment takes are replaced (a key
-            left out has its default, not its value in `config`), and everything else is that of `config`; `config`
-            itself, equal, where no section is given.
+            A copy of `config`. In each section that this `user_config` has, all keys that the deployment takes are
+            replaced: a key that is left out gets its default, not its value in `config`.
         """
         sections = {}
         for name, field in type(self).model_fields.items():
@@ -83,20 +83,23 @@ class SegmenterSettings(Settings):
     limits: SegmenterLimits | None = None
 
     def apply_to(self, config: AppConfig) -> AppConfig:
-        """See Settings.
+        """Apply this `user_config` to a configuration; see Settings.
 
         Raises:
-            ConfigError: the batches are larger than those that a compiled model is warmed up for.
+            ConfigError: the model is compiled, and the batches are larger than those in `config`.
         """
         if findings := self.findings_for(config):
             raise refusal(findings)
         return super().apply_to(config)
 
     def findings_for(self, config: AppConfig) -> list[Finding]:
-        """Find batches for which a compiled model would be compiled anew, minutes in the middle of a request.
+        """Find batch sizes that a compiled model was not warmed up for: it would compile for minutes during a request.
 
         Args:
-            config: what `args:` says: what the model is loaded and warmed up with.
+            config: the configuration from `args:`, with which the model is loaded and warmed up.
+
+        Returns:
+            One finding for each such key; none if the model is not compiled.
         """
         if self.batching is None or not config.models.segmentation.compile:
             return []
@@ -113,7 +116,7 @@ class SegmenterSettings(Settings):
 
 
 class ParserSettings(Settings):
-    """`user_config` of the ParserDeployment, which also filters what it has read."""
+    """`user_config` of the ParserDeployment, which also filters the entities."""
 
     batching: ParserBatching | None = None
     entity_filter: EntityFilterConfig | None = None
@@ -124,20 +127,20 @@ SETTINGS: Mapping[str, type[Settings]] = {
     "ParserDeployment": ParserSettings,
     "SegmenterDeployment": SegmenterSettings,
 }
-"""What each deployment takes as its `user_config`, by the deployment's name."""
+"""The schema of each deployment's `user_config`, by the deployment's name."""
 
 Kind = TypeVar("Kind", bound=Settings)
 
 
 class UserConfig(Generic[Kind]):
-    """Takes the `user_config` of one replica, again and again while it runs.
+    """Checks and applies the `user_config` of one replica, each time that Ray Serve passes a new one.
 
-    The first one must be right: a replica that started without it would run with defaults that nobody chose, such as
-    no authentication. A later wrong one is logged, and the values before it stay.
+    A replica does not start with a wrong `user_config`, because it would run with defaults that nobody chose, such as
+    no authentication. If a later one is wrong, the replica logs an error and keeps the values that it has.
 
     Args:
         deployment: its name, for messages.
-        kind: the settings that the deployment takes.
+        kind: the schema of its `user_config`.
     """
 
     def __init__(self, deployment: str, kind: type[Kind]) -> None:
@@ -149,11 +152,11 @@ class UserConfig(Generic[Kind]):
         """Check a `user_config` and apply it.
 
         Args:
-            user_config: as Ray Serve hands it over; None means no settings.
-            apply: puts the settings in force. It raises ConfigError, and changes nothing, where they cannot be.
+            user_config: as Ray Serve passes it; None means no settings.
+            apply: applies the settings. If they are not possible, it raises ConfigError and changes nothing.
 
         Raises:
-            ConfigError: it is the first one and it is wrong; one line that names every fault.
+            ConfigError: the first `user_config` is wrong; one line that names every fault.
         """
         try:
             settings, findings = validated(self._kind, {} if user_config is None else user_config)
@@ -163,27 +166,28 @@ class UserConfig(Generic[Kind]):
         except ConfigError as error:
             if not self._taken:
                 raise ConfigError(f"user_config of {self._deployment}: {error.message}") from None
-            logger.error("user_config of %s is refused, the old one stays: %s", self._deployment, error.message)
+            logger.error("user_config of %s is refused, the earlier values stay: %s", self._deployment, error.message)
         else:
             self._taken = True
 
 
 def refusal(findings: Sequence[Finding]) -> ConfigError:
-    """Put faults into one line, each with its place."""
+    """Build an error whose one line names every fault with its place."""
     return ConfigError(
         "; ".join(f"{place_of(each.path)}: {each.message}" if each.path else each.message for each in findings)
     )
 
 
 def settings_from(config: AppConfig, *given: Settings) -> AppConfig:
-    """Put the settings of the deployments into one configuration.
+    """Apply the `user_config` of several deployments to one configuration.
 
     Args:
-        config: what `args:` says.
+        config: the configuration from `args:`.
         given: the `user_config` of each deployment that has one.
 
     Returns:
-        `config` with what each takes. The segmenter's `limits` are its own guard and leave the ingress's untouched.
+        A copy of `config` with all settings, except `limits` of the segmenter: the configuration has the ingress's
+        limits.
     """
     for settings in given:
         own = settings.model_copy(update={"limits": None}) if isinstance(settings, SegmenterSettings) else settings

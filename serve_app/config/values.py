@@ -1,4 +1,4 @@
-"""What the sections of the configuration are made of: their base, and checks of single values."""
+"""The base class of the configuration's sections, and the types and checks of single values."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ MIB = 1024 * 1024
 
 
 def known_device(text: str) -> str:
-    """Check the name of a device.
+    """Return the text if it is the name of a supported device.
 
     Raises:
-        ValueError: the text is not such a name.
+        ValueError: it is not.
     """
     if re.fullmatch(r"(mps|xpu)(:\d+)?", text):
         raise ValueError(f"{text!r} is not supported: nothing was tested on it; use auto, cpu, cuda or cuda:N")
@@ -32,10 +32,10 @@ Device = Annotated[str, AfterValidator(known_device)]
 
 
 def http_address(text: str) -> str:
-    """Check an http(s) address.
+    """Return the text if it is an address that starts with http:// or https://.
 
     Raises:
-        ValueError: the text is not such an address.
+        ValueError: it is not.
     """
     parts = urlsplit(text)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -47,7 +47,7 @@ HttpAddress = Annotated[str, AfterValidator(http_address)]
 
 
 def one_of(engines: Mapping[str, str]) -> BeforeValidator:
-    """Make a check that a value is the name of an engine."""
+    """Return a pydantic validator that accepts only the names of the given engines."""
 
     def check(name: object) -> object:
         if not isinstance(name, str) or name not in engines:
@@ -59,23 +59,26 @@ def one_of(engines: Mapping[str, str]) -> BeforeValidator:
 
 
 class Section(BaseModel):
-    """Base of every part: immutable, and an unknown key is an error."""
+    """Base of every section of the configuration: instances are immutable, and an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def with_lists(value: object) -> object:
-    """Turn tuples back into lists, at any depth: JSON knows no others, and a configuration is frozen as it is read."""
+    """Return the value with lists in place of tuples, at any depth.
+
+    Configurations are read with tuples; the value of a JsonValue must have lists.
+    """
     if isinstance(value, Mapping):
         return {key: with_lists(item) for key, item in value.items()}
     return [with_lists(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def bearer_token(text: str) -> str:
-    """Check a bearer token.
+    """Return the text if it may stand in a header as a bearer token.
 
     Raises:
-        ValueError: the token cannot stand in a header. The message does not quote it.
+        ValueError: it may not. The message does not quote the text.
     """
     if not re.fullmatch(r"[\x21-\x7e]+", text):
         raise ValueError("a token must consist of printable ASCII characters, without spaces, and must not be empty")

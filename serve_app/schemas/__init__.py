@@ -1,4 +1,4 @@
-"""The wire: requests, documents and events, exactly as users see them."""
+"""The messages between the service and its users: requests, result documents and events of a stream."""
 
 from __future__ import annotations
 

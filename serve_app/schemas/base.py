@@ -1,6 +1,6 @@
-"""What all messages have in common: their base classes, and one line about what is wrong in one.
+"""The base classes of all messages, and the conversion of pydantic's errors into one line.
 
-Knows shapes and ranges only.
+Checks types and ranges only, not the limits of a configuration.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 def _encodable(text: str) -> str:
-    # JSON can name half of a surrogate pair ("\\ud800"), which no tokenizer and no answer can carry.
+    # JSON can contain half of a surrogate pair ("\\ud800"), which neither tokenizers nor UTF-8 can represent.
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise ValueError("has half of a surrogate pair, which is no character") from None
+        raise ValueError("has half of a surrogate pair, which is not a character") from None
     if "\0" in text:  # text in UTF-16 that was read as UTF-8, or binary data
-        raise ValueError("has a NUL character, which is no text")
+        raise ValueError("has a NUL character, which is not text")
     return text
 
 
@@ -34,7 +34,7 @@ OverlayStyle = Literal["fill", "outline"]
 
 
 class Wire(BaseModel):
-    """Base of every message: unknown fields are errors, numbers are finite numbers and not strings."""
+    """Base of every message. Unknown fields are errors; a number must be finite, and text is not a number."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -43,7 +43,10 @@ _TOO_MANY = "too_many"
 
 
 def at_most(count: int) -> BeforeValidator:
-    """Look at the length of a list or mapping before its items are: each wrong item would be reported at a cost."""
+    """Return a validator that refuses a list or mapping of more than `count` items before it checks the items.
+
+    Otherwise pydantic would report every wrong item, which takes time and memory.
+    """
 
     def check(value: object) -> object:
         if isinstance(value, Sequence | Mapping) and not isinstance(value, str | bytes) and len(value) > count:
@@ -56,7 +59,7 @@ def at_most(count: int) -> BeforeValidator:
 
 
 class Incoming(Wire):
-    """Base of what callers send: of many unknown fields only the first is reported."""
+    """Base of every message that callers send. Of many unknown fields, only the first is reported."""
 
     @model_validator(mode="before")
     @classmethod
@@ -67,14 +70,14 @@ class Incoming(Wire):
         return value
 
     def __setstate__(self, state: Any) -> None:
-        """Unpickle; what the sender's version does not know has its default, as it has in JSON."""
+        """Unpickle. A field that the sender's version does not know gets its default, as in JSON."""
         super().__setstate__(state)
         for name, each in type(self).model_fields.items():
             if name not in self.__dict__ and not each.is_required():
                 self.__dict__[name] = each.get_default(call_default_factory=True)
 
 
-_LONGEST_KEY = 60  # of a key that callers choose, in messages
+_LONGEST_KEY = 60  # characters of a caller's key in messages
 _PLAIN_WORDS = {
     "extra_forbidden": "unknown field",
     "missing": "required",
@@ -84,11 +87,14 @@ _PLAIN_WORDS = {
 
 
 def invalid_request(error: ValidationError, known: Iterable[str] = ()) -> InvalidRequest | TooLarge:
-    """Turn pydantic's report into one line about its first entry, and say how many more there are.
+    """Convert pydantic's report into an error about its first entry, with the number of further entries.
 
     Args:
-        error: the report.
-        known: names at the top of what was checked; the nearest one is named beside an unknown one.
+        error: pydantic's report.
+        known: the names of the top-level fields; the message suggests the one nearest to an unknown field.
+
+    Returns:
+        TooLarge if the first entry is about the length of a list or mapping, otherwise InvalidRequest.
     """
     first, *others = error.errors(include_url=False, include_context=False, include_input=False)
     field = field_path(first["loc"])
@@ -103,19 +109,23 @@ def invalid_request(error: ValidationError, known: Iterable[str] = ()) -> Invali
 
 
 def field_path(location: Sequence[str | int]) -> str:
-    """Write a location the way users read it: ("contextual_images", 1, "data") is "contextual_images[1].data"."""
+    """Write a location of pydantic as text.
+
+    >>> field_path(("contextual_images", 1, "data"))
+    'contextual_images[1].data'
+    """
     path = ""
     for part in location:
         if isinstance(part, int):
             path += f"[{part}]"
-        elif part not in {"str", "bytes", "[key]"}:  # the branch of a union, or the key itself: no field
+        elif part not in {"str", "bytes", "[key]"}:  # the branch of a union, or the key itself; not a field
             part = shown_key(part)
             path += f".{part}" if path else part
     return path
 
 
 def shown_key(key: str) -> str:
-    """Write a key that a caller made up so that a message can hold it: shortened, printable, '' for an empty one."""
+    """Write a caller's key for a message: shortened and printable; '' if it is empty."""
     shown = key if len(key) <= _LONGEST_KEY else key[:_LONGEST_KEY] + "…"
     if not key:
         return "''"

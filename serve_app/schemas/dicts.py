@@ -1,7 +1,7 @@
-"""Documents as the service builds and sends them: plain dicts, typed.
+"""The types of the documents as the service builds them: plain dicts.
 
-The models of `documents` check what comes in, at the client and in tests; building them for every object would cost the
-service more than the work. A test holds each typed dict equal to its model, key by key.
+The models in `documents` check documents that come in, at the client and in tests. The service does not build them,
+because that would take longer than its own work. A test compares each typed dict with its model, key by key.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ class RleDict(TypedDict):
 
 
 class RingDict(TypedDict):
-    """One closed outline: `points` are [x, y] pixels; `hole` tells an inner ring from an outer one."""
+    """One closed outline: `points` are [x, y] in pixels; `hole` is true for an inner ring."""
 
     points: list[list[float]]
     hole: bool
 
 
 class ErrorDict(TypedDict):
-    """What went wrong and where."""
+    """An error: its code, a message, and the field of the request that caused it."""
 
     code: str
     message: str
@@ -35,13 +35,13 @@ class ErrorDict(TypedDict):
 
 
 class ErrorAnswerDict(TypedDict):
-    """The one shape of every error's answer."""
+    """The answer to a request that failed."""
 
     error: ErrorDict
 
 
 class ObjectDict(TypedDict):
-    """One found instance, with the mask key of the request's `mask_format`, or none."""
+    """One object that was found. It has the mask key of the request's `mask_format`; with `none`, it has none."""
 
     object_id: str
     label: str
@@ -53,7 +53,7 @@ class ObjectDict(TypedDict):
 
 
 class SegmentedDict(TypedDict):
-    """One image's objects as the segmenter answers them; after a failure `objects` is null and `error` says why."""
+    """The objects of one image, as the segmenter returns them. If it failed, `objects` is null and `error` says why."""
 
     width: int
     height: int
@@ -64,24 +64,24 @@ class SegmentedDict(TypedDict):
 
 
 class ImageDict(SegmentedDict):
-    """The same in a result: with what the caller called the image."""
+    """The objects of one image in a result document; `path` is the image's name or path from the request."""
 
     path: str
 
 
 class ModelsDict(TypedDict):
-    """The models' names."""
+    """The configured names of the models that did the work; `text_parser` also if the caller named the entities."""
 
     text_parser: str
     segmentation: str
 
 
 class TimingsDict(TypedDict):
-    """How long the stages took, in milliseconds; they overlap.
+    """Durations of the stages in milliseconds. The stages overlap.
 
-    `parse`: from the call of the parser until the entities are there; 0 where the caller named the entities.
-    `segment`: from the first call of the segmenter until the last image is done; this includes the wait for the
-    entities. `total`: the whole request.
+    `parse`: from the call of the parser until its entities are there; 0 if the caller named the entities.
+    `segment`: from the first call of the segmenter until the last image is done, including the wait for the entities.
+    `total`: the whole request.
     """
 
     parse: float
@@ -90,10 +90,10 @@ class TimingsDict(TypedDict):
 
 
 class DroppedDict(TypedDict):
-    """What the parser named and the service did not look for, and why.
+    """A phrase of the parser that the service did not look for, and the reason.
 
-    A term of the entity filter, a name of an image, a phrase that the segmenter cannot read, or one beyond the limit of
-    entities.
+    It is a term of the entity filter, a name of an image, a phrase that the segmenter cannot read, or one beyond the
+    limit of entities.
     """
 
     entity: str
@@ -101,10 +101,10 @@ class DroppedDict(TypedDict):
 
 
 class MetaDict(TypedDict):
-    """How the document came about.
+    """How the document was made.
 
-    `models` names the models that did the work. `thresholds` are the entities' own thresholds that were in force, and
-    `unused_thresholds` the names in the request's `thresholds` that are no entity of the document.
+    `thresholds` are the thresholds of single entities that were used. `unused_thresholds` are the names in the
+    request's `thresholds` that are not entities of the document.
     """
 
     request_id: str
@@ -118,7 +118,7 @@ class MetaDict(TypedDict):
 
 
 class ResultDict(TypedDict):
-    """The answer of `POST /v1/segment`, images in the order of the request."""
+    """The answer of `POST /v1/segment`. Its images are in the order of the request."""
 
     prompt: str
     entities: list[str]
@@ -138,25 +138,25 @@ class EntitiesDict(TypedDict):
 
 
 def error_body(error: GensegError) -> ErrorDict:
-    """Write an error the one way that users see it."""
+    """Convert an error into the document that users see."""
     return {"code": error.code, "message": error.message, "field": error.field}
 
 
 def images_of(document: ResultDict) -> list[ImageDict]:
-    """List a result's images, contextual ones first."""
+    """Return the images of a result: the contextual ones in order, then the generated one if there is one."""
     generated = document["generated_image"]
     return [*document["contextual_images"], *([] if generated is None else [generated])]
 
 
 class BareDict(TypedDict):
-    """What was found of an entity without its adjectives."""
+    """An entity's noun without its adjectives, such as "sofa" for "blue sofa", and how many of it were found."""
 
     entity: str
     found: int
 
 
 class EntityVerdictDict(TypedDict):
-    """What was asked of one entity, and what the generated image shows of it."""
+    """How many of one entity the prompt asks for, and how many the generated image shows."""
 
     entity: str
     asked: int | None
@@ -170,7 +170,7 @@ class EntityVerdictDict(TypedDict):
 
 
 class ReferenceVerdictDict(TypedDict):
-    """What became of one object of a contextual image."""
+    """Whether one object of a contextual image is in the generated image."""
 
     image: int | None
     object_id: str | None
@@ -182,7 +182,7 @@ class ReferenceVerdictDict(TypedDict):
 
 
 class OverlapDict(TypedDict):
-    """Two objects of one image and of different labels that may be one thing."""
+    """Two objects of one image with different labels that may be the same thing."""
 
     image: str
     objects: list[str]
@@ -190,7 +190,7 @@ class OverlapDict(TypedDict):
 
 
 class VerdictScoresDict(TypedDict):
-    """The verdict in numbers: shares in [0, 1], and a mean cosine (`identity`); null where nothing could be judged."""
+    """The verdict in numbers: shares in [0, 1] and a mean cosine (`identity`); null if nothing could be judged."""
 
     entities: float | None
     identity: float | None
@@ -198,7 +198,7 @@ class VerdictScoresDict(TypedDict):
 
 
 class IdentityDict(TypedDict):
-    """The model that compared individuals, and how."""
+    """The model that compared individuals, and its settings."""
 
     model: str
     pooling: str
@@ -207,7 +207,7 @@ class IdentityDict(TypedDict):
 
 
 class VerdictDict(TypedDict):
-    """Did each thing that the prompt asks for arrive?"""
+    """Whether each thing that the prompt asks for is in the generated image."""
 
     arrived: bool | None
     entities: list[EntityVerdictDict]

@@ -1,4 +1,4 @@
-"""What the service answers, exactly as users see it."""
+"""The documents with which the service answers."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from serve_app.schemas.verdict import Verdict
 
 
 class DroppedEntity(Wire):
-    """What the parser named and the service did not look for, and why.
+    """A phrase of the parser that the service did not look for, and the reason.
 
-    A term of the entity filter, a phrase that the segmenter cannot read, or one beyond the limit of entities.
+    It is a term of the entity filter, a name of an image, a phrase that the segmenter cannot read, or one beyond the
+    limit of entities.
     """
 
     entity: str
@@ -36,14 +37,14 @@ class Rle(Wire):
 
 
 class Ring(Wire):
-    """One closed outline: `points` are [x, y] pixels; `hole` tells an inner ring from an outer one."""
+    """One closed outline: `points` are [x, y] in pixels; `hole` is true for an inner ring."""
 
     points: list[Annotated[list[float], Field(min_length=2, max_length=2)]]
     hole: bool
 
 
 class ObjectDocument(Wire):
-    """One found instance; it carries the one mask key of the request's `mask_format`."""
+    """One object that was found. It has the mask key of the request's `mask_format`; with `none`, it has none."""
 
     object_id: str
     label: str
@@ -55,7 +56,7 @@ class ObjectDocument(Wire):
 
 
 class ErrorBody(Wire):
-    """What went wrong and where."""
+    """An error: its code, a message, and the field of the request that caused it."""
 
     code: str
     message: str
@@ -63,7 +64,7 @@ class ErrorBody(Wire):
 
 
 class ImageDocument(Wire):
-    """One image's objects. After a failure `objects` is null and `error` says why."""
+    """The objects of one image. If the image failed, `objects` is null and `error` says why."""
 
     path: str
     width: int
@@ -75,18 +76,18 @@ class ImageDocument(Wire):
 
 
 class Models(Wire):
-    """Names of the models that did the work, as configured; the parser's also where the caller named the entities."""
+    """The configured names of the models that did the work; `text_parser` also if the caller named the entities."""
 
     text_parser: str
     segmentation: str
 
 
 class Timings(Wire):
-    """How long the stages took, in milliseconds; they overlap.
+    """Durations of the stages in milliseconds. The stages overlap.
 
-    `parse`: from the call of the parser until the entities are there; 0 where the caller named the entities.
-    `segment`: from the first call of the segmenter until the last image is done; this includes the wait for the
-    entities. `total`: the whole request.
+    `parse`: from the call of the parser until its entities are there; 0 if the caller named the entities.
+    `segment`: from the first call of the segmenter until the last image is done, including the wait for the entities.
+    `total`: the whole request.
     """
 
     parse: float
@@ -95,12 +96,12 @@ class Timings(Wire):
 
 
 def _all_required(schema: JsonSchemaValue) -> None:
-    """Promise every key in the API's description; a default is for reading documents of an older service only."""
+    """Mark every key as required in the API's description. Defaults serve only to read documents of older services."""
     schema["required"] = [*schema["properties"]]
 
 
 class Meta(Wire):
-    """How the document came about. Documents of an older service lack the keys that have defaults here."""
+    """How the document was made. Documents of an older service lack the keys that have defaults here."""
 
     model_config = ConfigDict(json_schema_extra=_all_required)
 
@@ -109,19 +110,19 @@ class Meta(Wire):
     threshold: Fraction
     mask_threshold: Fraction
     thresholds: dict[str, Fraction] = Field(
-        default_factory=dict, description="The entities' own thresholds that were in force, by the entity."
+        default_factory=dict, description="The thresholds of single entities that were used, by the entity."
     )
     unused_thresholds: list[str] = Field(
-        default_factory=list, description="Names in the request's `thresholds` that are no entity of the document."
+        default_factory=list, description="Names in the request's `thresholds` that are not entities of the document."
     )
     dropped: list[DroppedEntity] = Field(
-        default_factory=list, description="What the parser named and the service did not look for."
+        default_factory=list, description="Phrases of the parser that the service did not look for."
     )
     timings_ms: Timings
 
 
 class ResultDocument(Wire):
-    """The answer of `POST /v1/segment`, images in the order of the request.
+    """The answer of `POST /v1/segment`. Its images are in the order of the request.
 
     Documents of an older service lack `verdict`.
     """
@@ -139,6 +140,6 @@ class ResultDocument(Wire):
 
 
 class ErrorDocument(Wire):
-    """The one shape of every error."""
+    """The answer to a request that failed."""
 
     error: ErrorBody

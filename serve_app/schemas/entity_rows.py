@@ -1,4 +1,4 @@
-"""A result document as flat rows: one for each image and entity. Pure; knows no masks and no files."""
+"""Converts a result document into flat rows, one for each image and entity. Knows neither masks nor files."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from serve_app.schemas.dicts import ImageDict, ObjectDict, ResultDict
 from serve_app.schemas.events import Role
 
 AreaOf = Callable[[Sequence[ObjectDict], tuple[int, int]], int | None]
-"""Counts the pixels that objects of an image cover together, from the objects and the image's (height, width); None
-where an object has no mask."""
+"""A function that takes objects of an image and its (height, width), and returns the number of pixels that the objects
+cover together; None if an object has no mask."""
 
 
 class EntityRow(TypedDict):
-    """What one image shows of one entity.
+    """The objects of one entity in one image.
 
-    `index` counts from 0 within the role. If the image failed, `count`, `best_score` and `area` are null, and `error`
-    is its code; `best_score` is null also where nothing was found. `area` is in pixels, those of several objects
-    counted once; null where the masks were not asked for. `asked` and `status` are the verdict's, of the job as a
-    whole, so they are the same in each image; null without a verdict, and for an entity that it does not judge.
+    `index` counts the images of the role from 0. If the image failed, `count`, `best_score` and `area` are null, and
+    `error` is the code. `best_score` is also null if nothing was found. `area` is in pixels; a pixel of several objects
+    counts once; it is null if the request asked for no masks. `asked` and `status` are those of the verdict on the
+    generated image, so they are the same in every image; null without a verdict, and if it does not judge the entity.
     """
 
     role: Role
@@ -36,11 +36,11 @@ class EntityRow(TypedDict):
 
 
 def entity_rows(document: ResultDict, area_of: AreaOf) -> Iterator[EntityRow]:
-    """Yield the rows of a document: images in its order, in each the entities in their order.
+    """Yield the rows of a document, in the order of its images and, in each image, of its entities.
 
     Args:
         document: the result.
-        area_of: counts pixels.
+        area_of: counts the pixels of objects.
     """
     generated = document["generated_image"]
     for index, image in enumerate(document["contextual_images"]):
@@ -50,7 +50,7 @@ def entity_rows(document: ResultDict, area_of: AreaOf) -> Iterator[EntityRow]:
 
 
 def image_rows(document: ResultDict, role: Role, index: int, image: ImageDict, area_of: AreaOf) -> Iterator[EntityRow]:
-    """Yield the rows of one image of a document."""
+    """Yield the rows of one image of a document; the arguments are as in `entity_rows`."""
     verdict = document.get("verdict")  # documents of earlier versions lack it
     judged = {} if verdict is None else {each["entity"]: each for each in verdict["entities"]}
     size_hw = image["height"], image["width"]

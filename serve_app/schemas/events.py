@@ -1,8 +1,9 @@
-"""The events of a stream: one JSON line each, in the order in which they happen.
+"""The events of a stream. Each is one line of JSON.
 
-First `entities`, then an `image` as each finishes, and last `result`, or `error` at any time. While the segmentation
-model is being changed, an image that an older replica answered is segmented once more: then a second `image` event of
-the same role and index takes the place of the first. What the `result` says counts.
+First comes `entities`, then an `image` event as each image finishes, and last `result`. `error` may come at any time
+and ends the stream. While the segmentation model is being changed, an image that an older replica answered is segmented
+again. A second `image` event of the same role and index then replaces the first. The `result` event has the final
+images.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ Role = Literal["contextual", "generated"]
 
 
 class EntitiesEventDocument(Wire):
-    """The prompt is read: these things will be looked for."""
+    """The prompt has been parsed: `entities` will be looked for."""
 
     event: Literal["entities"]
     entities: list[str]
@@ -27,7 +28,7 @@ class EntitiesEventDocument(Wire):
 
 
 class ImageEventDocument(Wire):
-    """One image is done; `index` counts within its role. A later event of the same image takes this one's place."""
+    """One image is done. `index` counts the images of its role. A later event of the same image replaces this one."""
 
     event: Literal["image"]
     role: Role
@@ -36,7 +37,7 @@ class ImageEventDocument(Wire):
 
 
 class ResultEventDocument(Wire):
-    """The last event: everything, in the order of the request."""
+    """The last event: the whole result document, with the images in the order of the request."""
 
     event: Literal["result"]
     result: ResultDocument

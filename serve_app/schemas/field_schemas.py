@@ -1,6 +1,6 @@
-"""What a model's declaration says of each of its fields, in the keywords of JSON Schema.
+"""Describes the fields of a pydantic model in the keywords of JSON Schema.
 
-Forms, columns of a manifest and flags of the command line are made from it, so that none of them repeats the fields.
+The form, the columns of a manifest and the flags of the command line are made from it, so none of them repeats a field.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class FieldSchema(TypedDict, total=False):
 
 @cache
 def field_schemas(model: type[BaseModel]) -> dict[str, FieldSchema]:
-    """Describe the fields of a model.
+    """Return the JSON Schema of each field of a model.
 
     Returns:
-        By the field's name, in the model's order. Of a union, the first member's keywords: "number or null" is a
-        number.
+        By the field's name, in the model's order. A union has the keywords of its first member, so "number or null" is
+        a number.
     """
     properties: dict[str, FieldSchema] = model.model_json_schema()["properties"]
     return {name: _of_first_member(schema) for name, schema in properties.items()}

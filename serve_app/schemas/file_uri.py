@@ -1,4 +1,4 @@
-"""Paths and `file:` URIs: which file on this machine one names. Pure: opens nothing."""
+"""Finds the local path that a path or `file:` URI names. Opens no file."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _FILE_URI = re.compile(r"file:(?:/(?!/)|//)", re.IGNORECASE)
 
 
 def is_file_uri(source: str) -> bool:
-    """Tell whether a source is a `file:` URI; `file:a`, without a slash, is a path like any other."""
+    """Tell whether a source is a `file:` URI. `file:a`, without a slash, is an ordinary path."""
     return _FILE_URI.match(source) is not None
 
 
 def local_path(source: str) -> str:
-    """Find the path that a source names on this machine.
+    """Return the path on this machine that a source names.
 
     Args:
-        source: a path, which is returned as it stands, or a `file:` URI, which may be percent-encoded: `%23` is `#`.
+        source: a path, which is returned unchanged, or a `file:` URI, which is percent-decoded: `%23` is `#`.
 
     Raises:
         InvalidRequest: the URI names another machine.
@@ -35,6 +35,6 @@ def local_path(source: str) -> str:
     host, slash, path = rest.partition("/")
     if host.lower() not in {"", "localhost"}:
         raise InvalidRequest(
-            f"{host!r} stands where the host does; a path on this machine is file:///{host}{slash}{path}"
+            f"{host!r} is in the place of the host; a path on this machine is file:///{host}{slash}{path}"
         )
     return os.fsdecode(unquote_to_bytes(slash + path))

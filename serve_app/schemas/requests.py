@@ -1,6 +1,6 @@
-"""What callers send.
+"""The requests that callers send.
 
-Opens no file and fetches nothing, except the two `from_file(s)` constructors, which run in the caller's process.
+Only `from_file` and `from_files`, which run in the caller's process, open files. Nothing is fetched from a network.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from serve_app.schemas.file_uri import local_path
 
 MAX_IMAGES = 1024
 MAX_ENTITIES = 1024
-"""The most that any configuration allows (see `LimitsConfig`, whose own numbers are smaller)."""
+"""The largest values that a configuration may set for these limits; see `LimitsConfig` for the defaults."""
 
 
 class ImageInput(Incoming):
     """One image: exactly one of `data` and `url`.
 
-    `data` is base64 or a `data:` URI; over a handle it may be the file's raw bytes.
+    `data` is base64 or a `data:` URI. Over a handle, it may also be the bytes of the file.
     """
 
     data: str | bytes | None = Field(None, description="The image file: base64 or a `data:` URI.")
-    url: Text | None = Field(None, description="http(s) address the server fetches.", max_length=8192)
-    name: Text | None = Field(None, description="Echoed as `path`.", max_length=4096)
+    url: Text | None = Field(None, description="http(s) address that the server fetches.", max_length=8192)
+    name: Text | None = Field(None, description="Name of the image, which the answer has as `path`.", max_length=4096)
 
     @model_validator(mode="before")
     @classmethod
@@ -46,12 +46,12 @@ class ImageInput(Incoming):
 
     @classmethod
     def from_file(cls, source: ImageInput | bytes | str | PathLike[str], max_bytes: int | None = None) -> ImageInput:
-        """Read an image where the caller is.
+        """Read an image file in the caller's process.
 
         Args:
-            source: a path, a `file:` URI, an http(s) URL (passed on, the server fetches it), the bytes of an image
-                file, or an ImageInput, which is returned as it is.
-            max_bytes: of a file, no more than one byte over it is read: enough to see that it is too large.
+            source: a path, a `file:` URI, an http(s) URL (the server fetches it), the bytes of an image file, or an
+                ImageInput, which is returned unchanged.
+            max_bytes: size limit of a file. At most one byte more is read, which shows that the file is too large.
 
         Raises:
             OSError: the file cannot be read.
@@ -69,14 +69,14 @@ class ImageInput(Incoming):
 
 
 class RequestOptions(Incoming):
-    """The options of a request, each declared here only.
+    """The options of a request. Each is declared only here.
 
     The form, `/openapi.json`, the manifest of a dataset and the flags of the command line are made from these fields,
-    their types, ranges and descriptions. A new option is one field here, and one line in `OptionArguments`.
+    their types, ranges and descriptions. To add an option, add one field here and one line in `OptionArguments`.
     """
 
     entities: Annotated[list[Text] | None, at_most(MAX_ENTITIES)] = Field(
-        None, description="What to look for, instead of what the prompt mentions; the prompt is then not parsed."
+        None, description="What to look for, instead of the things in the prompt. The prompt is then not parsed."
     )
     threshold: Fraction | None = Field(
         None, description="Only objects with a score above it are listed, 0 to 1. Default: the configuration's, 0.5."
@@ -88,30 +88,30 @@ class RequestOptions(Incoming):
         ),
     )
     thresholds: Annotated[dict[Text, Fraction], at_most(2 * MAX_ENTITIES)] = Field(
-        default_factory=dict, description="Thresholds of single entities, each used instead of `threshold`."
+        default_factory=dict, description="Thresholds of single entities, used instead of `threshold`."
     )
     mask_format: MaskFormat = Field(
         "rle", description="How masks are sent: as COCO RLE, polygons or PNG, or not at all (`none`)."
     )
     overlays: bool = Field(False, description="Add `overlay` to each image: a data URI of an annotated JPEG.")
     overlay_style: OverlayStyle = Field(
-        "fill", description="How overlays show masks: filled with colour, or by their outline alone (`outline`)."
+        "fill", description="How overlays show masks: filled with colour, or only as outlines (`outline`)."
     )
     verdict: bool = Field(
         False, description="Add `verdict`: whether each thing that the prompt asks for is in the generated image."
     )
     timeout_s: float | None = Field(
-        None, gt=0, description="How long the caller waits, in seconds; capped by the service."
+        None, gt=0, description="How long the caller waits, in seconds. The service may shorten it."
     )
 
     def given(self) -> OptionArguments:
-        """Return the options that the caller named; the others are left to their defaults."""
+        """Return only the options that the caller named."""
         names = self.model_fields_set & RequestOptions.model_fields.keys()
         return cast(OptionArguments, self.model_dump(include=set(names)))
 
 
 class OptionArguments(TypedDict, total=False):
-    """RequestOptions as keyword arguments, for type checkers: pydantic makes no such type of a model."""
+    """The fields of RequestOptions as keyword arguments, for type checkers. Pydantic cannot derive this type."""
 
     entities: list[str] | None
     threshold: float | None
@@ -125,7 +125,7 @@ class OptionArguments(TypedDict, total=False):
 
 
 class ImageBody(TypedDict, total=False):
-    """An ImageInput as a mapping of the JSON body's shape."""
+    """An ImageInput as a dict, as in the JSON body."""
 
     data: str | bytes
     url: str
@@ -133,7 +133,7 @@ class ImageBody(TypedDict, total=False):
 
 
 class SegmentBody(OptionArguments, total=False):
-    """A SegmentRequest as a mapping of the JSON body's shape; over a handle an image may also be a file's bytes."""
+    """A SegmentRequest as a dict, as in the JSON body. Over a handle, an image may also be the bytes of a file."""
 
     prompt: str
     contextual_images: Sequence[ImageBody | ImageInput | bytes]
@@ -141,14 +141,14 @@ class SegmentBody(OptionArguments, total=False):
 
 
 class _Inputs(Incoming):
-    # A base of its own, because fields of the last base come first: in the description, and in reports of faults.
+    # A base class of its own: fields of the last base come first in the API's description and in error messages.
     prompt: Text = Field("", description="The image-generation prompt.")
     contextual_images: Annotated[list[ImageInput], at_most(MAX_IMAGES)] = Field(default_factory=list)
     generated_image: ImageInput | None = None
 
 
 class SegmentRequest(RequestOptions, _Inputs):
-    """The job: a prompt (or entities), contextual images, a generated image, and options."""
+    """The body of `POST /v1/segment`: a prompt or entities, contextual images, a generated image, and options."""
 
     @classmethod
     def from_files(
@@ -168,7 +168,8 @@ class SegmentRequest(RequestOptions, _Inputs):
 
         Raises:
             OSError: a file cannot be read.
-            InvalidRequest: an option is unknown, of a wrong type or out of range; an unknown one with the nearest name.
+            InvalidRequest: an option is unknown, has a wrong type or is out of range. The message suggests the nearest
+                name for an unknown option.
             TooLarge: a list is longer than any configuration allows.
         """
         try:
@@ -189,13 +190,13 @@ class SegmentRequest(RequestOptions, _Inputs):
         generated_image: ImageInput | None,
         options: RequestOptions,
     ) -> SegmentRequest:
-        """Build a request from parts that were checked before, such as a manifest's row; nothing is checked again.
+        """Build a request from checked parts, such as those of a manifest's row, without checking them again.
 
         Args:
             prompt: the image-generation prompt.
             contextual_images: the contextual images, in order.
-            generated_image: the generated image.
-            options: those that it names are passed on.
+            generated_image: the generated image; None for none.
+            options: the options; only those that were named are used.
         """
         return cls.model_construct(
             prompt=prompt,
@@ -224,26 +225,26 @@ Body = TypeVar("Body", bound=Incoming)
 
 
 def parse_request(body: object) -> SegmentRequest:
-    """Check a request that came over a handle or as JSON.
+    """Check a request from a handle or from a JSON body.
 
-    Bounds: lists longer than any configuration allows, and objects with more keys than there are fields, are refused by
-    their length. So at most some 4,000 faults are collected, whatever is sent: about 20 ms and 10 MB.
+    Bounds: a list longer than any configuration allows, or an object with more keys than there are fields, is refused
+    by its length. So pydantic collects at most about 4,000 faults of any body, which takes about 20 ms and 10 MB.
 
     Args:
-        body: a SegmentRequest, or a mapping of the JSON body's shape.
+        body: a SegmentRequest, which is returned unchanged, or a mapping as in the JSON body.
 
     Raises:
-        InvalidRequest: names the first field that is wrong.
+        InvalidRequest: a field is wrong; the message names the first one.
         TooLarge: a list is longer than any configuration allows.
     """
     return body if isinstance(body, SegmentRequest) else _checked(SegmentRequest, body)
 
 
 def parse_entities_request(body: object) -> EntitiesRequest:
-    """Check the body of `POST /v1/entities`; bounds as of `parse_request`.
+    """Check the body of `POST /v1/entities`; its bounds are those of `parse_request`.
 
     Raises:
-        InvalidRequest: names the first field that is wrong.
+        InvalidRequest: a field is wrong; the message names the first one.
     """
     return _checked(EntitiesRequest, body)
 

@@ -1,4 +1,4 @@
-"""What a verdict says, in words for people: the table of the shell and the report have the same."""
+"""Writes the rows of a verdict in words, for the command line's table and the HTML report."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ REFERENCE_COLUMNS = ("reference", "generated", "similarity", "status")
 
 
 def entity_words(row: EntityVerdictDict) -> tuple[str, str, str, str, str]:
-    """Write a row about an entity: a cell for each of ENTITY_COLUMNS."""
+    """Write a row about an entity, with a cell for each of ENTITY_COLUMNS."""
     found = NOTHING if row["found"] is None else str(row["found"])
     return row["entity"], _asked(row), found, _entity_status(row), _in_prompt(row)
 
 
 def reference_words(row: ReferenceVerdictDict) -> tuple[str, str, str, str]:
-    """Write a row about a reference: a cell for each of REFERENCE_COLUMNS."""
+    """Write a row about a reference, with a cell for each of REFERENCE_COLUMNS."""
     place = "image not given" if row["image"] is None else f"ref {row['image']}"
     similarity = NOTHING if row["similarity"] is None else f"{row['similarity']:.2f}"
     status = _REFERENCE_WORDS.get(row["status"], row["status"].replace("_", " "))

@@ -101,7 +101,7 @@ def test_lists_as_pandas_writes_them_into_a_csv_are_read(tmp_path: Path) -> None
         ("a.csv", "ID,Prompt,generated\nr1,x,y\n", r":1: unknown field 'ID'; did you mean 'id'\?, .*'Prompt'; did you"),
         ("a.csv", "key;text\nr1;x\n", r"a\.csv:1: there is no column 'id'; the columns are: 'key', 'text'$"),
         ("a.csv", 'id,contextual\nr1,"[a.png, b.png]"\n', r":2: contextual: not JSON; a list is a;b or \["),
-        ("a.csv", "id,prompt,generated,overlays\nr1,x,g.png,perhaps\n", r":2: overlays: neither true nor false"),
+        ("a.csv", "id,prompt,generated,overlays\nr1,x,g.png,perhaps\n", r":2: overlays: must be true or false"),
         ("a.csv", 'id,thresholds\nr1,"{""a"":1,""a"":0}"\n', r":2: thresholds: 'a' is given twice"),
         ("a.csv", "id,prompt,generated,threshold\nr1,x,g.png,\"0,5\"\n", r":2: threshold: not a number"),
         ("a.jsonl", '{"id": 1, "prompt": "x", "generated": "g", "prompt": "y"}\n', r":1: 'prompt' is given twice"),
@@ -117,7 +117,7 @@ def test_lists_as_pandas_writes_them_into_a_csv_are_read(tmp_path: Path) -> None
         ("a.jsonl.gz", gzip.compress(b"{}"), r"a\.jsonl\.gz: a compressed file is not read; unpack it first"),
         ("a.jsonl", gzip.compress(b"{}"), r"a\.jsonl: a compressed file"),
         ("a.feather", b"ARROW1\0\0", r"a\.feather: an Arrow file is not read; write it as Parquet or JSONL"),
-        ("a.jsonl", "\ufeff".encode("utf-16") + b"\x00\xd8", r"a\.jsonl: not UTF-16, as its first bytes say"),
+        ("a.jsonl", "\ufeff".encode("utf-16") + b"\x00\xd8", r"its first bytes say UTF-16, but the file is not UTF-16"),
     ],
 )  # fmt: skip
 def test_what_is_not_read_is_refused_in_one_line(tmp_path: Path, name: str, content: str | bytes, message: str) -> None:

@@ -111,7 +111,7 @@ def test_check_rows_names_the_line(tmp_path: Path, row: Any, message: str) -> No
         ("id,prompt,generated\na,a dog,g.png,more\n", ":2: more cells"),
         ("id,prompt,generated,threshold\na,a dog,g.png,high\n", ":2: threshold: not a number"),
         ('id,prompt,generated,entities\na,a dog,g.png,"[dog]"\n', ":2: entities: not JSON"),
-        ("id,prompt,generated\na,a dog,g.png\na,a cat,g.png\n", ":3: the id 'a' is that of line 2"),
+        ("id,prompt,generated\na,a dog,g.png\na,a cat,g.png\n", ":3: the id 'a' is already used in line 2"),
     ],
     ids=["cells", "number", "json", "twice"],
 )
@@ -163,7 +163,7 @@ def test_check_rows_refuses_more_entities_than_any_configuration_allows(tmp_path
 
 def test_check_rows_refuses_an_id_that_comes_twice_with_both_lines(tmp_path: Path) -> None:
     path = jsonl(tmp_path, {**GOOD, "id": "1"}, GOOD, {**GOOD, "id": 1})
-    with pytest.raises(ManifestError, match=r"rows\.jsonl:3: the id '1' is that of line 1 already"):
+    with pytest.raises(ManifestError, match=r"rows\.jsonl:3: the id '1' is already used in line 1"):
         [*check_rows(path)]
 
 

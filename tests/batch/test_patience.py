@@ -95,7 +95,7 @@ async def test_patient_waits_for_a_service_that_comes_back() -> None:
 
 async def test_patient_ends_the_job_when_the_service_stays_away() -> None:
     clock, service = Clock(), Refusing(ServiceAway("died"))
-    with pytest.raises(ServiceLost, match="does not come back: died"):
+    with pytest.raises(ServiceLost, match="does not answer any more: died"):
         await Patient(service, away_for_s=30, sleep=clock.sleep, clock=clock)(REQUEST)
     assert 30 < clock.now < 50
 

@@ -102,7 +102,7 @@ def test_read_finds_nothing_where_the_file_that_is_named_is_not(
 def test_read_takes_no_host_for_a_folder(tmp_path: Path, reader: SourceReader) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "a.png").write_bytes(b"another file")
-    with pytest.raises(FetchFailed, match=r"'data' stands where the host does; .* is file:///data/a\.png"):
+    with pytest.raises(FetchFailed, match=r"'data' is in the place of the host; .* is file:///data/a\.png"):
         reader.read("file://data/a.png")
 
 

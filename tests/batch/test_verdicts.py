@@ -266,9 +266,7 @@ def test_run_refuses_verdicts_of_another_identity_model(manifest: Path, change: 
     with manifest.open("a") as file:
         file.write(json.dumps({"id": "new", "prompt": "one of two", "generated": "images/g0.png"}) + "\n")
     other: Any = {**ONE_OF_TWO, "identity": change}
-    with pytest.raises(
-        OutputError, match=f"holds verdicts of m, threshold 0.6, but those that come now are of {comes}"
-    ):
+    with pytest.raises(OutputError, match=f"holds verdicts of m, threshold 0.6, but the new ones are of {comes}"):
         run(manifest, "--verdict", segment=FakeSegment(verdict=lambda _: other))
     assert "new" not in by_id(read_lines(out))
     run(manifest, "--verdict")

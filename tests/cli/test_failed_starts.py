@@ -60,7 +60,7 @@ def test_the_number_of_starts_cannot_change_while_replicas_run(tmp_path: Path) -
     path = tmp_path / "serve.yaml"
     path.write_text(SERVE.format(args="{}", user_config="{serving: {max_failed_starts: 3}}"))
     assert [str(problem).split(": ", 1)[1] for problem in check_file(path)] == [
-        "'serving.max_failed_starts' is no setting of Ingress; it belongs in args (a change restarts the replicas)"
+        "'serving.max_failed_starts' is not a setting of Ingress; it belongs in args (a change restarts the replicas)"
     ]
 
 

@@ -27,24 +27,24 @@ SECOND = "models: {segmentation: {device: 'cuda:1'}}"
         (
             "models:\n  text_parser: {device_map: 'cuda:1'}\n",
             [
-                "2 models.text_parser.device_map: Ray lends a replica of ParserDeployment 1 GPU, numbered from 0: "
+                "2 models.text_parser.device_map: Ray assigns 1 GPU to a replica of ParserDeployment, numbered from 0: "
                 "write `cuda`"
             ],
         ),
         (
             "models:\n  text_parser: {device_map: cpu}\n  segmentation: {device: cuda}\ndevice:\n  cuda_device: 1\n",
-            ["5 device.cuda_device: Ray lends a replica of SegmenterDeployment 1 GPU, numbered from 0: write 0"],
+            ["5 device.cuda_device: Ray assigns 1 GPU to a replica of SegmenterDeployment, numbered from 0: write 0"],
         ),
         ("models: {text_parser: {device_map: 'cuda:0'}, segmentation: {device: cuda}}", []),
         ("models: {text_parser: {device_map: cpu}, segmentation: {device: cpu}}\ndevice: {cuda_device: 3}", []),
         ("models: {text_parser: {engine: openai, device_map: 'cuda:3'}}", []),
         (
             SERVE.format(args=SECOND, options="num_gpus: 1"),
-            ["3 …device: Ray lends a replica of SegmenterDeployment 1 GPU, numbered from 0: write `cuda`"],
+            ["3 …device: Ray assigns 1 GPU to a replica of SegmenterDeployment, numbered from 0: write `cuda`"],
         ),
         (
             SERVE.format(args=SECOND, options="num_cpus: 1"),
-            ["3 …device: Ray lends a replica of SegmenterDeployment 0 GPUs, numbered from 0: write `cuda`"],
+            ["3 …device: Ray assigns 0 GPUs to a replica of SegmenterDeployment, numbered from 0: write `cuda`"],
         ),
         (SERVE.format(args=SECOND, options="num_gpus: 2"), []),
     ],

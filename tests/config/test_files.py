@@ -141,7 +141,7 @@ def test_load_file_raises_one_line_per_problem(tmp_path: Path) -> None:
         ),
         pytest.param("models:\n", ["1 models: must be a mapping of keys, got nothing"], id="empty-section"),
         pytest.param("cache: [1]\n", ["1 cache: must be a mapping of keys, got a list"], id="list-for-mapping"),
-        pytest.param("3: 4\n", ["1 [3]: keys are text, got 3"], id="number-as-key"),
+        pytest.param("3: 4\n", ["1 [3]: keys must be text, got 3"], id="number-as-key"),
         pytest.param(
             "device: {cuda_device: yes}\n",
             ["1 device.cuda_device: must be a whole number, got true"],
@@ -272,26 +272,26 @@ SERVE_FAULTS = [
     (
         "user_config: {segmentation:",
         "user_config: {models:",
-        "11 …deployments[0].user_config.models: 'models' is no setting of Ingress; it belongs in args "
+        "11 …deployments[0].user_config.models: 'models' is not a setting of Ingress; it belongs in args "
         "(a change restarts the replicas)",
     ),
     (
         "user_config: {batching: {max_pairs: 7}}",
         "user_config: {limits: {max_images: 7}}",
-        "15 …deployments[1].user_config.limits.max_images: 'limits.max_images' is no setting of SegmenterDeployment; "
-        "it belongs in the user_config of Ingress",
+        "15 …deployments[1].user_config.limits.max_images: 'limits.max_images' is not a setting of "
+        "SegmenterDeployment; it belongs in the user_config of Ingress",
     ),
     (
         "user_config: {batching: {max_prompts: 3}}",
         "user_config: {batching: {max_pairs: 1}}",
-        "18 …deployments[2].user_config.batching.max_pairs: 'batching.max_pairs' is no setting of ParserDeployment; "
+        "18 …deployments[2].user_config.batching.max_pairs: 'batching.max_pairs' is not a setting of ParserDeployment; "
         "it belongs in the user_config of SegmenterDeployment",
     ),
     (
         "max_ongoing_requests: 16",
         "max_ongoing_requests: 4",
-        "13 …deployments[1].max_ongoing_requests: 4 is below autoscaling_config.target_ongoing_requests (8): "
-        "no scaling ever",
+        "13 …deployments[1].max_ongoing_requests: 4 is below autoscaling_config.target_ongoing_requests (8), "
+        "so it never scales up",
     ),
     (
         "max_ongoing_requests: 16",
@@ -475,12 +475,16 @@ def test_check_file_says_each_fault_of_an_odd_serve_config_once(tmp_path: Path, 
         pytest.param(b"? [a, b]\n: 1\n", None, id="list-as-key"),
         pytest.param(b"models: &m\n  text_parser: *m\n", "None nests too deeply for a configuration", id="recursive"),
         pytest.param(
-            b"a: 1\nb: \x00\x01\x02\n", "2 is no valid YAML: it holds control characters", id="control-characters"
+            b"a: 1\nb: \x00\x01\x02\n", "2 is not valid YAML: it holds control characters", id="control-characters"
         ),
         pytest.param(b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", "1 is not UTF-8 text", id="png"),
         pytest.param(b'a: "\\UFFFFFFFF"\n', None, id="impossible-escape"),
         pytest.param(b"[" * 5000, "None nests too deeply for a configuration", id="deep"),
-        pytest.param(b"#" * (MAX_FILE_BYTES + 1), f"None is over {MAX_FILE_BYTES} bytes: no configuration", id="huge"),
+        pytest.param(
+            b"#" * (MAX_FILE_BYTES + 1),
+            f"None is over {MAX_FILE_BYTES} bytes, too large for a configuration",
+            id="huge",
+        ),
         pytest.param(b"fetch: {timeout_s: 2024-99-99}\n", None, id="impossible-date"),
     ],
 )
@@ -493,7 +497,7 @@ def test_check_file_gives_one_line_for_what_is_no_configuration(
     if expected:
         assert lines([problem]) == [expected]
     else:
-        assert problem.message.startswith("is no valid YAML")
+        assert problem.message.startswith("is not valid YAML")
     assert "\n" not in problem.at(str(path))
 
 

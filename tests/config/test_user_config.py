@@ -127,7 +127,7 @@ def test_a_first_user_config_that_is_wrong_is_an_error_and_a_later_one_keeps_the
     reader.take({"segmentation": {"threshold": 0.25}}, applied.append)
     reader.take(wrong, applied.append)
     assert [each.segmentation for each in applied] == [SegmentationConfig(threshold=0.25)]
-    assert "user_config of Ingress is refused, the old one stays: " in caplog.text
+    assert "user_config of Ingress is refused, the earlier values stay: " in caplog.text
 
 
 def test_a_user_config_that_cannot_be_applied_is_wrong_too() -> None:

@@ -74,7 +74,7 @@ def test_every_reader_names_another_host(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "a.png").write_bytes(b"another file")
     monkeypatch.chdir(tmp_path)
-    words = r"'data' stands where the host does; a path on this machine is file:///data/a\.png"
+    words = r"'data' is in the place of the host; a path on this machine is file:///data/a\.png"
     with pytest.raises((InvalidRequest, FetchFailed), match=words):
         read("file://data/a.png", tmp_path)
 

@@ -87,13 +87,13 @@ NUL = "a\0b"
 def test_text_with_a_nul_character_is_refused_at_its_field(body: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         parse_request(body)
-    assert (caught.value.message, caught.value.field) == (f"{field}: has a NUL character, which is no text", field)
+    assert (caught.value.message, caught.value.field) == (f"{field}: has a NUL character, which is not text", field)
 
 
 @pytest.mark.parametrize(
     ("body", "field", "message"),
     [
-        ({"thresholds": {NUL: 0.5}}, r"thresholds.a\x00b", "has a NUL character, which is no text"),
+        ({"thresholds": {NUL: 0.5}}, r"thresholds.a\x00b", "has a NUL character, which is not text"),
         ({NUL: 1}, r"a\x00b", "unknown field"),
         ({"": 1}, "''", "unknown field"),
     ],

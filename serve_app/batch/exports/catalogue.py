@@ -1,8 +1,8 @@
-"""Which pictures and categories a data set has: each once, however many jobs name it.
+"""Collects the pictures and categories of a data set, each once, even if many jobs name it.
 
-A picture that many jobs share holds the objects of all of them. Where several jobs look for the same thing in it, the
-first job's objects count: the others found the same ones again. Entities that differ in case or composition only are
-one category, called as the first of them is.
+A picture that several jobs share has the objects of all of them. If several jobs look for the same entity in it, only
+the first job's objects count, because the others found the same ones again. Entities that differ only in case or in
+Unicode composition are one category, with the name of the first.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ class Entry:
     """One picture of the data set.
 
     Attributes:
-        number: from 1, in the order in which jobs name the pictures.
-        file_name: as the results show it; "#2", … tells apart pictures that are shown the same: addresses with other
-            queries.
-        width: pixels.
-        height: pixels.
-        job_id: of the first job that names it.
-        role: in that job.
-        found: by the category's number, whether anything of it was found; only what was looked for.
+        number: counted from 1, in the order in which jobs name the pictures.
+        file_name: the name in the results. If several pictures have the same name, such as addresses that differ only
+            in their query, the others get "#2", "#3", …
+        width: in pixels.
+        height: in pixels.
+        job_id: id of the first job that names the picture.
+        role: the picture's role in that job.
+        found: by the number of each category that a job looked for: whether it was found.
     """
 
     number: int
@@ -42,13 +42,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Sighting:
-    """What a job adds to a picture: the objects of one category, perhaps none.
+    """The objects of one category that a job adds to a picture.
 
     Attributes:
-        entry: the picture.
-        picture: the same, as the job has it.
-        category: number of the category, from 1.
-        objects: of the category.
+        entry: the picture in the data set.
+        picture: the same picture in the job.
+        category: number of the category, counted from 1.
+        objects: the objects of that category; may be empty.
     """
 
     entry: Entry
@@ -58,30 +58,30 @@ class Sighting:
 
 
 class Catalogue:
-    """Memory holds an entry for each picture, and no masks.
+    """The pictures and categories of a data set. Memory holds an entry for each picture, and no masks.
 
     Attributes:
-        pictures: by identity and size.
-        categories: number and name, by the name's key.
+        pictures: the entries, by identity, width and height.
+        categories: number and name of each category, by the `phrase_key` of its name.
     """
 
     def __init__(self) -> None:
         self.pictures: dict[tuple[str, int, int], Entry] = {}
         self.categories: dict[str, tuple[int, str]] = {}
-        self._names: dict[str, int] = {}  # by path, too, the last number that told it apart
+        self._names: dict[str, int] = {}  # taken names; for each path, the last number added to it
 
     def add(self, job: Job) -> Iterator[Sighting]:
-        """Take in a job; to be exhausted.
+        """Add a job. Read the iterator to its end.
 
         Yields:
-            What it adds to each of its pictures; a picture that nothing was looked for in has no sighting.
+            One sighting for each picture and each category that no earlier job looked for in it.
         """
         document = job.document
         for entity in document["entities"]:
             self._category(entity)
         for picture in job.pictures:
             if picture.image["objects"] is None:
-                continue  # it failed: listed without objects, it would count as a picture that shows nothing
+                continue  # it failed; in the data set it would look like a picture that shows nothing
             entry = self._entry(job, picture)
             by_label: dict[str, list[ObjectDict]] = {entity: [] for entity in document["entities"]}
             for item in picture.image["objects"]:

@@ -1,7 +1,7 @@
-"""Results as one COCO instances file, written while they are read: memory holds one entry a picture, and no masks.
+"""Writes results as one COCO instances file. Memory holds one entry for each picture, and no masks.
 
-Source: the format as pycocotools.COCO reads it, https://cocodataset.org/#format-data; `neg_category_ids` as LVIS has
-it, https://www.lvisdataset.org/dataset
+Source: COCO, "Data format", https://cocodataset.org/#format-data, as pycocotools.COCO reads it; for `neg_category_ids`:
+LVIS, https://www.lvisdataset.org/dataset
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from serve_app.schemas.dicts import ObjectDict, RleDict
 from serve_app.schemas.events import Role
 
 HALF_PAIRS = "backslashreplace"
-"""Ids and names may hold half of a surrogate pair; so written, it is JSON's own escape of it."""
+"""How to write half of a surrogate pair in an id or name: its escape is the same in Python and in JSON."""
 
 
 class _CocoImage(TypedDict):
-    """An image as COCO writes it; the last three keys are ours and LVIS's."""
+    """An image of COCO, with our keys `job_id` and `role`, and LVIS's `neg_category_ids`."""
 
     id: int
     file_name: str
@@ -41,7 +41,7 @@ class _CocoImage(TypedDict):
 
 
 class _CocoAnnotation(TypedDict):
-    """An object as COCO writes it; the last three keys are ours."""
+    """An annotation of COCO, with our keys `score`, `object_id` and `job_id`."""
 
     id: int
     image_id: int
@@ -57,7 +57,7 @@ class _CocoAnnotation(TypedDict):
 
 @dataclass(frozen=True)
 class _Segmentation:
-    """A mask as COCO writes it, with its pixels; `holes` were filled."""
+    """A mask in COCO's form, with its area in pixels and the number of holes that were filled."""
 
     value: RleDict | list[list[int]]
     pixels: int
@@ -69,7 +69,7 @@ def _as_rle(rle: RleDict) -> _Segmentation:
 
 
 def _as_polygons(rle: RleDict) -> _Segmentation | None:
-    """Write the outer rings of a mask; None for an empty one, which polygons cannot express."""
+    """Convert a mask to its outer rings; None for an empty mask, which polygons cannot express."""
     filled = fill_holes(rle)
     if not filled.rings:
         return None
@@ -79,17 +79,17 @@ def _as_polygons(rle: RleDict) -> _Segmentation | None:
 def write_coco(path: Path, jobs: Iterable[Job]) -> dict[str, int]:
     """Write results as a COCO instances file with masks as RLE.
 
-    Images get ids in the order in which the jobs name them, categories in the order in which the entities come up;
-    both from 1; see `catalogue`. An image's further keys are `job_id` and `role` of the first job that names it, and
-    `neg_category_ids`: what was looked for in it and not found. An annotation's are `score`, `object_id` and the
-    `job_id` of its job. The area of an object with an empty mask is its box's.
+    Ids are counted from 1: those of images in the order in which jobs name them, those of categories in the order in
+    which their entities first occur; see `catalogue`. An image also has `job_id` and `role` of the first job that names
+    it, and `neg_category_ids`: the categories that were looked for in it and not found. An annotation also has `score`,
+    `object_id` and `job_id`. The area of an object with an empty mask is the area of its box.
 
     Args:
-        path: a reader sees the old file or the new one.
+        path: the file to write; see `whole_file`.
         jobs: the results.
 
     Returns:
-        How many images, annotations and categories there are.
+        The number of images, annotations and categories.
 
     Raises:
         OutputError: the file cannot be written, or an object has no mask.
@@ -98,16 +98,20 @@ def write_coco(path: Path, jobs: Iterable[Job]) -> dict[str, int]:
 
 
 def write_coco_polygons(path: Path, jobs: Iterable[Job]) -> dict[str, int]:
-    """Write the same with masks as polygons, which tools for labelling import.
+    """Write results as `write_coco` does, but with masks as polygons, for labelling tools that do not import RLE.
 
-    A polygon runs along the edges of pixels; a mask has one for each of its parts. COCO's polygons have no holes, so
-    holes are filled, and `area` is that of the filled mask. Objects with an empty mask are left out.
+    A mask has one polygon for each of its parts, which follows the edges of the pixels. COCO's polygons have no holes,
+    so holes are filled, and `area` is that of the filled mask. Objects with an empty mask are left out.
+
+    Args:
+        path: the file to write; see `whole_file`.
+        jobs: the results.
 
     Returns:
-        The counts of `write_coco`, how many holes were filled, and how many objects were left out.
+        The counts of `write_coco`, the number of holes filled, and the number of objects left out.
 
     Raises:
-        OutputError: as `write_coco`.
+        OutputError: as in `write_coco`.
     """
     content = _write(path, jobs, _as_polygons)
     return {**content.counts(), "holes filled": content.holes, "objects with an empty mask left out": content.empty}
@@ -126,18 +130,18 @@ def _write(path: Path, jobs: Iterable[Job], write_mask: Callable[[RleDict], _Seg
                 content.add(job)
             file = io.TextIOWrapper(whole, encoding="utf-8", errors=HALF_PAIRS, write_through=True)
             content.write(file)
-            file.detach()  # `whole_file` closes what is below it
+            file.detach()  # `whole_file` closes the binary file
     except OSError as error:
         raise OutputError(f"{path}: {error.strerror or error}") from None
     return content
 
 
 class _Content:
-    """What the file will hold.
+    """The content of the file.
 
     Args:
-        file: takes the annotations until the images are known.
-        write_mask: writes the segmentation of an annotation; None leaves the object out.
+        file: temporary file for the annotations, which come after the images in the final file.
+        write_mask: converts a mask; it returns None to leave the object out.
     """
 
     def __init__(self, file: IO[str], write_mask: Callable[[RleDict], _Segmentation | None]) -> None:
@@ -148,13 +152,13 @@ class _Content:
         self.holes = self.empty = 0
 
     def add(self, job: Job) -> None:
-        """Take in a result."""
+        """Add a result."""
         for sighting in self._catalogue.add(job):
             for item in sighting.objects:
                 self._annotate(job, sighting, item)
 
     def counts(self) -> dict[str, int]:
-        """Count what the file holds."""
+        """Return the number of images, annotations and categories."""
         return {
             "images": len(self._catalogue.pictures),
             "annotations": self._annotations,
@@ -162,7 +166,7 @@ class _Content:
         }
 
     def write(self, file: IO[str]) -> None:
-        """Write all of it."""
+        """Write the whole COCO file."""
         file.write('{"info": {"description": "genseg"}, "licenses": [],\n"images": [')
         for picture in self._catalogue.pictures.values():
             file.write(("," if picture.number > 1 else "") + "\n" + json.dumps(_image(picture), ensure_ascii=False))

@@ -1,4 +1,4 @@
-"""The table of formats: what `genseg export --format` may be, and who writes it."""
+"""The table of formats: the values of `genseg export --format`, and the functions that write them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from serve_app.batch.exports.yolo import write_yolo
 
 @dataclass(frozen=True)
 class Means:
-    """What an export may use.
+    """The options of an export.
 
     Attributes:
-        pictures: reads and draws the pictures; None to leave them out.
-        max_pictures: how many a report shows.
+        pictures: reads and draws the pictures; None leaves them out.
+        max_pictures: largest number of pictures in a report.
     """
 
     pictures: Pictures | None
@@ -29,19 +29,19 @@ class Means:
 
 
 Counts = Mapping[str, int]
-"""What was written, in words; counts of 0 need not be told."""
+"""How many things of each kind were written, by the kind's name, such as "images". A 0 need not be shown."""
 
 
 @dataclass(frozen=True)
 class ExportFormat:
-    """A format.
+    """A format of an export.
 
     Attributes:
-        about: what it is, in a few words.
-        write: writes it to a path.
-        endings: of the file's name; none where any will do.
-        is_folder: it is a folder of files.
-        uses_pictures: it draws or copies the pictures.
+        about: description in a few words, for the help.
+        write: writes results to a path and returns the counts.
+        endings: allowed endings of the file's name; empty if any is allowed.
+        is_folder: whether the path is a folder of files.
+        uses_pictures: whether the format draws or copies the pictures.
     """
 
     about: str
@@ -58,7 +58,8 @@ def _report(path: Path, results: Results, means: Means) -> Counts:
 FORMATS: Mapping[str, ExportFormat] = MappingProxyType(
     {
         "table": ExportFormat(
-            "a row a job, image and entity", lambda path, results, _: write_table(path, results), (".csv", ".parquet")
+            "one row for each job, image and entity", lambda path, results, _: write_table(path, results),
+            (".csv", ".parquet"),
         ),
         "html": ExportFormat("one report with pictures", _report, uses_pictures=True),
         "coco": ExportFormat("COCO instances, masks as RLE", lambda path, results, _: write_coco(path, results.jobs())),

@@ -1,4 +1,4 @@
-"""A result together with where the files of its pictures are. Pure, but for links, which identities follow."""
+"""A result together with the places of its pictures' files. Reads the file system only to follow links."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Picture:
     """One picture of a job.
 
     Attributes:
-        role: in the job.
-        index: within the role, from 0.
-        image: what the result says of it.
-        name: as results show it.
-        source: path or URI of its file; None where it is not known.
-        identity: equal for pictures that are the same file.
+        role: the picture's role in the job.
+        index: its index among the pictures of that role, counted from 0.
+        image: its part of the result document.
+        name: its name in results.
+        source: path or URI of its file; None if that is not known.
+        identity: a text that is equal for pictures of the same file.
     """
 
     role: Role
@@ -42,18 +42,18 @@ class Picture:
 
     @property
     def place(self) -> str:
-        """Name its place in the document, as messages do."""
+        """The picture's place in the document, for messages."""
         return "generated_image" if self.role == "generated" else f"contextual_images[{self.index}]"
 
 
 @dataclass(frozen=True)
 class Job:
-    """A result.
+    """A result with its pictures.
 
     Attributes:
-        id: of the row; of a document without one, the id of its request.
-        document: the result.
-        pictures: contextual ones first.
+        id: the row's id; for a document without one, the id of its request.
+        document: the result document.
+        pictures: all pictures of the document, the contextual ones first.
         columns: the row's other columns.
     """
 
@@ -64,22 +64,22 @@ class Job:
 
 
 class Pictures(Protocol):
-    """Reads the files of pictures; both raise GensegError, whose message says why there is no picture."""
+    """Reads the files of pictures. Both methods raise a GensegError that says why there is no picture."""
 
     def original(self, picture: Picture) -> bytes:
-        """Read a picture's file; it has the size that the result says."""
+        """Return the bytes of a picture's file, which has the width and height of the result."""
 
     def drawn(self, job: Job, picture: Picture) -> bytes:
-        """Draw a picture's objects over it: a small JPEG."""
+        """Return a small JPEG of the picture with its objects drawn."""
 
 
 def job_of_row(row: Row, document: ResultDict, folder: Path) -> Job:
-    """Take a result whose row is known.
+    """Build a job from a result and its row.
 
     Args:
-        row: names the files.
+        row: the row of the manifest, which names the files.
         document: the row's result.
-        folder: what relative paths of the row start from.
+        folder: the folder to which the row's relative paths refer.
     """
     sources = {("contextual", index): source for index, source in enumerate(row.contextual)}
     if row.generated is not None:
@@ -95,17 +95,18 @@ def job_of_row(row: Row, document: ResultDict, folder: Path) -> Job:
 def job_of_result(
     job_id: JobId, document: ResultDict, folder: Path, columns: Mapping[str, JsonValue], *, paths_are_files: bool
 ) -> Job:
-    """Take a result whose row is not known: its `path`s are all that is left of the sources.
+    """Build a job from a result without its row. Only the `path` of each image tells the file.
 
-    A web address has lost its query, and a caller of the service may send several pictures under one name. Such
-    pictures count as different ones. Only local files are looked for: the document may come from anybody.
+    Pictures with the same path count as different ones if the path does not identify a file: a web address has lost its
+    query, and a caller of the service may send several pictures with one name. Only local files are read, because the
+    document may come from an untrusted source.
 
     Args:
-        job_id: its id.
+        job_id: the id of the job.
         document: the result.
-        folder: what relative paths start from.
+        folder: the folder to which relative paths refer.
         columns: the row's other columns.
-        paths_are_files: equal paths name the same file, in this document and others.
+        paths_are_files: whether equal paths name the same file, in this document and in others.
     """
     pictures = []
     for role, index, image in _images(document):
@@ -120,7 +121,7 @@ def job_of_result(
 
 
 def _is_path(text: str) -> bool:
-    """Tell whether a file may be called so: not with a NUL, nor with half of a surrogate pair."""
+    """Tell whether a text can be the name of a file: it has no NUL and no half of a surrogate pair."""
     try:
         return "\0" not in text and bool(text.encode())
     except UnicodeEncodeError:
@@ -128,10 +129,15 @@ def _is_path(text: str) -> bool:
 
 
 def mask_of(job: Job, picture: Picture, item: ObjectDict) -> RleDict:
-    """Read the mask of an object, whatever format it is in.
+    """Return the mask of an object as COCO RLE; the document may have it in any format.
+
+    Args:
+        job: the job, for messages.
+        picture: the picture in which the object was found.
+        item: the object.
 
     Raises:
-        OutputError: it has none, or the mask is malformed or of another size.
+        OutputError: the object has no mask, or the mask is malformed or has another size than the picture.
     """
     size_hw = picture.image["height"], picture.image["width"]
     where = f"job {job.id!r}, {picture.place}, {item['object_id']}"

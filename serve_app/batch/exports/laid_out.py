@@ -1,4 +1,4 @@
-"""Results laid out so that any row is read at once: a temporary file of documents, and an index in memory."""
+"""Stores results so that each can be read by its number: documents in a temporary file, an index in memory."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ from serve_app.schemas.dicts import ErrorDict, ImageDict, ObjectDict, VerdictSco
 from serve_app.schemas.events import Role
 
 Status = Literal["arrived", "not_arrived", "unknown", "none", "failed"]
-"""What a row's verdict came to: `none` where it has no verdict, `failed` where it has no result."""
+"""The outcome of a row's verdict; `none` if it has no verdict, `failed` if it has no result."""
 
 
 class RowSummary(TypedDict):
-    """A row of the list."""
+    """A row of the list of results.
+
+    `place` is its number from 0, `error` is null unless its status is `failed`.
+    """
 
     place: int
     id: JobId
@@ -37,7 +40,7 @@ _STATUS: Mapping[bool | None, Status] = {True: "arrived", False: "not_arrived", 
 
 @dataclass(frozen=True)
 class _Stored:
-    """Where a document is in the file, and the pictures of its row, without their objects."""
+    """The place of a document in the file, in bytes, and the pictures of its row without their objects."""
 
     offset: int
     length: int
@@ -45,13 +48,13 @@ class _Stored:
 
 
 class LaidOutResults:
-    """Every result of a batch, at hand.
+    """The results of a batch, stored so that each can be read by its number.
 
     Args:
-        results: read once, here.
+        results: the results; the constructor reads them all.
 
     Attributes:
-        rows: summaries: results in their order, then failed rows.
+        rows: a summary of each result in their order, then of each failed row.
     """
 
     def __init__(self, results: Results) -> None:
@@ -66,7 +69,10 @@ class LaidOutResults:
             self._list(failure["id"], group_of(failure.get("columns", {})), "failed", {}, error)
 
     def document(self, place: int) -> bytes:
-        """Read the document of a row, as JSON, with masks as RLE.
+        """Return the document of a row as JSON, with masks as RLE.
+
+        Args:
+            place: `place` of the row's summary.
 
         Raises:
             OutputError: there is no such row, or it has no result.
@@ -77,10 +83,15 @@ class LaidOutResults:
             return self._file.read(stored.length)
 
     def picture(self, place: int, role: Role, index: int) -> Picture:
-        """Find a picture of a row; its `image` has no objects.
+        """Return a picture of a row; the `objects` of its `image` are null.
+
+        Args:
+            place: `place` of the row's summary.
+            role: the picture's role in the job.
+            index: its index among the pictures of that role, counted from 0.
 
         Raises:
-            OutputError: there is none.
+            OutputError: there is no such row or picture.
         """
         found = self._of(place).pictures.get((role, index))
         if found is None:
@@ -138,7 +149,7 @@ def _numbers(scores: VerdictScoresDict) -> Mapping[str, float | None]:
 
 
 def _with_rle(job: Job, picture: Picture) -> ImageDict:
-    """The image with its objects' masks as RLE where they have any, and without a drawn overlay."""
+    """Return the image with the masks of its objects as RLE, and without a drawn overlay."""
     image = picture.image.copy()
     image.pop("overlay", None)
     if image["objects"] is not None:

@@ -1,4 +1,4 @@
-"""Result documents out of the Parquet files of `genseg batch --format parquet`; see `batch.parquet_schema`."""
+"""Reads result documents from the Parquet files of `genseg batch --format parquet`; see `batch.parquet_schema`."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ _OF_MASKS = frozenset(encoding.key for encoding in ENCODINGS.values())
 
 
 def parquet_documents(path: Path) -> Iterator[ResultLine]:
-    """Yield the documents of a file. An id is text there, and why an image failed is not in it.
+    """Yield the documents of a file.
+
+    Every id is text, and an image that failed has `error` null, because the file does not have the error.
 
     Raises:
-        OutputError: pyarrow is missing, or it is no such file.
+        OutputError: pyarrow is missing, or the file is not one of `genseg batch`.
     """
     load_pyarrow()
     parquet: Any = importlib.import_module("pyarrow.parquet")
@@ -31,7 +33,7 @@ def parquet_documents(path: Path) -> Iterator[ResultLine]:
                 for row in batch.to_pylist(maps_as_pydicts="strict"):
                     yield _document(row)
     except (KeyError, TypeError):
-        raise OutputError(f"{path}: has not the columns of genseg batch --format parquet") from None
+        raise OutputError(f"{path}: does not have the columns of genseg batch --format parquet") from None
     except ValueError as error:  # pyarrow.ArrowInvalid is one
         raise OutputError(f"{path}: cannot be read: {str(error).splitlines()[0][:200]}") from None
 

@@ -1,4 +1,7 @@
-"""Opens results for an export: the output folder of a batch, or a file of documents. One document is in memory."""
+"""Reads results for an export: from the output folder of a batch, or from a file of documents.
+
+One document is in memory at a time.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +32,12 @@ class Results:
     """Results that can be read more than once.
 
     Attributes:
-        name: of the folder or file.
-        folder: what relative names of pictures start from.
-        jobs: yields the results: in the order of the manifest where it is known, else as they are stored.
-        failures: yields the jobs that failed.
-        files: what is read, and must not be overwritten.
-        notes: what the user should know, a sentence each.
+        name: name of the folder or file.
+        folder: the folder to which relative names of pictures refer.
+        jobs: yields the results, in the order of the manifest if that is known, otherwise as they are stored.
+        failures: yields the rows that failed.
+        files: the files that are read, which an export must not overwrite.
+        notes: hints for the user, one sentence each.
     """
 
     name: str
@@ -49,9 +52,9 @@ def open_results(path: Path, manifest: Path | None = None) -> Results:
     """Open results.
 
     Args:
-        path: the output folder of a batch, a JSON file with one document, JSONL with one a line, or Parquet as
-            `genseg batch` writes it.
-        manifest: of the batch; None for the one that the folder names.
+        path: the output folder of a batch, a JSON file with one document, a JSONL file with one document on each
+            line, or a Parquet file of `genseg batch`.
+        manifest: the manifest of the batch; None for the one that the folder names.
 
     Raises:
         OutputError: there are no results, or they cannot be read.
@@ -80,10 +83,10 @@ def _open_folder(folder: Path, given: Path | None) -> Results:
     if manifest is not None and not manifest.is_file():
         if given:
             raise OutputError(f"--manifest {given}: there is no such file")
-        notes = (f"the folder's manifest {manifest} is not there; --manifest names it where it is now",)
+        notes = (f"the folder's manifest {manifest} does not exist; if you moved it, name it with --manifest",)
         manifest = None
     elif manifest is None:
-        notes = ("the folder names no manifest; --manifest names it",)
+        notes = ("the folder names no manifest; name it with --manifest",)
 
     def results() -> Iterator[ResultLine]:
         if is_text:
@@ -107,7 +110,7 @@ def _fingerprint(folder: Path) -> Fingerprint:
     try:
         return Fingerprint.load(folder / STATE) or Fingerprint()
     except (ValueError, KeyError, OSError):
-        return Fingerprint()  # of another version: the results can be read without it
+        return Fingerprint()  # damaged, or of another version; the results can be read without it
 
 
 def _keys(folder: Path) -> set[str]:
@@ -115,7 +118,7 @@ def _keys(folder: Path) -> set[str]:
 
 
 def _by_row(folder: Path, manifest: Path, before: Fingerprint, *, is_given: bool) -> Callable[[], Iterator[Job]]:
-    """Read the results in the order of the manifest, then those that no row of it is the origin of."""
+    """Return a function that yields the results in the order of the manifest, then those without a row in it."""
 
     def jobs() -> Iterator[Job]:
         lines = {line.key: (line.path, line.offset) for line in readable_lines(folder)}
@@ -130,7 +133,7 @@ def _by_row(folder: Path, manifest: Path, before: Fingerprint, *, is_given: bool
                 raise OutputError(f"{manifest}:{placed.line}: names other images than the result in {folder}")
             yield job_of_row(placed.row, document, manifest.resolve().parent)
         if is_given and results and len(lines) == results:
-            raise OutputError(f"--manifest {manifest}: no result in {folder} is of one of its rows")
+            raise OutputError(f"--manifest {manifest}: none of its rows has a result in {folder}")
         for path, offset in lines.values():
             document = _result_of(_line_at(path, offset))
             yield _bare_job(document, manifest.resolve().parent)
@@ -139,7 +142,7 @@ def _by_row(folder: Path, manifest: Path, before: Fingerprint, *, is_given: bool
 
 
 def _is_same(row: Row, before: Fingerprint) -> bool:
-    """Tell whether the row is the one that the job had; the folder may not say."""
+    """Tell whether the row is the same as in the job; true if the folder does not record it."""
     return before.rows.get(digest(row.key), row.digest()) == row.digest()
 
 
@@ -177,7 +180,7 @@ def _open_file(path: Path) -> Results:
 
 
 def _documents_of(path: Path) -> Iterator[ResultLine | ErrorLine]:
-    """Read one document, which may be spread over lines, or one in each line."""
+    """Read a file that is one document, maybe over several lines, or that has one document on each line."""
     lines = (line for line in lines_of(path) if line.raw.strip(b"\xef\xbb\xbf \t\r\n"))
     first = next(lines, None)
     if first is None:
@@ -186,7 +189,7 @@ def _documents_of(path: Path) -> Iterator[ResultLine | ErrorLine]:
     if value is None:
         value = _decoded(path.read_bytes())
         if value is None:
-            raise OutputError(f"{path}: is neither one JSON document nor one a line")
+            raise OutputError(f"{path}: is neither one JSON document nor one document on each line")
         yield _checked(value, str(path))
         return
     yield _checked(value, f"{path}:1")
@@ -212,14 +215,14 @@ def _result_of(line: Line) -> ResultLine:
         raise OutputError(f"{place}: is not JSON")
     checked = _checked(value, place)
     if "entities" not in checked:
-        raise OutputError(f"{place}: is no result document, but an error")
+        raise OutputError(f"{place}: is not a result document, but an error")
     return cast(ResultLine, checked)
 
 
 def _checked(value: object, place: str) -> ResultLine | ErrorLine:
-    """Check a document, or an error of a batch or of an HTTP answer; what it holds besides stays."""
+    """Check a document, or an error of a batch or of an HTTP answer. Unknown keys are kept."""
     if not isinstance(value, Mapping):
-        raise OutputError(f"{place}: is no result document, but {type(value).__name__}")
+        raise OutputError(f"{place}: is not a result document, but {type(value).__name__}")
     if "entities" not in value and isinstance(value.get("error"), Mapping):
         value = {**value, **value["error"]}
     is_error = "entities" not in value and value.keys() >= {"code", "message"}
@@ -228,7 +231,7 @@ def _checked(value: object, place: str) -> ResultLine | ErrorLine:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = field_path(first["loc"])
-        raise OutputError(f"{place}: is no result document: {where}: {first['msg']}") from None
+        raise OutputError(f"{place}: is not a result document: {where}: {first['msg']}") from None
     return cast("ResultLine | ErrorLine", value)
 
 
@@ -240,7 +243,7 @@ def _bare(results: Callable[[], Iterator[ResultLine]], folder: Path) -> Callable
 
 
 def _bare_job(document: ResultLine, folder: Path) -> Job:
-    """Take a document; one with an id comes from a batch, whose paths are those of its manifest."""
+    """Build a job from a document. A document with an id is from a batch, so its paths are those of a manifest."""
     own: object = document.get("id", document["meta"]["request_id"])
     job_id = own if isinstance(own, str | int) else str(own)
     columns: object = document.get("columns", {})

@@ -1,6 +1,6 @@
-"""Results as one HTML file for people: rates, and each job with its verdict and pictures. It needs no other file.
+"""Writes results as one HTML file for people: rates, and each job with its verdict and pictures.
 
-No script is in it, and its own policy forbids whatever is not in the file.
+The file has no script, and its content security policy forbids everything that is not in the file.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from serve_app.errors import GensegError
 from serve_app.schemas.verdict_words import NOTHING
 
 MAX_JOBS = 1_000
-"""Jobs that are shown one by one; the rates are over all."""
+"""Jobs that are shown one by one; the rates cover all jobs."""
 MAX_PICTURES = 200
 MAX_ENTITIES = 50
 MAX_FAILURES = 200
@@ -32,7 +32,7 @@ MAX_FAILURES = 200
 
 @dataclass
 class _Found:
-    """In how many pictures an entity was looked for, and found."""
+    """The number of pictures in which an entity was looked for and was found, and the number of its objects."""
 
     looked: int = 0
     found: int = 0
@@ -41,7 +41,7 @@ class _Found:
 
 @dataclass
 class _Totals:
-    """What the report says of all jobs."""
+    """The figures over all jobs, and the rows of the tables of jobs and failures."""
 
     jobs: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
@@ -83,21 +83,19 @@ class _Totals:
 def write_report(
     path: Path, results: Results, pictures: Pictures | None, max_pictures: int = MAX_PICTURES
 ) -> dict[str, int]:
-    """Write the report.
-
-    Size: some 2 kB a job, and some 50 kB a picture.
+    """Write the report. It takes about 2 kB for each job and 50 kB for each picture.
 
     Args:
-        path: a reader sees the old file or the new one.
-        results: read twice: for the rates, and job by job.
-        pictures: draws them; None leaves them out.
-        max_pictures: the first so many are shown.
+        path: the file to write; see `whole_file`.
+        results: the results; they are read twice, the first time for the rates.
+        pictures: draws the pictures; None leaves them out.
+        max_pictures: largest number of pictures; the first ones are shown.
 
     Returns:
-        How many jobs and pictures are shown, how many pictures are not, and how many jobs failed.
+        The number of jobs and pictures that are shown, and of pictures that are not.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the file cannot be written.
     """
     totals = _totals(results)
     drawing = _Drawing(pictures, max_pictures)
@@ -110,7 +108,7 @@ def write_report(
                     break
                 file.write(_job(job, number, drawing))
             file.write(_foot(totals))
-            file.detach()  # `whole_file` closes what is below it
+            file.detach()  # `whole_file` closes the binary file
     except OSError as error:
         raise OutputError(f"{path}: {error.strerror or error}") from None
     shown = min(totals.jobs.total(), MAX_JOBS)
@@ -199,7 +197,7 @@ def _found_cells(totals: _Totals, entity: str) -> Iterator[Cell]:
 
 
 class _Drawing:
-    """Draws the first pictures, and says why others are not there."""
+    """Draws the first pictures; for the others, it says why they are not shown."""
 
     def __init__(self, pictures: Pictures | None, most: int) -> None:
         self._pictures = pictures
@@ -210,7 +208,7 @@ class _Drawing:
         if self._pictures is None:
             return parts.figure(picture, None, "Not shown: the report was made without pictures.")
         if self.drawn >= self._most:
-            return parts.figure(picture, None, f"Not shown: the report has {self._most:,} pictures at most.")
+            return parts.figure(picture, None, f"Not shown: the report has at most {self._most:,} pictures.")
         try:
             jpeg = self._pictures.drawn(job, picture)
         except GensegError as error:

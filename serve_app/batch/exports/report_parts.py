@@ -1,4 +1,4 @@
-"""The parts of the report as HTML: texts, tables, and a job with its verdict. Pure; every text is escaped here."""
+"""Writes the parts of the report as HTML: texts, tables, verdicts and figures. Every text is escaped here."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LONGEST_TEXT = 4_000
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a table: its text, the class that colours it, and what it links to."""
+    """A cell of a table: its text, its CSS class, and the id of the element to which it links; both may be empty."""
 
     text: str
     kind: str = ""
@@ -35,13 +35,13 @@ class Cell:
 
 
 def text(value: object) -> str:
-    """Escape a text; control characters become spaces, and the end of a very long one is left out."""
+    """Escape a text for HTML. Control characters become spaces, and a very long text is cut."""
     plain = " ".join("".join(c if c.isprintable() else " " for c in str(value)).split())
     return html.escape(plain if len(plain) <= _LONGEST_TEXT else plain[:_LONGEST_TEXT] + "…")
 
 
 def counted(number: int, noun: str) -> str:
-    """Write a number of things.
+    """Write a number with its noun.
 
     >>> counted(1, "job"), counted(1200, "picture")
     ('1 job', '1,200 pictures')
@@ -50,7 +50,13 @@ def counted(number: int, noun: str) -> str:
 
 
 def table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
-    """Write a table that scrolls by itself where the screen is narrow."""
+    """Write a table with a caption; it scrolls sideways if the screen is narrow.
+
+    Args:
+        caption: text above the table.
+        columns: names of the columns.
+        rows: the cells of each row; the first cell is the row's heading.
+    """
     head = "".join(f'<th scope="col">{text(name)}</th>' for name in columns)
     body = "".join(f"<tr>{''.join(_cells(row))}</tr>\n" for row in rows)
     return (
@@ -69,12 +75,12 @@ def _cells(row: Sequence[Cell]) -> Iterator[str]:
 
 
 def answer(arrived: bool | None) -> Cell:
-    """Say whether everything arrived."""
+    """Return the cell that says whether everything arrived."""
     return Cell(ARRIVED[arrived], _ANSWER_CLASSES[arrived])
 
 
 def mean(value: MeanDict, *, share: bool = False) -> Cell:
-    """Write a mean with the number of jobs that it is over."""
+    """Return a cell with a mean and the number of jobs that it covers; `share` writes it in percent."""
     if value["mean"] is None:
         return Cell(NOTHING, "number")
     shown = f"{value['mean']:.0%}" if share else f"{value['mean']:.3f}"
@@ -101,7 +107,7 @@ def _status_row(cells: Sequence[str], status: str) -> list[Cell]:
 
 
 def found_part(job: Job) -> str:
-    """Write how many of each entity each picture shows, for a job without a verdict."""
+    """Write a table of the number of objects of each entity in each picture, for a job without a verdict."""
     names = ["entity", *(_short(picture) for picture in job.pictures)]
     rows = [
         [Cell(entity), *(Cell(_count(picture, entity), "number") for picture in job.pictures)]
@@ -122,7 +128,13 @@ def _short(picture: Picture) -> str:
 
 
 def figure(picture: Picture, jpeg: bytes | None, why_not: str) -> str:
-    """Write a picture, or say in its place why there is none."""
+    """Write a figure with its caption.
+
+    Args:
+        picture: the picture.
+        jpeg: the drawn picture; None for none.
+        why_not: the text in place of a picture, if there is none.
+    """
     labels = Counter(item["label"] for item in picture.image["objects"] or ())
     shows = ", ".join(f"{label}: {count}" for label, count in labels.items()) or "nothing found"
     error = picture.image["error"]

@@ -1,4 +1,4 @@
-"""The look of the report: one style sheet inside of the file, and the policy that allows nothing but it."""
+"""The style sheet of the report, and the content security policy that allows nothing else."""
 
 from __future__ import annotations
 
@@ -44,6 +44,6 @@ figcaption { font-size: .88rem; padding-top: .3rem; }
 
 
 def policy() -> str:
-    """Write the content security policy: this style sheet and pictures inside of the file, and nothing else."""
+    """Return the content security policy, which allows only this style sheet and pictures in `data:` URIs."""
     digest = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode("ascii")
     return f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"

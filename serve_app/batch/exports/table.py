@@ -1,4 +1,4 @@
-"""Results as one flat table, CSV or Parquet: a row a job, image and entity."""
+"""Writes results as one flat table, CSV or Parquet, with a row for each job, image and entity."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ _ROWS_A_GROUP = 50_000
 
 
 class _Row(TypedDict):
-    """A row with its job: `id`, the other columns of the job's row, and what the image shows of the entity."""
+    """A row of the table, with the job that it belongs to."""
 
     job: Job
     row: EntityRow
 
 
 def write_table(path: Path, results: Results) -> dict[str, int]:
-    """Write the table; the ending of the file's name says how.
+    """Write the table, as Parquet if the file's name ends in .parquet, otherwise as CSV.
 
-    The columns are `id`, the fields of `EntityRow`, and `column.NAME` for every other column of the manifest. In CSV
-    (UTF-8) null is an empty cell, and cells are written as in verdicts.csv. In Parquet `id` is text.
+    The columns are `id`, the fields of `EntityRow`, and `column.NAME` for every other column of the manifest. CSV is in
+    UTF-8, with cells as in verdicts.csv: null is an empty cell. In Parquet, `id` is text.
 
     Args:
-        path: ends with .csv or .parquet. A reader sees the old file or the new one.
-        results: read twice, once for the columns.
+        path: the file to write; see `whole_file`.
+        results: the results; they are read twice, the first time for the columns.
 
     Returns:
-        How many rows and jobs there are.
+        The number of rows and of jobs.
 
     Raises:
-        OutputError: it cannot be written, pyarrow is missing, or a mask is malformed.
+        OutputError: the file cannot be written, pyarrow is missing, or a mask is malformed.
     """
     contents = Contents()
     for job in results.jobs():
@@ -81,7 +81,7 @@ def _rows_of(job: Job) -> Iterator[EntityRow]:
 
 def _write_csv(path: Path, rows: Iterator[_Row], contents: Contents) -> None:
     with whole_file(path) as whole:
-        # Ids may hold half of a surrogate pair, which the shards write the same way.
+        # An id may hold half of a surrogate pair. The shards write it the same way.
         file = io.TextIOWrapper(whole, "utf-8", errors="backslashreplace", newline="", write_through=True)
         writer = csv.writer(file)
         writer.writerow(["id", *COLUMNS, *(PREFIX + name for name in contents.columns)])
@@ -89,7 +89,7 @@ def _write_csv(path: Path, rows: Iterator[_Row], contents: Contents) -> None:
             own: list[JsonValue] = [each["job"].id, *each["row"].values()]  # type: ignore[list-item]
             further = [each["job"].columns.get(name) for name in contents.columns]
             writer.writerow([text_cell(value) for value in (*own, *further)])
-        file.detach()  # `whole_file` closes what is below it
+        file.detach()  # `whole_file` closes the binary file
 
 
 def _write_parquet(path: Path, rows: Iterator[_Row], contents: Contents) -> None:

@@ -1,8 +1,8 @@
-"""Results as a YOLO segmentation data set: a folder with `data.yaml`, `labels/` and `images/`.
+"""Writes results as a YOLO segmentation data set: a folder with `data.yaml`, `labels/` and `images/`.
 
-Source: the format as Ultralytics reads it, https://docs.ultralytics.com/datasets/segment/: a label file stands beside
-each image file of the same name, with `images` replaced by `labels` in its path; a line of it is the class and the
-corners of one polygon, as shares of the image's sides.
+For each file in `images/` there is a label file of the same name in `labels/`. A line of it has the class and the
+corners of one polygon, as fractions of the image's width and height.
+Source: Ultralytics, "Instance Segmentation Datasets Overview", https://docs.ultralytics.com/datasets/segment/
 """
 
 from __future__ import annotations
@@ -27,27 +27,28 @@ FIRST_LINE = "# A YOLO segmentation data set, written by genseg export."
 _UNSAFE = re.compile(r"[^\w.-]+")
 _LONGEST_NAME = 80
 _HEADER = f"""{FIRST_LINE}
-# `path` is where the folder was written: change it where you move the folder. All pictures are in `train`, and `val`
-# names the same ones: split them before you train.
+# `path` is the place of this folder: change it if you move the folder. `train` and `val` name the same pictures: split
+# them before you train.
 """
 
 
 def write_yolo(folder: Path, results: Results, pictures: Pictures | None) -> dict[str, int]:
-    """Write the data set; the folder is there only when it is whole.
+    """Write the data set. The folder appears when everything is written.
 
-    Classes count from 0, in the order in which the entities come up; pictures and classes are those of `catalogue`. A
-    label file is called as its picture; what is no letter, digit, `.`, `_` or `-` becomes `_`, and "_2", … tells names
-    apart. A picture without objects has an empty label file. YOLO has one polygon an object: parts of a
-    mask are joined by lines of no width, holes are filled, and objects with an empty mask are left out.
+    `catalogue` determines the pictures and classes. Classes are counted from 0, in the order in which their entities
+    first occur. A label file has the name of its picture; each run of characters other than letters, digits, `.`, `_`
+    and `-` becomes `_`, and equal names get "_2", "_3", … A picture without objects has an empty label file. YOLO has
+    one polygon for each object: the parts of a mask are joined by lines of no width, holes are filled, and objects with
+    an empty mask are left out.
 
     Args:
-        folder: not there, empty, or an older data set of this command, which is replaced.
+        folder: the folder to write. It may be missing, empty, or an older data set of this command, which is replaced.
         results: the results.
-        pictures: copies the files of the pictures into `images/`, byte for byte; None leaves them out.
+        pictures: reads the files of the pictures, which are copied to `images/`; None leaves them out.
 
     Returns:
-        How many images, labels and classes there are, how many files were copied, how many were not there, how many
-        holes were filled and how many objects left out.
+        The number of images, labels and classes, of files copied and not copied, of holes filled, and of objects left
+        out.
 
     Raises:
         OutputError: the folder cannot be written, or an object has no mask.
@@ -67,7 +68,7 @@ def write_yolo(folder: Path, results: Results, pictures: Pictures | None) -> dic
 
 
 def is_replaceable(folder: Path) -> bool:
-    """Tell whether a data set may be written here: nothing is there, an empty folder, or an older data set."""
+    """Tell whether a data set may be written to this path: it is missing, an empty folder, or an older data set."""
     if not folder.exists():
         return True
     if not folder.is_dir():
@@ -103,7 +104,7 @@ class _Content:
         self._folder = folder
         self._pictures = pictures
         self.stems: dict[int, str] = {}
-        self._taken: dict[str, int] = {}  # by name, too, the last number that told it apart
+        self._taken: dict[str, int] = {}  # taken names; for each stem, the last number added to it
         self.catalogue = Catalogue()
         self.counts: Counter[str] = Counter()
         for name in ("labels", *(() if pictures is None else ("images",))):
@@ -119,7 +120,7 @@ class _Content:
             self.counts["labels"] += len(lines)
 
     def _begin(self, entry: Entry, picture: Picture) -> None:
-        """Name a picture's files, begin its labels, and copy it."""
+        """Choose the name of a picture's files, create its label file, and copy the picture."""
         name = Path(picture.name.partition("#")[0] if "://" in picture.name else picture.name)
         stem = self.stems[entry.number] = self._free(_UNSAFE.sub("_", name.stem)[:_LONGEST_NAME].strip(".") or "image")
         self._label_file(entry).touch()

@@ -42,7 +42,9 @@ def test_without_its_manifest_a_folder_is_read_as_it_is_stored(own: Path) -> Non
     manifest.rename(moved)
     opened = open_results(own)
     assert {job.id for job in opened.jobs()} == {"both", "=2", 3}
-    assert opened.notes == (f"the folder's manifest {manifest} is not there; --manifest names it where it is now",)
+    assert opened.notes == (
+        f"the folder's manifest {manifest} does not exist; if you moved it, name it with --manifest",
+    )
     assert open_results(own, moved).folder == moved.parent
     with pytest.raises(OutputError, match=r"--manifest .*none: there is no such file"):
         open_results(own, own / "none")
@@ -125,10 +127,10 @@ def test_a_document_of_somebody_else_has_no_address_fetched(results: Path, tmp_p
     ("text", "message"),
     [
         ("", "is empty"),
-        ("[]", "one.json:1: is no result document, but list"),
-        ("{", "is neither one JSON document nor one a line"),
-        ('{"entities": []}', "one.json:1: is no result document: prompt: Field required"),
-        ('{"id": 1, "code": "timeout"}', "one.json:1: is no result document: prompt"),
+        ("[]", "one.json:1: is not a result document, but list"),
+        ("{", "is neither one JSON document nor one document on each line"),
+        ('{"entities": []}', "one.json:1: is not a result document: prompt: Field required"),
+        ('{"id": 1, "code": "timeout"}', "one.json:1: is not a result document: prompt"),
     ],
 )
 def test_what_is_no_result_is_named(tmp_path: Path, text: str, message: str) -> None:
@@ -174,7 +176,7 @@ def test_a_document_of_somebody_else_has_no_pipe_opened_and_no_odd_path_ends_the
 def test_the_manifest_of_another_batch_is_refused(own: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.jsonl"
     other.write_text("".join(json.dumps({**row, "id": f"other {row['id']}"}) + "\n" for row in ROWS))
-    with pytest.raises(OutputError, match=r"other\.jsonl: no result in .* is of one of its rows"):
+    with pytest.raises(OutputError, match=r"other\.jsonl: none of its rows has a result in "):
         export(own, "coco", tmp_path / "coco.json", "--manifest", other)
     assert not (tmp_path / "coco.json").exists()
 
@@ -239,7 +241,7 @@ def test_no_folder_of_an_earlier_version_is_refused(own: Path, tmp_path: Path) -
     job = json.loads(state.read_text())
     del job["manifest"]
     state.write_text(json.dumps(job))
-    assert open_results(own).notes == ("the folder names no manifest; --manifest names it",)
+    assert open_results(own).notes == ("the folder names no manifest; name it with --manifest",)
     shutil.rmtree(own / ".genseg-batch")
     assert {job.id for job in open_results(own).jobs()} == {"both", "=2", 3}
 

@@ -121,7 +121,7 @@ def test_a_picture_that_is_not_there_is_said_in_its_place(results: Path, tmp_pat
 def test_the_number_of_pictures_is_bounded(results: Path, tmp_path: Path) -> None:
     page = report(results, tmp_path, ColouredPictures(), 4)
     assert len(page.attributes("img", "src")) == 4
-    assert page.text.count("Not shown: the report has 4 pictures at most.") == 2
+    assert page.text.count("Not shown: the report has at most 4 pictures.") == 2
     assert len(report(results, tmp_path, None).attributes("img", "src")) == 0
 
 
@@ -143,6 +143,6 @@ def test_the_old_report_stays_where_the_new_one_cannot_be_written(results: Path,
     path.write_text("old")
     document = jobs_of(results)["both"].document
     (tmp_path / "two.jsonl").write_text(json.dumps({**document, "id": "a"}) + "\n{}\n")
-    with pytest.raises(OutputError, match=r"two.jsonl:2: is no result document: prompt: Field required"):
+    with pytest.raises(OutputError, match=r"two.jsonl:2: is not a result document: prompt: Field required"):
         write_report(path, open_results(tmp_path / "two.jsonl"), None)
     assert path.read_text() == "old"

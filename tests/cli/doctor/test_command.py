@@ -97,7 +97,7 @@ def test_folders_that_lack_something_are_faults(doctor: Doctor, tmp_path: Path) 
     ("text", "words"),
     [
         ("models: {segmentaton: {}}\n", "c.yaml:1: models.segmentaton: unknown key 'segmentaton'; did you mean"),
-        ("a: [\n", "is no valid YAML"),
+        ("a: [\n", "is not valid YAML"),
         (None, "c.yaml: no such file"),
     ],
     ids=["a wrong key", "no YAML", "no file"],

@@ -137,7 +137,7 @@ async def test_every_compression_is_refused_by_name(route: str, kind: str, codin
             'application/json;charset="GBK"',
             "the body is JSON in the charset 'gbk'; send it in UTF-8",
         ),
-        (b'{"prompt": "a\\u0000b"}', "application/json", "prompt: has a NUL character, which is no text"),
+        (b'{"prompt": "a\\u0000b"}', "application/json", "prompt: has a NUL character, which is not text"),
     ],
 )
 async def test_json_that_is_no_unicode_text_is_refused(content: bytes, kind: str, message: str) -> None:
