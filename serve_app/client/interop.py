@@ -8,21 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from serve_app.client.failures import InvalidAnswer
 from serve_app.schemas.dicts import ResultDict
-from serve_app.schemas.entity_rows import EntityRow, entity_rows
+from serve_app.schemas.entity_rows import COLUMN_TYPES, entity_rows
 
 if TYPE_CHECKING:
     from serve_app.client.objects import ObjectResult
     from serve_app.client.results import ImageResult
 
-_OF_ENTITIES = {
-    **dict.fromkeys(("role", "path", "entity", "status", "error"), "string"),
-    "index": "int64",
-    "count": "Int64",
-    "presence": "float64",
-    "best_score": "float64",
-    "area": "Int64",
-    "asked": "Int64",
-}
+_NULLABLE = {"int64": "Int64"}
+"""The types of pandas that hold null, where Arrow's name means one that does not."""
+_ENTITY_COLUMNS = {**{name: _NULLABLE.get(kind, kind) for name, kind in COLUMN_TYPES.items()}, "index": "int64"}
 _OBJECT_COLUMNS = {
     "object_id": "string",
     "label": "string",
@@ -44,7 +38,7 @@ def entity_frame(document: ResultDict) -> Any:
         rows = [*entity_rows(document, covered_pixels)]
     except ValueError as error:
         raise InvalidAnswer(f"a mask cannot be read: {error}") from None
-    return pandas.DataFrame(rows, columns=[*EntityRow.__annotations__]).astype(_OF_ENTITIES)
+    return pandas.DataFrame(rows, columns=[*_ENTITY_COLUMNS]).astype(_ENTITY_COLUMNS)
 
 
 def object_frame(objects: Sequence[ObjectResult]) -> Any:
