@@ -23,8 +23,7 @@ from serve_app.cli.export_pictures import FilePictures
 from serve_app.cli.options import CommandError, at_least_one
 from serve_app.cli.outputs import STANDARD_OUTPUT, check_file, check_folder
 from serve_app.config.schema import AppConfig
-
-_SINGULARS = {"categories": "category", "classes": "class"}
+from serve_app.schemas.counted import counted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         )
     finally:
         pictures.close()
-    told = [_counted(count, name) for index, (name, count) in enumerate(counts.items()) if count or index == 0]
+    told = [counted(count, name) for index, (name, count) in enumerate(counts.items()) if count or index == 0]
     progress.say(f"wrote {args.output}: {', '.join(told)}")
     _say_failures(results, progress)
     return 0
@@ -103,14 +102,6 @@ def _check_inputs(given: str, files: Sequence[Path]) -> None:
     output = Path(given)
     if output.exists() and any(output.samefile(each) for each in files):
         raise CommandError(f"--output {given}: is what is read; it would be overwritten")
-
-
-def _counted(count: int, names: str) -> str:
-    """Write a number of things, which are named in the plural."""
-    noun, *rest = names.split(" ")
-    if count == 1:
-        noun = _SINGULARS.get(noun, noun.removesuffix("s"))
-    return " ".join([f"{count:,}", noun, *rest])
 
 
 def _say_failures(results: Results, progress: Progress) -> None:

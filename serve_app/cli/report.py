@@ -10,6 +10,7 @@ from serve_app.batch.whole_file import write_whole
 from serve_app.cli.console import Progress
 from serve_app.cli.options import CommandError
 from serve_app.cli.verdict_report import verdict_table
+from serve_app.schemas.counted import counted
 from serve_app.schemas.dicts import ErrorDict, ImageDict, ResultDict, images_of
 from serve_app.schemas.events import EventDict, Role
 from serve_app.schemas.requests import SegmentRequest
@@ -55,16 +56,7 @@ def image_line(done: int, request: SegmentRequest, image: ImageDict) -> str:
     total = len(request.contextual_images) + (request.generated_image is not None)
     if image["error"]:
         return f"[{done}/{total}] {image['path']}: {image['error']['message']}"
-    return f"[{done}/{total}] {image['path']}: {counted(len(image['objects'] or ()), 'object')}"
-
-
-def counted(number: int, noun: str) -> str:
-    """A number of things in words.
-
-    >>> counted(1, "object"), counted(2, "object")
-    ('1 object', '2 objects')
-    """
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"[{done}/{total}] {image['path']}: {counted(len(image['objects'] or ()), 'objects')}"
 
 
 def write_json(path: Path, document: ResultDict) -> None:

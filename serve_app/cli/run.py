@@ -17,7 +17,7 @@ from serve_app.cli.local_graph import PATIENCE_S, local_graph
 from serve_app.cli.options import CommandError
 from serve_app.cli.outputs import STANDARD_OUTPUT, check_file, check_folder
 from serve_app.cli.prompt import read_prompt
-from serve_app.cli.report import as_json, counted, follow, named, say_verdict, summary, write_json
+from serve_app.cli.report import as_json, follow, named, say_verdict, summary, write_json
 from serve_app.client import Client
 from serve_app.client.address import read_base_url
 from serve_app.client.answers import EntitiesEvent, Event, ImageEvent
@@ -26,6 +26,7 @@ from serve_app.config.schema import AppConfig
 from serve_app.config.values import known_device
 from serve_app.errors import GensegError
 from serve_app.schemas.base import invalid_request
+from serve_app.schemas.counted import counted
 from serve_app.schemas.dicts import DroppedDict, ImageDict, ResultDict, error_body, images_of
 from serve_app.schemas.events import EventDict
 from serve_app.schemas.requests import SegmentRequest
@@ -148,7 +149,7 @@ def run(args: argparse.Namespace) -> int:
     _write(args, answer, progress)
     if draws:
         written = pictures.write_pictures(document, request, config, folder, compare=args.compare)
-        progress.say(f"wrote {counted(len(written), 'picture')} to {folder}")
+        progress.say(f"wrote {counted(len(written), 'pictures')} to {folder}")
     say_verdict(document, progress)
     return 1 if any(image["error"] for image in images_of(document)) else 0
 

@@ -46,12 +46,3 @@ def gib(count: float) -> str:
     ('3.0 GiB', '50 MiB')
     """
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 / 10 else f"{count / 2**20:.0f} MiB"
-
-
-def counted(number: int, noun: str) -> str:
-    """Write a number of things.
-
-    >>> counted(1, "core"), counted(2, "core")
-    ('1 core', '2 cores')
-    """
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from serve_app.cli.doctor.check import Check, Status, counted, gib
+from serve_app.cli.doctor.check import Check, Status, gib
 from serve_app.cli.doctor.machine import Disk, Machine
 from serve_app.models.cuda import Card, why_not
 from serve_app.models.devices import BFLOAT16_SINCE
+from serve_app.schemas.counted import counted
 
 LITTLE_SHARED = 2**30
 """Ray keeps a request's images in /dev/shm; a container has 64 MiB of it where nobody says otherwise."""
@@ -40,7 +41,7 @@ def _software(machine: Machine) -> Iterator[Check]:
 
 def _processor(machine: Machine) -> Check:
     memory = f"{gib(machine.memory_bytes)} of memory, {gib(machine.free_memory_bytes)} free"
-    found = f"{counted(machine.cores, 'core')}, {memory}"
+    found = f"{counted(machine.cores, 'cores')}, {memory}"
     if machine.omp_threads is not None and machine.omp_threads != str(machine.cores):
         todo = "models on a CPU use so many threads each; unset it, and Ray sets it by each replica's num_cpus"
         return Check("machine", "CPU", "warn", f"{found}; OMP_NUM_THREADS is {machine.omp_threads!r}", todo)
@@ -53,7 +54,7 @@ def _gpus(machine: Machine, needs_gpu: bool | None) -> Iterator[Check]:
     fault = why_not(cuda)
     if fault is None:
         built_for = f"PyTorch for CUDA {cuda.built_for}" if cuda.built_for else "PyTorch without CUDA"
-        yield Check("GPU", "CUDA", "ok", f"{driver}{built_for}, {counted(cuda.devices, 'GPU')} to use")
+        yield Check("GPU", "CUDA", "ok", f"{driver}{built_for}, {counted(cuda.devices, 'GPUs')} to use")
     elif needs_gpu is False and not cuda.has_nvidia:
         yield Check("GPU", "CUDA", "ok", "no GPU is seen, and this configuration needs none")
     else:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from serve_app.cli.doctor.check import Check, counted, gib
+from serve_app.cli.doctor.check import Check, gib
 from serve_app.cli.doctor.machine import Machine
 from serve_app.cli.doctor.setup import Model, Setup
 from serve_app.config.models import Dtype
 from serve_app.models.cuda import Card
 from serve_app.models.devices import BFLOAT16_SINCE
 from serve_app.models.hub import WHERE_TO_SET
+from serve_app.schemas.counted import counted
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 PLACES = {"embedded": "ships inside the package", "folder": "in its folder", "cache": "in the hub's local cache"}
@@ -143,7 +144,7 @@ def _shares(machine: Machine, setup: Setup) -> Iterator[Check]:
     if len(machine.cards) != 1 or len(sharing) < 2:
         return
     fractions = [model.fraction for model in sharing]
-    found = f"{counted(len(sharing), 'model')} on one card"
+    found = f"{counted(len(sharing), 'models')} on one card"
     given = [fraction for fraction in fractions if fraction is not None]
     if len(given) < len(fractions):
         todo = "set gpu_memory_fraction of each: without it, each may take what the other needs"

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from serve_app.cli.doctor.check import Check, Status, can_run
+from serve_app.schemas.counted import counted
 
 WORDS: dict[Status, str] = {"ok": "ok", "warn": "warn", "fail": "FAIL", "no": "no"}
 COLOURS: dict[Status, str] = {"ok": "32", "warn": "33", "fail": "31", "no": "2"}
@@ -54,9 +55,9 @@ def conclusion(checks: Sequence[Check], subject: str) -> str:
     """Say what follows from all checks of a subject, such as a file's name."""
     faults = sum(check.status == "fail" for check in checks)
     warnings = sum(check.status == "warn" for check in checks)
-    noted = f"{warnings} {'warning' if warnings == 1 else 'warnings'}"
+    noted = counted(warnings, "warnings")
     if faults:
-        return f"{subject}: does not run here: {faults} {'fault' if faults == 1 else 'faults'}, {noted}"
+        return f"{subject}: does not run here: {counted(faults, 'faults')}, {noted}"
     return f"{subject}: nothing speaks against it here{f': {noted}' if warnings else ''}"
 
 

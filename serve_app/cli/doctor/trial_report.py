@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 from serve_app.cli.doctor.agreement import LEAST_IOU
 from serve_app.cli.doctor.budgets import GIB, Budgets, budgets
-from serve_app.cli.doctor.check import Check, counted, gib
+from serve_app.cli.doctor.check import Check, gib
 from serve_app.cli.doctor.report import Row
 from serve_app.cli.doctor.segmenter_trial import SegmenterTrial
 from serve_app.cli.doctor.trial import IdentityTrial, ParserTrial, Trial
+from serve_app.schemas.counted import counted
 
 GROUP = "load"
 UNITS = {"prepare": "an image", "vision": "an image", "text": "a phrase", "head": "a pair", "masks": "an object"}
@@ -40,13 +41,13 @@ def _same_entities(parser: ParserTrial, differing: int) -> Check:
 
 
 def _prompts(parser: ParserTrial) -> str:
-    return counted(parser.prompts, "prompt")
+    return counted(parser.prompts, "prompts")
 
 
 def _same_objects(segmenter: SegmenterTrial) -> Check:
     name, agreement = "same objects", segmenter.agreement
     worst = f"boxes within {agreement.worst_box_px:.2f} px, masks of IoU {agreement.worst_iou:.4f} or more"
-    found = f"{counted(agreement.objects, 'object')} of the plain loop in float32, {agreement.differing} differ"
+    found = f"{counted(agreement.objects, 'objects')} of the plain loop in float32, {agreement.differing} differ"
     if not agreement.objects and not agreement.differing:
         return Check(GROUP, name, "warn", "neither way found an object in the bundled images", "try your own images")
     if not agreement.differing:
@@ -101,7 +102,7 @@ def trial_rows(trial: Trial) -> list[Row]:
     if isinstance(segmenter, SegmenterTrial):
         rows += [Row(stage, took * 1000, f"ms {UNITS[stage]}") for stage, took in segmenter.stage_s.items()]
         for count, speed in segmenter.images_per_s.items():
-            rows.append(Row(counted(count, "phrase"), speed, "images/s"))
+            rows.append(Row(counted(count, "phrases"), speed, "images/s"))
         rows.append(Row("segmenter, peak memory", segmenter.peak_bytes / GIB, f"GiB {where}"))
         rows += _of_card(segmenter)
     if isinstance(identity, IdentityTrial):
