@@ -1,4 +1,4 @@
-"""`genseg run`: the job from the shell, on a graph of its own or on a running service."""
+"""`genseg run`: one job from the shell, on models of its own or on a running service."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from serve_app.schemas.requests import SegmentRequest
 from serve_app.serving.checked_request import check
 
 DEFAULT_OUTPUT = "segmentation_output.json"
-TIMEOUT_DEFAULT = "Default: a day with models of its own, 60 with --url."
+TIMEOUT_DEFAULT = "Default: 60 with --url, else a day."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,8 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-p",
         "--prompt",
-        help="the image-generation prompt; - reads standard input, @FILE a file, and @@ stands for a first @; may be "
-        "left out with --entities",
+        help="The prompt of the image generator. - reads it from standard input, @FILE from a file; a prompt that "
+        "begins with @ is written with @@. It may be left out with --entities.",
     )
     parser.add_argument(
         "-c",
@@ -51,46 +51,68 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="extend",
         default=[],
         metavar="IMG",
-        help="contextual images: paths, http(s) addresses, or s3://, gs://, … with fsspec's package for them",
+        help="Contextual (reference) images, in order: paths, http(s) addresses, or s3://, gs://, … addresses with "
+        "fsspec's package for them.",
     )
-    parser.add_argument("-g", "--generated", metavar="IMG", help="the generated image, likewise; -c, -g or both")
+    parser.add_argument("-g", "--generated", metavar="IMG", help="The generated image, likewise. Give -c, -g or both.")
     parser.add_argument(
-        "-o", "--output", default=DEFAULT_OUTPUT, metavar="OUT.json", help="the JSON file; - is standard output"
+        "-o", "--output", default=DEFAULT_OUTPUT, metavar="OUT.json", help="The JSON file; - is standard output."
     )
-    parser.add_argument("--config", metavar="FILE", help="configuration (YAML; default: the embedded models)")
-    models = "hub name, folder, or embedded (default: the configuration's, embedded)"
-    parser.add_argument("--text-model", metavar="M", help=f"the model that reads the prompt: {models}")
-    parser.add_argument("--seg-model", metavar="M", help=f"the model that segments: {models}")
-    parser.add_argument(
-        "--dtype",
-        choices=["auto", "float32", "bfloat16", "float16"],
-        help="of both models (default: the configuration's, auto)",
-    )
-    parser.add_argument(
-        "--device",
-        type=device,
-        metavar="D",
-        help="auto, cpu, cuda or cuda:N, for both models (default: the configuration's, auto)",
-    )
-    parser.add_argument("--save-viz", action="store_true", help="write an annotated picture of every image")
-    parser.add_argument(
-        "--viz-dir",
-        metavar="DIR",
-        help="where they go, and write them (default: the configuration's, outputs/visualizations)",
-    )
-    parser.add_argument(
-        "--outline", action="store_true", help="draw outlines only; a fill would hide the objects' own colours"
-    )
-    parser.add_argument("--compare", action="store_true", help="write them, and one sheet with all images side by side")
-    parser.add_argument("--quiet", action="store_true", help="print only the JSON, on standard output")
-    parser.add_argument("--url", metavar="URL", help="use a running service instead of models of its own")
-    parser.add_argument("--token", metavar="TOKEN", help="bearer token for --url")
+    parser.add_argument("--quiet", action="store_true", help="Print only the JSON, on standard output.")
     request_flags.add_flags(parser, "options of the request", defaults={"timeout_s": TIMEOUT_DEFAULT})
+    _add_picture_flags(parser)
+    _add_model_flags(parser)
+    service = parser.add_argument_group("a running service")
+    service.add_argument(
+        "--url", metavar="URL", help="Use the service at this address, such as http://127.0.0.1:8000; start no models."
+    )
+    service.add_argument("--token", metavar="TOKEN", help="The service's bearer token, if it asks for one.")
     parser.set_defaults(refuse=parser.error)
 
 
+def _add_picture_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("pictures")
+    group.add_argument("--save-viz", action="store_true", help="Write an annotated picture of every image.")
+    group.add_argument(
+        "--viz-dir",
+        metavar="DIR",
+        help="Write the pictures into this folder. Default: the configuration's (outputs/visualizations).",
+    )
+    group.add_argument(
+        "--compare", action="store_true", help="Write the pictures, and one sheet with all images side by side."
+    )
+    group.add_argument(
+        "--outline",
+        action="store_true",
+        help="Draw outlines only, which leaves the objects' own colours visible; short for --overlay-style outline.",
+    )
+
+
+def _add_model_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("models of its own (without --url)")
+    group.add_argument("--config", metavar="FILE", help="Configuration file (YAML). Default: the embedded models.")
+    models = "a hub name, a folder, or embedded. Default: the configuration's (embedded)."
+    group.add_argument("--text-model", metavar="M", help=f"The model that reads the prompt: {models}")
+    group.add_argument("--seg-model", metavar="M", help=f"The model that segments: {models}")
+    group.add_argument(
+        "--dtype",
+        choices=["auto", "float32", "bfloat16", "float16"],
+        help="Number type of both models. Default: the configuration's (auto).",
+    )
+    group.add_argument(
+        "--device",
+        type=device,
+        metavar="D",
+        help="Device of both models: auto, cpu, cuda or cuda:N. Default: the configuration's (auto).",
+    )
+
+
 def device(text: str) -> str:
-    """Read the name of a device."""
+    """Read the name of a device, for argparse.
+
+    Raises:
+        ArgumentTypeError: it is not the name of a device.
+    """
     try:
         return known_device(text)
     except ValueError as error:
@@ -98,10 +120,10 @@ def device(text: str) -> str:
 
 
 def config_from(args: argparse.Namespace) -> AppConfig:
-    """Read `--config` and lay the flags that name models, dtype and device over it.
+    """Read `--config`, and replace in it what the flags for models, dtype and device name.
 
     Raises:
-        ConfigError: the file is wrong.
+        ConfigError: the file is wrong, or a flag does not fit it.
     """
     config = load_file(args.config).app if args.config else AppConfig()
     values = config.model_dump()
@@ -120,13 +142,16 @@ def config_from(args: argparse.Namespace) -> AppConfig:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do the job.
+    """Run one job.
+
+    Returns:
+        The exit code: 1 if segmentation failed on an image.
 
     Raises:
-        GensegError, CommandError: one line for the user.
+        GensegError, CommandError: with one line for the user.
     """
     progress = Progress(args.quiet)
-    # Everything that can be wrong with the command line is found before Ray or a model starts.
+    # All that can be wrong with the command line is found before Ray or a model starts.
     if args.prompt is None and args.entities is None:
         args.refuse("the following arguments are required: -p/--prompt, or --entities")
     if args.outline and args.overlay_style == "fill":
@@ -142,6 +167,9 @@ def run(args: argparse.Namespace) -> int:
     draws = bool(args.save_viz or args.viz_dir or args.compare or config.output.save_visualizations)
     folder = Path(args.viz_dir or config.output.visualization_dir)
     _check_outputs(args, folder if draws else None)
+    if not draws and not args.overlays and (args.outline or args.overlay_style):
+        flag = "--outline" if args.outline else "--overlay-style"
+        progress.say(f"{flag}: has no effect without pictures; add --save-viz or --overlays")
     request = read_request(args, config)
     sent = pictures.with_masks(request) if draws else request
     document = segment_locally(sent, config, progress) if args.url is None else segment_by_url(args, sent, progress)
@@ -155,7 +183,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _write(args: argparse.Namespace, document: ResultDict, progress: Progress) -> None:
-    """Write the JSON, and a table for people; where standard output is for the JSON, nothing else is written there."""
+    """Write the JSON, and print a table unless the JSON goes to standard output."""
     on_stdout = args.output == STANDARD_OUTPUT
     if not on_stdout:
         write_json(Path(args.output), document)
@@ -164,10 +192,12 @@ def _write(args: argparse.Namespace, document: ResultDict, progress: Progress) -
 
 
 def _refuse_model_flags(args: argparse.Namespace) -> None:
-    """A running service has its models: flags that would change nothing are an error."""
+    """Refuse flags that name models or devices, because a running service has its own."""
     for flag in ("text_model", "seg_model", "dtype", "device"):
         if getattr(args, flag) is not None:
-            raise CommandError(f"--{flag.replace('_', '-')}: has no effect with --url, the service has its model", True)
+            raise CommandError(
+                f"--{flag.replace('_', '-')}: has no effect with --url; the service has its own models", True
+            )
 
 
 def _check_outputs(args: argparse.Namespace, folder: Path | None) -> None:
@@ -181,15 +211,15 @@ def _check_outputs(args: argparse.Namespace, folder: Path | None) -> None:
 
 
 def read_request(args: argparse.Namespace, config: AppConfig) -> SegmentRequest:
-    """Read every image and check what can be checked here; what is wrong is named before anything is started.
+    """Read the prompt and the images, and check the request as the service will.
 
     Raises:
-        CommandError: the prompt or an image cannot be read, or a limit is passed.
+        CommandError: the prompt or an image cannot be read, or the request is wrong or over a limit.
     """
     prompt = "" if args.prompt is None else read_prompt(args.prompt, config.limits.max_prompt_chars)
     images = [*args.contextual, *([] if args.generated is None else [args.generated])]
     read = read_images(images, config)
-    # A service has thresholds of its own; those of a file that is given count more, and those of flags most.
+    # A flag's threshold counts before that of --config, which counts before the service's own.
     options = request_flags.given(args)
     if args.outline:
         options["overlay_style"] = "outline"
@@ -212,12 +242,19 @@ def read_request(args: argparse.Namespace, config: AppConfig) -> SegmentRequest:
 
 
 def segment_locally(request: SegmentRequest, config: AppConfig, progress: Progress) -> ResultDict:
-    """Start a graph, run the job, stop the graph."""
+    """Start a graph, run the job on it, and stop the graph.
+
+    Raises:
+        CommandError: the job failed.
+        GensegError: the graph cannot be started.
+    """
     with local_graph(config, progress) as handle:
         started = time.monotonic()
         if request.timeout_s is None:
             request = request.model_copy(update={"timeout_s": PATIENCE_S})
-        events: Any = handle.options(stream=True).segment_stream.remote(request)  # Ray's type allows one answer, too
+        events: Any = handle.options(stream=True).segment_stream.remote(
+            request
+        )  # Ray's type also allows a single answer
         document = follow(events, request, progress)
         progress.say(f"done in {time.monotonic() - started:.2f} s; stopping")
     return document
@@ -236,7 +273,11 @@ def read_address(url: str) -> None:
 
 
 def segment_by_url(args: argparse.Namespace, request: SegmentRequest, progress: Progress) -> ResultDict:
-    """Run the job on a running service."""
+    """Run the job on the running service that `--url` names.
+
+    Raises:
+        CommandError: the job failed.
+    """
     with Client(args.url, token=args.token) as client:
         stream = client.segment_stream(
             request.prompt, request.contextual_images, request.generated_image, **request.given()
@@ -248,7 +289,7 @@ def segment_by_url(args: argparse.Namespace, request: SegmentRequest, progress: 
 
 
 def _event(event: Event) -> EventDict:
-    """Write the client's event as a graph of one's own does."""
+    """Return the client's event in the form that a graph's handle yields."""
     if isinstance(event, EntitiesEvent):
         dropped: list[DroppedDict] = [{"entity": each.entity, "reason": each.reason} for each in event.dropped]
         return {"event": "entities", "entities": [*event.entities], "dropped": dropped}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_SINGULARS = {"categories": "category", "classes": "class"}
+_SINGULARS = {"categories": "category", "classes": "class", "entities": "entity"}
 """Plurals that are more than the singular and an s."""
 
 

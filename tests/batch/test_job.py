@@ -532,7 +532,7 @@ def test_run_stops_on_a_signal_and_keeps_what_is_done(
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
     assert len(dataset.results) == 5
     assert dataset.summary["left"] == 5
-    assert "stopped with 5 rows left; the same command goes on" in capfd.readouterr().err
+    assert "stopped with 5 rows left; run the same command again to continue" in capfd.readouterr().err
     again = FakeSegment()
     assert dataset.run(again) == 0
     assert (len(again.requests), len(dataset.results)) == (5, 10)

@@ -16,6 +16,7 @@ from serve_app.batch.output import OutputError
 from serve_app.batch.parquet_schema import Contents, schema
 from serve_app.batch.verdict_rows import COLUMNS
 from serve_app.cli import batch
+from serve_app.cli.batch_settings import config_settings
 from serve_app.cli.options import CommandError
 from serve_app.config.schema import AppConfig
 from serve_app.schemas.dicts import VerdictDict
@@ -402,7 +403,7 @@ def test_run_takes_the_identity_model_that_auto_means(manifest: Path, config: An
 
 
 def test_a_folder_records_what_decides_about_results() -> None:
-    assert batch.config_settings(AppConfig()).keys() == {
+    assert config_settings(AppConfig()).keys() == {
         *(f"models.{model}.{key}" for model in ("text_parser", "segmentation") for key in ("engine", "model_name")),
         *(f"models.identity.{key}" for key in ("model_name", "threshold")),
         "models.segmentation.head_dtype",
