@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="The dataset, one job a row: JSONL, JSON, CSV or Parquet; - is standard input.",
     )
     parser.add_argument(
-        "--output", "-o", required=True, metavar="DIR", help="Folder for the results, the errors and the summary."
+        "-o", "--output", required=True, metavar="DIR", help="Folder for the results, the errors and the summary."
     )
     parser.add_argument(
         "--format",

@@ -36,8 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     formats = "; ".join(f"{name}: {each.about}" for name, each in FORMATS.items())
     parser.add_argument("--format", required=True, choices=[*FORMATS], help=f"The format. {formats}.")
     parser.add_argument(
-        "--output",
         "-o",
+        "--output",
         required=True,
         metavar="PATH",
         help="The file, or the folder for yolo. A table is CSV or Parquet by the ending .csv or .parquet.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -17,18 +17,15 @@ from serve_app.cli.local_graph import PATIENCE_S, local_graph
 from serve_app.cli.options import CommandError
 from serve_app.cli.outputs import STANDARD_OUTPUT, check_file, check_folder
 from serve_app.cli.prompt import read_prompt
-from serve_app.cli.report import as_json, follow, named, say_verdict, summary, write_json
-from serve_app.client import Client
-from serve_app.client.address import read_base_url
-from serve_app.client.answers import EntitiesEvent, Event, ImageEvent
+from serve_app.cli.remote_run import read_address, segment_by_url
+from serve_app.cli.report import as_json, follow, say_verdict, summary, write_json
 from serve_app.config.files import app_config_from, load_file
 from serve_app.config.schema import AppConfig
 from serve_app.config.values import known_device
 from serve_app.errors import GensegError
 from serve_app.schemas.base import invalid_request
 from serve_app.schemas.counted import counted
-from serve_app.schemas.dicts import DroppedDict, ImageDict, ResultDict, error_body, images_of
-from serve_app.schemas.events import EventDict
+from serve_app.schemas.dicts import ResultDict, images_of
 from serve_app.schemas.requests import SegmentRequest
 from serve_app.serving.checked_request import check
 
@@ -57,6 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-g", "--generated", metavar="IMG", help="The generated image, likewise. Give -c, -g or both.")
     parser.add_argument(
         "-o", "--output", default=DEFAULT_OUTPUT, metavar="OUT.json", help="The JSON file; - is standard output."
+    )
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="Configuration file (YAML): models, limits, thresholds. Default: the embedded models.",
     )
     parser.add_argument("--quiet", action="store_true", help="Print only the JSON, on standard output.")
     request_flags.add_flags(parser, "options of the request", defaults={"timeout_s": TIMEOUT_DEFAULT})
@@ -89,15 +91,14 @@ def _add_picture_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_model_flags(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("models of its own (without --url)")
-    group.add_argument("--config", metavar="FILE", help="Configuration file (YAML). Default: the embedded models.")
+    group = parser.add_argument_group("models (without --url)")
     models = "a hub name, a folder, or embedded. Default: the configuration's (embedded)."
     group.add_argument("--text-model", metavar="M", help=f"The model that reads the prompt: {models}")
     group.add_argument("--seg-model", metavar="M", help=f"The model that segments: {models}")
     group.add_argument(
         "--dtype",
         choices=["auto", "float32", "bfloat16", "float16"],
-        help="Number type of both models. Default: the configuration's (auto).",
+        help="Data type of both models. Default: the configuration's (auto).",
     )
     group.add_argument(
         "--device",
@@ -172,7 +173,11 @@ def run(args: argparse.Namespace) -> int:
         progress.say(f"{flag}: has no effect without pictures; add --save-viz or --overlays")
     request = read_request(args, config)
     sent = pictures.with_masks(request) if draws else request
-    document = segment_locally(sent, config, progress) if args.url is None else segment_by_url(args, sent, progress)
+    document = (
+        segment_locally(sent, config, progress)
+        if args.url is None
+        else segment_by_url(args.url, args.token, sent, progress)
+    )
     answer = document if sent is request else pictures.without_masks(document)
     _write(args, answer, progress)
     if draws:
@@ -258,42 +263,3 @@ def segment_locally(request: SegmentRequest, config: AppConfig, progress: Progre
         document = follow(events, request, progress)
         progress.say(f"done in {time.monotonic() - started:.2f} s; stopping")
     return document
-
-
-def read_address(url: str) -> None:
-    """Check the address of a service.
-
-    Raises:
-        CommandError: it is not a valid http:// or https:// address.
-    """
-    try:
-        read_base_url(url)
-    except GensegError as error:
-        raise CommandError(f"--url: {error.message.removeprefix('base_url: ')}", usage=True) from None
-
-
-def segment_by_url(args: argparse.Namespace, request: SegmentRequest, progress: Progress) -> ResultDict:
-    """Run the job on the running service that `--url` names.
-
-    Raises:
-        CommandError: the job failed.
-    """
-    with Client(args.url, token=args.token) as client:
-        stream = client.segment_stream(
-            request.prompt, request.contextual_images, request.generated_image, **request.given()
-        )
-        try:
-            return follow(map(_event, stream), request, progress)
-        except GensegError as error:
-            raise CommandError(named(error_body(error), request)) from None
-
-
-def _event(event: Event) -> EventDict:
-    """Return the client's event in the form that a graph's handle yields."""
-    if isinstance(event, EntitiesEvent):
-        dropped: list[DroppedDict] = [{"entity": each.entity, "reason": each.reason} for each in event.dropped]
-        return {"event": "entities", "entities": [*event.entities], "dropped": dropped}
-    if isinstance(event, ImageEvent):
-        image = cast(ImageDict, event.image.document.model_dump(exclude_unset=True))
-        return {"event": "image", "role": event.role, "index": event.index, "image": image}
-    return {"event": "result", "result": event.result.to_dict()}

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 Status = Literal["ok", "warn", "fail", "no"]
-"""`fail`: the configuration does not run here. `no`: this machine has no room for one of several choices."""
+"""`fail`: the configuration does not run here. `no`: one of several kinds of configuration does not fit here."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """What was looked at, what was found, and what to do.
+    """What was checked, what was found, and what to do.
 
     Attributes:
         group: heading under which it stands.
-        name: what was looked at.
+        name: what was checked.
         status: see Status.
-        found: what was found; of a fault, why it is one.
+        found: what was found; for a fault, why it is one.
         todo: what to do; may be empty.
     """
 
@@ -30,7 +30,7 @@ class Check:
 
     @property
     def text(self) -> str:
-        """What was found and what to do, in one line."""
+        """What was found and what to do, on one line."""
         return f"{self.found}; {self.todo}" if self.todo else self.found
 
 
@@ -40,7 +40,7 @@ def can_run(checks: Iterable[Check]) -> bool:
 
 
 def gib(count: float) -> str:
-    """Write a number of bytes.
+    """Return a number of bytes as text.
 
     >>> gib(3 * 2**30), gib(50 * 2**20)
     ('3.0 GiB', '50 MiB')
