@@ -1,4 +1,4 @@
-"""Results as the types of pandas and supervision, where these are installed; neither is a dependency."""
+"""Converts results to types of pandas and supervision, which are not dependencies of this package."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from serve_app.client.results import ImageResult
 
 _NULLABLE = {"int64": "Int64"}
-"""The types of pandas that hold null, where Arrow's name means one that does not."""
+"""In pandas, int64 cannot hold null, but Int64 can."""
 _ENTITY_COLUMNS = {**{name: _NULLABLE.get(kind, kind) for name, kind in COLUMN_TYPES.items()}, "index": "int64"}
 _OBJECT_COLUMNS = {
     "object_id": "string",
@@ -30,7 +30,7 @@ _OBJECT_COLUMNS = {
 
 
 def entity_frame(document: ResultDict) -> Any:
-    """Make a frame with a row an image and entity; see Result.to_frame."""
+    """Return a DataFrame with a row for each image and entity; see Result.to_frame."""
     from serve_app.masks.areas import covered_pixels
 
     pandas = _library("pandas", "to_frame")
@@ -42,7 +42,7 @@ def entity_frame(document: ResultDict) -> Any:
 
 
 def object_frame(objects: Sequence[ObjectResult]) -> Any:
-    """Make a frame with a row an object; see ImageResult.to_frame."""
+    """Return a DataFrame with a row for each object; see ImageResult.to_frame."""
     pandas = _library("pandas", "to_frame")
     rows = [
         [each.object_id, each.label, each.score, *each.bbox, int(each.mask().sum()) if each.has_mask else None]
@@ -52,7 +52,7 @@ def object_frame(objects: Sequence[ObjectResult]) -> Any:
 
 
 def detections_of(image: ImageResult) -> Any:
-    """Make supervision's Detections; see ImageResult.to_supervision."""
+    """Return supervision's Detections; see ImageResult.to_supervision."""
     import numpy as np
 
     supervision = _library("supervision", "to_supervision")
