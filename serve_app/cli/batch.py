@@ -1,7 +1,7 @@
 """`genseg batch`: runs a dataset through the graph. A stopped job can be continued.
 
-genseg batch rows.jsonl --output results                     a running service of a cluster, else models of its own
-genseg batch rows.jsonl --output results --standalone        models of its own, for the job's life
+genseg batch rows.jsonl --output results                     on a running service, else on the job's own models
+genseg batch rows.jsonl --output results --standalone        on the job's own models
 make_rows | genseg batch - --output results                  rows from another program
 ray job submit --address http://HEAD:8265 -- genseg batch /data/rows.jsonl --output /data/results
 """
@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Format of the results. parquet writes Parquet files besides the JSONL files.",
     )
     parser.add_argument("--coco", metavar="FILE", help="Also write all results as one COCO instances file.")
-    parser.add_argument("--retry-errors", action="store_true", help="Process the rows again that failed.")
+    parser.add_argument("--retry-errors", action="store_true", help="Process failed rows again.")
     parser.add_argument(
         "--concurrency",
         type=at_least_one,
@@ -87,7 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_graph_flags(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("a running service, or models of its own")
+    group = parser.add_argument_group("a running service, or the job's own models")
     group.add_argument(
         "--address",
         metavar="RAY",
@@ -95,12 +95,12 @@ def _add_graph_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--app", default="segmentation", metavar="NAME", help="The Serve application to use.")
     group.add_argument(
-        "--standalone", action="store_true", help="Start models of its own, also if the application runs."
+        "--standalone", action="store_true", help="Start the job's own models, even if the application runs."
     )
     group.add_argument(
         "--config",
         metavar="FILE",
-        help="Configuration file (YAML) for models of its own, and for the limits on images. Default: the embedded "
+        help="Configuration file (YAML) for the job's own models, and for the limits on images. Default: the embedded "
         "models.",
     )
 

@@ -61,7 +61,7 @@ COMMANDS = {
     "view": Command("view", "show a batch's results in the browser", "genseg view results"),
     "check-config": Command("check_config", "check a configuration file", "genseg check-config config.yaml"),
     "doctor": Command("doctor", "say what this machine can run, and why not", "genseg doctor config.yaml --load"),
-    "demo": Command("demo", "run the models and images that ship inside the package", "genseg demo"),
+    "demo": Command("demo", "run the embedded models on the bundled images", "genseg demo"),
 }
 _OPTION = re.compile(r"--?[a-z][a-z-]*")
 

@@ -37,7 +37,7 @@ class Progress:
 
     @property
     def takes_colours(self) -> bool:
-        """Whether lines may have colours: on a terminal, unless NO_COLOR is set. Source: no-color.org."""
+        """Whether lines may have colours: on a terminal, unless NO_COLOR or TERM=dumb is set. Source: no-color.org."""
         return self.on_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
     def say(self, text: str) -> None:

@@ -83,8 +83,8 @@ def run(args: argparse.Namespace) -> int:
         )
     finally:
         pictures.close()
-    told = [counted(count, name) for index, (name, count) in enumerate(counts.items()) if count or index == 0]
-    progress.say(f"wrote {args.output}: {', '.join(told)}")
+    written = [counted(count, name) for index, (name, count) in enumerate(counts.items()) if count or index == 0]
+    progress.say(f"wrote {args.output}: {', '.join(written)}")
     _say_failures(results, progress)
     return 0
 

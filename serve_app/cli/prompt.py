@@ -11,7 +11,7 @@ from serve_app.cli.options import CommandError
 STANDARD_INPUT = "-"
 FILE_MARK = "@"
 BYTES_A_CHAR = 4
-"""The most that UTF-8 needs."""
+"""The most bytes that UTF-8 needs for a character."""
 
 
 def read_prompt(argument: str, max_chars: int) -> str:

@@ -1,4 +1,4 @@
-"""`genseg run`: one job from the shell, on models of its own or on a running service."""
+"""`genseg run`: one job from the shell, on its own models or on a running service."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-p",
         "--prompt",
-        help="The prompt of the image generator. - reads it from standard input, @FILE from a file; a prompt that "
-        "begins with @ is written with @@. It may be left out with --entities.",
+        help="The prompt of the image generator; - reads it from standard input, @FILE from a file. A prompt that "
+        "begins with @ is written with @@. Not needed with --entities.",
     )
     parser.add_argument(
         "-c",
@@ -121,7 +121,7 @@ def device(text: str) -> str:
 
 
 def config_from(args: argparse.Namespace) -> AppConfig:
-    """Read `--config`, and replace in it what the flags for models, dtype and device name.
+    """Read `--config`, and apply the flags for models, dtype and device to it.
 
     Raises:
         ConfigError: the file is wrong, or a flag does not fit it.
@@ -224,7 +224,7 @@ def read_request(args: argparse.Namespace, config: AppConfig) -> SegmentRequest:
     prompt = "" if args.prompt is None else read_prompt(args.prompt, config.limits.max_prompt_chars)
     images = [*args.contextual, *([] if args.generated is None else [args.generated])]
     read = read_images(images, config)
-    # A flag's threshold counts before that of --config, which counts before the service's own.
+    # A flag's threshold overrides --config, which overrides the service's own threshold.
     options = request_flags.given(args)
     if args.outline:
         options["overlay_style"] = "outline"
@@ -257,9 +257,8 @@ def segment_locally(request: SegmentRequest, config: AppConfig, progress: Progre
         started = time.monotonic()
         if request.timeout_s is None:
             request = request.model_copy(update={"timeout_s": PATIENCE_S})
-        events: Any = handle.options(stream=True).segment_stream.remote(
-            request
-        )  # Ray's type also allows a single answer
+        # Any, because Ray's type also allows a single answer.
+        events: Any = handle.options(stream=True).segment_stream.remote(request)
         document = follow(events, request, progress)
         progress.say(f"done in {time.monotonic() - started:.2f} s; stopping")
     return document

@@ -50,7 +50,7 @@ def read_base_url(base_url: str) -> tuple[str, tuple[str, str] | None]:
     """Check the service's address.
 
     Returns:
-        The address without user name, password and final slash; and user name and password, None if it has none.
+        The address without user name, password and final slash; and the pair of user name and password, or None.
 
     Raises:
         ConfigError: it is not a valid http(s) address.

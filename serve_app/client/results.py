@@ -164,12 +164,12 @@ class Result:
 
     @property
     def entities(self) -> tuple[str, ...]:
-        """What was looked for."""
+        """The entities that were looked for."""
         return tuple(self.document.entities)
 
     @property
     def request_id(self) -> str:
-        """The request's id, as it stands in the server's log."""
+        """The request's id, as in the server's log."""
         return self.document.meta.request_id
 
     @property
@@ -184,7 +184,7 @@ class Result:
 
     @cached_property
     def generated(self) -> ImageResult | None:
-        """The generated image; None where none was given."""
+        """The generated image; None if none was given."""
         image = self.document.generated_image
         return None if image is None else ImageResult(image)
 

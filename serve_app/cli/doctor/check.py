@@ -35,7 +35,7 @@ class Check:
 
 
 def can_run(checks: Iterable[Check]) -> bool:
-    """Tell whether nothing failed."""
+    """Tell whether no check failed."""
     return all(check.status != "fail" for check in checks)
 
 

@@ -39,7 +39,7 @@ ENOUGH_S = 3.0
 
 @dataclass(frozen=True)
 class SegmenterTrial:
-    """What was measured of the segmenter.
+    """The measurements of the segmenter.
 
     Attributes:
         load_s: seconds of loading.
@@ -51,7 +51,7 @@ class SegmenterTrial:
         exact: whether everything is computed in float32, so that no object may differ.
         image_pixels: pixels of one image in the size of the model's input.
         card_bytes: memory of the GPU; None on a CPU.
-        memory: what the segmenter takes on a GPU; None on a CPU.
+        memory: the segmenter's memory on a GPU; None on a CPU.
     """
 
     load_s: float

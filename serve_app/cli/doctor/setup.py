@@ -116,9 +116,8 @@ def read_models(config: AppConfig, ask: Callable[[str], HubAnswer] = hub.ask) ->
     if config.models.identity_name is not None:
         dtype = config.models.identity.dtype
         wanted.append(Model("identity", config.models.identity_name, segmenter.device, dtype))
-    with ThreadPoolExecutor(
-        len(wanted)
-    ) as threads:  # at once, so that a hub that does not answer costs its timeout only once
+    # In parallel, so that a hub that does not answer costs its timeout only once.
+    with ThreadPoolExecutor(len(wanted)) as threads:
         return tuple(threads.map(lambda model: _found(model, ask), wanted))
 
 

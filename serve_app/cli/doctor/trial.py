@@ -35,7 +35,7 @@ Step = Callable[[str], AbstractContextManager[None]]
 
 @dataclass(frozen=True)
 class ParserTrial:
-    """What was measured of the parser.
+    """The measurements of the parser.
 
     Attributes:
         prompts: how many prompts were read.
@@ -62,7 +62,7 @@ class ParserTrial:
 
 @dataclass(frozen=True)
 class IdentityTrial:
-    """What was measured of the identity model: seconds of loading, and for one object."""
+    """The measurements of the identity model: seconds of loading, and for one object."""
 
     load_s: float
     object_s: float
@@ -70,7 +70,7 @@ class IdentityTrial:
 
 @dataclass(frozen=True)
 class Trial:
-    """What was measured of each model, or a line that says why it failed; None for no identity model."""
+    """The measurements of each model, or a line that says why it failed; None if there is no identity model."""
 
     parser: ParserTrial | str
     segmenter: SegmenterTrial | str

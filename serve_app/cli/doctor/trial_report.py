@@ -62,7 +62,7 @@ def _same_objects(segmenter: SegmenterTrial) -> Check:
         return Check(GROUP, name, "ok", f"{found}: {worst}")
     how = (
         f"{found}: {agreement.missing} missing, {agreement.extra} more, {agreement.moved} over 1 px or below IoU "
-        f"{LEAST_IOU:g}; of what both found, {worst}"
+        f"{LEAST_IOU:g}; objects that both found: {worst}"
     )
     if segmenter.exact:
         return Check(GROUP, name, "fail", f"{how}, in float32", "please report it")

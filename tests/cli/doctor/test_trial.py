@@ -138,7 +138,7 @@ ON_GPU = replace(SEGMENTER, card_bytes=int(22.5 * GIB), memory=SAM3, exact=False
             replace(TRIAL, segmenter=replace(SEGMENTER, agreement=DIFFERING)),
             "same objects",
             "fail",
-            "4 differ: 1 missing, 2 more, 1 over 1 px or below IoU 0.99; of what both found, boxes within",
+            "4 differ: 1 missing, 2 more, 1 over 1 px or below IoU 0.99; objects that both found: boxes within",
         ),
         (replace(TRIAL, segmenter=replace(ON_GPU, agreement=DIFFERING)), "same objects", "warn", "half precision"),
         (
