@@ -101,9 +101,45 @@ def settings_difference(before: Fingerprint, now: Mapping[str, Setting], default
     for name in dict.fromkeys([*flags, *now]):
         if was.get(name) != comes.get(name):
             unrecorded = name not in recorded and name in defaults
-            note = " (the default, as the folder does not record it)" if unrecorded else ""
-            parts.append(f"{name} was {was.get(name)}{note} and is {comes.get(name)}")
-    return ", ".join(parts) or None
+            note = " (the default, because the folder does not record it)" if unrecorded else ""
+            parts.append(f"{_written(name, was.get(name))}{note}, but {_given(name, comes.get(name))}")
+    return "; ".join(parts) or None
+
+
+def _written(name: str, value: Setting) -> str:
+    """Say which setting a folder was written with.
+
+    >>> _written("--verdict", None), _written("--threshold", 0.4), _written("segmentation.threshold", 0.4)
+    ('without --verdict', 'with --threshold 0.4', 'with segmentation.threshold: 0.4')
+    """
+    if not name.startswith("--"):
+        return f"with {name}: {_in_words(value)}"
+    if value is None:
+        return f"without {name}"
+    if isinstance(value, bool):
+        return f"with {name if value else _negated(name)}"
+    return f"with {name} {_in_words(value)}"
+
+
+def _given(name: str, value: Setting) -> str:
+    """Say what the setting is in the command that finds such a folder.
+
+    >>> _given("--verdict", True), _given("--verdict", None), _given("--threshold", 0.4)
+    ('now it is given', 'now it is not given', 'now it is 0.4')
+    """
+    if not name.startswith("--"):
+        return f"now it is {_in_words(value)}"
+    if isinstance(value, bool):
+        return "now it is given" if value else f"now {_negated(name)} is given"
+    return "now it is not given" if value is None else f"now it is {_in_words(value)}"
+
+
+def _negated(flag: str) -> str:
+    return flag.replace("--", "--no-", 1)
+
+
+def _in_words(value: Setting) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _meant(settings: Mapping[str, Setting]) -> Mapping[str, Setting]:

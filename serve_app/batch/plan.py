@@ -93,7 +93,7 @@ def make_plan(
     before = output.fingerprint or Fingerprint()
     difference = settings_difference(before, settings, defaults)
     if difference:
-        raise OutputError(f"{output.folder}: holds results of other settings: {difference}; choose another folder")
+        raise OutputError(f"{output.folder}: was written {difference}; choose another folder, or use its settings")
     shown = name or str(manifest)
     seen = _read(manifest, shown, output, before, retry_errors)
     _check_same_rows(shown, output, seen)

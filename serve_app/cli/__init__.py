@@ -1,4 +1,4 @@
-"""`genseg`: the command line; one module a command, with `add_arguments` and `run`."""
+"""The command line `genseg`. Each command is a module with `add_arguments` and `run`."""
 
 from serve_app.cli.main import main
 

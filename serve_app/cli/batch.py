@@ -1,7 +1,7 @@
-"""`genseg batch`: a whole dataset through the graph, resumable at any moment.
+"""`genseg batch`: runs a dataset through the graph. A stopped job can be continued.
 
-genseg batch rows.jsonl --output results                     a running service of a cluster, else models of its own
-genseg batch rows.jsonl --output results --standalone        models of its own, for the job's life
+genseg batch rows.jsonl --output results                     on a running service, else on the job's own models
+genseg batch rows.jsonl --output results --standalone        on the job's own models
 make_rows | genseg batch - --output results                  rows from another program
 ray job submit --address http://HEAD:8265 -- genseg batch /data/rows.jsonl --output /data/results
 """
@@ -11,17 +11,13 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import cast
-
-from pydantic import JsonValue
 
 from serve_app.batch import parquet, verdict_rows
 from serve_app.batch.exports.coco import write_coco
 from serve_app.batch.exports.jobs import job_of_row
-from serve_app.batch.fingerprint import Setting
 from serve_app.batch.job import Job, run_job
 from serve_app.batch.manifest import read_rows
 from serve_app.batch.output import OutputFolder, Summary, open_output
@@ -31,92 +27,102 @@ from serve_app.batch.progress import Meter
 from serve_app.batch.sources import SourceReader
 from serve_app.cli import request_flags
 from serve_app.cli.batch_paths import ManifestFile, check_paths, opened_manifest
+from serve_app.cli.batch_settings import config_settings, options_of, settings_of
 from serve_app.cli.console import Progress
 from serve_app.cli.job_progress import JobProgress
 from serve_app.cli.options import CommandError, at_least_one
 from serve_app.config.files import LoadedConfig, load_file
 from serve_app.config.schema import AppConfig
-from serve_app.schemas.requests import OptionArguments, RequestOptions
+from serve_app.schemas.counted import counted
 
 DEFAULT_CONCURRENCY = 32
 DEFAULT_ROWS_PER_SHARD = 1000
+TIMEOUT_DEFAULT = "Default: as long as the service allows."
 ROW_ONLY = frozenset({"entities", "thresholds"})
-"""Options that only a row has: `entities` of all rows would leave every prompt unused, and `thresholds` name entities,
-which differ from row to row."""
-NOT_OF_RESULTS = frozenset({"timeout_s"})
-"""Options that change when a row fails, but no result."""
-OF_RESULTS = (
-    "models.text_parser.engine",
-    "models.text_parser.model_name",
-    "models.segmentation.engine",
-    "models.segmentation.model_name",
-    "models.segmentation.head_dtype",
-    "models.identity.model_name",
-    "models.identity.threshold",
-    "segmentation",
-    "entity_filter",
-)
-"""Keys and sections of a configuration that decide about results. A folder records them, as far as there are any."""
-ALWAYS_RECORDED = frozenset({"threshold", "mask_threshold"})
-"""Recorded as null where they are not given, as folders of earlier versions have them."""
+"""Options that are columns of a row only: with `entities` for all rows no prompt would be read, and `thresholds` name
+entities, which differ from row to row."""
 
 Connect = Callable[[argparse.Namespace, LoadedConfig, Progress], AbstractContextManager[Segment]]
-"""Connects a job to who does its rows, for as long as a block runs; see `graph`."""
+"""Connects a job to the graph that processes its rows, while a block runs; see `graph`."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    parser.add_argument("manifest", metavar="MANIFEST", help="one job a row: JSONL, JSON, CSV or Parquet; - is stdin")
-    parser.add_argument("--output", "-o", required=True, metavar="DIR", help="where results, errors and summary go")
-    parser.add_argument("--config", metavar="FILE", help="configuration of models of its own, and the image limits")
-    parser.add_argument("--standalone", action="store_true", help="models of its own, even where a service runs")
-    parser.add_argument("--address", metavar="RAY", help="Ray cluster (default: RAY_ADDRESS, or one found here)")
     parser.add_argument(
-        "--app", default="segmentation", metavar="NAME", help="the running Serve application (default: segmentation)"
+        "manifest",
+        metavar="MANIFEST",
+        help="The dataset, one job a row: JSONL, JSON, CSV or Parquet; - is standard input.",
     )
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="DIR", help="Folder for the results, the errors and the summary."
+    )
+    parser.add_argument(
+        "--format",
+        choices=["jsonl", "parquet"],
+        default="jsonl",
+        help="Format of the results. parquet writes Parquet files besides the JSONL files.",
+    )
+    parser.add_argument("--coco", metavar="FILE", help="Also write all results as one COCO instances file.")
+    parser.add_argument("--retry-errors", action="store_true", help="Process failed rows again.")
     parser.add_argument(
         "--concurrency",
         type=at_least_one,
         default=DEFAULT_CONCURRENCY,
         metavar="N",
-        help=f"rows at work (default: {DEFAULT_CONCURRENCY})",
+        help="The most rows that are processed at the same time.",
     )
-    parser.add_argument(
-        "--format", choices=["jsonl", "parquet"], default="jsonl", help="parquet: besides the JSONL (default: jsonl)"
-    )
-    parser.add_argument("--coco", metavar="FILE", help="also write all results as one COCO instances file")
-    parser.add_argument("--retry-errors", action="store_true", help="do the rows again that failed")
     parser.add_argument(
         "--rows-per-shard",
         type=at_least_one,
         default=DEFAULT_ROWS_PER_SHARD,
         metavar="N",
-        help=f"results in a file (default: {DEFAULT_ROWS_PER_SHARD})",
+        help="The most results in one file.",
     )
-    parser.add_argument("--outline", action="store_true", help="the same as --overlay-style outline")
-    parser.add_argument("--quiet", action="store_true", help="only errors on stderr")
-    request_flags.add_flags(
-        parser,
-        "options of the requests, for rows that name none; without --timeout a row waits as long as the service allows",
-        ROW_ONLY,
+    parser.add_argument("--quiet", action="store_true", help="Print only errors.")
+    options = request_flags.add_flags(
+        parser, "options of the request, for rows that do not set them", ROW_ONLY, {"timeout_s": TIMEOUT_DEFAULT}
+    )
+    options.add_argument("--outline", action="store_true", help="Short for --overlay-style outline.")
+    _add_graph_flags(parser)
+
+
+def _add_graph_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("a running service, or the job's own models")
+    group.add_argument(
+        "--address",
+        metavar="RAY",
+        help="The Ray cluster of the service, HOST:PORT. Default: RAY_ADDRESS, or a cluster on this machine.",
+    )
+    group.add_argument("--app", default="segmentation", metavar="NAME", help="The Serve application to use.")
+    group.add_argument(
+        "--standalone", action="store_true", help="Start the job's own models, even if the application runs."
+    )
+    group.add_argument(
+        "--config",
+        metavar="FILE",
+        help="Configuration file (YAML) for the job's own models, and for the limits on images. Default: the embedded "
+        "models.",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do the job.
+    """Run the job.
+
+    Returns:
+        The exit code: 1 if rows failed or are left.
 
     Raises:
-        GensegError, CommandError: one line for the user.
+        GensegError, CommandError: with one line for the user.
     """
     return run_with(args, graph)
 
 
 def run_with(args: argparse.Namespace, connect: Connect) -> int:
-    """Do the job on whatever `connect` connects to.
+    """Run the job on the graph that `connect` yields; see `run`.
 
     Args:
         args: the flags.
-        connect: finds or starts it.
+        connect: finds or starts the graph.
     """
     loaded = load_file(args.config) if args.config else LoadedConfig(AppConfig(), None)
     check_paths(args.manifest, args.output, args.coco)
@@ -152,7 +158,7 @@ def _run_rows(args: argparse.Namespace, loaded: LoadedConfig, manifest: Manifest
         if plan.left:
             progress.say(f"{plan.rows - plan.left} of {plan.rows} rows are done; {plan.left} to do")
             with connect(args, loaded, progress) as segment:
-                meter = Meter(plan.left, plan.rows - plan.left)  # the start of the models does not count
+                meter = Meter(plan.left, plan.rows - plan.left)  # without the time that loading the models took
                 reader = SourceReader(manifest.folder, loaded.app.limits.max_image_bytes)
                 finished = _work(args, reader, plan, output, segment, meter, progress)
         else:
@@ -163,42 +169,9 @@ def _run_rows(args: argparse.Namespace, loaded: LoadedConfig, manifest: Manifest
         return _conclude(plan, output, meter, progress)
 
 
-def options_of(args: argparse.Namespace) -> OptionArguments:
-    """Collect the options for rows that do not name them."""
-    options = request_flags.given(args)
-    return {**options, "overlay_style": "outline"} if args.outline else options
-
-
-def settings_of(args: argparse.Namespace, config: AppConfig) -> dict[str, Setting]:
-    """Collect what decides about results besides the rows; of a service that runs already, only the flags are known."""
-    given = cast(Mapping[str, Setting], options_of(args))
-    settings: dict[str, Setting] = {
-        request_flags.flag_of(name): given.get(name)
-        for name, field in RequestOptions.model_fields.items()
-        if name in ALWAYS_RECORDED or (given.get(name, field.default) != field.default and name not in NOT_OF_RESULTS)
-    }
-    if not args.standalone and not args.config:
-        return settings
-    return {**settings, **config_settings(config)}
-
-
-def config_settings(config: AppConfig) -> dict[str, Setting]:
-    """Collect what decides about results in a configuration."""
-    values = _leaves("", config.model_dump(mode="json"))
-    return {name: value for name, value in values if any(f"{name}.".startswith(f"{each}.") for each in OF_RESULTS)}
-
-
-def _leaves(prefix: str, values: Mapping[str, JsonValue]) -> Iterator[tuple[str, Setting]]:
-    for name, value in values.items():
-        if isinstance(value, dict):
-            yield from _leaves(f"{prefix}{name}.", value)
-        else:
-            yield f"{prefix}{name}", cast(Setting, value)
-
-
 @contextmanager
 def graph(args: argparse.Namespace, loaded: LoadedConfig, progress: Progress) -> Iterator[Segment]:
-    """Find the running service, or start a graph for as long as the block runs."""
+    """Yield the running service, or start a graph while the block runs."""
     from serve_app.batch.service import HandleSegment
     from serve_app.cli.cluster import job_graph
 
@@ -207,7 +180,7 @@ def graph(args: argparse.Namespace, loaded: LoadedConfig, progress: Progress) ->
         with job_graph(loaded, progress, address=args.address, app_name=args.app, standalone=args.standalone) as handle:
             yield HandleSegment(handle)
     finally:
-        # The end of a graph ignores signals; what is written after it may be stopped again.
+        # Stopping a graph ignores signals, but writing the files that follow may be interrupted again.
         for number, handler in previous:
             signal.signal(number, handler)
 
@@ -236,7 +209,8 @@ def _write_further(
         path = output.folder / verdict_rows.FILE_NAME
         rows = (placed.row for placed in read_rows(plan.manifest, plan.name))
         written = verdict_rows.write_verdicts(path, (document for _, document in output.results(rows)))
-        progress.say(f"wrote {path}: {written.entities} entities, {written.references} references")
+        entities, references = counted(written.entities, "entities"), counted(written.references, "references")
+        progress.say(f"wrote {path}: {entities}, {references}")
     if args.format == "parquet":
         progress.say(f"wrote {parquet.write_missing(output.folder)} Parquet files")
     if args.coco:
@@ -244,11 +218,11 @@ def _write_further(
         path = Path(args.coco)
         path.parent.mkdir(parents=True, exist_ok=True)
         counts = write_coco(path, (job_of_row(row, result, folder) for row, result in output.results(rows)))
-        progress.say(f"wrote {args.coco}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
+        progress.say(f"wrote {args.coco}: " + ", ".join(counted(count, name) for name, count in counts.items()))
 
 
 def _conclude(plan: Plan, output: OutputFolder, meter: Meter, progress: Progress) -> int:
-    """Write the summary, say how it went, and choose the exit code."""
+    """Write the summary, report how the job went, and return the exit code."""
     failed = len(output.failed)
     left = plan.rows - len(output.done) - failed
     summary: Summary = {
@@ -264,17 +238,21 @@ def _conclude(plan: Plan, output: OutputFolder, meter: Meter, progress: Progress
         "seconds": round(meter.seconds, 3),
     }
     path = output.write_summary(summary)
-    done = f"{len(output.done)} of {plan.rows} rows done, {output.images} images, {output.objects} objects"
+    found = f"{counted(output.images, 'images')}, {counted(output.objects, 'objects')}"
+    done = f"{len(output.done)} of {plan.rows} rows done, {found}"
     if output.verdicts.rows:
         done += f", everything arrived in {output.verdicts.arrived} of {output.verdicts.judged} judged rows"
     progress.say(f"{done}: {path}")
     if left:
-        print(f"genseg: stopped with {left} rows left; the same command goes on", file=sys.stderr)
+        print(
+            f"genseg: stopped with {counted(left, 'rows')} left; run the same command again to continue",
+            file=sys.stderr,
+        )
     if failed:
         codes = ", ".join(f"{count} {code}" for code, count in output.codes().items())
         where = output.folder / "errors"
         print(
-            f"genseg: {failed} rows failed ({codes}): see {where}; --retry-errors does them again",
+            f"genseg: {counted(failed, 'rows')} failed ({codes}): see {where}; --retry-errors processes them again",
             file=sys.stderr,
         )
     return 1 if failed or left else 0

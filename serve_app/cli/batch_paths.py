@@ -1,4 +1,4 @@
-"""The files that `genseg batch` is given: checked before anything starts, and a manifest that comes through a pipe."""
+"""Checks the paths that `genseg batch` is given, and keeps a manifest that comes through a pipe in a file."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class ManifestFile:
     """A manifest that can be read more than once.
 
     Attributes:
-        path: of the file.
-        name: of the file in messages.
-        folder: what relative paths in it start from.
-        recorded: the file that the output folder names as its manifest; None for a pipe's, which is gone after the job.
+        path: the file.
+        name: the file's name in messages.
+        folder: where relative paths in the manifest start.
+        recorded: the path that the output folder records; None for a pipe, whose file is deleted after the job.
     """
 
     path: Path
@@ -37,10 +37,10 @@ class ManifestFile:
 
 @contextmanager
 def opened_manifest(given: str) -> Iterator[ManifestFile]:
-    """Find the manifest, or keep what comes through a pipe in a file until the block ends.
+    """Yield the manifest. One that comes through a pipe is kept in a temporary file until the block ends.
 
     Args:
-        given: a path; `-` and `/dev/stdin` are standard input, whose relative paths start from the current folder.
+        given: a path; `-` and `/dev/stdin` are standard input, whose relative paths start in the current folder.
 
     Raises:
         CommandError: there is no such file, or it cannot be read.
@@ -65,15 +65,15 @@ def opened_manifest(given: str) -> Iterator[ManifestFile]:
 
 
 def check_paths(manifest: str, output: str, coco: str | None) -> None:
-    """Find out before the work what could not be written after it.
+    """Check before the work starts that its results can be written.
 
     Args:
-        manifest: as given.
-        output: the folder of the results, there or not.
-        coco: the COCO file; may lie in a folder inside `output` that is not there yet.
+        manifest: as given on the command line.
+        output: the folder of the results; may not exist yet.
+        coco: the COCO file; its folder may not exist yet if it is inside `output`.
 
     Raises:
-        CommandError: names the flag.
+        CommandError: a path cannot be used; names the flag.
     """
     for flag, value in (("MANIFEST", manifest), ("--output", output), ("--coco", coco)):
         if value and scheme_of(value):
@@ -98,15 +98,15 @@ def _check_coco(coco: str, output: Path, manifest: str) -> None:
 
 
 def check_not_a_result(flag: str, given: str, results: Path) -> None:
-    """Refuse a file that the results themselves have.
+    """Refuse a file that would replace one of the results' own files.
 
     Args:
-        flag: that names the file.
-        given: the file.
+        flag: the flag that names the file, for messages.
+        given: the file, as on the command line.
         results: the folder of the results, resolved.
 
     Raises:
-        CommandError: as said.
+        CommandError: the results have a file of that name.
     """
     path = Path(given).resolve()
     if path.parent == results and (path.name in _RESULTS or path.name.startswith("part-")):

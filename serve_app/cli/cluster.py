@@ -1,4 +1,4 @@
-"""The graph for a job: the service that runs on a cluster, or replicas of the job's own that go when it ends."""
+"""Provides a dataset job's graph: a service on a cluster, or replicas that are removed when the job ends."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ NO_OPTIONS = frozenset({"name", "rolling_update_percentage"})
 def job_graph(
     loaded: LoadedConfig, progress: Progress, *, address: str | None, app_name: str, standalone: bool
 ) -> Iterator[DeploymentHandle[Any]]:
-    """Find or start the graph.
+    """Find the running application, or start a graph while the block runs.
 
     Args:
-        loaded: configuration of a graph of the job's own; of a Serve config, its deployments' options count too.
-        progress: told of each step.
-        address: the cluster's; None for the one that RAY_ADDRESS names or that runs on this machine, if any.
-        app_name: of the running application.
-        standalone: start replicas even where the application runs.
+        loaded: configuration of a graph that is started, with the deployments' options of a Serve config.
+        progress: gets a line for each step.
+        address: the cluster's HOST:PORT; None for RAY_ADDRESS, or a cluster on this machine, if any.
+        app_name: name of the running application.
+        standalone: start replicas, also if the application runs.
 
     Yields:
         The application's handle.
 
     Raises:
-        CommandError: there is no cluster at the address.
+        CommandError: there is no cluster at the address, or no application of that name.
         GensegError: the graph cannot be started; the message is the model loader's own.
     """
     with ray_session.cluster(address, progress) as joined:
@@ -69,13 +69,13 @@ def job_graph(
 
 @contextmanager
 def _own_graph(loaded: LoadedConfig, progress: Progress, name: str) -> Iterator[DeploymentHandle[Any]]:
-    """Deploy the graph beside whatever else the cluster serves and without HTTP, and delete it at the end."""
+    """Deploy the graph without HTTP beside the cluster's other applications, and delete it at the end."""
     import ray
     from ray import serve
 
     actors = ray.util.list_named_actors(all_namespaces=True)
     was_there = any(actor["namespace"] == ray_session.SERVE_NAMESPACE for actor in actors)
-    serve.start(proxy_location="Disabled")  # does nothing where Serve runs
+    serve.start(proxy_location="Disabled")  # does nothing if Serve runs
     try:
         _deploy(loaded, progress, name, grows=True)
         yield serve.get_app_handle(name)
@@ -92,7 +92,7 @@ def _deploy(loaded: LoadedConfig, progress: Progress, name: str, *, grows: bool)
 
     with progress.step("loading models"):
         options = copy.deepcopy(deployment_options(loaded.serve))
-        # The file's deadlines and tokens are for a service; nobody but this job calls this graph.
+        # The file's deadlines and tokens are meant for a service; only this job calls this graph.
         for section in ("serving", "auth"):
             options.get("Ingress", {}).get("user_config", {}).pop(section, None)
         config = patient(loaded.app) if grows else for_own_ray(patient(loaded.app))
@@ -100,10 +100,10 @@ def _deploy(loaded: LoadedConfig, progress: Progress, name: str, *, grows: bool)
 
 
 def deployment_options(document: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
-    """Collect the deployments' options (GPU fractions, autoscaling, …) of a Serve config by the deployment's name.
+    """Return the options (GPU fractions, autoscaling, …) of a Serve config's deployments, by the deployment's name.
 
     Args:
-        document: the file, checked; None for a file of our own schema.
+        document: the checked Serve config; None for a file of our own schema, which has no such options.
     """
     from serve_app.config.serve_config import IMPORT_PATH
 
@@ -117,7 +117,7 @@ def deployment_options(document: Mapping[str, Any] | None) -> dict[str, dict[str
 
 
 def _is_deployed(name: str) -> bool:
-    """Say whether the Ray that is joined serves an application, or is about to; False where Serve does not run."""
+    """Tell whether the joined Ray serves an application or is starting it; False if Serve does not run."""
     from ray import serve
 
     application = serve.status().applications.get(name)

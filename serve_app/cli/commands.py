@@ -1,6 +1,6 @@
-"""The commands of `genseg`: parses, dispatches, and turns errors into one line.
+"""Parses the command line, runs the chosen command, and turns each error into one line.
 
-Imports the module of the chosen command only. Exit codes: 0 done, 1 failed, 2 wrong usage.
+Only the chosen command's module is imported. Exit codes: 0 done, 1 failed, 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import importlib
 import re
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from serve_app import __version__
 from serve_app.cli.options import CommandError
@@ -23,20 +23,46 @@ DESCRIPTION = (
     "document."
 )
 EPILOG = (
-    "A first try, without a GPU and without a network: genseg demo. Each command has a help of its own: "
-    "genseg run --help."
+    "To try it without a GPU or a network, run: genseg demo. Each command has its own help, such as genseg run --help."
 )
+
+
+class Command(NamedTuple):
+    """A command.
+
+    Attributes:
+        module: the command's module in this package.
+        text: what the command does, in one line.
+        example: a command line.
+    """
+
+    module: str
+    text: str
+    example: str
+
+
 COMMANDS = {
-    "run": ("run", "find what a prompt mentions in your images, and write one JSON file"),
-    "serve": ("serve", "serve the HTTP API until Ctrl-C"),
-    "batch": ("batch", "do a whole dataset; it may be stopped and goes on where it was"),
-    "export": ("export", "write results for other tools: table, HTML report, COCO, YOLO"),
-    "view": ("view", "look at a batch's results in the browser"),
-    "check-config": ("check_config", "check a configuration file"),
-    "doctor": ("doctor", "say what this machine can run, and why not"),
-    "demo": ("demo", "run the small models that ship inside on the images that ship inside"),
+    "run": Command(
+        "run",
+        "find what a prompt mentions in your images, and write one JSON file",
+        "genseg run -p 'Two dogs on a red sofa' -c dogs.jpg sofa.jpg -g generated.jpg --verdict",
+    ),
+    "serve": Command("serve", "serve the HTTP API until Ctrl-C", "genseg serve config.yaml --port 8001"),
+    "batch": Command(
+        "batch",
+        "process a dataset; you can stop it at any time, and the same command continues",
+        "genseg batch rows.jsonl --output results --verdict",
+    ),
+    "export": Command(
+        "export",
+        "write results for other tools: table, HTML report, COCO, YOLO",
+        "genseg export results --format table --output results.csv",
+    ),
+    "view": Command("view", "show a batch's results in the browser", "genseg view results"),
+    "check-config": Command("check_config", "check a configuration file", "genseg check-config config.yaml"),
+    "doctor": Command("doctor", "say what this machine can run, and why not", "genseg doctor config.yaml --load"),
+    "demo": Command("demo", "run the embedded models on the bundled images", "genseg demo"),
 }
-"""Each command's module in this package, and its line in `genseg --help`."""
 _OPTION = re.compile(r"--?[a-z][a-z-]*")
 
 
@@ -57,7 +83,7 @@ def run_command(argv: Sequence[str] | None) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     try:
-        stop_on_signals()  # inside, so that no KeyboardInterrupt comes before it is caught
+        stop_on_signals()  # inside `try`, so that the KeyboardInterrupt of an early signal is caught
         code: int = args.command_run(args)
         return code
     except KeyboardInterrupt:
@@ -72,17 +98,18 @@ def _run(args: argparse.Namespace) -> int:
         return _fail(f"unexpected {type(error).__name__}: {_first_line(error)} (--debug shows where)", args)
 
 
-class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Names the default of each flag that has one and whose text does not say it already."""
+class _Help(argparse.HelpFormatter):
+    """Adds a flag's default to its help, unless the help names it."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if not action.default or isinstance(action.default, bool) or "default" in (action.help or "").lower():
-            return action.help
-        return super()._get_help_string(action)
+        text, default = action.help or "", action.default
+        if not default or isinstance(default, bool) or default is argparse.SUPPRESS or "default" in text.lower():
+            return text
+        return f"{text} Default: %(default)s."
 
 
 class _Once(argparse._StoreAction):
-    """Stores a value; a second one would silently take the place of the first, and is an error."""
+    """Stores a value. A second value is an error, because it would silently replace the first."""
 
     _stored_in: argparse.Namespace | None = None
 
@@ -101,35 +128,36 @@ class _Once(argparse._StoreAction):
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line; argparse prints the whole usage before it. Takes no shortened flags."""
+    """Reports wrong usage in one line, without argparse's usage text, and refuses shortened flags."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**options, allow_abbrev=False, formatter_class=_Help)
+        super().__init__(**options, add_help=False, allow_abbrev=False, formatter_class=_Help)
         for name in (None, "store"):
             self.register("action", name, _Once)
+        self.add_argument("-h", "--help", action="help", help="Show this help and exit.")
 
     def error(self, message: str) -> NoReturn:
-        """Print the fault and exit with 2."""
+        """Print what is wrong, and exit with 2."""
         self.exit(2, f"{self.prog}: {' '.join(message.splitlines())} (usage: {self.prog} --help)\n")
 
 
 class _CommandParser(_Parser):
-    """The parser of one command, which imports the command's module once its arguments are to be parsed.
+    """The parser of one command. It imports the command's module only when it parses arguments.
 
     Args:
-        module: name of the module, with `add_arguments` and `run`.
-        options: of ArgumentParser.
+        module: name of the module, which has `add_arguments` and `run`.
+        options: arguments of ArgumentParser.
     """
 
     def __init__(self, *, module: str, **options: Any) -> None:
         super().__init__(**options)
         self._module = module
 
-    def parse_known_args(self, *args: Any, **kwargs: Any) -> Any:  # as argparse calls it: it has three signatures
-        """Declare the command's flags, and parse; an argument that is left over is an error."""
+    def parse_known_args(self, *args: Any, **kwargs: Any) -> Any:  # argparse declares three overloads
+        """Declare the command's flags and parse the arguments. An unknown argument is an error."""
         module = importlib.import_module(f"serve_app.cli.{self._module}")
         module.add_arguments(self)
-        self.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        self.add_argument("--debug", action="store_true", help="Show the traceback of an error.")
         self.set_defaults(command_run=module.run)
         namespace, unknown = super().parse_known_args(*args, **kwargs)
         if unknown:
@@ -137,7 +165,7 @@ class _CommandParser(_Parser):
         return namespace, unknown
 
     def _nearest_to(self, argument: str) -> str:
-        """Name the flags that an unknown one may stand for, longer ones that begin with it first."""
+        """Name what the user may have meant: the flags that begin with the unknown one, else the most similar."""
         flag = argument.partition("=")[0]
         if not _OPTION.fullmatch(flag):
             return ""
@@ -148,10 +176,13 @@ class _CommandParser(_Parser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="genseg", description=DESCRIPTION, epilog=EPILOG)
-    parser.add_argument("--version", action="version", version=f"genseg {__version__}")
+    parser.add_argument(
+        "--version", action="version", version=f"genseg {__version__}", help="Show the version and exit."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_CommandParser)
-    for name, (module, text) in COMMANDS.items():
-        commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", module=module)
+    for name, (module, text, example) in COMMANDS.items():
+        description = f"{text[0].upper()}{text[1:]}."
+        commands.add_parser(name, module=module, help=text, description=description, epilog=f"Example: {example}")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""Lines on stderr while long work runs: what is going on, and that something is. The only writer on a terminal."""
+"""Progress lines on stderr while long work runs. Only this module writes them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _TICK_S = 0.2
 
 
 class Progress:
-    """Says what happens; says nothing where it is quiet.
+    """Writes progress lines.
 
     Args:
-        quiet: no output at all.
-        stream: where lines go; None for the standard error as it is at the time.
+        quiet: write nothing.
+        stream: where lines go; None for `sys.stderr`, looked up at each line.
     """
 
     def __init__(self, quiet: bool = False, stream: TextIO | None = None) -> None:
@@ -32,16 +32,16 @@ class Progress:
 
     @property
     def on_terminal(self) -> bool:
-        """Whether the next line can replace one; in a log file every line stays."""
+        """Whether lines go to a terminal, where a line can replace the one before."""
         return self._out.isatty()
 
     @property
     def takes_colours(self) -> bool:
-        """Whether lines may have colours: on a terminal, unless the user says no. Source: no-color.org."""
+        """Whether lines may have colours: on a terminal, unless NO_COLOR or TERM=dumb is set. Source: no-color.org."""
         return self.on_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
     def say(self, text: str) -> None:
-        """Write a line that stays, in the place of the one that `show` wrote."""
+        """Write a line that stays. It replaces a line that `show` wrote."""
         self._write(f"{text}\n")
 
     def show(self, text: str) -> None:
@@ -50,7 +50,7 @@ class Progress:
 
     def _write(self, text: str) -> None:
         if not self._quiet:
-            with suppress(OSError):  # a full disk under a log file, or a reader that is gone: the work goes on
+            with suppress(OSError):  # the disk of a log file is full, or a pipe's reader is gone
                 print(f"{_ERASE if self.on_terminal else ''}{text}", end="", file=self._out, flush=True)
 
     @contextmanager

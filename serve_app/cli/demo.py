@@ -1,4 +1,4 @@
-"""`genseg demo`: the embedded models on the bundled images; a JSON, overlays, a short table, the verdict."""
+"""`genseg demo`: runs the embedded models on the bundled images; writes JSON, pictures, a table and the verdict."""
 
 from __future__ import annotations
 
@@ -23,12 +23,18 @@ DEFAULT_FOLDER = "results/demo"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    parser.add_argument("-o", "--output", default=DEFAULT_FOLDER, metavar="DIR", help="where the files go")
-    parser.add_argument("--quiet", action="store_true", help="print only the JSON, on standard output")
+    parser.add_argument(
+        "-o", "--output", default=DEFAULT_FOLDER, metavar="DIR", help="Folder for the JSON file and the pictures."
+    )
+    parser.add_argument("--quiet", action="store_true", help="Print only the JSON, on standard output.")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do the demo."""
+    """Run the demo.
+
+    Raises:
+        GensegError, CommandError: with one line for the user.
+    """
     progress = Progress(args.quiet)
     folder = Path(args.output)
     target = folder / "segmentation.json"
@@ -41,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     config = AppConfig()
     progress.say(f"prompt: {request.prompt}")
     document = segment_locally(request, config, progress)
-    with suppress(OSError):  # writing says it better
+    with suppress(OSError):  # `write_json` reports it better
         folder.mkdir(parents=True, exist_ok=True)
     write_json(target, document)
     written = pictures.write_pictures(document, request, config, folder, compare=True)
@@ -53,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def bundled_request() -> SegmentRequest:
-    """The prompt and images that ship inside the package."""
+    """Return the prompt and images that ship inside the package."""
     folder = Path(serve_app.embedded.__file__).parent / "images"
     story = json.loads((folder / "demo.json").read_text())
 

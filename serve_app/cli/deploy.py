@@ -1,4 +1,4 @@
-"""Deploys applications to the Ray that was started or joined, waits for them, and says why one does not start."""
+"""Deploys applications on the Ray that was started or joined, waits for them, and says why one does not start."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 POLL_S = 0.2
 OWN_RAY_FAILED_STARTS = 2
-"""`serving.max_failed_starts` on a Ray of one's own: what cannot be loaded there will not load the twentieth time."""
+"""`serving.max_failed_starts` on a private Ray, where a model that failed to load twice will not load later."""
 _RETRYING = re.compile(r"A replica failed to start.*?Retrying (\d+) more time")
 _SLOW = re.compile(r"Deployment '(\w+)'.* to be scheduled\..*each replica: (\{.*?\}).*available: (\{.*?\})")
 
 
 def find_checkpoints(config: AppConfig) -> None:
-    """Look for the checkpoints before anything is started for them.
+    """Check before anything is started that the configured checkpoints can be found.
 
     Raises:
-        CheckpointError: a folder is not there, or a hub name cannot be loaded.
+        CheckpointError: a folder does not exist, or a hub name cannot be loaded.
     """
     from serve_app.models import hub, locations
 
@@ -45,7 +45,7 @@ def find_checkpoints(config: AppConfig) -> None:
 
 
 def for_own_ray(config: AppConfig) -> AppConfig:
-    """Let Serve give up soon, unless the configuration says when: on a Ray of one's own nothing arrives later."""
+    """Return the configuration with OWN_RAY_FAILED_STARTS, unless it sets `serving.max_failed_starts` itself."""
     if config.serving.max_failed_starts is not None:
         return config
     serving = config.serving.model_copy(update={"max_failed_starts": OWN_RAY_FAILED_STARTS})
@@ -53,7 +53,7 @@ def for_own_ray(config: AppConfig) -> AppConfig:
 
 
 def file_for_own_ray(loaded: LoadedConfig) -> LoadedConfig:
-    """Do the same for a file, of which Ray itself reads the `args:`."""
+    """Do the same for a loaded file; in a Serve config also in the `args:`, which Ray itself reads."""
     from serve_app.config.serve_config import IMPORT_PATH
 
     document = copy.deepcopy(loaded.serve)
@@ -78,14 +78,14 @@ def run_application(
     """Deploy an application and wait until it runs; `grows` and `say` as in wait_until_running.
 
     Raises:
-        GensegError: it cannot start; the message is the model loader's own where that is the reason.
+        GensegError: it cannot start. If a model cannot be loaded, the message is the model loader's own.
     """
     hand_over(application, name, route_prefix)
     wait_until_running(name, grows=grows, say=say)
 
 
 def hand_over(application: Application, name: str, route_prefix: str | None) -> None:
-    """Hand an application to Serve, which starts its replicas; does not wait for them."""
+    """Hand an application to Serve, which starts its replicas. Does not wait for them."""
     from ray import serve
 
     target = serve.RunTarget(application, name=name, route_prefix=route_prefix, logging_config=without_access_log(None))
@@ -93,10 +93,10 @@ def hand_over(application: Application, name: str, route_prefix: str | None) -> 
 
 
 def without_access_log(given: LoggingConfig | None) -> LoggingConfig:
-    """Turn Serve's own lines for each request off, unless they are asked for: our ingress writes one line a request.
+    """Return Serve's logging options without the access log, unless they ask for it: our ingress logs each request.
 
     Args:
-        given: what a Serve config says; None where it says nothing.
+        given: the options in a Serve config; None if it has none.
     """
     from ray.serve.schema import LoggingConfig
 
@@ -111,9 +111,9 @@ def wait_until_running(name: str, *, grows: bool, say: Callable[[str], None] | N
     """Wait until an application that was deployed runs.
 
     Args:
-        name: of the application.
-        grows: whether the cluster may get the resources that it lacks; if not, waiting for them is an error.
-        say: told once that a replica failed to start, where Serve starts it again.
+        name: the application's name.
+        grows: whether the cluster may still get resources that it lacks. If not, it is an error if they are lacking.
+        say: gets one line if a replica failed to start and Serve starts it again.
 
     Raises:
         GensegError: it cannot start.
@@ -137,10 +137,10 @@ def wait_until_running(name: str, *, grows: bool, say: Callable[[str], None] | N
 
 
 def retry_notice(report: str) -> str | None:
-    """Find in Serve's report that replicas fail to start and are started again: many times, which takes minutes.
+    """Find in Serve's report that a replica failed to start and is started again, which can go on for minutes.
 
     Returns:
-        A line for the user, with the reason of the failure; None where none has failed.
+        A line for the user, with the reason of the failure; None if no replica failed.
     """
     found = _RETRYING.search(report)
     if found is None or found[1] == "0":
@@ -151,15 +151,15 @@ def retry_notice(report: str) -> str | None:
 def lacking_room(
     config: AppConfig, document: Mapping[str, Any] | None, nodes: Sequence[Mapping[str, float]]
 ) -> str | None:
-    """Find, before anything is deployed, that the nodes cannot hold the replicas.
+    """Check before anything is deployed whether the nodes have the resources for the replicas.
 
     Args:
-        config: of the graph.
-        document: the Serve config, checked; None for a file of our own schema.
-        nodes: resources of each node, by Ray's names.
+        config: the graph's configuration.
+        document: the checked Serve config; None for a file of our own schema.
+        nodes: each node's resources, by Ray's names.
 
     Returns:
-        A line for the user, or None where there is room.
+        A line for the user that says what is lacking; None if nothing is.
     """
     from serve_app.app import default_actor_options
     from serve_app.config.placement import needs_of, unplaceable
@@ -176,10 +176,10 @@ def lacking_room(
 def unplaced(report: str) -> str | None:
     """Find in Serve's report that a replica waits for resources that this machine lacks.
 
-    Serve reports the same of a replica whose process is slow to start, so the resources are compared.
+    Serve reports a replica whose process starts slowly in the same way, so the resources are compared.
 
     Returns:
-        A line for the user, or None where no replica lacks anything.
+        A line for the user, or None if no replica lacks resources.
     """
     for deployment, needed, left in _SLOW.findall(report):
         available = json.loads(left)
@@ -189,7 +189,7 @@ def unplaced(report: str) -> str | None:
 
 
 def start_failure(report: str) -> GensegError:
-    """Find our own line in Ray's report of a failed start, which is a remote traceback."""
+    """Return the error for Ray's report of a failed start: the report is a remote traceback that holds our own line."""
     if (line := _our_line(report)) is not None:
         return CheckpointError(line)
     return InternalError(f"the graph could not be started: {_reason(report)}")

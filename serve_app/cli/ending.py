@@ -1,10 +1,11 @@
-"""The standard streams of the process, and its end."""
+"""Prepares the standard streams, writes results to standard output, and ends the process."""
 
 from __future__ import annotations
 
 import atexit
 import os
 import sys
+from pathlib import Path
 from typing import NoReturn, TextIO
 
 from serve_app.cli.options import CommandError
@@ -12,19 +13,19 @@ from serve_app.cli.signals import finish_undisturbed
 
 
 def prepare_streams() -> None:
-    """Make the standard streams take any text; where stderr is closed, messages go nowhere."""
+    """Make stdout and stderr accept any text. If stderr is closed, messages are discarded."""
     if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for the rest of the process
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - for the rest of the process
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 
 
 def print_out(text: str) -> None:
-    """Write a command's result to standard output, in UTF-8, at once.
+    """Write a command's result to standard output in UTF-8, and flush it.
 
     Raises:
-        CommandError: standard output is closed, or takes no more.
+        CommandError: standard output is closed or cannot be written.
         BrokenPipeError: its reader is gone.
     """
     out: TextIO | None = sys.stdout
@@ -41,14 +42,14 @@ def print_out(text: str) -> None:
 
 
 def end_process(code: int) -> NoReturn:
-    """End the process with what was printed, and without Python's own end.
+    """Flush the output, and end the process without Python's own shutdown.
 
-    Libraries leave threads behind (Ray, gRPC, PyTorch). Python's end takes the modules away from under them, which has
-    crashed a process whose work was done (exit code -11 in place of 1). What was registered to run at the end does run:
-    Ray ends its processes so where a signal came in the middle of its start.
+    Ray, gRPC and PyTorch leave threads behind. Python's shutdown removes modules that these threads use, which has
+    crashed a process whose work was done (exit code -11 instead of 1). Functions registered with `atexit` do run: one
+    of them ends Ray's processes if a signal came while Ray was starting.
 
     Args:
-        code: the exit code; 1 in place of 0 where standard output did not take what was printed.
+        code: the exit code. The process ends with 1 instead of 0 if standard output cannot be flushed.
     """
     finish_undisturbed()
     atexit._run_exitfuncs()

@@ -1,4 +1,4 @@
-"""`genseg export`: results in the formats of other tools.
+"""`genseg export`: writes results in the formats of other tools.
 
 genseg export results --format table --output results.csv       a row a job, image and entity; or .parquet
 genseg export results --format html --output report.html        one file, with pictures
@@ -23,8 +23,7 @@ from serve_app.cli.export_pictures import FilePictures
 from serve_app.cli.options import CommandError, at_least_one
 from serve_app.cli.outputs import STANDARD_OUTPUT, check_file, check_folder
 from serve_app.config.schema import AppConfig
-
-_SINGULARS = {"categories": "category", "classes": "class"}
+from serve_app.schemas.counted import counted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,30 +31,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "results",
         metavar="RESULTS",
-        help="output folder of genseg batch, JSON of genseg run, or a shard: JSONL or Parquet",
+        help="Output folder of genseg batch, JSON file of genseg run, or one shard (JSONL or Parquet).",
     )
     formats = "; ".join(f"{name}: {each.about}" for name, each in FORMATS.items())
-    parser.add_argument("--format", required=True, choices=[*FORMATS], help=formats)
+    parser.add_argument("--format", required=True, choices=[*FORMATS], help=f"The format. {formats}.")
     parser.add_argument(
-        "--output", "-o", required=True, metavar="PATH", help="the file; the ending .csv or .parquet says which table"
+        "-o",
+        "--output",
+        required=True,
+        metavar="PATH",
+        help="The file, or the folder for yolo. A table is CSV or Parquet by the ending .csv or .parquet.",
     )
-    parser.add_argument("--manifest", metavar="FILE", help="of the batch, where it is not where the folder says")
+    parser.add_argument("--manifest", metavar="FILE", help="The batch's manifest, if it was moved.")
     parser.add_argument(
         "--max-pictures",
         type=at_least_one,
         default=MAX_PICTURES,
         metavar="N",
-        help=f"pictures in the HTML report (default: {MAX_PICTURES})",
+        help="The most pictures in an HTML report.",
     )
-    parser.add_argument("--no-pictures", action="store_true", help="neither draw (html) nor copy (yolo) the pictures")
-    parser.add_argument("--quiet", action="store_true", help="only errors on stderr")
+    parser.add_argument(
+        "--no-pictures", action="store_true", help="Neither draw the pictures (html) nor copy them (yolo)."
+    )
+    parser.add_argument("--quiet", action="store_true", help="Print only errors.")
 
 
 def run(args: argparse.Namespace) -> int:
     """Write the export.
 
     Raises:
-        GensegError, CommandError: one line for the user.
+        GensegError, CommandError: with one line for the user.
     """
     chosen = FORMATS[args.format]
     progress = Progress(args.quiet)
@@ -70,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     _check_output(args.output, chosen, results)
     if not args.quiet and chosen.uses_pictures and not args.no_pictures:
         for note in results.notes:
-            progress.say(f"{note}; pictures are looked for by the paths in the results")
+            progress.say(f"{note}; pictures are read from the paths in the results")
     pictures = FilePictures(results.folder, AppConfig().limits)
     try:
         counts = chosen.write(
@@ -78,8 +83,8 @@ def run(args: argparse.Namespace) -> int:
         )
     finally:
         pictures.close()
-    told = [_counted(count, name) for index, (name, count) in enumerate(counts.items()) if count or index == 0]
-    progress.say(f"wrote {args.output}: {', '.join(told)}")
+    written = [counted(count, name) for index, (name, count) in enumerate(counts.items()) if count or index == 0]
+    progress.say(f"wrote {args.output}: {', '.join(written)}")
     _say_failures(results, progress)
     return 0
 
@@ -91,7 +96,7 @@ def _check_output(given: str, chosen: ExportFormat, results: Results) -> None:
     if chosen.is_folder:
         check_folder("--output", output)
         if output.resolve() == source.resolve() or not is_replaceable(output):
-            raise CommandError(f"--output {given}: holds something else; choose a new or an empty folder")
+            raise CommandError(f"--output {given}: holds other files; choose a new or an empty folder")
         return
     check_file("--output", output)
     if source.is_dir():
@@ -102,15 +107,7 @@ def _check_output(given: str, chosen: ExportFormat, results: Results) -> None:
 def _check_inputs(given: str, files: Sequence[Path]) -> None:
     output = Path(given)
     if output.exists() and any(output.samefile(each) for each in files):
-        raise CommandError(f"--output {given}: is what is read; it would be overwritten")
-
-
-def _counted(count: int, names: str) -> str:
-    """Write a number of things, which are named in the plural."""
-    noun, *rest = names.split(" ")
-    if count == 1:
-        noun = _SINGULARS.get(noun, noun.removesuffix("s"))
-    return " ".join([f"{count:,}", noun, *rest])
+        raise CommandError(f"--output {given}: is one of the files to export; it would be overwritten")
 
 
 def _say_failures(results: Results, progress: Progress) -> None:

@@ -1,9 +1,8 @@
-"""The pictures of an export: read where the results say, and drawn small with what was found in them."""
+"""Reads the pictures of an export, and draws small copies with the objects that were found."""
 
 from __future__ import annotations
 
 import io
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,11 +23,11 @@ _QUALITY = 82
 
 
 class FilePictures:
-    """Reads pictures as a batch does; a relative path that is not there is looked for in the current folder, too.
+    """Reads pictures as a batch does. A relative path that is not in `folder` is tried in the current folder.
 
     Args:
-        folder: what relative paths start from.
-        limits: of image files.
+        folder: where relative paths start.
+        limits: on image files.
     """
 
     def __init__(self, folder: Path, limits: LimitsConfig) -> None:
@@ -41,7 +40,7 @@ class FilePictures:
         """Read a picture's file.
 
         Raises:
-            GensegError: there is none, or it is another picture than the one of the result, to judge by its size.
+            GensegError: the file cannot be read, or its size in pixels is not the one in the result.
         """
         data = self._read(picture)
         header = decoding.read_header(data, self._limits)
@@ -49,10 +48,10 @@ class FilePictures:
         return data
 
     def drawn(self, job: Job, picture: Picture) -> bytes:
-        """Draw a picture's objects over it, at most 640 pixels a side, as a JPEG.
+        """Return a picture with its objects' outlines, as a JPEG of at most 640 pixels a side.
 
         Raises:
-            GensegError: as `original`; or the picture or a mask cannot be read.
+            GensegError: as `original`, or a mask cannot be read.
         """
         pixels = decoding.decode(self._read(picture), self._limits)
         _check_size(picture, (pixels.shape[1], pixels.shape[0]))
@@ -78,15 +77,22 @@ class FilePictures:
         if source is None:
             raise FetchFailed(f"{picture.name} is not a local path, and the manifest that names it is not known")
         if scheme_of(source) in {None, "file"}:
-            # os.path: where pathlib raises, as for a name that is too long, it says that there is no such file.
             path = self._folder / local_path(source)
-            is_here = scheme_of(source) is None and not os.path.exists(path) and os.path.exists(source)
+            is_here = scheme_of(source) is None and not _exists(path) and _exists(Path(source))
             path = Path(source) if is_here else path
-            if os.path.exists(path) and not os.path.isfile(path):
-                raise FetchFailed(f"{picture.name} is no file")  # a pipe or a device might never end
+            if _exists(path) and not path.is_file():
+                raise FetchFailed(f"{picture.name} is not a file")  # a pipe or a device might never end
             if is_here:
                 return self._here.read(source)
         return self._reader.read(source)
+
+
+def _exists(path: Path) -> bool:
+    """Tell whether a path exists; False also for a name that is too long, at which pathlib raises."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def _check_size(picture: Picture, size_wh: tuple[int, int]) -> None:

@@ -1,4 +1,4 @@
-"""The images of a command line: paths, web addresses and URIs of stores, read here, as `genseg batch` reads them."""
+"""Reads the images that a command line names, as `genseg batch` does: paths, web addresses and URIs of stores."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from serve_app.schemas.requests import ImageInput
 
 
 def read_images(sources: Sequence[str], config: AppConfig) -> list[ImageInput]:
-    """Read images and their headers; the first that is wrong is named before anything else is done.
+    """Read images and check their headers.
 
     Args:
-        sources: as the command line names them.
-        config: the limits.
+        sources: the images, as on the command line.
+        config: for the limits on images.
 
     Returns:
-        One for each source; its name is the source's, of a web address without user, query and fragment.
+        One image for each source, with the source as its name; a web address without user, query and fragment.
 
     Raises:
-        CommandError: one cannot be read, or is not an image within the limits.
+        CommandError: names the first source that cannot be read, is not an image, or is over a limit.
     """
     try:
         check_schemes(map(scheme_of, sources))

@@ -1,4 +1,4 @@
-"""Reports a dataset job: one line that rewrites itself on a terminal, a line every few seconds in a log file."""
+"""Reports a dataset job: on a terminal in one line that is rewritten, in a log file in a line every 10 seconds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class JobProgress:
     """Writes a meter's line while a job runs; see batch.progress.Reporter.
 
     Args:
-        progress: where to.
+        progress: where lines go.
     """
 
     def __init__(self, progress: Progress) -> None:
@@ -26,7 +26,7 @@ class JobProgress:
         self._failures = 0
 
     def failure(self, text: str) -> None:
-        """Write one failed row; the first few only, the rest is in the errors folder."""
+        """Write one failed row. Only the first SHOWN_FAILURES are written; the errors folder has all of them."""
         self._failures += 1
         if self._failures <= SHOWN_FAILURES:
             self._progress.say(text)
@@ -35,7 +35,7 @@ class JobProgress:
 
     @asynccontextmanager
     async def following(self, meter: Meter) -> AsyncIterator[None]:
-        """Write the meter's line again and again while the block runs, and once at its end."""
+        """Write the meter's line repeatedly while the block runs, and once at its end."""
         ticker = asyncio.ensure_future(self._tick(meter))
         try:
             yield

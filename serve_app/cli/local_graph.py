@@ -1,4 +1,4 @@
-"""A graph on a private Ray, for one command: without HTTP, and gone when the command ends."""
+"""Starts a graph without HTTP on a private Ray for one command, and stops it when the command ends."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
     from ray.serve.handle import DeploymentHandle
 
 PATIENCE_S = 86400.0
-"""Deadline of a request on a graph of one's own: on a CPU a full-size model takes minutes an image."""
+"""Deadline of a request on such a graph, in seconds: on a CPU a full-size model takes minutes per image."""
 
 
 @contextmanager
 def local_graph(config: AppConfig, progress: Progress) -> Iterator[DeploymentHandle[Any]]:
-    """Start the graph.
+    """Start a graph, and stop it when the block ends.
 
     Args:
-        config: of the graph.
-        progress: told of each step.
+        config: the graph's configuration.
+        progress: gets a line for each step.
 
     Yields:
         The application's handle.
 
     Raises:
-        GensegError: there is no room for the replicas, or a model could not be loaded.
+        GensegError: this machine lacks a device or resources for the replicas, or a model cannot be loaded.
     """
     find_checkpoints(config)
     for finding in device_findings(config, {}):
@@ -51,7 +51,7 @@ def local_graph(config: AppConfig, progress: Progress) -> Iterator[DeploymentHan
 
 
 def patient(config: AppConfig) -> AppConfig:
-    """Let requests of a graph of one's own take their time, and ask for no token: it has no HTTP, and one caller."""
+    """Return the configuration for a graph that has one caller and no HTTP: long deadlines, and no token."""
     serving = config.serving.model_copy(update={"max_timeout_s": max(PATIENCE_S, config.serving.max_timeout_s)})
     return config.model_copy(update={"serving": serving, "auth": AuthConfig()})
 

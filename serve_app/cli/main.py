@@ -1,6 +1,6 @@
-"""The entry point of `genseg`: sees to signals, has the command run, and ends the process.
+"""The entry point of `genseg`: sets the signal handlers, runs the command and ends the process.
 
-Imports next to nothing at first, so that a signal finds our handlers as early as can be.
+Imports almost nothing at first, so that the handlers are set as early as possible.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        argv: the arguments after the program's name. None for those of the process, which then ends here.
+        argv: the arguments after the program's name. None takes the process's own, and then ends the process.
 
     Returns:
         The exit code: 0 done, 1 failed, 2 wrong usage.
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run_command(argv)
     finally:
         for number, handler in previous.items():
-            if handler is not None:  # else it was not set from Python, and cannot be set again
+            if handler is not None:  # None: it was not set from Python, and cannot be restored
                 signal.signal(number, handler)
 
 
@@ -48,8 +48,8 @@ def _run_and_end() -> NoReturn:
     ending.prepare_streams()
     try:
         code: object = run_command(sys.argv[1:])
-    except SystemExit as exit_:  # of argparse: 0 after --help, 2 after wrong usage
+    except SystemExit as exit_:  # from argparse: 0 after --help, 2 after wrong usage
         code = exit_.code
-    except KeyboardInterrupt:  # a second Ctrl-C, while the first one was reported
+    except KeyboardInterrupt:  # a second Ctrl-C while the first one was being reported
         code = 1
     ending.end_process(code if isinstance(code, int) else 1)

@@ -1,4 +1,4 @@
-"""What several commands share: errors of the command line, and the types of flags. Imports nothing heavy."""
+"""The command line's error class and readers of flags, for all commands. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class CommandError(Exception):
 
     Args:
         message: one line that names the file or flag.
-        usage: the command line itself is wrong (exit code 2).
+        usage: whether the command line itself is wrong (exit code 2, else 1).
     """
 
     def __init__(self, message: str, usage: bool = False) -> None:
@@ -21,7 +21,11 @@ class CommandError(Exception):
 
 
 def at_least_one(text: str) -> int:
-    """Read a whole number from 1 on."""
+    """Read a whole number of at least 1, for argparse.
+
+    Raises:
+        ArgumentTypeError: the text is not such a number.
+    """
     try:
         value = int(text)
     except ValueError:
@@ -32,7 +36,11 @@ def at_least_one(text: str) -> int:
 
 
 def port_number(text: str) -> int:
-    """Read a TCP port."""
+    """Read a TCP port, for argparse.
+
+    Raises:
+        ArgumentTypeError: the text is not a port.
+    """
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_PORT and len(text) < 9):
         raise argparse.ArgumentTypeError(f"{text!r} is not a port, a whole number from 1 to {MAX_PORT}")
     return int(text)

@@ -1,4 +1,4 @@
-"""Finds out before the work whether its results can be written: hours of work must not end at a missing folder."""
+"""Checks before the work starts that its results can be written."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from serve_app.batch.whole_file import whole_file
 from serve_app.cli.options import CommandError
 
 STANDARD_OUTPUT = "-"
-"""Names standard output in the place of a file."""
+"""Names standard output instead of a file."""
 
 
 class _NotNow(Exception):
-    """Ends the trial before the file is replaced."""
+    """Leaves `whole_file` before it replaces the file."""
 
 
 def check_file(flag: str, path: Path, inputs: Iterable[str] = ()) -> None:
-    """Find out whether a file can be written, by the way in which it will be: beside it, and then in its place.
+    """Check that a file can be written, by making a new file beside it as `whole_file` does. Changes nothing.
 
     Args:
-        flag: that names it, for messages.
-        path: of the file; it and what it holds stay as they are.
-        inputs: paths that are read, none of which it may be.
+        flag: the flag that names the file, for messages.
+        path: the file.
+        inputs: the images; the file must not be one of them.
 
     Raises:
-        CommandError: it cannot be written, or is one of the inputs.
+        CommandError: the file cannot be written, or is one of the inputs.
     """
     try:
         if path.is_dir():
@@ -36,7 +36,7 @@ def check_file(flag: str, path: Path, inputs: Iterable[str] = ()) -> None:
             raise CommandError(f"{flag} {path}: there is no folder {path.resolve().parent}")
         if path.exists() and any(Path(each).exists() and path.samefile(each) for each in inputs):
             raise CommandError(f"{flag} {path}: is one of the images; it would be overwritten")
-        if path.exists() and not path.is_file():  # a pipe waits for its reader, and a device keeps nothing
+        if path.exists() and not path.is_file():  # a pipe or a device: opening a pipe would wait for its reader
             if not os.access(path, os.W_OK):
                 raise CommandError(f"{flag} {path}: cannot be written")
             return
@@ -49,10 +49,14 @@ def check_file(flag: str, path: Path, inputs: Iterable[str] = ()) -> None:
 
 
 def check_folder(flag: str, folder: Path) -> None:
-    """Find out whether files can be written into a folder, which may be missing; nothing is left behind.
+    """Check that files can be written into a folder, which may not exist yet. Changes nothing.
+
+    Args:
+        flag: the flag that names the folder, for messages.
+        folder: the folder.
 
     Raises:
-        CommandError: they cannot, or it is a file.
+        CommandError: files cannot be written there, or the path is a file.
     """
     try:
         nearest = next(each for each in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(each))

@@ -1,4 +1,4 @@
-"""Annotated pictures of a result, one per image, and the comparison sheet, drawn on the request's bytes."""
+"""Draws annotated pictures of a result, one per image, and the comparison sheet, from the request's images."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from serve_app.schemas.requests import ImageInput, SegmentRequest
 
 
 def with_masks(request: SegmentRequest) -> SegmentRequest:
-    """Ask for masks, which pictures need, where the request asks for none."""
+    """Return the request with masks, which pictures need, if it asks for none."""
     return request.model_copy(update={"mask_format": "rle"}) if request.mask_format == "none" else request
 
 
 def without_masks(document: ResultDict) -> ResultDict:
-    """Return the document that the request would have got without `with_masks`."""
+    """Return a copy of the document without RLE masks: what the request would get without `with_masks`."""
     bare = copy.deepcopy(document)
     for image in images_of(bare):
         for each in image["objects"] or ():
@@ -45,20 +45,20 @@ def write_pictures(
     *,
     compare: bool,
 ) -> list[Path]:
-    """Draw and save.
+    """Draw the pictures and save them as JPEG. An image that failed has no picture.
 
     Args:
         document: the result.
-        request: its images, as bytes.
-        config: limits of decoding.
-        folder: made if missing.
+        request: the request, whose images are bytes.
+        config: for the limits on images.
+        folder: where the files go; made if missing.
         compare: also write `comparison.jpg`.
 
     Returns:
         The files written.
 
     Raises:
-        CommandError: the folder cannot be written.
+        CommandError: a file cannot be written.
     """
     colours = entity_colours(document["entities"])
     drawn = [*_draw(document, request, config, colours, compare=compare)]
@@ -82,7 +82,7 @@ def write_pictures(
 
 @dataclass(frozen=True)
 class _Drawn:
-    """One annotated picture: the image's role and file name, and how it stands on the sheet."""
+    """An annotated picture, its image's role and file name, and its panel of the comparison sheet."""
 
     role: str
     name: str
@@ -108,7 +108,7 @@ def _draw(
         draw = partial(overlay.draw_objects, pixels, image["objects"], colours, request.overlay_style)
         picture = on_sheet = draw(marks)
         if compare and role == "generated" and marks is not None and marks.lines:
-            on_sheet = draw(replace(marks, lines=()))  # they are the sheet's notes
+            on_sheet = draw(replace(marks, lines=()))  # the sheet has them as its notes
         file_name = Path(image["path"]).name
         name = role if role == "generated" else f"{role}_{index}"
         panel = Panel(

@@ -1,4 +1,4 @@
-"""The prompt of a command: the argument itself, a file or standard input."""
+"""Reads a command's prompt: the argument itself, a file or standard input."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from serve_app.cli.options import CommandError
 STANDARD_INPUT = "-"
 FILE_MARK = "@"
 BYTES_A_CHAR = 4
-"""Of UTF-8, at most."""
+"""The most bytes that UTF-8 needs for a character."""
 
 
 def read_prompt(argument: str, max_chars: int) -> str:
     """Read a prompt.
 
     Args:
-        argument: `-` is standard input, `@FILE` a file; of `@@` at the start one `@` belongs to the prompt. Anything
-            else is the prompt itself.
-        max_chars: the limit on prompts; hardly more is read, enough to see that it is too long.
+        argument: `-` for standard input, `@FILE` for a file, else the prompt itself. A prompt that begins with `@` is
+            written with `@@`.
+        max_chars: the limit on prompts. Little more is read, just enough to see that a prompt is too long.
 
     Returns:
-        The text. Of a file or of standard input, white space at both ends is left out.
+        The prompt. White space at both ends of a file or of standard input is left out.
 
     Raises:
-        CommandError: it cannot be read, or is not UTF-8 text.
+        CommandError: the file or standard input cannot be read, is empty, or is not UTF-8 text.
     """
     max_bytes = BYTES_A_CHAR * (max_chars + 1)
     if argument == STANDARD_INPUT:
@@ -56,7 +56,7 @@ def _standard_input(max_bytes: int) -> bytes:
 
 def _text(data: bytes, place: str, max_bytes: int) -> str:
     try:
-        # What fills the bound may end in the middle of a character; it is too long anyway.
+        # Text of max_bytes may end in the middle of a character. It is too long anyway.
         text = codecs.getincrementaldecoder("utf-8-sig")().decode(data, final=len(data) < max_bytes).strip()
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1

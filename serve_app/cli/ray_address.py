@@ -1,6 +1,6 @@
-"""Finds the Ray cluster to join: the one that is named, or one that runs on this machine. Both must answer.
+"""Finds the Ray cluster to join: the named one, or one that runs on this machine; and checks that it answers.
 
-Ray itself tries for minutes to reach an address at which nothing answers, and cannot be interrupted meanwhile.
+Ray itself tries for minutes to reach an address where nothing answers, and cannot be interrupted meanwhile.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from serve_app.cli.options import MAX_PORT, CommandError
 
 TIMEOUT_S = 5.0
 PRIVATE_FOLDER = "genseg-"
-"""How the folders begin in which a private Ray of one command has its files: it goes with the command."""
+"""Prefix of the folders of private Rays, which are not joined because they end with their command."""
 _NO_PROXY = (("grpc.enable_http_proxy", 0),)
 
 
@@ -22,13 +22,13 @@ def find_cluster(address: str | None) -> str | None:
     """Find the cluster that a command is to join.
 
     Args:
-        address: the one that is named on the command line; None for RAY_ADDRESS, or for one that runs here.
+        address: HOST:PORT, `auto` or `local`; None for RAY_ADDRESS, or a cluster that runs on this machine.
 
     Returns:
-        HOST:PORT of a head that answers; None where none is named and none runs here.
+        HOST:PORT of a head that answers; None for `local`, and if no cluster is named and none runs here.
 
     Raises:
-        CommandError: a cluster is named and does not answer.
+        CommandError: a cluster is named, but none answers.
     """
     named = address or os.environ.get("RAY_ADDRESS") or None
     if named == "local":
@@ -67,7 +67,7 @@ def check_reachable(address: str) -> None:
 
 
 def _speaks_grpc(address: str) -> bool:
-    """Whether a gRPC server, as Ray's head is one, completes a connection; an HTTP server or a silent one does not."""
+    """Tell whether a gRPC server listens at an address, such as Ray's head; not an HTTP server or a silent one."""
     import grpc
 
     with grpc.insecure_channel(address, options=_NO_PROXY) as channel:
@@ -79,7 +79,7 @@ def _speaks_grpc(address: str) -> bool:
 
 
 def asks_for_token(address: str) -> bool:
-    """Whether a head refuses calls without Ray's token; what Ray itself raises then does not always say so.
+    """Tell whether a cluster's head refuses calls without Ray's token. Ray's own exception does not always say so.
 
     Args:
         address: HOST:PORT of a head that answers.
@@ -97,12 +97,12 @@ def asks_for_token(address: str) -> bool:
 
 
 def _running_here() -> Iterator[str]:
-    """Yield the heads of clusters on this machine, the one that `ray start` noted last first; some may be gone."""
-    from ray._private.utils import read_ray_address  # first: Ray brings psutil along, and puts it on the path
+    """Yield the heads of clusters on this machine, first the one that `ray start` recorded. Some may have ended."""
+    from ray._private.utils import read_ray_address  # first: Ray puts its own copy of psutil on the path
     import psutil  # isort: skip
 
-    noted = read_ray_address()
-    seen = {noted: None} if noted else {}
+    recorded = read_ray_address()
+    seen = {recorded: None} if recorded else {}
     for process in psutil.process_iter(["cmdline"]):
         flags = dict(each.partition("=")[::2] for each in process.info["cmdline"] or () if each.startswith("--"))
         head, folder = flags.get("--gcs-address"), flags.get("--temp_dir") or flags.get("--temp-dir") or ""

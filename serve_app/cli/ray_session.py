@@ -1,6 +1,6 @@
-"""Ray for as long as a command needs it: a private one that is started and stopped, or a cluster, joined and left.
+"""Starts and stops a private Ray for a command, or joins and leaves a cluster.
 
-The only place of the command line that sets what Ray reads from the environment, starts Ray, joins it and leaves it.
+No other module of the command line starts, joins or leaves Ray.
 """
 
 from __future__ import annotations
@@ -22,35 +22,37 @@ from serve_app.cli.signals import finish_undisturbed, keeping_signals
 SERVE_NAMESPACE = "serve"  # Source: ray.serve._private.constants.SERVE_NAMESPACE
 QUIET = {"RAY_SERVE_LOG_TO_STDERR": "0"}
 FEW_HEAPS = {"MALLOC_ARENA_MAX": "2"}
-"""By itself glibc makes up to eight heaps a core, each with its own free memory, while Ray starts its threads. The
-processes read the variable when they start."""
+"""By default glibc makes up to eight heaps a core for Ray's threads, each with its own free memory. Processes read the
+variable when they start."""
 SEGMENTS_THAT_GROW = {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
-"""Batches differ in size. By itself PyTorch keeps a piece of the GPU's memory for each size, and can use no rest of
-one for another. What this saves was not measured. Source: PyTorch, "Memory management" in the notes on CUDA."""
+"""Batches differ in size. By default PyTorch keeps a block of GPU memory for each size, and cannot use what is left of
+one block for another size. What this saves was not measured. Source: PyTorch, "Memory management" in the notes on
+CUDA."""
 STARTS_AS_CONFIGURED = {"RAY_SERVE_MAX_PER_REPLICA_RETRY_COUNT": "1000"}
-"""Otherwise Serve gives up after three failed starts a replica, whatever `serving.max_failed_starts` says."""
+"""Without it Serve stops after three failed starts of a replica, whatever `serving.max_failed_starts` says."""
 WORKERS = 4
-"""Processes of a graph of one's own: Serve's controller and three replicas. Ray starts as many at once as it has CPUs,
-and further ones only when they are asked for."""
+"""Processes of a private graph: Serve's controller and three replicas. Ray starts as many processes in advance as it
+has CPUs, and further ones only when they are needed."""
 OUR_LINES_ONLY = {
     "RAY_DEDUP_LOGS_SKIP_REGEX": (
         r"^(INFO|WARNING) \S+ \S+ (controller|proxy) "  # Source: ray.serve._private.constants, the format of log lines
         r"|This may be caused by a slow __init__ or reconfigure method"  # the second line of a controller's warning
-        r"|There are infinite retries remaining"  # of a call that ends the controller, which answers no more
+        r"|There are infinite retries remaining"  # from the call that ends the controller, which then does not answer
         r"|Started <ray\.serve\._private"
-        r"|Loading weights: "  # a bar of transformers, of a second
+        r"|Loading weights: "  # a progress bar of transformers that lasts a second
     )
 }
-"""What Serve's own processes say is in their log files; on the console it hides what our replicas say."""
+"""Keeps the lines of Serve's own processes off the console, where they hide our replicas' lines. They are still in
+Serve's log files."""
 SAY_WHAT_WAITS = {"RAY_SERVE_SLOW_STARTUP_WARNING_S": "10", "RAY_SERVE_SLOW_STARTUP_WARNING_PERIOD_S": "5"}
-"""Makes Serve report soon that a replica waits for resources, see deploy.unplaced; a private Ray never gets more."""
+"""Makes Serve report early that a replica waits for resources, which a private Ray never gets. See deploy.unplaced."""
 
 
 def set_environment(**variables: str) -> None:
-    """Set variables that Ray reads: some once, when it is imported, so this comes before; some in processes it starts.
+    """Set environment variables for Ray, unless they are set already. Call it before Ray is imported, which reads some.
 
     Args:
-        variables: set where the environment does not set them already, and with them those that all commands need.
+        variables: set besides those that all commands need.
     """
     for name, value in {"RAY_USAGE_STATS_ENABLED": "0", **FEW_HEAPS, **SEGMENTS_THAT_GROW, **variables}.items():
         os.environ.setdefault(name, value)
@@ -58,9 +60,9 @@ def set_environment(**variables: str) -> None:
 
 @contextmanager
 def private_ray(progress: Progress) -> Iterator[None]:
-    """Start a private Ray, with Serve but without HTTP, and stop it at the end, its files included.
+    """Start a private Ray with Serve but without HTTP; at the end stop it and delete its files.
 
-    Never joins a Ray cluster that is running already.
+    Never joins a running Ray cluster.
     """
     set_environment(**QUIET)
     from ray import serve
@@ -70,7 +72,7 @@ def private_ray(progress: Progress) -> Iterator[None]:
         with progress.step("starting Ray"):
             start(logs=False, folder=folder)
             serve.start(proxy_location="Disabled")
-        # No serve.shutdown() at the end: it takes seconds, and Ray's own end takes every process with it.
+        # No serve.shutdown() at the end: it takes seconds, and stopping Ray ends every process anyway.
         yield
     finally:
         finish_undisturbed()
@@ -84,14 +86,14 @@ def cluster(address: str | None, progress: Progress) -> Iterator[bool]:
     """Join a cluster and leave it at the end.
 
     Args:
-        address: the cluster's; None for the one that RAY_ADDRESS names or that runs on this machine, if any.
-        progress: told of the cluster.
+        address: the cluster's HOST:PORT; None for RAY_ADDRESS, or a cluster on this machine, if any.
+        progress: gets a line that names the cluster.
 
     Yields:
-        False where no address is named and no cluster is found.
+        Whether a cluster was joined; False if none is named and none runs here.
 
     Raises:
-        CommandError: there is no cluster at the address that is named.
+        CommandError: there is no cluster at the named address, or it cannot be joined.
     """
     set_environment(**QUIET)
     joined = join(address, progress, logs=False)
@@ -103,26 +105,26 @@ def cluster(address: str | None, progress: Progress) -> Iterator[bool]:
 
 
 def start(*, logs: bool, folder: str | None = None) -> None:
-    """Start a private Ray on this machine; `leave` stops it, with every process of it.
+    """Start a private Ray on this machine. `leave` stops it, with all its processes.
 
     Args:
         logs: let its processes write to our stdout and stderr.
-        folder: where its files go, of a Ray for one command; None for Ray's own choice, of a service.
+        folder: where the files of a Ray for one command go; None, for a service, leaves the choice to Ray.
 
     Raises:
         CommandError: it does not start.
-        KeyboardInterrupt: a signal came meanwhile.
+        KeyboardInterrupt: a signal came while Ray was starting.
     """
     set_environment(**SAY_WHAT_WAITS, **STARTS_AS_CONFIGURED)
     options: dict[str, Any] = {} if folder is None else {"num_cpus": max(WORKERS, os.cpu_count() or 1)}
     try:
         _init("local", logs=logs, include_dashboard=False, _temp_dir=folder, **options)
-    except Exception as error:  # Ray raises plain ones, too
+    except Exception as error:  # Ray also raises plain Exceptions
         raise CommandError(f"Ray does not start on this machine: {_first_line(error)}") from error
 
 
 def resources_of_this_machine() -> dict[str, float]:
-    """Return what a Ray started on this machine would have, by its own detection; takes milliseconds."""
+    """Return the resources that a Ray on this machine would have, as Ray detects them; takes milliseconds."""
     from ray._private.resource_and_label_spec import ResourceAndLabelSpec  # there is no public function for it
 
     found: dict[str, float] = ResourceAndLabelSpec().resolve(is_head=True).to_resource_dict()
@@ -130,26 +132,26 @@ def resources_of_this_machine() -> dict[str, float]:
 
 
 def resources_of_nodes() -> list[dict[str, float]]:
-    """Return what each node has of the Ray that was started or joined."""
+    """Return the resources of each living node of the Ray that was started or joined."""
     import ray
 
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def join(address: str | None, progress: Progress, *, logs: bool) -> bool:
-    """Join a cluster; `leave` leaves it running.
+    """Join a cluster. It keeps running after `leave`.
 
     Args:
-        address: the cluster's; None for the one that RAY_ADDRESS names or that runs on this machine, if any.
-        progress: told of the cluster.
+        address: the cluster's HOST:PORT; None for RAY_ADDRESS, or a cluster on this machine, if any.
+        progress: gets a line that names the cluster.
         logs: let the processes that it starts for us write to our stdout and stderr.
 
     Returns:
-        False where no address is named and no cluster is found.
+        Whether a cluster was joined; False if none is named and none runs here.
 
     Raises:
-        CommandError: there is no cluster at the address that is named, or it cannot be joined.
-        KeyboardInterrupt: a signal came meanwhile.
+        CommandError: there is no cluster at the named address, or it cannot be joined.
+        KeyboardInterrupt: a signal came while Ray was joining.
     """
     found = find_cluster(address)
     if found is None:
@@ -159,10 +161,10 @@ def join(address: str | None, progress: Progress, *, logs: bool) -> bool:
     _take_token()
     try:
         _init(found, logs=logs)
-    except (ConnectionError, ValueError, RuntimeError, RayError) as error:  # RuntimeError: of another version
+    except (ConnectionError, ValueError, RuntimeError, RayError) as error:  # RuntimeError: another version of Ray
         if asks_for_token(found):
             raise CommandError(
-                f"the Ray cluster at {found} refuses the token of this environment, or there is none; "
+                f"the Ray cluster at {found} asks for a token, and this environment has none or a wrong one; "
                 "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or the file ~/.ray/auth_token"
             ) from None
         raise CommandError(f"no Ray cluster at {found} to join: {_first_line(error)}") from None
@@ -171,10 +173,10 @@ def join(address: str | None, progress: Progress, *, logs: bool) -> bool:
 
 
 def _take_token() -> None:
-    """Use Ray's token where there is one, and unless RAY_AUTH_MODE says otherwise.
+    """Use Ray's token if there is one, unless RAY_AUTH_MODE says otherwise.
 
-    A Ray that was started on this machine asks for the token that it left in the user's folder. Ray takes it only where
-    it finds the cluster by itself; here the address is known.
+    A Ray on this machine asks for the token that it left in the user's home folder. Ray reads that token only when it
+    finds the cluster itself, but here it gets an address.
     """
     from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 
@@ -200,7 +202,7 @@ def _init(address: str, *, logs: bool, **options: Any) -> None:
 
 
 def _short_folder() -> str:
-    """Where the session's files go: its sockets' paths, about 75 characters below it, may have 107 in all."""
+    """Return a short folder for the session: Ray's sockets add about 75 characters, and may have 107 in all."""
     folder = tempfile.gettempdir()
     return folder if len(folder) <= 30 else "/tmp"
 

@@ -1,4 +1,4 @@
-"""What a command tells of a result: the progress of its images, the JSON file, a short table, the verdict."""
+"""Reports a result: progress by image, the JSON file, a short table, and the verdict."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from serve_app.batch.whole_file import write_whole
 from serve_app.cli.console import Progress
 from serve_app.cli.options import CommandError
 from serve_app.cli.verdict_report import verdict_table
+from serve_app.schemas.counted import counted
 from serve_app.schemas.dicts import ErrorDict, ImageDict, ResultDict, images_of
 from serve_app.schemas.events import EventDict, Role
 from serve_app.schemas.requests import SegmentRequest
@@ -17,30 +18,35 @@ from serve_app.schemas.shown_url import shown_url
 
 
 def follow(events: Iterator[EventDict], request: SegmentRequest, progress: Progress) -> ResultDict:
-    """Say what each event tells.
+    """Write a progress line for each event.
+
+    Args:
+        events: of the request.
+        request: for the names of its images.
+        progress: where the lines go.
 
     Returns:
-        The document of the last.
+        The result document, which the last event carries.
 
     Raises:
-        CommandError: the request failed.
+        CommandError: the request failed, or the events ended without a result.
     """
     done: set[tuple[Role, int]] = set()
     for event in events:
         if event["event"] == "entities":
             progress.say(f"entities: {', '.join(event['entities']) or 'none'}")
         elif event["event"] == "image":
-            done.add((event["role"], event["index"]))  # an image may come again, see schemas.events
+            done.add((event["role"], event["index"]))  # an image may come twice, see schemas.events
             progress.say(image_line(len(done), request, event["image"]))
         elif event["event"] == "error":
             raise CommandError(named(event["error"], request))
         else:
             return event["result"]
-    raise CommandError("the service ended without a result")
+    raise CommandError("the answer ended without a result")
 
 
 def named(error: ErrorDict, request: SegmentRequest) -> str:
-    """An error's line, with the file's name in the place of the field's."""
+    """Return an error's message, with the image's name instead of the request's field."""
     field, message = error["field"] or "", error["message"]
     sources = {f"contextual_images[{index}]": image for index, image in enumerate(request.contextual_images)}
     if request.generated_image is not None:
@@ -51,27 +57,24 @@ def named(error: ErrorDict, request: SegmentRequest) -> str:
 
 
 def image_line(done: int, request: SegmentRequest, image: ImageDict) -> str:
-    """One finished image, for the progress."""
+    """Return the progress line of a finished image.
+
+    Args:
+        done: how many images are finished, this one included.
+        request: for the number of its images.
+        image: the image's part of the result.
+    """
     total = len(request.contextual_images) + (request.generated_image is not None)
     if image["error"]:
         return f"[{done}/{total}] {image['path']}: {image['error']['message']}"
-    return f"[{done}/{total}] {image['path']}: {counted(len(image['objects'] or ()), 'object')}"
-
-
-def counted(number: int, noun: str) -> str:
-    """A number of things in words.
-
-    >>> counted(1, "object"), counted(2, "object")
-    ('1 object', '2 objects')
-    """
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"[{done}/{total}] {image['path']}: {counted(len(image['objects'] or ()), 'objects')}"
 
 
 def write_json(path: Path, document: ResultDict) -> None:
-    """Write a document, whole or not at all; into a pipe or a device as it comes.
+    """Write a document as JSON: a file whole or not at all, a pipe or a device directly.
 
     Raises:
-        CommandError: it cannot be written.
+        CommandError: the path cannot be written.
     """
     try:
         write_whole(path, as_json(document).encode() + b"\n")
@@ -80,12 +83,12 @@ def write_json(path: Path, document: ResultDict) -> None:
 
 
 def as_json(document: ResultDict) -> str:
-    """Write a document as the text that users see."""
+    """Return a document as indented JSON."""
     return json.dumps(document, ensure_ascii=False, indent=2)
 
 
 def summary(document: ResultDict) -> str:
-    """A short table: how many of each entity in each image, with the best score."""
+    """Return a short table: how many objects of each entity are in each image, with the best score."""
     images = images_of(document)
     entities = document["entities"]
     rows = [["image", "size", *entities]]
@@ -98,7 +101,7 @@ def summary(document: ResultDict) -> str:
 
 
 def say_verdict(document: ResultDict, progress: Progress) -> None:
-    """Say what the verdict is, if the document has one."""
+    """Write the verdict's tables to stderr, if the document has a verdict."""
     verdict = document.get("verdict")  # an older service sends none
     if verdict is not None:
         table = verdict_table(verdict, len(document["contextual_images"]), coloured=progress.takes_colours)

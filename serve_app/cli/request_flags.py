@@ -1,4 +1,4 @@
-"""Flags for the options of a request, made from their declaration (`schemas.requests.RequestOptions`)."""
+"""Makes a flag for each option of a request from its declaration in `schemas.requests.RequestOptions`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,13 @@ from serve_app.schemas.field_schemas import FieldSchema, field_schemas
 from serve_app.schemas.requests import OptionArguments, RequestOptions
 
 NO_DEFAULTS: Mapping[str, str] = MappingProxyType({})
+EXAMPLES: Mapping[str, str] = MappingProxyType(
+    {
+        "entities": "Example: --entities dog 'red sofa'.",
+        "thresholds": "Example: --thresholds dog=0.3 'red sofa'=0.6.",
+    }
+)
+"""Examples for the help, by the option's name."""
 
 
 def add_flags(
@@ -19,27 +26,35 @@ def add_flags(
     title: str,
     without: Set[str] = frozenset(),
     defaults: Mapping[str, str] = NO_DEFAULTS,
-) -> None:
-    """Declare a flag for each option of a request; one that is not given leaves its default to the service.
+) -> argparse._ArgumentGroup:
+    """Declare a flag for each option of a request. Without the flag, the service's default counts.
 
     Args:
-        parser: of the command.
-        title: of the group of flags, in the help.
+        parser: the command's parser.
+        title: heading of these flags in the help.
         without: names of options that the command does not take.
-        defaults: sentences about defaults that only this command has, by the option's name.
+        defaults: a sentence about the default by the option's name, where this command has its own default.
+
+    Returns:
+        The group of these flags.
     """
     group = parser.add_argument_group(title)
     for name, schema in field_schemas(RequestOptions).items():
         if name not in without:
-            _add_flag(group, name, schema, describe(schema, defaults.get(name)).replace("%", "%%"))
+            text = f"{describe(schema, defaults.get(name))} {EXAMPLES.get(name, '')}".strip()
+            _add_flag(group, name, schema, text.replace("%", "%%"))
+    return group
 
 
 def describe(schema: FieldSchema, default: str | None = None) -> str:
-    """Describe an option with its default.
+    """Return an option's description, with its default.
 
     Args:
-        schema: the option's; `default` in it is named where the description does not.
-        default: a sentence in the place of what the description says of the default.
+        schema: the option's schema.
+        default: a sentence about the default, which replaces the description's own.
+
+    >>> describe({"type": "string", "description": "How masks are sent.", "default": "rle"})
+    'How masks are sent. Default: rle.'
     """
     text = schema.get("description", "")
     if default is not None:
@@ -71,7 +86,7 @@ def _add_flag(group: argparse._ArgumentGroup, name: str, schema: FieldSchema, de
 
 
 def flag_of(name: str) -> str:
-    """Name an option's flag.
+    """Return an option's flag.
 
     >>> flag_of("mask_threshold"), flag_of("timeout_s")
     ('--mask-threshold', '--timeout')
@@ -80,13 +95,17 @@ def flag_of(name: str) -> str:
 
 
 def given(args: argparse.Namespace) -> OptionArguments:
-    """Collect the options whose flags were given."""
+    """Return the options whose flags were given."""
     values = {name: getattr(args, name, None) for name in RequestOptions.model_fields}
     return cast(OptionArguments, {name: value for name, value in values.items() if value is not None})
 
 
 def number_of(schema: FieldSchema) -> Callable[[str], float]:
-    """Make the reader of a number; what is outside the schema's range is an error of argparse."""
+    """Return a function that reads a number, for argparse.
+
+    Args:
+        schema: the option's schema. Text that is not a number in its range raises ArgumentTypeError.
+    """
     low, high = schema.get("minimum", float("-inf")), schema.get("maximum", float("inf"))
     above = schema.get("exclusiveMinimum", float("-inf"))
     convert = int if schema["type"] == "integer" else float
@@ -113,7 +132,7 @@ def _pair_of(schema: FieldSchema) -> Callable[[str], tuple[str, float]]:
     read_number = number_of(schema)
 
     def read(text: str) -> tuple[str, float]:
-        # The last "=", because a name may have one too.
+        # Split at the last "=", because a name may contain one.
         name, equals, value = text.rpartition("=")
         if not (name and equals):
             raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=NUMBER")
@@ -127,10 +146,10 @@ class _Pairs(argparse.Action):
 
     def __call__(
         self,
-        parser: argparse.ArgumentParser,
+        parser: argparse.ArgumentParser,  # noqa: ARG002 - argparse calls it so
         namespace: argparse.Namespace,
         values: str | Sequence[tuple[str, float]] | None,
-        option_string: str | None = None,
+        option_string: str | None = None,  # noqa: ARG002 - argparse calls it so
     ) -> None:
         """Add the pairs of one flag; a name that is given twice is an error, as it is in JSON."""
         assert isinstance(values, list)

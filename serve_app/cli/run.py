@@ -1,11 +1,11 @@
-"""`genseg run`: the job from the shell, on a graph of its own or on a running service."""
+"""`genseg run`: one job from the shell, on its own models or on a running service."""
 
 from __future__ import annotations
 
 import argparse
 import time
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -17,22 +17,20 @@ from serve_app.cli.local_graph import PATIENCE_S, local_graph
 from serve_app.cli.options import CommandError
 from serve_app.cli.outputs import STANDARD_OUTPUT, check_file, check_folder
 from serve_app.cli.prompt import read_prompt
-from serve_app.cli.report import as_json, counted, follow, named, say_verdict, summary, write_json
-from serve_app.client import Client
-from serve_app.client.address import read_base_url
-from serve_app.client.answers import EntitiesEvent, Event, ImageEvent
+from serve_app.cli.remote_run import read_address, segment_by_url
+from serve_app.cli.report import as_json, follow, say_verdict, summary, write_json
 from serve_app.config.files import app_config_from, load_file
 from serve_app.config.schema import AppConfig
 from serve_app.config.values import known_device
 from serve_app.errors import GensegError
 from serve_app.schemas.base import invalid_request
-from serve_app.schemas.dicts import DroppedDict, ImageDict, ResultDict, error_body, images_of
-from serve_app.schemas.events import EventDict
+from serve_app.schemas.counted import counted
+from serve_app.schemas.dicts import ResultDict, images_of
 from serve_app.schemas.requests import SegmentRequest
 from serve_app.serving.checked_request import check
 
 DEFAULT_OUTPUT = "segmentation_output.json"
-TIMEOUT_DEFAULT = "Default: a day with models of its own, 60 with --url."
+TIMEOUT_DEFAULT = "Default: 60 with --url, else a day."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,8 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-p",
         "--prompt",
-        help="the image-generation prompt; - reads standard input, @FILE a file, and @@ stands for a first @; may be "
-        "left out with --entities",
+        help="The prompt of the image generator; - reads it from standard input, @FILE from a file. A prompt that "
+        "begins with @ is written with @@. Not needed with --entities.",
     )
     parser.add_argument(
         "-c",
@@ -50,46 +48,72 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="extend",
         default=[],
         metavar="IMG",
-        help="contextual images: paths, http(s) addresses, or s3://, gs://, … with fsspec's package for them",
+        help="Contextual (reference) images, in order: paths, http(s) addresses, or s3://, gs://, … addresses with "
+        "fsspec's package for them.",
     )
-    parser.add_argument("-g", "--generated", metavar="IMG", help="the generated image, likewise; -c, -g or both")
+    parser.add_argument("-g", "--generated", metavar="IMG", help="The generated image, likewise. Give -c, -g or both.")
     parser.add_argument(
-        "-o", "--output", default=DEFAULT_OUTPUT, metavar="OUT.json", help="the JSON file; - is standard output"
-    )
-    parser.add_argument("--config", metavar="FILE", help="configuration (YAML; default: the embedded models)")
-    models = "hub name, folder, or embedded (default: the configuration's, embedded)"
-    parser.add_argument("--text-model", metavar="M", help=f"the model that reads the prompt: {models}")
-    parser.add_argument("--seg-model", metavar="M", help=f"the model that segments: {models}")
-    parser.add_argument(
-        "--dtype",
-        choices=["auto", "float32", "bfloat16", "float16"],
-        help="of both models (default: the configuration's, auto)",
+        "-o", "--output", default=DEFAULT_OUTPUT, metavar="OUT.json", help="The JSON file; - is standard output."
     )
     parser.add_argument(
-        "--device",
-        type=device,
-        metavar="D",
-        help="auto, cpu, cuda or cuda:N, for both models (default: the configuration's, auto)",
+        "--config",
+        metavar="FILE",
+        help="Configuration file (YAML): models, limits, thresholds. Default: the embedded models.",
     )
-    parser.add_argument("--save-viz", action="store_true", help="write an annotated picture of every image")
-    parser.add_argument(
-        "--viz-dir",
-        metavar="DIR",
-        help="where they go, and write them (default: the configuration's, outputs/visualizations)",
-    )
-    parser.add_argument(
-        "--outline", action="store_true", help="draw outlines only; a fill would hide the objects' own colours"
-    )
-    parser.add_argument("--compare", action="store_true", help="write them, and one sheet with all images side by side")
-    parser.add_argument("--quiet", action="store_true", help="print only the JSON, on standard output")
-    parser.add_argument("--url", metavar="URL", help="use a running service instead of models of its own")
-    parser.add_argument("--token", metavar="TOKEN", help="bearer token for --url")
+    parser.add_argument("--quiet", action="store_true", help="Print only the JSON, on standard output.")
     request_flags.add_flags(parser, "options of the request", defaults={"timeout_s": TIMEOUT_DEFAULT})
+    _add_picture_flags(parser)
+    _add_model_flags(parser)
+    service = parser.add_argument_group("a running service")
+    service.add_argument(
+        "--url", metavar="URL", help="Use the service at this address, such as http://127.0.0.1:8000; start no models."
+    )
+    service.add_argument("--token", metavar="TOKEN", help="The service's bearer token, if it asks for one.")
     parser.set_defaults(refuse=parser.error)
 
 
+def _add_picture_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("pictures")
+    group.add_argument("--save-viz", action="store_true", help="Write an annotated picture of every image.")
+    group.add_argument(
+        "--viz-dir",
+        metavar="DIR",
+        help="Write the pictures into this folder. Default: the configuration's (outputs/visualizations).",
+    )
+    group.add_argument(
+        "--compare", action="store_true", help="Write the pictures, and one sheet with all images side by side."
+    )
+    group.add_argument(
+        "--outline",
+        action="store_true",
+        help="Draw outlines only, which leaves the objects' own colours visible; short for --overlay-style outline.",
+    )
+
+
+def _add_model_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("models (without --url)")
+    models = "a hub name, a folder, or embedded. Default: the configuration's (embedded)."
+    group.add_argument("--text-model", metavar="M", help=f"The model that reads the prompt: {models}")
+    group.add_argument("--seg-model", metavar="M", help=f"The model that segments: {models}")
+    group.add_argument(
+        "--dtype",
+        choices=["auto", "float32", "bfloat16", "float16"],
+        help="Data type of both models. Default: the configuration's (auto).",
+    )
+    group.add_argument(
+        "--device",
+        type=device,
+        metavar="D",
+        help="Device of both models: auto, cpu, cuda or cuda:N. Default: the configuration's (auto).",
+    )
+
+
 def device(text: str) -> str:
-    """Read the name of a device."""
+    """Read the name of a device, for argparse.
+
+    Raises:
+        ArgumentTypeError: it is not the name of a device.
+    """
     try:
         return known_device(text)
     except ValueError as error:
@@ -97,10 +121,10 @@ def device(text: str) -> str:
 
 
 def config_from(args: argparse.Namespace) -> AppConfig:
-    """Read `--config` and lay the flags that name models, dtype and device over it.
+    """Read `--config`, and apply the flags for models, dtype and device to it.
 
     Raises:
-        ConfigError: the file is wrong.
+        ConfigError: the file is wrong, or a flag does not fit it.
     """
     config = load_file(args.config).app if args.config else AppConfig()
     values = config.model_dump()
@@ -119,13 +143,16 @@ def config_from(args: argparse.Namespace) -> AppConfig:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do the job.
+    """Run one job.
+
+    Returns:
+        The exit code: 1 if segmentation failed on an image.
 
     Raises:
-        GensegError, CommandError: one line for the user.
+        GensegError, CommandError: with one line for the user.
     """
     progress = Progress(args.quiet)
-    # Everything that can be wrong with the command line is found before Ray or a model starts.
+    # All that can be wrong with the command line is found before Ray or a model starts.
     if args.prompt is None and args.entities is None:
         args.refuse("the following arguments are required: -p/--prompt, or --entities")
     if args.outline and args.overlay_style == "fill":
@@ -141,20 +168,27 @@ def run(args: argparse.Namespace) -> int:
     draws = bool(args.save_viz or args.viz_dir or args.compare or config.output.save_visualizations)
     folder = Path(args.viz_dir or config.output.visualization_dir)
     _check_outputs(args, folder if draws else None)
+    if not draws and not args.overlays and (args.outline or args.overlay_style):
+        flag = "--outline" if args.outline else "--overlay-style"
+        progress.say(f"{flag}: has no effect without pictures; add --save-viz or --overlays")
     request = read_request(args, config)
     sent = pictures.with_masks(request) if draws else request
-    document = segment_locally(sent, config, progress) if args.url is None else segment_by_url(args, sent, progress)
+    document = (
+        segment_locally(sent, config, progress)
+        if args.url is None
+        else segment_by_url(args.url, args.token, sent, progress)
+    )
     answer = document if sent is request else pictures.without_masks(document)
     _write(args, answer, progress)
     if draws:
         written = pictures.write_pictures(document, request, config, folder, compare=args.compare)
-        progress.say(f"wrote {counted(len(written), 'picture')} to {folder}")
+        progress.say(f"wrote {counted(len(written), 'pictures')} to {folder}")
     say_verdict(document, progress)
     return 1 if any(image["error"] for image in images_of(document)) else 0
 
 
 def _write(args: argparse.Namespace, document: ResultDict, progress: Progress) -> None:
-    """Write the JSON, and a table for people; where standard output is for the JSON, nothing else is written there."""
+    """Write the JSON, and print a table unless the JSON goes to standard output."""
     on_stdout = args.output == STANDARD_OUTPUT
     if not on_stdout:
         write_json(Path(args.output), document)
@@ -163,10 +197,12 @@ def _write(args: argparse.Namespace, document: ResultDict, progress: Progress) -
 
 
 def _refuse_model_flags(args: argparse.Namespace) -> None:
-    """A running service has its models: flags that would change nothing are an error."""
+    """Refuse flags that name models or devices, because a running service has its own."""
     for flag in ("text_model", "seg_model", "dtype", "device"):
         if getattr(args, flag) is not None:
-            raise CommandError(f"--{flag.replace('_', '-')}: has no effect with --url, the service has its model", True)
+            raise CommandError(
+                f"--{flag.replace('_', '-')}: has no effect with --url; the service has its own models", True
+            )
 
 
 def _check_outputs(args: argparse.Namespace, folder: Path | None) -> None:
@@ -180,15 +216,15 @@ def _check_outputs(args: argparse.Namespace, folder: Path | None) -> None:
 
 
 def read_request(args: argparse.Namespace, config: AppConfig) -> SegmentRequest:
-    """Read every image and check what can be checked here; what is wrong is named before anything is started.
+    """Read the prompt and the images, and check the request as the service will.
 
     Raises:
-        CommandError: the prompt or an image cannot be read, or a limit is passed.
+        CommandError: the prompt or an image cannot be read, or the request is wrong or over a limit.
     """
     prompt = "" if args.prompt is None else read_prompt(args.prompt, config.limits.max_prompt_chars)
     images = [*args.contextual, *([] if args.generated is None else [args.generated])]
     read = read_images(images, config)
-    # A service has thresholds of its own; those of a file that is given count more, and those of flags most.
+    # A flag's threshold overrides --config, which overrides the service's own threshold.
     options = request_flags.given(args)
     if args.outline:
         options["overlay_style"] = "outline"
@@ -211,47 +247,18 @@ def read_request(args: argparse.Namespace, config: AppConfig) -> SegmentRequest:
 
 
 def segment_locally(request: SegmentRequest, config: AppConfig, progress: Progress) -> ResultDict:
-    """Start a graph, run the job, stop the graph."""
+    """Start a graph, run the job on it, and stop the graph.
+
+    Raises:
+        CommandError: the job failed.
+        GensegError: the graph cannot be started.
+    """
     with local_graph(config, progress) as handle:
         started = time.monotonic()
         if request.timeout_s is None:
             request = request.model_copy(update={"timeout_s": PATIENCE_S})
-        events: Any = handle.options(stream=True).segment_stream.remote(request)  # Ray's type allows one answer, too
+        # Any, because Ray's type also allows a single answer.
+        events: Any = handle.options(stream=True).segment_stream.remote(request)
         document = follow(events, request, progress)
         progress.say(f"done in {time.monotonic() - started:.2f} s; stopping")
     return document
-
-
-def read_address(url: str) -> None:
-    """Check the address of a service.
-
-    Raises:
-        CommandError: it is not a valid http:// or https:// address.
-    """
-    try:
-        read_base_url(url)
-    except GensegError as error:
-        raise CommandError(f"--url: {error.message.removeprefix('base_url: ')}", usage=True) from None
-
-
-def segment_by_url(args: argparse.Namespace, request: SegmentRequest, progress: Progress) -> ResultDict:
-    """Run the job on a running service."""
-    with Client(args.url, token=args.token) as client:
-        stream = client.segment_stream(
-            request.prompt, request.contextual_images, request.generated_image, **request.given()
-        )
-        try:
-            return follow(map(_event, stream), request, progress)
-        except GensegError as error:
-            raise CommandError(named(error_body(error), request)) from None
-
-
-def _event(event: Event) -> EventDict:
-    """Write the client's event as a graph of one's own does."""
-    if isinstance(event, EntitiesEvent):
-        dropped: list[DroppedDict] = [{"entity": each.entity, "reason": each.reason} for each in event.dropped]
-        return {"event": "entities", "entities": [*event.entities], "dropped": dropped}
-    if isinstance(event, ImageEvent):
-        image = cast(ImageDict, event.image.document.model_dump(exclude_unset=True))
-        return {"event": "image", "role": event.role, "index": event.index, "image": image}
-    return {"event": "result", "result": event.result.to_dict()}

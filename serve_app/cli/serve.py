@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ray.serve.schema import ServeDeploySchema
 
 GUARD = "serve_app.serving.http.proxy_guard.middlewares"
-"""What Ray's HTTP proxy calls when it starts, see the module."""
+"""The function that Ray's HTTP proxy calls when it starts; see its module."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,13 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "config",
         nargs="?",
         metavar="CONFIG",
-        help="a Serve config, or a configuration file (default: the models that ship inside)",
+        help="Serve config or configuration file (YAML). Default: the embedded models.",
     )
     parser.add_argument(
         "--port",
         type=port_number,
         metavar="PORT",
-        help=f"of the HTTP API (default: the file's, or {DEFAULT_PORT})",
+        help=f"Port of the HTTP API. Default: the file's, or {DEFAULT_PORT}.",
     )
 
 
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C or SIGTERM; then finish the requests under way, and stop. A second signal stops at once.
 
     Raises:
-        GensegError, CommandError: one line for the user.
+        GensegError, CommandError: with one line for the user.
     """
     progress = Progress()
     try:
@@ -71,14 +71,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _serve(args: argparse.Namespace, progress: Progress) -> int:
-    # First: a Serve config is checked by Ray's own schema, which imports Ray, and Ray then reads some of these.
+    # First, because checking a Serve config imports Ray, which then reads some of these variables.
     ray_session.set_environment(RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=GUARD, **ray_session.OUR_LINES_ONLY)
     loaded = load_file(args.config) if args.config else LoadedConfig(AppConfig(), None)
     check_port_number(address(loaded, args.port)[1])
     set_tracing(loaded)
     stop = ServeEnd(progress, loaded.app.serving.max_timeout_s)
     try:
-        # One at a time as far as Serve knows the applications: the next one then joins, and finds the names taken.
+        # Locked until Serve knows the applications: the next service then joins this Ray and sees the names.
         with one_at_a_time(progress):
             names, host, port = _start(args, loaded, stop, progress)
         with progress.step("loading models"):
@@ -99,7 +99,7 @@ def _start(
     """Join or start Ray, and hand the applications to Serve.
 
     Returns:
-        The applications' names, and the host and port that they are served at.
+        The applications' names, and the host and port where they are served.
     """
     joined = ray_session.join(None, progress, logs=True)
     stop.joined = joined
@@ -110,7 +110,7 @@ def _start(
     if not joined:  # the replicas will run here, with this environment
         _refuse_unset_variables(args.config)
         find_checkpoints(loaded.app)
-    _check_room(loaded, progress, joined=joined)
+    _check_resources(loaded, progress, joined=joined)
     if not joined:
         with progress.step("starting Ray"):
             ray_session.start(logs=True)
@@ -126,7 +126,7 @@ def _refuse_unset_variables(config: str | None) -> None:
 
 
 def application_names(loaded: LoadedConfig) -> list[str]:
-    """Names of the applications that will be deployed."""
+    """Return the names of the applications to deploy."""
     from serve_app.app import APP_NAME
 
     if loaded.serve is None:
@@ -135,7 +135,7 @@ def application_names(loaded: LoadedConfig) -> list[str]:
 
 
 def _deploy(loaded: LoadedConfig, host: str, port: int) -> None:
-    """Start Serve and hand it the applications, which come up in their own time."""
+    """Start Serve and hand it the applications. Does not wait for them."""
     from ray import serve
     from ray.serve.schema import ServeDeploySchema
 
@@ -149,7 +149,7 @@ def _deploy(loaded: LoadedConfig, host: str, port: int) -> None:
 
 
 def _deploy_file(schema: ServeDeploySchema, host: str, port: int) -> None:
-    # What `serve run FILE` does, in its own words (ray.serve.scripts.run): there is no public function for it.
+    # What `serve run FILE` does (ray.serve.scripts.run), copied because there is no public function for it.
     from ray.serve._private import api
 
     client = api.serve_start(
@@ -163,10 +163,10 @@ def _deploy_file(schema: ServeDeploySchema, host: str, port: int) -> None:
 
 
 def _refuse_to_replace(names: list[str], running: tuple[str, int] | None) -> None:
-    """An application of another command goes with that command: taking it over would end it when this one stops.
+    """Refuse to replace an application of another command: it would end when this command stops.
 
     Raises:
-        CommandError: the joined cluster serves one of that name.
+        CommandError: the joined cluster already serves an application of one of the names.
     """
     from ray import serve
 
@@ -176,11 +176,11 @@ def _refuse_to_replace(names: list[str], running: tuple[str, int] | None) -> Non
         raise CommandError(f"{taken[0]!r} is served on this cluster already, at {place}; `serve deploy` updates it")
 
 
-def _check_room(loaded: LoadedConfig, progress: Progress, *, joined: bool) -> None:
-    """Name replicas that find no room: an error on a machine of one's own; a cluster may get more nodes.
+def _check_resources(loaded: LoadedConfig, progress: Progress, *, joined: bool) -> None:
+    """Report resources that the replicas lack. On a joined cluster this is no error, because it may get more nodes.
 
     Raises:
-        CommandError: nothing will ever hold them.
+        CommandError: this machine lacks them.
     """
     nodes = ray_session.resources_of_nodes() if joined else [ray_session.resources_of_this_machine()]
     lacking = lacking_room(loaded.app, loaded.serve, nodes)

@@ -1,4 +1,4 @@
-"""Where a service listens: the address is chosen, checked and said."""
+"""Chooses and checks the address of a service, and writes it for the user."""
 
 from __future__ import annotations
 
@@ -11,20 +11,25 @@ from serve_app.config.files import LoadedConfig
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8000
 DASHBOARD_PORT = 8265
-"""Of Ray's dashboard. Source: ray start --help, --dashboard-port."""
+"""The port of Ray's dashboard. Source: ray start --help, --dashboard-port."""
 
 
 def address(loaded: LoadedConfig, port: int | None) -> tuple[str, int]:
-    """Host and port: the flag's, the file's, or the default."""
+    """Return host and port: from the flag, else from the file, else the default."""
     options = (loaded.serve or {}).get("http_options") or {}
     return options.get("host", DEFAULT_HOST), port if port is not None else options.get("port", DEFAULT_PORT)
 
 
 def choose_address(loaded: LoadedConfig, port: int | None, running: tuple[str, int] | None) -> tuple[str, int]:
-    """Take the address of the cluster's running Serve, or a free one.
+    """Return the address of the running Serve, or the configured one if Serve does not run.
+
+    Args:
+        loaded: the configuration.
+        port: from the flag, if given.
+        running: host and port of the joined cluster's Serve; None if it does not run.
 
     Raises:
-        CommandError: the port is taken, or is not the running Serve's.
+        CommandError: the port is in use, or is not the running Serve's.
     """
     if running is None:
         host, port = address(loaded, port)
@@ -36,20 +41,20 @@ def choose_address(loaded: LoadedConfig, port: int | None, running: tuple[str, i
 
 
 def check_port_number(port: int) -> None:
-    """Hold a configuration file's port against what ports there are.
+    """Check that a port is in the range of TCP ports.
 
     Raises:
-        CommandError: there is no such port.
+        CommandError: it is not.
     """
     if not 1 <= port <= MAX_PORT:
         raise CommandError(f"port {port}: must be between 1 and {MAX_PORT}", usage=True)
 
 
 def check_port(host: str, port: int) -> None:
-    """Find a busy port before anything is started.
+    """Check before anything is started that a port can be used.
 
     Raises:
-        CommandError: it is taken, or may not be used.
+        CommandError: it is in use, or cannot be used.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -63,11 +68,11 @@ def check_port(host: str, port: int) -> None:
 
 
 def addresses(loaded: LoadedConfig, host: str, port: int) -> list[str]:
-    """Say where the applications are served, each below its prefix.
+    """Return a line for each application that says where it is served.
 
     Args:
-        loaded: its `route_prefix` of each application. `http_options.root_path` is a front proxy's, and no part of the
-            address of Serve itself.
+        loaded: for each application's `route_prefix`. `http_options.root_path` belongs to a front proxy, and is not
+            part of Serve's own address.
         host: where Serve listens.
         port: likewise.
     """
@@ -79,7 +84,7 @@ def addresses(loaded: LoadedConfig, host: str, port: int) -> list[str]:
 
 
 def address_of_serve() -> tuple[str, int] | None:
-    """Where the joined cluster's Serve listens; None where none runs. Its address cannot be changed while it does."""
+    """Return host and port of the joined cluster's Serve, which are fixed while it runs; None if it does not run."""
     from ray.serve.context import _get_global_client
 
     client = _get_global_client(raise_if_no_controller_running=False)

@@ -1,4 +1,4 @@
-"""The end of `genseg serve`: the requests under way are finished, and what was started is stopped."""
+"""Ends `genseg serve`: finishes the requests under way, and stops what the command started."""
 
 from __future__ import annotations
 
@@ -13,11 +13,17 @@ DRAIN_CALL_S = 10.0
 
 
 class ServeEnd:
-    """What has to be undone when the command ends, whatever it ends by.
+    """Stops what the command started, however the command ends. The command sets the attributes as it starts things.
 
     Args:
-        progress: told of it.
-        timeout_s: how long requests under way may take.
+        progress: gets a line for each step.
+        timeout_s: how long requests under way may take, in seconds.
+
+    Attributes:
+        joined: whether a running Ray was joined.
+        leaves_serve: whether Serve ran before this command, and so keeps running.
+        deployed: the applications that were deployed.
+        serves: the applications that may have requests under way.
     """
 
     def __init__(self, progress: Progress, timeout_s: float) -> None:
@@ -25,10 +31,8 @@ class ServeEnd:
         self._timeout_s = timeout_s
         self.joined = False
         self.leaves_serve = False
-        """Serve ran before this command, and goes on."""
         self.deployed: list[str] = []
         self.serves: list[str] = []
-        """The applications that may have requests under way."""
 
     def __call__(self) -> None:
         """Finish the requests under way, and stop what was started."""
@@ -43,7 +47,7 @@ class ServeEnd:
             finish_undisturbed()
             with suppress(Exception):
                 self._leave_serve(at_once)
-            ray_session.leave()  # of a private Ray it ends every process, also those that never came up
+            ray_session.leave()  # ends every process of a private Ray, also those that never became ready
 
     def _leave_serve(self, at_once: bool) -> None:
         from ray import serve
@@ -52,7 +56,7 @@ class ServeEnd:
             for name in self.deployed:
                 serve.delete(name, _blocking=not at_once)
         elif self.deployed and (self.joined or (self.serves and not at_once)):
-            serve.shutdown()  # also of a Ray that ends anyway: the proxy may be sending the last bytes of an answer
+            serve.shutdown()  # also if Ray ends anyway: the proxy may still send the last bytes of an answer
 
 
 def _finish_requests(names: list[str], timeout_s: float, progress: Progress) -> None:
@@ -60,19 +64,19 @@ def _finish_requests(names: list[str], timeout_s: float, progress: Progress) -> 
     progress.say("stopping: requests under way are finished first; a second Ctrl-C or SIGTERM stops at once")
     deadline = time.monotonic() + timeout_s
     for name in names:
-        with suppress(Exception):  # an application of others, or one that is gone
+        with suppress(Exception):  # an application without `drain`, or one that is gone
             while time.monotonic() < deadline and not _is_drained(name):
                 time.sleep(0.1)
 
 
 def _is_drained(name: str) -> bool:
-    """Tell every ingress replica to refuse new requests; True once all were told and none has a request left."""
+    """Make every ingress replica refuse new requests; return whether all do and none has a request left."""
     from ray import serve
 
     states = serve.status().applications[name].deployments["Ingress"].replica_states
     replicas = sum(count for state, count in states.items() if state == "RUNNING")
     handle = serve.get_app_handle(name)
-    # Ray chooses the replica of a call: after a few times as many calls as there are replicas, all have had one.
+    # Ray chooses the replica of each call. With four times as many calls as replicas, all of them should get one.
     calls = [handle.drain.remote() for _ in range(4 * replicas)]
     under_way = dict(call.result(timeout_s=DRAIN_CALL_S) for call in calls)
     return len(under_way) >= replicas and not any(under_way.values())

@@ -1,6 +1,7 @@
-"""Ctrl-C and SIGTERM: both end a command the same way, at whatever moment they come.
+"""Handles Ctrl-C and SIGTERM: both end a command in the same way, whenever they come.
 
-Imports next to nothing: until this module is there, a signal finds Python's own handler, which prints a traceback.
+Imports almost nothing, because until this module is imported a signal calls Python's own handler, which prints a
+traceback.
 """
 
 from __future__ import annotations
@@ -8,10 +9,9 @@ from __future__ import annotations
 import os
 import signal
 
-TYPE_CHECKING = False  # type checkers take it as true; importing `typing` takes longer than this module
+TYPE_CHECKING = False  # type checkers take it as True; importing `typing` takes longer than importing this module
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType
     from typing import TypeVar
 
     Value = TypeVar("Value")
@@ -22,8 +22,8 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 def end_at_once_on_signals() -> None:
     """Let a signal end the process at once, until `stop_on_signals` is called.
 
-    At once, because a command begins with importing modules, when nothing has to be finished yet. A KeyboardInterrupt
-    may meet a callback of Python's import system: it is then printed with its traceback, and the command goes on.
+    A command begins by importing modules, and has nothing to clean up yet. A KeyboardInterrupt would not end it
+    reliably: in a callback of Python's import system it is printed with its traceback, and the command continues.
     """
     for number in SIGNALS:
         signal.signal(number, _leave)
@@ -32,23 +32,26 @@ def end_at_once_on_signals() -> None:
 def stop_on_signals() -> None:
     """Raise KeyboardInterrupt at SIGTERM and SIGINT from now on.
 
-    SIGINT is set, too: a shell starts a script's background commands with SIGINT ignored.
+    SIGINT is set too, because a shell starts a script's background commands with SIGINT ignored.
     """
     for number in SIGNALS:
         signal.signal(number, _interrupt)
 
 
 def keeping_signals(start_ray: Callable[[], Value]) -> Value:
-    """Start or join Ray, and take the signals back from it.
+    """Start or join Ray, then set our signal handlers again, which Ray replaces.
 
-    Ray's own handlers end the process at once: in Python with an exit code of their own, in C++ with a stack trace and
-    an abort.
+    Ray's handlers end the process at once: those in Python with an exit code of their own, those in C++ with a stack
+    trace and an abort.
 
     Args:
         start_ray: calls `ray.init`.
 
+    Returns:
+        What `start_ray` returns.
+
     Raises:
-        KeyboardInterrupt: a signal came meanwhile.
+        KeyboardInterrupt: a signal came while Ray was starting.
     """
     try:
         return start_ray()
@@ -59,15 +62,15 @@ def keeping_signals(start_ray: Callable[[], Value]) -> Value:
 
 
 def finish_undisturbed() -> None:
-    """Ignore further signals: an impatient second Ctrl-C would leave processes and files behind."""
+    """Ignore further signals: a second Ctrl-C during the clean-up would leave processes and files behind."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _leave(number: int, frame: FrameType | None) -> None:
+def _leave(*_: object) -> None:
     os.write(2, b"genseg: interrupted\n")
     os._exit(1)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
+def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt

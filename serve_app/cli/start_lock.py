@@ -1,4 +1,4 @@
-"""Lets services start one after the other on a machine: of two at once, neither would find the other's Ray."""
+"""Makes services start one after the other on a machine. If two started at once, each would start its own Ray."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from serve_app.cli.options import CommandError
 
 @contextmanager
 def one_at_a_time(progress: Progress, path: Path | None = None) -> Iterator[None]:
-    """Hold the lock for as long as the block runs; the system takes it back from a process that dies.
+    """Hold the lock while the block runs. The system releases the lock of a process that dies.
 
     Args:
-        progress: told who is waited for.
-        path: of the file that is locked; None for the one of this user on this machine.
+        progress: gets a line if another process holds the lock.
+        path: the file to lock; None for this user's file in the temporary folder.
 
     Raises:
         CommandError: the file cannot be opened.
     """
     path = path or Path(tempfile.gettempdir()) / f"genseg-serve-{os.getuid()}.lock"
     try:
-        # Not followed where it is a link: everybody may write to the folder.
+        # O_NOFOLLOW: everybody may write to the temporary folder, and could put a link there.
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise CommandError(f"{path}: {error.strerror or error}") from None

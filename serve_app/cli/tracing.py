@@ -1,4 +1,4 @@
-"""Traces of a service that the command line starts: what Ray reads of them, and what they need."""
+"""Sets up the traces of a service that the command line starts."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from serve_app.cli.options import CommandError
 from serve_app.config.files import LoadedConfig
 
 EXPORTER = "serve_app.serving.otlp:exporter"
-"""Ours, as Ray is told of it."""
+"""The import path of our exporter."""
 PATH, RATIO = "RAY_SERVE_TRACING_EXPORTER_IMPORT_PATH", "RAY_SERVE_TRACING_SAMPLING_RATIO"
-"""Ray's own variables."""
+"""Ray's own environment variables."""
 PACKAGE = "opentelemetry.exporter.otlp.proto.http"
 
 
 def set_tracing(loaded: LoadedConfig, package: str = PACKAGE) -> None:
-    """Let the processes of a Ray that is started after this trace as a Serve config says, else as the environment says.
+    """Set Ray's tracing variables from a Serve config's `tracing_config`, if it has one; call before Ray starts.
 
-    Of `tracing_config` Ray tells its replicas only; its HTTP proxies, where a trace begins, read the environment.
+    Ray passes `tracing_config` to replicas only. Its HTTP proxies, where a trace begins, read the environment.
 
     Args:
         loaded: the configuration.
-        package: what our exporter needs.
+        package: the package that our exporter needs.
 
     Raises:
-        CommandError: our exporter is asked for, and its packages are not installed.
+        CommandError: our exporter is configured, and its package is not installed.
     """
     section = (loaded.serve or {}).get("tracing_config")
     if section is not None:
@@ -39,7 +39,7 @@ def set_tracing(loaded: LoadedConfig, package: str = PACKAGE) -> None:
 
 
 def _default_exporter() -> str:
-    """Ray's own, which writes files."""
+    """Return Ray's own exporter, which writes files."""
     from ray.serve._private.constants import DEFAULT_TRACING_EXPORTER_IMPORT_PATH
 
     return str(DEFAULT_TRACING_EXPORTER_IMPORT_PATH)
@@ -48,5 +48,5 @@ def _default_exporter() -> str:
 def _is_there(package: str) -> bool:
     try:
         return find_spec(package) is not None
-    except ModuleNotFoundError:  # a package above it is missing
+    except ModuleNotFoundError:  # a parent package is missing
         return False

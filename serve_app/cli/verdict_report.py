@@ -1,4 +1,4 @@
-"""A verdict in words: a table for people, and the lines of the comparison sheet. Pure."""
+"""Writes a verdict as text: tables for the terminal, and lines for the comparison sheet. Pure."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ _GOOD, _BAD, _OPEN = "32", "31", "33"  # green, red and yellow. Source: ECMA-48,
 _COLOUR_OF = {"ok": _GOOD, "arrived": _GOOD, "not_asked": "0", "unknown": _OPEN}
 
 _Paint = Callable[[str, str], str]
-"""Gives a text a colour, by the number of ECMA-48."""
+"""Colours a text: takes the text and the colour's number in ECMA-48."""
 
 
 def verdict_lines(verdict: VerdictDict) -> tuple[str, ...]:
-    """Answer the question, and say what is wrong: a line each."""
+    """Return a line that says whether everything arrived, then a line for each thing that is wrong."""
     return f"arrived: {ARRIVED[verdict['arrived']]}", *map(printable, marks_of(verdict, "generated", 0).lines)
 
 
 def verdict_table(verdict: VerdictDict, contextual: int, *, coloured: bool) -> str:
-    """Write a verdict as tables of its entities and references, the answer, and what is wrong.
+    """Return a verdict as text: tables of its entities and references, then `verdict_lines`.
 
     Args:
-        verdict: of a document.
+        verdict: the document's verdict.
         contextual: how many contextual images the document has.
-        coloured: whether the status is in colour, by a terminal's escape sequences.
+        coloured: whether to colour each status by a terminal's escape sequences.
     """
 
     def paint(text: str, colour: str) -> str:
@@ -37,7 +37,7 @@ def verdict_table(verdict: VerdictDict, contextual: int, *, coloured: bool) -> s
     if verdict["references"]:
         lines += ["", *_reference_lines(verdict["references"], paint)]
     elif contextual and verdict["identity"] is None:
-        lines += ["", "references: not compared, because the configuration names no model for it (models.identity)"]
+        lines += ["", "references: not compared, because the configuration has no identity model (models.identity)"]
     answer, *faults = verdict_lines(verdict)
     lines += ["", paint(answer, {True: _GOOD, False: _BAD, None: _OPEN}[verdict["arrived"]])]
     return "\n".join([*lines, *(f"  {fault}" for fault in faults)])
@@ -52,7 +52,7 @@ def _reference_lines(rows: Sequence[ReferenceVerdictDict], paint: _Paint) -> Ite
 
 
 def _table(rows: Sequence[Sequence[str]], statuses: Sequence[str], paint: _Paint) -> Iterator[str]:
-    """Set rows in columns, each on one line, and paint the column "status"."""
+    """Align rows in columns, and colour the column "status"."""
     rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     painted = rows[0].index("status")

@@ -1,4 +1,4 @@
-"""`genseg view`: a batch's results in the browser, on this machine only.
+"""`genseg view`: shows a batch's results in the browser, on this machine only.
 
 genseg view results                             pictures as the batch's manifest names them
 genseg view results --manifest moved/rows.jsonl
@@ -29,19 +29,19 @@ DEFAULT_PORT = 8010
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    parser.add_argument("results", metavar="RESULTS", help="output folder of genseg batch")
-    parser.add_argument("--manifest", metavar="FILE", help="of the batch, where it is not where the folder says")
+    parser.add_argument("results", metavar="RESULTS", help="Output folder of genseg batch.")
+    parser.add_argument("--manifest", metavar="FILE", help="The batch's manifest, if it was moved.")
     parser.add_argument(
-        "--port", type=int, default=DEFAULT_PORT, help=f"of 127.0.0.1; 0 is a free one (default: {DEFAULT_PORT})"
+        "--port", type=int, default=DEFAULT_PORT, metavar="PORT", help="Port on 127.0.0.1; 0 takes a free one."
     )
-    parser.add_argument("--quiet", action="store_true", help="print only the address")
+    parser.add_argument("--quiet", action="store_true", help="Print only the page's address.")
 
 
 def run(args: argparse.Namespace) -> int:
     """Show the results until Ctrl-C.
 
     Raises:
-        GensegError, CommandError: one line for the user.
+        GensegError, CommandError: with one line for the user.
     """
     import uvicorn
 
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError(f"--port {args.port}: must be between 0 and {MAX_PORT}", usage=True)
     folder = Path(args.results)
     if not folder.is_dir():
-        raise CommandError(f"{folder}: is no output folder of genseg batch")
+        raise CommandError(f"{folder}: is not an output folder of genseg batch")
     progress = Progress(args.quiet)
     with _listening(args.port) as sock:
         viewed = FolderView(open_results(folder, Path(args.manifest) if args.manifest else None))
@@ -67,13 +67,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 class FolderView:
-    """What `view_app` shows of an output folder.
+    """The results of an output folder, for `view_app`.
 
     Args:
-        results: of the folder.
+        results: the folder's results.
 
     Attributes:
-        notes: why pictures are not shown, a sentence each.
+        notes: reasons why pictures are not shown, a sentence each.
     """
 
     def __init__(self, results: Results) -> None:
@@ -81,13 +81,13 @@ class FolderView:
         self._name = results.name
         self._laid_out = LaidOutResults(results)
         self._pictures = FilePictures(results.folder, AppConfig().limits)
-        # The results may come from anybody; only what the manifest names is read.
+        # The results may come from anyone, so only files that the manifest names are read.
         self._sources = {
             source for path in results.files for placed in read_rows(path) for source in placed.row.sources
         }
 
     def listing(self) -> bytes:
-        """List the rows; see `view_app.Viewed`."""
+        """Return the list of rows as JSON; see `view_app.Viewed`."""
         listed = {"name": self._name, "notes": self.notes, "rows": self._laid_out.rows}
         return json.dumps(listed, ensure_ascii=False).encode("utf-8", "backslashreplace")
 
@@ -95,7 +95,7 @@ class FolderView:
         """Read a row's document.
 
         Raises:
-            OutputError: it has none.
+            OutputError: the row has none.
         """
         return self._laid_out.document(place)
 
@@ -103,12 +103,13 @@ class FolderView:
         """Read a picture's file.
 
         Raises:
-            GensegError: there is none, or the manifest does not name it.
+            GensegError: the manifest does not name the picture, or it cannot be read.
         """
         picture = self._laid_out.picture(place, role, index)
         if picture.source not in self._sources:
-            is_known = "does not name" if self._sources else "is not known, which would name"
-            raise FetchFailed(f"the manifest {is_known} {picture.name}")
+            if self._sources:
+                raise FetchFailed(f"the manifest does not name {picture.name}")
+            raise FetchFailed(f"the manifest is not known, so {picture.name} is not read")
         return self._pictures.original(picture)
 
     def close(self) -> None:

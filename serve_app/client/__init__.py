@@ -1,4 +1,4 @@
-"""Sync and async client of the HTTP service.
+"""Sync and async clients of the HTTP service.
 
     with Client("http://127.0.0.1:8000") as client:
         result = client.segment("A dog on a red sofa", ["context.jpg"], "generated.jpg")
@@ -7,9 +7,9 @@
                 print(image.path, found.label, found.score, found.mask().sum())
 
     __init__.py    the public names
-    sync.py        Client: moves bytes
-    aio.py         AsyncClient: moves bytes, awaited
-    address.py     what both know: where the service is, who asks, how long to wait
+    sync.py        Client: sends and receives
+    aio.py         AsyncClient: the same for asyncio
+    address.py     what both share: the service's address, the token, timeouts
     exchange.py    one call: when it is sent again, which error ends it
     requests.py    prompts, images and options -> bodies
     answers.py     bodies -> documents and events
@@ -19,7 +19,7 @@
     saved.py       files and lines of JSON -> documents
     failures.py    error answers -> the error tree
 
-Knows the wire (`schemas`), the error tree (`errors`) and, to decode a mask, `masks`; nothing else of the package.
+Imports only `schemas`, `errors` and, to decode a mask, `masks` from the package.
 """
 
 from __future__ import annotations

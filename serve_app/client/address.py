@@ -1,4 +1,4 @@
-"""Where the service is, who asks, and how long to wait: what the sync and the async client have in common."""
+"""What the sync and the async client share: the service's address, the token, and timeouts."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from serve_app.client.exchange import MAX_TIMEOUT_S, Call
 from serve_app.errors import ConfigError
 
 DEFAULT_URL = "http://127.0.0.1:8000"
-# Servers drop idle connections after 5 s (uvicorn's default); one that is reused just then breaks under the request.
+# Servers drop idle connections after 5 s (uvicorn's default). A connection that is reused at that moment would break.
 LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=2.0)
-# No proxy of the environment reaches a service on the caller's own machine.
+# A proxy that the environment names cannot reach a service on the caller's own machine.
 LOOPBACK = ("all://localhost", "all://127.0.0.1", "all://[::1]")
 PROBE_TIMEOUT_S = 5.0
 
 
 class BaseClient:
-    """What both clients know: where the service is, who asks, how long to wait and how often to try."""
+    """The service's address, the token, the timeout and the number of retries; see Client for the arguments."""
 
     def __init__(self, base_url: str, token: str | None, timeout_s: float, max_retries: int) -> None:
         self._url, userinfo = read_base_url(base_url)
@@ -37,8 +37,8 @@ class BaseClient:
         return f"{type(self).__name__}({self._url!r})"
 
     def _trust(self) -> ssl.SSLContext | bool:
-        # Reading the certificate authorities takes 40 ms. Plain HTTP needs none, and follows no redirect to where it
-        # would: a context that trusts nobody.
+        # Reading the certificate authorities takes 40 ms. Plain HTTP needs none, and the client follows no redirect to
+        # HTTPS, so it gets a context without any.
         return True if self._url.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
     def _probe(self, path: str) -> Call:
@@ -50,17 +50,20 @@ def read_base_url(base_url: str) -> tuple[str, tuple[str, str] | None]:
     """Check the service's address.
 
     Returns:
-        The address without user name, password and a slash at its end, and those two if it has them.
+        The address without user name, password and final slash; and the pair of user name and password, or None.
 
     Raises:
-        ConfigError: it is no http(s) address.
+        ConfigError: it is not a valid http(s) address.
+
+    >>> read_base_url("http://me:secret@127.0.0.1:8000/api/")
+    ('http://127.0.0.1:8000/api', ('me', 'secret'))
     """
     try:
         url = httpx.URL(base_url)
     except (httpx.InvalidURL, TypeError) as error:
         raise ConfigError(f"base_url: {error}") from None
     if url.scheme not in {"http", "https"} or not url.host:
-        raise ConfigError(f"base_url: {url.copy_with(userinfo=b'')} is no http:// or https:// address")
+        raise ConfigError(f"base_url: {url.copy_with(userinfo=b'')} is not a valid http:// or https:// address")
     path = url.raw_path.split(b"?")[0].decode("ascii").rstrip("/")
     userinfo = (url.username, url.password) if url.userinfo else None
     return f"{url.scheme}://{url.netloc.decode('ascii')}{path}", userinfo

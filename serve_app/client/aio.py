@@ -1,4 +1,4 @@
-"""The client for asyncio: moves bytes, and leaves every decision to `exchange`."""
+"""The client for asyncio. It sends and receives; `exchange` decides about retries and errors."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 
 
 class AsyncClient(BaseClient):
-    """The same, for asyncio: the same arguments, the same methods, awaited.
+    """Client for asyncio, with the same arguments and methods.
 
     Args:
         base_url: as of Client.
         token: as of Client.
         timeout_s: as of Client.
         max_retries: as of Client.
-        transport: takes the place of HTTPX's own; `httpx.ASGITransport` for an application in the same process.
+        transport: used instead of HTTPX's own; `httpx.ASGITransport` for an application in the same process.
 
     Raises:
-        ConfigError: an argument is unusable.
+        ConfigError: an argument is not usable.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class AsyncClient(BaseClient):
         generated: ImageInput | bytes | str | PathLike[str] | Image | None = None,
         **options: Unpack[SegmentOptions],
     ) -> Result:
-        """Do one job; see Client.segment."""
+        """Run one job; see Client.segment."""
         url = self._url + "/v1/segment"
         call = await self._prepare(prompt, contextual, generated, options)
         return Result(read_document(ResultDocument, (await self._carry(call)).content, url))
@@ -76,7 +76,7 @@ class AsyncClient(BaseClient):
         generated: ImageInput | bytes | str | PathLike[str] | Image | None = None,
         **options: Unpack[SegmentOptions],
     ) -> AsyncGenerator[Event, None]:
-        """Do one job and get each part of the answer as it is ready; see Client.segment_stream."""
+        """Run one job and yield each part of the answer when it is ready; see Client.segment_stream."""
         call = await self._prepare(prompt, contextual, generated, options, stream=True)
         response = (await self._carry(call)).live
         assert response is not None
@@ -92,21 +92,21 @@ class AsyncClient(BaseClient):
                 yield event
 
     async def entities(self, prompt: str, *, request_id: str | None = None) -> EntitiesDocument:
-        """Read a prompt alone; see Client.entities."""
+        """Find the entities of a prompt; see Client.entities."""
         url = self._url + "/v1/entities"
         answer = await self._carry(entities_call(url, prompt, timeout_s=self._timeout_s, request_id=request_id))
         return read_document(EntitiesDocument, answer.content, url)
 
     async def healthy(self) -> bool:
-        """Say whether the service lives; see Client.healthy."""
+        """Tell whether the service runs; see Client.healthy."""
         return await self._holds("/healthz")
 
     async def ready(self) -> bool:
-        """Say whether both models answer; see Client.ready."""
+        """Tell whether both models answer; see Client.ready."""
         return await self._holds("/readyz")
 
     async def aclose(self) -> None:
-        """Close the connections; the client is of no more use."""
+        """Close the connections. The client cannot be used afterwards."""
         await self._http.aclose()
 
     async def __aenter__(self) -> Self:
@@ -125,7 +125,7 @@ class AsyncClient(BaseClient):
     ) -> Call:
         url = self._url + "/v1/segment"
         job = partial(segment_call, timeout_s=self._timeout_s, stream=stream)
-        # Reading files and encoding pictures takes its time: not on the loop.
+        # In a thread, because reading files and encoding pictures would block the event loop.
         return await asyncio.to_thread(job, url, prompt, contextual, generated, options)
 
     async def _holds(self, path: str) -> bool:

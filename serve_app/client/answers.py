@@ -1,8 +1,8 @@
-"""Answers of the service: whole documents, and the events of a stream, read line by line.
+"""Reads the service's answers: whole documents, and the events of a stream, line by line.
 
-Pure: bytes in, values or exceptions out. Knows no socket and no clock. Fields that this version does not know are
-skipped, so that an older client reads a newer server; everything it does know is checked as strictly as the server
-checks requests, so that a wrong document is an error and never a half-empty result.
+Pure: bytes in, values or exceptions out, without sockets or a clock. Unknown fields are skipped, so that an older
+client can read a newer server's answers. Known fields are checked as strictly as the server checks requests, so that a
+wrong document is an error and never a half-empty result.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Document = TypeVar("Document", bound=BaseModel)
 
 @dataclass(frozen=True)
 class EntitiesEvent:
-    """The prompt is read: these things will be looked for, and those that were dropped will not."""
+    """The prompt was read: `entities` will be segmented, `dropped` will not."""
 
     entities: tuple[str, ...]
     dropped: tuple[DroppedEntity, ...] = ()
@@ -38,7 +38,7 @@ class EntitiesEvent:
 
 @dataclass(frozen=True)
 class ImageEvent:
-    """One image is done; `index` counts within its role. A later event of the same image takes this one's place."""
+    """One image is finished; `index` counts from 0 within its role. A later event of the same image replaces it."""
 
     role: Role
     index: int
@@ -47,7 +47,7 @@ class ImageEvent:
 
 @dataclass(frozen=True)
 class ResultEvent:
-    """The last event: everything, in the order of the request."""
+    """The last event: the whole result, with images in the order of the request."""
 
     result: Result
 
@@ -56,27 +56,27 @@ Event = EntitiesEvent | ImageEvent | ResultEvent
 
 
 def read_document(document: type[Document], content: bytes, url: str) -> Document:
-    """Read a 200 answer.
+    """Read an answer of status 200.
 
     Args:
-        document: its schema; unknown fields are skipped at every depth.
+        document: the answer's schema; unknown fields are skipped at every depth.
         content: the body, JSON.
-        url: where it came from, for the message.
+        url: the address of the call, for messages.
 
     Raises:
-        InvalidAnswer: the body is not that document; names the first field that is wrong.
+        InvalidAnswer: the body does not fit the schema; names the first wrong field.
     """
     try:
         return document.model_validate_json(content, extra="ignore")
     except ValidationError as error:
-        raise InvalidAnswer(f"{url}: the answer is no {document.__name__}: {_first_of(error)}") from None
+        raise InvalidAnswer(f"{url}: the answer is not a {document.__name__}: {_first_of(error)}") from None
 
 
 class EventReader:
-    """Reads a stream of JSON lines as its pieces arrive, however they are cut.
+    """Reads events from a stream of JSON lines, whose pieces may be cut anywhere.
 
     Args:
-        url: where the stream comes from, for messages.
+        url: the address of the call, for messages.
     """
 
     def __init__(self, url: str) -> None:
@@ -85,16 +85,16 @@ class EventReader:
         self._done = False
 
     def feed(self, piece: bytes) -> list[Event]:
-        """Take the next bytes.
+        """Take the next bytes of the stream.
 
         Returns:
-            The events whose lines are complete now, in order; often none.
+            The events whose lines are now complete, in order; often none.
 
         Raises:
             GensegError: the stream carried an error event.
-            InvalidAnswer: a line is no event.
+            InvalidAnswer: a line is not an event.
         """
-        # Lines end at "\n" alone: JSON text may carry U+2028 and its like, at which str.splitlines would cut.
+        # Split at "\n" only: str.splitlines would also split at U+2028 and others, which JSON text may contain.
         *lines, rest = piece.split(b"\n")
         if lines:
             lines[0] = bytes(self._rest) + lines[0]
@@ -103,18 +103,18 @@ class EventReader:
         return [event for line in lines if line.strip() and (event := self._read(line)) is not None]
 
     def end(self) -> list[Event]:
-        """Say that the stream is over.
+        """End the stream.
 
         Returns:
-            The event of a last line without its line feed; otherwise none.
+            The event of a last line that has no line feed, if there is one.
 
         Raises:
-            ConnectionFailed: there was no result and no error yet.
+            ConnectionFailed: the stream ended before a result or an error.
         """
         try:
             events = self.feed(b"\n")
         except InvalidAnswer:
-            events = []  # half a line: the cut below says it better
+            events = []  # half a line: the error below explains it better
         if not self._done:
             raise ConnectionFailed(f"{self._url}: the stream ended before its result")
         return events
@@ -126,7 +126,7 @@ class EventReader:
             raise InvalidAnswer(f"{self._url}: a line of the stream is not JSON: {excerpt(line)}") from None
         kind = body.get("event") if isinstance(body, dict) else None
         if not isinstance(kind, str):
-            raise InvalidAnswer(f"{self._url}: a line of the stream is no event: {excerpt(line)}")
+            raise InvalidAnswer(f"{self._url}: a line of the stream is not an event: {excerpt(line)}")
         try:
             return self._event(kind, body)
         except ValidationError as error:
@@ -147,7 +147,7 @@ class EventReader:
             error = _read(ErrorEventDocument, body).error
             self._done = True
             raise error_of(error)
-        return None  # a newer server's kind
+        return None  # an event of a newer server
 
 
 def _read(event: type[Document], body: object) -> Document:

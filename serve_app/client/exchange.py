@@ -1,11 +1,11 @@
-"""A call of the service: when it is sent again, and which error ends it.
+"""Decides when a call is sent again, and which error ends it.
 
-Without sockets: `exchange` is a generator that asks its driver to send or to wait and is told what came back, so the
-sync and the async client run the same decisions. Source: HTTPX's `Auth.auth_flow` is built this way.
+`exchange` is a generator without sockets: it tells its driver to send or to wait, and gets the answer back. So the sync
+and the async client make the same decisions. Source: HTTPX's `Auth.auth_flow` has this form.
 
-A call is sent again only where the server cannot have worked on it: no connection, or an "overloaded" answer. A
-timeout, a 504 or a cut connection is final: the work may have been done, and doing it twice is what an overloaded
-server needs least.
+A call is sent again only if the server cannot have worked on it: without a connection, or after an "overloaded" answer.
+A timeout, a 504 or a broken connection is final, because the server may have done the work, and doing it twice would
+add to its load.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from serve_app import errors
 from serve_app.client.failures import ConnectionFailed, read_error
 
 CONNECT_TIMEOUT_S = 5.0
-GRACE_S = 1.0  # longer than the server's own deadline, so that its 504 arrives and says more than a cut would
+GRACE_S = 1.0  # added to the server's own deadline, so that its 504 arrives, which says more than a timeout here
 MAX_TIMEOUT_S = 86400.0
-"""A day; a call that waits longer is a slip, and the clocks of operating systems count only so far."""
+"""A day. A longer timeout is a mistake, and a much longer one overflows the timers of operating systems."""
 BACKOFF_S = 0.25  # before the first retry; doubles with each
 
 
 class HttpBody(TypedDict, total=False):
-    """Keyword arguments of `httpx.Client.build_request` that make the body: a form, or JSON."""
+    """The arguments of `httpx.Client.build_request` for the body: a form, or JSON."""
 
     data: dict[str, str]
     files: list[tuple[str, tuple[str, bytes, str]]]
@@ -38,7 +38,7 @@ class HttpBody(TypedDict, total=False):
 
 
 class HttpArguments(HttpBody):
-    """All keyword arguments of `httpx.Client.build_request`."""
+    """All arguments of `httpx.Client.build_request`."""
 
     method: str
     url: str
@@ -48,16 +48,16 @@ class HttpArguments(HttpBody):
 
 @dataclass(frozen=True)
 class Call:
-    """One request, ready to be sent any number of times.
+    """One request, which can be sent any number of times.
 
     Args:
         method: HTTP method.
         url: the whole address, without user name and password, as messages show it.
-        timeout_s: how long all of it may take, retries included, in seconds.
+        timeout_s: how long the call may take with its retries, in seconds.
         headers: further headers.
-        body: keyword arguments of `httpx.Client.build_request` that make the body.
-        stream: a 200 is read by the caller, line by line.
-        expected: the statuses that are answers and no errors.
+        body: the arguments of `httpx.Client.build_request` for the body.
+        stream: whether the caller reads a 200 itself, line by line.
+        expected: the statuses that are not errors.
     """
 
     method: str
@@ -71,14 +71,14 @@ class Call:
 
 @dataclass(frozen=True)
 class Send:
-    """Asks the driver to send the call and to wait no longer than `wait_s` seconds."""
+    """Tells the driver to send the call, and to wait at most `wait_s` seconds."""
 
     call: Call
     wait_s: float
 
     @property
     def arguments(self) -> HttpArguments:
-        """Keyword arguments of `httpx.Client.build_request`; the timeout limits each single step."""
+        """The arguments of `httpx.Client.build_request`; the timeout limits each single step."""
         timeout = httpx.Timeout(self.wait_s, connect=min(CONNECT_TIMEOUT_S, self.wait_s))
         return {
             "method": self.call.method,
@@ -91,14 +91,14 @@ class Send:
 
 @dataclass(frozen=True)
 class Wait:
-    """Asks the driver to wait so many seconds."""
+    """Tells the driver to wait this many seconds."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back; `live` is the open response of a stream, whose content is then still to be read."""
+    """The server's answer. For a stream, `content` is empty, and `live` is the open response to read it from."""
 
     status: int
     headers: httpx.Headers
@@ -110,10 +110,10 @@ Exchange = Generator[Send | Wait, Answer | None, Answer]
 
 
 def exchange(call: Call, max_retries: int, now: Callable[[], float] = time.monotonic) -> Exchange:
-    """Carry a call through to its answer.
+    """Make a call, with retries.
 
     Yields:
-        Send, to be answered with an Answer or by throwing in the exception of HTTPX; Wait, to be answered with None.
+        Send: the driver sends an Answer back, or throws HTTPX's exception. Wait: the driver sends None back.
 
     Args:
         call: the call.
@@ -121,10 +121,10 @@ def exchange(call: Call, max_retries: int, now: Callable[[], float] = time.monot
         now: the clock, in seconds.
 
     Returns:
-        The answer, of an expected status.
+        The answer, which has an expected status.
 
     Raises:
-        GensegError: what the server says, or ConnectionFailed, InvalidAnswer or DeadlineExceeded.
+        GensegError: the server's error, or ConnectionFailed, InvalidAnswer or DeadlineExceeded.
     """
     deadline = now() + call.timeout_s
     retries = 0
@@ -149,15 +149,15 @@ def exchange(call: Call, max_retries: int, now: Callable[[], float] = time.monot
 
 
 def pause_before(retries: int, error: errors.GensegError) -> float:
-    """Say how long to wait before a retry.
+    """Return how long to wait before a retry.
 
     Args:
-        retries: how many there were already.
-        error: why there is to be another.
+        retries: how many retries there were before.
+        error: the error that leads to this retry.
 
     Returns:
-        Seconds: doubling, with up to a quarter on top so that clients turned away together do not return together;
-        never less than the server's Retry-After.
+        Seconds: twice as long after each retry, at least the server's Retry-After, and up to a quarter more at random,
+        so that clients that were refused together do not return together.
     """
     backoff_s = BACKOFF_S * 2**retries
     if isinstance(error, errors.Overloaded):
@@ -166,10 +166,10 @@ def pause_before(retries: int, error: errors.GensegError) -> float:
 
 
 def transport_error(cause: Exception, call: Call) -> errors.GensegError:
-    """Turn an exception of HTTPX into one line that names the address."""
+    """Return the error for an exception of HTTPX: one line that names the address."""
     reason = " ".join(str(cause).split()) or type(cause).__name__
     if isinstance(cause, httpx.ConnectError | httpx.ConnectTimeout):
         return ConnectionFailed(f"{call.url}: cannot connect: {reason}")
     if isinstance(cause, httpx.TimeoutException):
         return errors.DeadlineExceeded(f"{call.url}: no answer within {call.timeout_s:g} s")
-    return ConnectionFailed(f"{call.url}: the connection broke before the answer's end: {reason}")
+    return ConnectionFailed(f"{call.url}: the connection broke before the answer was complete: {reason}")

@@ -1,11 +1,11 @@
-"""Errors as a client sees them: the server's, back in the classes they had there, and two of the client's own.
+"""The client's errors: the server's errors, in the same classes as on the server, and two of the client's own.
 
     GensegError
-    ├── everything of `errors` that has a code on the wire
-    ├── ConnectionFailed        nobody answers at the address, or the connection was cut before the answer's end
-    └── InvalidAnswer           somebody else answers: a proxy's page, a redirect, a document or mask that is none
+    ├── every class of `errors` that has a code on the wire
+    ├── ConnectionFailed        no server answers, or the connection broke before the answer was complete
+    └── InvalidAnswer           the answer is not this service's: a proxy's page, a redirect, a wrong document or mask
 
-The two stand here because no server sends them. Pure: status, headers and bytes in, an exception out.
+The last two are defined here because no server sends them. Pure: status, headers and bytes in, an exception out.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ BY_CODE: Mapping[str, type[errors.GensegError]] = {
     )
 }
 
-# A proxy in front of the service says these with a page of its own; the status alone tells what happened.
+# A proxy in front of the service sends these with a page of its own, so only the status tells what happened.
 BY_STATUS: Mapping[int, type[errors.GensegError]] = {
     401: errors.Unauthorized,
     408: errors.DeadlineExceeded,
@@ -50,27 +50,26 @@ BY_STATUS: Mapping[int, type[errors.GensegError]] = {
 
 
 class ConnectionFailed(errors.GensegError):
-    """Nobody answers at the address, or the connection was cut before the answer's end."""
+    """No server answers at the address, or the connection broke before the answer was complete."""
 
     code = "connection_failed"
 
 
 class InvalidAnswer(errors.GensegError):
-    """The answer is none of this service's: a proxy's page, a redirect, a document or mask that is none."""
+    """The answer is not this service's: a proxy's page, a redirect, or a wrong document or mask."""
 
     code = "invalid_answer"
 
 
 def error_of(body: ErrorBody, status: int | None = None) -> errors.GensegError:
-    """Turn an error of the wire into the class that it was on the server.
+    """Return the server's error in the class that it had on the server.
 
     Args:
         body: the error.
-        status: the HTTP status it came with; tells the two kinds of overload apart.
+        status: the HTTP status, which tells the two kinds of overload apart; None for an error in a document.
 
     Returns:
-        An error with the body's message and field. For a code that this version does not know: of the class that the
-        status stands for, else a plain GensegError.
+        An error with the body's message and field. An unknown code gives the class of the status, else GensegError.
     """
     kind = BY_CODE.get(body.code)
     if kind is None:
@@ -82,17 +81,17 @@ def error_of(body: ErrorBody, status: int | None = None) -> errors.GensegError:
 
 
 def read_error(status: int, headers: Mapping[str, str], content: bytes, url: str) -> errors.GensegError:
-    """Turn an answer that is not a 200 into the error it stands for.
+    """Return the error for an answer of an unexpected status.
 
     Args:
         status: the HTTP status.
-        headers: the answer's headers, looked up in lower case.
-        content: the body; JSON of the one error shape, or whatever a proxy wrote.
-        url: where it came from, for messages that the server did not write.
+        headers: the answer's headers, by names in lower case.
+        content: the body: the service's error as JSON, or what a proxy wrote.
+        url: the address of the call, for messages.
 
     Returns:
-        The class of the server's code, with its message and field; for an answer of somebody else the class that the
-        status alone stands for, or InvalidAnswer.
+        The service's error, in its class. If the answer is not the service's: the class of the status, or
+        InvalidAnswer.
     """
     try:
         document = ErrorDocument.model_validate_json(content, extra="ignore")
@@ -100,7 +99,7 @@ def read_error(status: int, headers: Mapping[str, str], content: bytes, url: str
         error = _foreign_error(status, headers, content, url)
     else:
         error = error_of(document.error, status)
-        if status in {404, 405}:  # nothing is wrong with the request but its address
+        if status in {404, 405}:  # only the address of the request is wrong
             error = type(error)(f"{url}: {error.message}", error.field)
     if isinstance(error, errors.Overloaded):
         retry_after_s = read_retry_after(headers.get("retry-after"), datetime.now(UTC))
@@ -115,7 +114,7 @@ def _foreign_error(status: int, headers: Mapping[str, str], content: bytes, url:
         return kind(f"{url}: answered {status}: {excerpt(content)}")
     if 300 <= status < 400:
         return InvalidAnswer(f"{url}: answered {status}, a redirect to {headers.get('location')!r}; use that address")
-    return InvalidAnswer(f"{url}: answered {status}, and not as this service does: {excerpt(content)}")
+    return InvalidAnswer(f"{url}: answered {status}, which is not an answer of this service: {excerpt(content)}")
 
 
 def excerpt(content: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Results as the types of pandas and supervision, where these are installed; neither is a dependency."""
+"""Converts results to types of pandas and supervision, which are not dependencies of this package."""
 
 from __future__ import annotations
 
@@ -8,21 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from serve_app.client.failures import InvalidAnswer
 from serve_app.schemas.dicts import ResultDict
-from serve_app.schemas.entity_rows import EntityRow, entity_rows
+from serve_app.schemas.entity_rows import COLUMN_TYPES, entity_rows
 
 if TYPE_CHECKING:
     from serve_app.client.objects import ObjectResult
     from serve_app.client.results import ImageResult
 
-_OF_ENTITIES = {
-    **dict.fromkeys(("role", "path", "entity", "status", "error"), "string"),
-    "index": "int64",
-    "count": "Int64",
-    "presence": "float64",
-    "best_score": "float64",
-    "area": "Int64",
-    "asked": "Int64",
-}
+_NULLABLE = {"int64": "Int64"}
+"""In pandas, int64 cannot hold null, but Int64 can."""
+_ENTITY_COLUMNS = {**{name: _NULLABLE.get(kind, kind) for name, kind in COLUMN_TYPES.items()}, "index": "int64"}
 _OBJECT_COLUMNS = {
     "object_id": "string",
     "label": "string",
@@ -36,7 +30,7 @@ _OBJECT_COLUMNS = {
 
 
 def entity_frame(document: ResultDict) -> Any:
-    """Make a frame with a row an image and entity; see Result.to_frame."""
+    """Return a DataFrame with a row for each image and entity; see Result.to_frame."""
     from serve_app.masks.areas import covered_pixels
 
     pandas = _library("pandas", "to_frame")
@@ -44,11 +38,11 @@ def entity_frame(document: ResultDict) -> Any:
         rows = [*entity_rows(document, covered_pixels)]
     except ValueError as error:
         raise InvalidAnswer(f"a mask cannot be read: {error}") from None
-    return pandas.DataFrame(rows, columns=[*EntityRow.__annotations__]).astype(_OF_ENTITIES)
+    return pandas.DataFrame(rows, columns=[*_ENTITY_COLUMNS]).astype(_ENTITY_COLUMNS)
 
 
 def object_frame(objects: Sequence[ObjectResult]) -> Any:
-    """Make a frame with a row an object; see ImageResult.to_frame."""
+    """Return a DataFrame with a row for each object; see ImageResult.to_frame."""
     pandas = _library("pandas", "to_frame")
     rows = [
         [each.object_id, each.label, each.score, *each.bbox, int(each.mask().sum()) if each.has_mask else None]
@@ -58,7 +52,7 @@ def object_frame(objects: Sequence[ObjectResult]) -> Any:
 
 
 def detections_of(image: ImageResult) -> Any:
-    """Make supervision's Detections; see ImageResult.to_supervision."""
+    """Return supervision's Detections; see ImageResult.to_supervision."""
     import numpy as np
 
     supervision = _library("supervision", "to_supervision")

@@ -1,4 +1,4 @@
-"""One found instance as users of the client see it, with its mask as an array on demand."""
+"""One found instance, as the client's users see it. Its mask is decoded on demand."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ObjectResult:
 
     @property
     def label(self) -> str:
-        """The entity it is an instance of."""
+        """The entity of which this is an instance."""
         return self.document.label
 
     @property
@@ -48,19 +48,19 @@ class ObjectResult:
 
     @property
     def has_mask(self) -> bool:
-        """Whether the server sent a mask; not where the request said `mask_format="none"`."""
+        """Whether the server sent a mask; False if the request said `mask_format="none"`."""
         keys = (name for name in ObjectDocument.model_fields if name.startswith("mask_"))
         return any(getattr(self.document, key) is not None for key in keys)
 
     def mask(self) -> NDArray[np.bool_]:
-        """Decode the mask, whichever format it came in.
+        """Decode the mask from any of the mask formats.
 
         Returns:
-            (H, W) bool, True on the object, of the image's own size; a new array at each call.
+            (H, W) bool of the image's size, True on the object; a new array at each call.
 
         Raises:
-            ValueError: the request asked for no masks (`mask_format="none"`).
-            InvalidAnswer: the mask cannot be decoded, or is not of the image's size.
+            ValueError: the server sent no mask (`mask_format="none"`).
+            InvalidAnswer: the mask cannot be decoded, or does not have the image's size.
         """
         from serve_app.masks.formats import png_pixels, read_mask
         from serve_app.masks.rle import decode_rle
@@ -75,9 +75,9 @@ class ObjectResult:
         except ValueError as error:
             raise InvalidAnswer(f"{self.object_id}: the mask cannot be decoded: {error}") from None
         if rle is None:
-            raise ValueError(f"{self.object_id} carries no mask: the request said mask_format='none'")
-        # An RLE of another size is not decoded: that would allocate whatever size it names.
+            raise ValueError(f"{self.object_id} has no mask, because the request said mask_format='none'")
+        # An RLE of another size is not decoded, because it could name any size, and that much would be allocated.
         (height, width), (image_height, image_width) = rle["size"], self.size_hw
         raise InvalidAnswer(
-            f"{self.object_id}: a mask of {width}x{height} pixels on an image of {image_width}x{image_height}"
+            f"{self.object_id}: the mask has {width}x{height} pixels, but its image has {image_width}x{image_height}"
         )

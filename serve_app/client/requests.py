@@ -1,7 +1,7 @@
-"""What a client sends: jobs and prompts as HTTP bodies, their images read where the caller is.
+"""Writes jobs and prompts as HTTP bodies, and reads their images on the caller's machine.
 
-Knows files and Pillow images, no socket. Options are checked by the same schema as on the server, so a wrong one is the
-same error, before anything is sent.
+Knows files and Pillow images, but no sockets. Options are checked by the same schema as on the server, so a wrong
+option gives the same error before anything is sent.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
 
 
 class SegmentOptions(OptionArguments, total=False):
-    """What a job may say besides its prompt and images; everything left out takes the server's default."""
+    """The options of a job besides its prompt and images. An option that is left out has the server's default."""
 
     request_id: str | None
 
@@ -46,7 +46,7 @@ def segment_call(
     timeout_s: float,
     stream: bool = False,
 ) -> Call:
-    """Prepare a job; reads the files.
+    """Prepare the call of a job. Reads the image files.
 
     Args:
         url: the address of `/v1/segment`.
@@ -54,15 +54,15 @@ def segment_call(
         contextual: the contextual images, in order.
         generated: the generated image.
         options: fields of the request, and `request_id`.
-        timeout_s: the deadline of a job that names none, in seconds.
-        stream: ask for events.
+        timeout_s: the deadline if `options` has none, in seconds.
+        stream: whether to ask for events.
 
     Raises:
-        InvalidRequest: an option is unknown, of a wrong type or out of range.
+        InvalidRequest: an option is unknown, of a wrong type or out of range, or an image has a wrong type.
         OSError: a file cannot be read.
     """
     if isinstance(contextual, bytes | str | PathLike | ImageInput):
-        raise errors.InvalidRequest("contextual_images: a list of images, not one", "contextual_images")
+        raise errors.InvalidRequest("contextual_images: must be a list of images, not one image", "contextual_images")
     _refuse_unknown(options)
     fields = cast(OptionArguments, {name: value for name, value in options.items() if name != "request_id"})
     if fields.get("timeout_s") is None:
@@ -96,10 +96,10 @@ def _refuse_unknown(options: Mapping[str, object]) -> None:
 
 
 def entities_call(url: str, prompt: str, *, timeout_s: float, request_id: str | None = None) -> Call:
-    """Prepare the reading of a prompt.
+    """Prepare the call that finds the entities of a prompt.
 
     Raises:
-        InvalidRequest: the prompt is no text.
+        InvalidRequest: the prompt is not text, or the request id cannot be used.
     """
     try:
         request = EntitiesRequest(prompt=prompt)
@@ -109,31 +109,33 @@ def entities_call(url: str, prompt: str, *, timeout_s: float, request_id: str | 
 
 
 def request_id_header(request_id: str | None) -> dict[str, str]:
-    """Write the X-Request-ID header; without an id the server makes one.
+    """Return the X-Request-ID header; empty without an id, and the server then makes one.
 
     Raises:
-        InvalidRequest: the id cannot stand in a header and in one word of a log line.
+        InvalidRequest: the id is not 1 to 128 printable ASCII characters without spaces.
     """
     if request_id is None:
         return {}
     if not REQUEST_ID.fullmatch(request_id):
-        raise errors.InvalidRequest("request_id: 1 to 128 printable ASCII characters without spaces", "request_id")
+        raise errors.InvalidRequest(
+            "request_id: must be 1 to 128 printable ASCII characters without spaces", "request_id"
+        )
     return {"x-request-id": request_id}
 
 
 def read_image(source: ImageInput | bytes | str | PathLike[str] | Image, field: str) -> ImageInput:
-    """Read one image where the caller is.
+    """Read one image on the caller's machine.
 
     Args:
         source: a path, a `file:` URI, an http(s) URL (the server fetches it), the bytes of an image file, an
-            ImageInput, or a Pillow image, which travels as PNG: its pixels as they are, no orientation tag.
-        field: of the request, for messages.
+            ImageInput, or a Pillow image. A Pillow image is sent as PNG: its pixels, without an orientation tag.
+        field: the request's field, for messages.
 
     Raises:
-        InvalidRequest: it is none of these, or a `file:` URI names another machine.
+        InvalidRequest: it has another type, or a `file:` URI names another machine.
         OSError: the file cannot be read.
     """
-    # Whoever holds a Pillow image has imported Pillow; everybody else need not.
+    # A caller with a Pillow image has imported Pillow. Other callers do not need it.
     pillow = sys.modules.get("PIL.Image")
     try:
         if pillow is not None and isinstance(source, pillow.Image):
@@ -147,29 +149,29 @@ def read_image(source: ImageInput | bytes | str | PathLike[str] | Image, field: 
         raise errors.InvalidRequest(f"{field}.{found.message}", f"{field}.{found.field}") from None
     except errors.InvalidRequest as error:
         raise error.at(field) from None
-    raise errors.InvalidRequest(f"{field}: a path, URL, bytes or image, not {type(source).__name__}", field)
+    raise errors.InvalidRequest(f"{field}: must be a path, URL, bytes or image, not {type(source).__name__}", field)
 
 
 def png_of(image: Image) -> bytes:
-    """Encode a Pillow image without loss; fast rather than small, because it travels once."""
+    """Encode a Pillow image as PNG, fast rather than small, because it is sent only once."""
     buffer = BytesIO()
     (image if image.mode in PNG_MODES else image.convert("RGB")).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 
 def multipart_body(request: SegmentRequest) -> HttpBody:
-    """Write a job as multipart, which carries bytes as they are; base64 would add a third.
+    """Return a job as multipart, which sends bytes as they are; base64 would add a third.
 
     Returns:
-        Keyword arguments for HTTPX; empty where the job cannot travel so: no image at all, an image that is not
-        bytes, or a name that a part's header would not bring back as it is.
+        Arguments for HTTPX. Empty if the job cannot be sent as multipart: it has no image, an image that is not bytes,
+        or an image's name that a part's header would change.
     """
     parts = [("contextual", image) for image in request.contextual_images]
     if request.generated_image is not None:
         parts.append(("generated", request.generated_image))
     files = []
     for index, (part, image) in enumerate(parts):
-        # A part without a file name would be a text field; the contract's own name stands in.
+        # A part without a file name would be a text field, so it gets the name that the server would give.
         name = image.name or f"image_{index}"
         if not isinstance(image.data, bytes) or '"' in name or "\\" in name or not name.isprintable():
             return {}
@@ -181,10 +183,10 @@ def multipart_body(request: SegmentRequest) -> HttpBody:
 
 
 def json_body(request: SegmentRequest) -> HttpBody:
-    """Write a job as JSON, with its bytes in base64.
+    """Return a job as JSON, with its bytes in base64.
 
     Returns:
-        Keyword arguments for HTTPX.
+        Arguments for HTTPX.
     """
     values = request.model_dump(exclude_unset=True)
     images = [*values["contextual_images"], *filter(None, [values["generated_image"]])]

@@ -1,8 +1,8 @@
-"""Results as users of the client see them: thin views of the documents, with masks as arrays on demand.
+"""Results as the client's users see them: thin views of the documents. Masks are decoded on demand.
 
-Pure: knows the documents' shapes and the mask formats, nothing of HTTP. A failed image raises its error where its
-objects are asked for, because "nothing found" and "could not tell" are never the same value. NumPy, pycocotools and
-Pillow are imported when the first mask is decoded.
+Pure: knows the documents and the mask formats, not HTTP. If an image failed, asking for its objects raises its error,
+because "nothing found" and "could not tell" are never the same value. NumPy, pycocotools and Pillow are imported when
+the first mask is decoded.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ImageResult:
-    """One image's objects.
+    """One image of a result.
 
     Args:
         document: the image as the server sent it.
@@ -50,22 +50,22 @@ class ImageResult:
 
     @property
     def presence(self) -> Mapping[str, float]:
-        """For every entity, the model's own score that it is in this image at all, in [0, 1]."""
+        """The model's presence score by entity: how probably the entity is in this image at all, in [0, 1]."""
         return self.document.presence
 
     @property
     def overlay(self) -> str | None:
-        """A data URI of the image as a JPEG with masks, boxes and labels drawn; None where it was not asked for."""
+        """A data URI of the image as a JPEG with masks, boxes and labels drawn; None if it was not asked for."""
         return self.document.overlay
 
     @property
     def error(self) -> errors.GensegError | None:
-        """Why this image has no answer; None where it has one."""
+        """Why segmentation failed on this image; None if it did not."""
         return None if self.document.error is None else error_of(self.document.error)
 
     @cached_property
     def objects(self) -> tuple[ObjectResult, ...]:
-        """The found instances, as the server ordered them; empty where nothing was found.
+        """The found instances, in the server's order; empty if nothing was found.
 
         Raises:
             GensegError: this image failed, so nothing is known about its objects.
@@ -73,15 +73,15 @@ class ImageResult:
         if (error := self.error) is not None:
             raise error
         if self.document.objects is None:
-            raise InvalidAnswer(f"{self.path}: neither objects nor an error")
+            raise InvalidAnswer(f"{self.path}: has neither objects nor an error")
         return tuple(ObjectResult(found, self.size_hw) for found in self.document.objects)
 
     def to_frame(self) -> pandas.DataFrame:
-        """Return the instances as a table of pandas: a row an instance.
+        """Return the instances as a DataFrame of pandas with a row for each instance.
 
         Returns:
-            The columns `object_id`, `label`, `score`, `x1`, `y1`, `x2`, `y2` and `area`, the pixels of the mask (<NA>
-            without a mask).
+            The columns `object_id`, `label`, `score`, `x1`, `y1`, `x2`, `y2`, and `area`, the number of pixels of the
+            mask (<NA> without a mask).
 
         Raises:
             ImportError: pandas is not installed.
@@ -93,12 +93,12 @@ class ImageResult:
     def to_supervision(self) -> supervision.Detections:
         """Return the instances as Detections of supervision, for its annotators, filters and metrics.
 
-        Bound: the masks as arrays, a byte a pixel and instance.
+        Memory: one byte for each pixel of each instance's mask, which has the image's size.
 
         Returns:
             `xyxy` (N, 4) float32; `mask` (N, H, W) bool, None if the request asked for no masks; `confidence` (N,)
-            float32; `class_id` (N,), the place of the label among the document's entities, the same in each image of
-            it; in `data`, `class_name` and `object_id`.
+            float32; `class_id` (N,), the label's place among the document's entities, the same in each of its images;
+            in `data`, `class_name` and `object_id`.
 
         Raises:
             ImportError: supervision is not installed.
@@ -108,7 +108,7 @@ class ImageResult:
         return detections
 
     def find(self, object_id: str) -> ObjectResult:
-        """Return the instance with an id; a verdict names instances so.
+        """Return the instance with an id, as in a verdict.
 
         Raises:
             ValueError: this image has no such instance.
@@ -123,7 +123,7 @@ class ImageResult:
         """Count the instances of one entity in this image.
 
         Raises:
-            ValueError: it is none of the entities that were looked for, so that a slip of the pen is not a 0.
+            ValueError: the entity was not looked for. So a misspelt entity is an error, and not counted as 0.
             GensegError: this image failed, so the number is not known.
         """
         found = sum(each.label == entity for each in self.objects)
@@ -137,24 +137,23 @@ class Result:
     """The answer to one job.
 
     Args:
-        document: the whole document as the server sent it, less the fields that this version does not know.
+        document: the whole document as the server sent it, without fields that this version does not know.
     """
 
     document: ResultDocument
 
     @classmethod
     def load(cls, source: str | bytes | PathLike[str] | Mapping[str, object]) -> Result:
-        """Read a result that was saved: by `genseg run`, by `to_dict`, or as a line of a dataset job's shard.
+        """Read a saved result: of `genseg run`, of `to_dict`, or a line of a dataset job's shard.
 
         Args:
-            source: the path of a file that holds one document, the JSON text itself, or the decoded document. What a
-                document holds besides (`id`, `columns`, or fields of a newer version) is left out.
+            source: the path of a file with one document, the JSON text itself, or the decoded document. Further fields
+                (`id`, `columns`, or fields of a newer version) are left out.
 
         Raises:
             OSError: the file cannot be read.
-            InvalidAnswer: it is neither a result document nor an error; names the first field that is wrong.
-            GensegError: it is an error's line of a dataset job, or the body of an HTTP answer that is an error; the
-                error that it tells of.
+            InvalidAnswer: it is neither a result document nor an error; names the first wrong field.
+            GensegError: it is an error: the line of a failed row, or the body of an HTTP error. That error is raised.
         """
         return cls(load_document(source))
 
@@ -165,12 +164,12 @@ class Result:
 
     @property
     def entities(self) -> tuple[str, ...]:
-        """What was looked for."""
+        """The entities that were looked for."""
         return tuple(self.document.entities)
 
     @property
     def request_id(self) -> str:
-        """The request's id, as it stands in the server's log."""
+        """The request's id, as in the server's log."""
         return self.document.meta.request_id
 
     @property
@@ -185,7 +184,7 @@ class Result:
 
     @cached_property
     def generated(self) -> ImageResult | None:
-        """The generated image; None where none was given."""
+        """The generated image; None if none was given."""
         image = self.document.generated_image
         return None if image is None else ImageResult(image)
 
@@ -195,16 +194,16 @@ class Result:
         return self.contextual if self.generated is None else (*self.contextual, self.generated)
 
     def count(self, entity: str, *, image: int | str | None = None, role: Role | None = None) -> int:
-        """Count the instances of one entity: over all images, in those of one role, or in one image.
+        """Count the instances of one entity: in all images, in those of one role, or in one image.
 
         Args:
             entity: one of `entities`.
-            image: the image's index among those of `role`, or of `images` without one; or its path.
-            role: "generated" or "contextual".
+            image: the image's path, or its index among the images of `role`, else among `images`.
+            role: "generated" or "contextual"; None for both.
 
         Raises:
-            ValueError: it is none of the entities, so that a slip of the pen is not a 0; or there is no such image.
-            GensegError: an image that counts failed, so the number is not known.
+            ValueError: the entity was not looked for, or there is no such image.
+            GensegError: one of the images failed, so the number is not known.
         """
         if entity not in self.document.entities:
             raise unknown_entity(entity, self.entities)
@@ -226,10 +225,10 @@ class Result:
         return chosen
 
     def to_frame(self) -> pandas.DataFrame:
-        """Return a table of pandas: a row an image and entity, as `genseg export --format table` writes it.
+        """Return a DataFrame of pandas with a row for each image and entity, as `genseg export --format table` writes.
 
         Returns:
-            The columns of `schemas.entity_rows.EntityRow`; null is NaN or <NA>. An image that failed has its rows, with
+            The columns of `schemas.entity_rows.EntityRow`; null is NaN or <NA>. An image that failed has rows too, with
             its error's code in `error` and no count.
 
         Raises:
@@ -245,5 +244,5 @@ class Result:
 
 
 def unknown_entity(entity: str, entities: Iterable[str]) -> ValueError:
-    """Say that something was not looked for, and what was."""
-    return ValueError(f"{entity!r} is none of the entities: {', '.join(entities) or 'there are none'}")
+    """Return the error for an entity that was not looked for; it names those that were."""
+    return ValueError(f"{entity!r} is not one of the entities: {', '.join(entities) or 'there are none'}")

@@ -1,4 +1,4 @@
-"""Reads result documents that were saved: whole files, their text, and lines of a dataset job's shards."""
+"""Reads saved result documents: whole files, their text, and lines of a dataset job's shards."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def load_document(source: str | bytes | PathLike[str] | Mapping[str, object]) ->
     Raises:
         OSError: the file cannot be read.
         InvalidAnswer: it is neither a result document nor an error.
-        GensegError: it is an error's line of a dataset job, or the body of an HTTP answer that is an error.
+        GensegError: it is an error: the line of a failed row, or the body of an HTTP error.
     """
     if isinstance(source, Mapping):
         return _checked(source, "the document")
@@ -42,7 +42,7 @@ def _decoded(text: str | bytes, place: str) -> object:
         lines = text.strip().splitlines() if isinstance(text, str) else []
         if error.msg == "Extra data" and len(lines) > 1:
             raise InvalidAnswer(
-                f"{place}: holds {len(lines)} lines; Result.load reads one document, so one line"
+                f"{place}: holds {len(lines)} lines; Result.load reads one document, so give it one line"
             ) from None
         raise InvalidAnswer(f"{place}: is not JSON: {error}") from None
     except UnicodeDecodeError:
@@ -50,17 +50,17 @@ def _decoded(text: str | bytes, place: str) -> object:
     except ValueError:
         raise InvalidAnswer(f"{place}: is not JSON that can be read: a number has too many digits") from None
     except RecursionError:
-        raise InvalidAnswer(f"{place}: is no result document: nested too deep") from None
+        raise InvalidAnswer(f"{place}: is not a result document: nested too deep") from None
 
 
 def _checked(value: object, place: str) -> ResultDocument:
     if not isinstance(value, Mapping):
-        raise InvalidAnswer(f"{place}: is no result document, but {type(value).__name__}")
+        raise InvalidAnswer(f"{place}: is not a result document, but {type(value).__name__}")
     if "entities" not in value:
-        for failed in (value, value.get("error")):  # a line of a dataset job, and the body of an HTTP answer
+        for failed in (value, value.get("error")):  # the line of a failed row, or the body of an HTTP error
             if isinstance(failed, Mapping) and failed.keys() >= {"code", "message"}:
-                raise error_of(_model(ErrorBody, failed, f"{place}: is no error"))
-    return _model(ResultDocument, value, f"{place}: is no result document")
+                raise error_of(_model(ErrorBody, failed, f"{place}: is not an error"))
+    return _model(ResultDocument, value, f"{place}: is not a result document")
 
 
 def _model(model: type[Document], value: object, fault: str) -> Document:

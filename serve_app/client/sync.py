@@ -1,4 +1,4 @@
-"""The client for threads: moves bytes, and leaves every decision to `exchange`."""
+"""The client for threads. It sends and receives; `exchange` decides about retries and errors."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 
 
 class Client(BaseClient):
-    """The service as Python sees it. Close it, or use it as a context manager; threads may share it.
+    """Client of the HTTP service. Close it, or use it as a context manager. Threads may share it.
 
     Args:
-        base_url: the service's address, http(s), with a path where a proxy adds one.
-        token: the bearer token of a service that asks for one.
-        timeout_s: how long a call may take, retries included, in seconds; the server is told so too. A stream waits so
+        base_url: the service's http(s) address, with a path if a proxy adds one.
+        token: the bearer token, if the service asks for one.
+        timeout_s: how long a call may take with its retries, in seconds; also sent to the server. A stream waits this
             long for each of its lines.
-        max_retries: how often a call is sent again after a failed connection or an "overloaded" answer, whose
-            Retry-After is honoured within `timeout_s`. Nothing else is ever sent again.
-        transport: takes the place of HTTPX's own, for tests and for applications in the same process.
+        max_retries: how often a call is sent again after a failed connection or an "overloaded" answer. The answer's
+            Retry-After is waited for, if `timeout_s` allows it. After other errors no call is sent again.
+        transport: used instead of HTTPX's own, for tests and for applications in the same process.
 
     Raises:
-        ConfigError: an argument is unusable.
+        ConfigError: an argument is not usable.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Client(BaseClient):
         generated: ImageInput | bytes | str | PathLike[str] | Image | None = None,
         **options: Unpack[SegmentOptions],
     ) -> Result:
-        """Do one job.
+        """Run one job.
 
         Args:
             prompt: the image-generation prompt; may be empty where `entities` are given.
@@ -75,7 +75,7 @@ class Client(BaseClient):
             options: further fields of the request, and `request_id`; see SegmentOptions.
 
         Raises:
-            GensegError: of the class that says what went wrong; its message is one line.
+            GensegError: what went wrong, by the error's class; its message is one line.
             OSError: a file cannot be read.
         """
         url = self._url + "/v1/segment"
@@ -89,10 +89,10 @@ class Client(BaseClient):
         generated: ImageInput | bytes | str | PathLike[str] | Image | None = None,
         **options: Unpack[SegmentOptions],
     ) -> Generator[Event, None, None]:
-        """Do one job and get each part of the answer as it is ready.
+        """Run one job and yield each part of the answer when it is ready.
 
-        Takes what `segment` takes and raises what it raises, at the first step or later. Closing the iterator early
-        hangs up, and the server stops the work.
+        Takes the same arguments as `segment`, and raises the same errors while it is iterated. Closing the iterator
+        early closes the connection, and the server stops the work.
 
         Yields:
             An EntitiesEvent, an ImageEvent as each image finishes (in any order), and last a ResultEvent.
@@ -111,33 +111,33 @@ class Client(BaseClient):
             yield from reader.end()
 
     def entities(self, prompt: str, *, request_id: str | None = None) -> EntitiesDocument:
-        """Read a prompt alone: what would be looked for, and what the entity filter dropped.
+        """Find the entities of a prompt, and those that the entity filter drops.
 
         Raises:
-            GensegError: of the class that says what went wrong.
+            GensegError: what went wrong, by the error's class.
         """
         url = self._url + "/v1/entities"
         answer = self._carry(entities_call(url, prompt, timeout_s=self._timeout_s, request_id=request_id))
         return read_document(EntitiesDocument, answer.content, url)
 
     def healthy(self) -> bool:
-        """Say whether the service lives; False where nobody answers within 5 s.
+        """Tell whether the service runs; False if it does not answer within 5 s.
 
         Raises:
-            GensegError: somebody answers, but not as this service does.
+            GensegError: the answer is not this service's.
         """
         return self._holds("/healthz")
 
     def ready(self) -> bool:
-        """Say whether both models answer, so that work can be sent; False where nobody answers within 5 s.
+        """Tell whether both models answer, so that jobs can be sent; False if the service does not answer within 5 s.
 
         Raises:
-            GensegError: somebody answers, but not as this service does.
+            GensegError: the answer is not this service's, or the token is missing or wrong.
         """
         return self._holds("/readyz")
 
     def close(self) -> None:
-        """Close the connections; the client is of no more use."""
+        """Close the connections. The client cannot be used afterwards."""
         self._http.close()
 
     def __enter__(self) -> Self:
@@ -184,5 +184,5 @@ class Client(BaseClient):
                 pieces.append(piece)
                 # HTTPX limits the silence between two pieces; this limits their sum.
                 if time.monotonic() > end:
-                    raise httpx.ReadTimeout("the answer trickles")
+                    raise httpx.ReadTimeout("the answer comes too slowly")
         return Answer(response.status_code, response.headers, b"".join(pieces))

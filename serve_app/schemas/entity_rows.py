@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TypedDict
 
 from serve_app.schemas.dicts import ImageDict, ObjectDict, ResultDict
@@ -33,6 +34,16 @@ class EntityRow(TypedDict):
     asked: int | None
     status: str | None
     error: str | None
+
+
+COLUMN_TYPES: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(EntityRow.__annotations__, "string"),
+        **dict.fromkeys(("index", "count", "area", "asked"), "int64"),
+        **dict.fromkeys(("presence", "best_score"), "float64"),
+    }
+)
+"""The type of each column of EntityRow in a table, by its name in Arrow and pandas; all but `index` may be null."""
 
 
 def entity_rows(document: ResultDict, area_of: AreaOf) -> Iterator[EntityRow]:

@@ -275,9 +275,13 @@ def test_run_refuses_a_manifest_that_lacks_rows(dataset: Dataset) -> None:
 @pytest.mark.parametrize(
     ("before", "now", "message"),
     [
-        (["--threshold", "0.4"], ["--threshold", "0.3"], "--threshold was 0.4 and is 0.3"),
-        ([], ["--mask-threshold", "0.0"], "--mask-threshold was None and is 0.0"),
-        (["--standalone"], ["--config", "{}"], "segmentation.threshold was 0.5 and is 0.25"),
+        (
+            ["--threshold", "0.4"],
+            ["--threshold", "0.3"],
+            "with --threshold 0.4, but now it is 0.3; choose another folder",
+        ),
+        ([], ["--mask-threshold", "0.0"], "without --mask-threshold, but now it is 0.0"),
+        (["--standalone"], ["--config", "{}"], "with segmentation.threshold: 0.5, but now it is 0.25"),
     ],
     ids=["changed", "new", "config"],
 )
@@ -338,9 +342,9 @@ def test_run_waits_a_day_for_rows_that_name_no_timeout(dataset: Dataset) -> None
 @pytest.mark.parametrize(
     ("before", "now", "message"),
     [
-        ([], ["--mask-format", "polygon"], "--mask-format was None and is polygon"),
-        (["--mask-format", "polygon"], [], "--mask-format was polygon and is None"),
-        (["--overlays"], [], "--overlays was True and is None"),
+        ([], ["--mask-format", "polygon"], "without --mask-format, but now it is polygon"),
+        (["--mask-format", "polygon"], [], "with --mask-format polygon, but now it is not given"),
+        (["--overlays"], [], "with --overlays, but now it is not given"),
     ],
     ids=["new", "gone", "overlays"],
 )
@@ -367,7 +371,8 @@ def test_run_counts_a_setting_that_the_folder_does_not_record_as_its_default(dat
     del job["settings"]["entity_filter.excluded_terms"]
     path.write_text(json.dumps(job))
     message = (
-        r"entity_filter\.excluded_terms was \[.*\] \(the default, as the folder does not record it\) and is \['fog'\]"
+        r"with entity_filter\.excluded_terms: \[.*\] \(the default, because the folder does not record it\), "
+        r'but now it is \["fog"\]'
     )
     with pytest.raises(OutputError, match=message):
         dataset.run(None, "--config", config)
@@ -382,7 +387,9 @@ def test_run_knows_the_models_of_results_of_a_running_service(dataset: Dataset, 
     dataset.run()
     assert dataset.run(None, "--config", config) == 0
     config.write_text("models: {text_parser: {model_name: fake-parser}, segmentation: {model_name: other}}\n")
-    with pytest.raises(OutputError, match=r"models\.segmentation\.model_name was fake-segmenter and is other"):
+    with pytest.raises(
+        OutputError, match=r"with models\.segmentation\.model_name: fake-segmenter, but now it is other"
+    ):
         dataset.run(None, "--config", config)
 
 
@@ -525,7 +532,7 @@ def test_run_stops_on_a_signal_and_keeps_what_is_done(
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
     assert len(dataset.results) == 5
     assert dataset.summary["left"] == 5
-    assert "stopped with 5 rows left; the same command goes on" in capfd.readouterr().err
+    assert "stopped with 5 rows left; run the same command again to continue" in capfd.readouterr().err
     again = FakeSegment()
     assert dataset.run(again) == 0
     assert (len(again.requests), len(dataset.results)) == (5, 10)

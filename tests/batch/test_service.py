@@ -118,7 +118,7 @@ async def test_batch_on_a_running_service(service: Service, manifest: Path) -> N
     out = manifest.parent / "out"
     done = run_batch(manifest, out, "--address", service.address, "--app", APP)
     assert done.returncode == 1, done.stderr
-    assert "1 rows failed (1 invalid_image)" in done.stderr
+    assert "1 row failed (1 invalid_image)" in done.stderr
     (error,) = read_lines(out / "errors")
     assert (error["id"], error["code"], error["field"]) == (4, "invalid_image", "generated_image")
     results = by_id(read_lines(out))

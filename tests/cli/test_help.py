@@ -42,15 +42,15 @@ def test_each_flag_with_a_default_names_it_and_each_flag_is_described(name: str)
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("run", "the JSON file; - is standard output (default: segmentation_output.json)"),
-        ("run", "Default: a day with models of its own, 60 with --url."),
+        ("run", "The JSON file; - is standard output. Default: segmentation_output.json."),
+        ("run", "Default: 60 with --url, else a day."),
         ("run", "How masks are sent: as COCO RLE, polygons or PNG, or not at all (`none`). Default: rle."),
-        ("run", "(default: the configuration's, outputs/visualizations)"),
-        ("demo", "where the files go (default: results/demo)"),
-        ("batch", "(default: 32)"),
-        ("batch", "(default: 1000)"),
+        ("run", "Default: the configuration's (outputs/visualizations)."),
+        ("demo", "Folder for the JSON file and the pictures. Default: results/demo."),
+        ("batch", "Default: 32."),
+        ("batch", "Default: 1000."),
         ("batch", "Default: rle."),
-        ("serve", "(default: the file's, or 8000)"),
+        ("serve", "Default: the file's, or 8000."),
     ],
 )
 def test_the_help_names_the_default(name: str, words: str) -> None:

@@ -67,7 +67,10 @@ def test_wrong_usage_exits_with_2(argv: list[str], capsys: pytest.CaptureFixture
         (["-p", " "], "prompt: empty"),
         (["-p", "x" * 4001], "4001 characters"),
         (["-p", "a dog", "--url", "http://127.0.0.1:1", "--seg-model", "m"], "--seg-model: has no effect with --url"),
-        (["-p", "a dog", "--url", "localhost:8000"], "--url: localhost:8000 is no http:// or https:// address"),
+        (
+            ["-p", "a dog", "--url", "localhost:8000"],
+            "--url: localhost:8000 is not a valid http:// or https:// address",
+        ),
     ],
     ids=["empty prompt", "long prompt", "model flag with a url", "url that is none"],
 )

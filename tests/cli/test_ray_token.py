@@ -56,7 +56,7 @@ def test_asks_for_token_tells_by_the_answer(refuses_with: grpc.StatusCode | None
     [
         (
             grpc.StatusCode.UNAUTHENTICATED,
-            r"refuses the token of this environment, or there is none; set RAY_AUTH_MODE",
+            r"asks for a token, and this environment has none or a wrong one; set RAY_AUTH_MODE",
         ),
         (grpc.StatusCode.UNAVAILABLE, r"no Ray cluster at .* to join: broken"),
     ],

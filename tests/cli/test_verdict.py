@@ -229,6 +229,25 @@ def test_outline_and_a_fill_contradict_each_other(folder: Path, capsys: pytest.C
     assert capsys.readouterr().err == "genseg: --outline: contradicts --overlay-style fill\n"
 
 
+@pytest.mark.parametrize(
+    ("flags", "note"),
+    [
+        (["--outline"], "--outline: has no effect without pictures; add --save-viz or --overlays"),
+        (["--overlay-style", "fill"], "--overlay-style: has no effect without pictures; add --save-viz or --overlays"),
+        (["--outline", "--overlays"], None),
+        (["--outline", "--compare", "--viz-dir", "viz"], None),
+        ([], None),
+    ],
+    ids=["outline", "style", "overlays", "saved", "neither"],
+)
+def test_a_style_that_draws_nothing_is_noted(
+    service: Service, folder: Path, capsys: pytest.CaptureFixture[str], flags: list[str], note: str | None
+) -> None:
+    assert run_by_url(service, document(), *flags) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert [line for line in said if "no effect" in line] == ([] if note is None else [note])
+
+
 def test_the_demo_asks_for_the_verdict_and_ends_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -55,7 +55,7 @@ def test_errors_come_back_as_their_classes_and_are_not_tried_again(
         (Response(status_code=307, headers={"location": "https://else.example/"}), InvalidAnswer, "else.example"),
         (Response(status_code=204), InvalidAnswer, "answered 204"),
         (JSONResponse({"detail": "Not Found"}, 404), InvalidAnswer, "Not Found"),
-        (HTMLResponse("<h1>Welcome to nginx</h1>", 200), InvalidAnswer, "no ResultDocument"),
+        (HTMLResponse("<h1>Welcome to nginx</h1>", 200), InvalidAnswer, "not a ResultDocument"),
         (JSONResponse({}, 200), InvalidAnswer, "prompt: Field required"),
         (JSONResponse(result_document(entities="dog"), 200), InvalidAnswer, "entities: "),
         (JSONResponse(result_document(contextual_images=[image_document(width="3")])), InvalidAnswer, r"\[0\]\.width"),

@@ -107,7 +107,7 @@ def test_mask_is_a_new_writable_array_at_each_call() -> None:
 
 
 def test_mask_of_format_none_is_no_empty_mask() -> None:
-    with pytest.raises(ValueError, match=r"dog_0 carries no mask.*mask_format='none'"):
+    with pytest.raises(ValueError, match=r"dog_0 has no mask.*mask_format='none'"):
         as_object((9, 12)).mask()
 
 
@@ -154,7 +154,7 @@ def test_result_lists_images_in_order_and_counts() -> None:
 
 
 def test_count_refuses_a_label_that_was_not_looked_for() -> None:
-    with pytest.raises(ValueError, match="'Dog' is none of the entities: dog, cat, fox"):
+    with pytest.raises(ValueError, match="'Dog' is not one of the entities: dog, cat, fox"):
         result([image([])]).count("Dog")
 
 

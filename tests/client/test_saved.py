@@ -48,7 +48,7 @@ def test_instances_are_counted_where_one_asks(answer: Result, entity: str, where
 @pytest.mark.parametrize(
     ("entity", "where", "words"),
     [
-        ("Dog", {"role": "generated"}, "'Dog' is none of the entities: dog, cat, fox"),
+        ("Dog", {"role": "generated"}, "'Dog' is not one of the entities: dog, cat, fox"),
         ("dog", {"image": 3}, "there is no image 3 among refs/a.jpg, refs/b.jpg, out.jpg"),
         ("dog", {"image": -1}, "there is no image -1"),
         ("dog", {"image": 1, "role": "generated"}, "there is no generated image 1 among out.jpg"),
@@ -65,7 +65,7 @@ def test_a_count_of_what_there_is_not_is_an_error(answer: Result, entity: str, w
 def test_an_image_counts_its_own() -> None:
     answer = result([image([found("dog", 0), found("dog", 1)]) | {"presence": {"dog": 0.9, "cat": 0.1}}])
     assert [answer.images[0].count(entity) for entity in ("dog", "cat")] == [2, 0]
-    with pytest.raises(ValueError, match="'dogs' is none of the entities: dog, cat"):
+    with pytest.raises(ValueError, match="'dogs' is not one of the entities: dog, cat"):
         answer.images[0].count("dogs")
 
 
@@ -132,20 +132,20 @@ def test_the_body_of_an_answer_that_is_an_error_raises_it() -> None:
     ("source", "words"),
     [
         ("{", "the text: is not JSON"),
-        ("{}", "the text: is no result document: prompt: Field required"),
-        (b"[1]", "the text: is no result document, but list"),
+        ("{}", "the text: is not a result document: prompt: Field required"),
+        (b"[1]", "the text: is not a result document, but list"),
         (b"\xff{", "the text: is not UTF-8 text"),
-        ({"code": "x"}, "the document: is no result document"),
-        ({"code": 1, "message": 2}, "the document: is no error: code: Input should be a valid string"),
-        ({"error": {"code": "x", "message": None}}, "the document: is no error: message: Input should be a valid"),
-        ({"error": "x"}, "the document: is no result document"),
-        (b"[" * 100_000, "the text: is no result document: nested too deep"),
-        ('{"a": ' * 100_000, "the text: is no result document: nested too deep"),
+        ({"code": "x"}, "the document: is not a result document"),
+        ({"code": 1, "message": 2}, "the document: is not an error: code: Input should be a valid string"),
+        ({"error": {"code": "x", "message": None}}, "the document: is not an error: message: Input should be a valid"),
+        ({"error": "x"}, "the document: is not a result document"),
+        (b"[" * 100_000, "the text: is not a result document: nested too deep"),
+        ('{"a": ' * 100_000, "the text: is not a result document: nested too deep"),
         ('{"a": ' + "1" * 5000 + "}", "the text: is not JSON that can be read: a number has too many digits"),
         ("", "the text: is empty"),
         (" \n", "the text: is empty"),
         (b"", "the text: is not JSON"),
-        (line(entities="dog"), "the document: is no result document: entities"),
+        (line(entities="dog"), "the document: is not a result document: entities"),
     ],
     ids=lambda value: str(value)[:20],
 )

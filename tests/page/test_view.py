@@ -128,7 +128,7 @@ async def test_without_the_manifest_no_picture_is_read(own: Path, tmp_path: Path
         assert "--manifest" in (await client.get("/rows.json")).json()["notes"][0]
         refused = await client.get("/rows/0/generated/0")
         assert refused.status_code >= 400
-        assert refusal(refused).startswith("the manifest is not known, which would name ")
+        assert refusal(refused).startswith("the manifest is not known, so ")
         assert (await client.get("/rows/0/document.json")).status_code == 200
     async with http(out, tmp_path / "moved.jsonl") as client:
         assert (await client.get("/rows/0/generated/0")).status_code == 200
@@ -165,7 +165,7 @@ def test_the_page_loads_its_own_files_only() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nowhere"], "nowhere: is no output folder of genseg batch"),
+        (["nowhere"], "nowhere: is not an output folder of genseg batch"),
         ([".", "--port", "0"], "holds no results of genseg batch"),
         ([".", "--port", "70000"], "--port 70000: must be between 0 and 65535"),
     ],

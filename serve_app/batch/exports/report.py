@@ -21,6 +21,7 @@ from serve_app.batch.output import OutputError
 from serve_app.batch.verdict_means import VerdictMeans, group_of
 from serve_app.batch.whole_file import whole_file
 from serve_app.errors import GensegError
+from serve_app.schemas.counted import counted
 from serve_app.schemas.verdict_words import NOTHING
 
 MAX_JOBS = 1_000
@@ -132,10 +133,10 @@ def _write_head(file: IO[str], results: Results, totals: _Totals) -> None:
     title = f"genseg: {Path(results.name).name or results.name}"
     summary = ", ".join(
         [
-            parts.counted(jobs, "job"),
-            parts.counted(totals.pictures, "picture"),
-            parts.counted(totals.objects, "object"),
-            *([f"{parts.counted(failed, 'job')} failed"] if failed else []),
+            counted(jobs, "jobs"),
+            counted(totals.pictures, "pictures"),
+            counted(totals.objects, "objects"),
+            *([f"{counted(failed, 'jobs')} failed"] if failed else []),
         ]
     )
     file.write(

@@ -40,15 +40,6 @@ def text(value: object) -> str:
     return html.escape(plain if len(plain) <= _LONGEST_TEXT else plain[:_LONGEST_TEXT] + "…")
 
 
-def counted(number: int, noun: str) -> str:
-    """Write a number with its noun.
-
-    >>> counted(1, "job"), counted(1200, "picture")
-    ('1 job', '1,200 pictures')
-    """
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
 def table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
     """Write a table with a caption; it scrolls sideways if the screen is narrow.
 

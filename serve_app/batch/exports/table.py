@@ -19,11 +19,9 @@ from serve_app.batch.parquet_schema import PREFIX, Contents, column_cell, column
 from serve_app.batch.text_cells import text_cell, whole_text
 from serve_app.batch.whole_file import whole_file
 from serve_app.masks.areas import covered_pixels
-from serve_app.schemas.entity_rows import EntityRow, entity_rows
+from serve_app.schemas.entity_rows import COLUMN_TYPES, EntityRow, entity_rows
 
-COLUMNS = tuple(EntityRow.__annotations__)
-_NUMBERS = {"index": "int64", "count": "int64", "area": "int64", "asked": "int64"}
-_FLOATS = {"presence": "float64", "best_score": "float64"}
+COLUMNS = tuple(COLUMN_TYPES)
 _ROWS_A_GROUP = 50_000
 
 
@@ -101,8 +99,7 @@ def _write_parquet(path: Path, rows: Iterator[_Row], contents: Contents) -> None
 
 
 def _schema(pyarrow: Any, contents: Contents) -> Any:
-    kinds = {**dict.fromkeys(("id", *COLUMNS), "string"), **_NUMBERS, **_FLOATS}
-    own = {name: pyarrow.type_for_alias(kind) for name, kind in kinds.items()}
+    own = {name: pyarrow.type_for_alias(kind) for name, kind in {"id": "string", **COLUMN_TYPES}.items()}
     return pyarrow.schema({**own, **column_types(pyarrow, contents)})
 
 

@@ -1,6 +1,6 @@
-"""`genseg doctor`: what this machine can run, and why not.
+"""`genseg doctor`: says what this machine can run, and why not.
 
-Facts are read in `probe`, `setup` and `ray_facts`; the checks on them are pure. `trial` runs the models.
+`probe`, `setup` and `ray_facts` read facts. The checks of these facts are pure. `trial` runs the models.
 """
 
 from __future__ import annotations

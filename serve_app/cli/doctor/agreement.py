@@ -1,4 +1,4 @@
-"""Whether two ways found the same objects. Pure."""
+"""Compares our objects with those of the plain loop. Pure."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from serve_app.masks.rle import area, iou_matrix
 from serve_app.schemas.dicts import RleDict
 
 BOX_PX = 1.0
+"""Boxes whose sides are further apart, in pixels, differ."""
 LEAST_IOU = 0.99
+"""Masks with a lower IoU differ."""
 
 
 @dataclass(frozen=True)
 class Objects:
-    """What one way found of one phrase in one image; N objects, in any order.
+    """The N objects that one implementation found for a phrase in an image, in any order.
 
     Attributes:
         boxes: (N, 4) float xyxy in pixels, within the image.
-        masks: N masks.
+        masks: N masks, as COCO RLE.
     """
 
     boxes: NDArray[np.float64]
@@ -30,15 +32,15 @@ class Objects:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How two ways compare over all images and phrases.
+    """How our objects compare with the plain loop's, over all images and phrases.
 
     Attributes:
-        objects: how many the plain loop found.
-        missing: of them, how many the other way did not find.
-        extra: how many only the other way found.
-        moved: found by both, with a box over BOX_PX apart or a mask below LEAST_IOU.
-        worst_box_px: largest distance of a box's side, over what both found.
-        worst_iou: least IoU of their masks.
+        objects: how many objects the plain loop found.
+        missing: how many only the plain loop found.
+        extra: how many only we found.
+        moved: how many both found, with boxes more than BOX_PX apart or with a mask IoU below LEAST_IOU.
+        worst_box_px: largest distance between the sides of two boxes, over objects that both found.
+        worst_iou: least IoU of two masks, over objects that both found.
     """
 
     objects: int = 0
@@ -54,7 +56,7 @@ class Agreement:
         return self.missing + self.extra + self.moved
 
     def plus(self, other: Agreement) -> Agreement:
-        """Add the comparison of another phrase or image."""
+        """Return the sum with the comparison of another phrase or image."""
         return Agreement(
             self.objects + other.objects,
             self.missing + other.missing,
@@ -66,7 +68,7 @@ class Agreement:
 
 
 def compare(ours: Objects, plain: Objects) -> Agreement:
-    """Compare what two ways found of one phrase in one image; each object with its nearest by the masks."""
+    """Compare the objects of one phrase in one image. Objects are paired by mask IoU, the best pair first."""
     count = min(len(ours.masks), len(plain.masks))
     ious = _ious(ours.masks, plain.masks)
     moved, worst_box, worst_iou = 0, 0.0, 1.0
@@ -88,7 +90,7 @@ def compare(ours: Objects, plain: Objects) -> Agreement:
 
 
 def _ious(first: Sequence[RleDict], second: Sequence[RleDict]) -> NDArray[np.float64]:
-    """IoU of each pair of masks; 1 for two empty ones."""
+    """Return the IoU of each pair of masks, (N, M); 1 for two empty masks."""
     ious = iou_matrix(first, second)
     empty = [np.array([not area(mask) for mask in side], bool) for side in (first, second)]
     ious[np.ix_(*empty)] = 1.0

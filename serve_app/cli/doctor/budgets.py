@@ -1,4 +1,4 @@
-"""Which budgets and fractions fit a GPU, from what was measured on it. Pure."""
+"""Computes memory fractions and batch sizes that fit a GPU, from what was measured on it. Pure."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 GIB = 2**30
 OUTSIDE = 0.05
-"""Part of a GPU that is left to CUDA's own contexts, which no fraction counts."""
+"""Fraction of a GPU's memory that is left for CUDA's own contexts."""
 SPARE = 1.15
-"""What is measured is multiplied by, because allocators leave gaps."""
+"""Factor on measured memory, because allocators leave gaps."""
 MOST_CACHE = 6 * GIB
 MOST_PAIRS = 64
 MOST_IMAGES = 16
@@ -16,13 +16,13 @@ MOST_IMAGES = 16
 
 @dataclass(frozen=True)
 class SegmenterBytes:
-    """What the segmenter takes on a GPU.
+    """The segmenter's memory on a GPU, in bytes.
 
     Attributes:
-        loading: at the peak of loading.
+        loading: the peak while loading.
         weights: after loading.
         image: one more image in a vision pass.
-        pair: one more pair in a detector pass, masks included.
+        pair: one more pair in a detector pass, with its masks.
         features: one image in the cache.
     """
 
@@ -35,14 +35,14 @@ class SegmenterBytes:
 
 @dataclass(frozen=True)
 class Budgets:
-    """Settings that fit.
+    """Settings that fit a GPU, by the configuration's keys.
 
     Attributes:
-        parser_fraction: `gpu_memory_fraction` of the parser; None where it is not on the GPU.
-        segmenter_fraction: of the segmenter.
-        max_pairs: of a detector pass.
-        max_pixels: of a vision pass.
-        vision_bytes: of the cache.
+        parser_fraction: `gpu_memory_fraction` of the parser; None if it is not on the GPU.
+        segmenter_fraction: `gpu_memory_fraction` of the segmenter.
+        max_pairs: the most pairs in a detector pass.
+        max_pixels: the most pixels in a vision pass.
+        vision_bytes: the size of the cache.
     """
 
     parser_fraction: float | None
@@ -55,25 +55,25 @@ class Budgets:
 def budgets(
     total_bytes: int, parser_peak: int | None, segmenter: SegmenterBytes, pixels_of_an_image: int
 ) -> Budgets | None:
-    """Share a GPU between the parser and the segmenter, and share the segmenter's part between batches and cache.
+    """Divide a GPU between the parser and the segmenter, and the segmenter's part between batches and cache.
 
     Args:
         total_bytes: memory of the GPU.
-        parser_peak: the most that the parser took; None where it is not on the GPU.
-        segmenter: what the segmenter takes.
-        pixels_of_an_image: of the model's input.
+        parser_peak: peak memory of the parser, in bytes; None if it is not on the GPU.
+        segmenter: memory of the segmenter.
+        pixels_of_an_image: pixels of one image in the size of the model's input.
 
     Returns:
-        None where one image and one pair do not fit.
+        The settings; None if the segmenter cannot be loaded, or one image or one pair does not fit.
     """
     parser = 0.0 if parser_peak is None else _up(SPARE * parser_peak / total_bytes)
     share = round(1.0 - OUTSIDE - parser, 2)
-    room = share * total_bytes
-    left = room - segmenter.weights - SPARE * max(segmenter.image, segmenter.pair)
-    if left <= 0 or segmenter.loading > room:
+    budget = share * total_bytes
+    left = budget - segmenter.weights - SPARE * max(segmenter.image, segmenter.pair)
+    if left <= 0 or segmenter.loading > budget:
         return None
     cache = min(left / 2, MOST_CACHE)
-    passes = room - segmenter.weights - cache
+    passes = budget - segmenter.weights - cache
     images = max(1, min(MOST_IMAGES, int(passes / (SPARE * segmenter.image))))
     return Budgets(
         parser_fraction=None if parser_peak is None else parser,

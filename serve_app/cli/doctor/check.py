@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 Status = Literal["ok", "warn", "fail", "no"]
-"""`fail`: the configuration does not run here. `no`: this machine has no room for one of several choices."""
+"""`fail`: the configuration does not run here. `no`: one of several kinds of configuration does not fit here."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """What was looked at, what was found, and what to do.
+    """What was checked, what was found, and what to do.
 
     Attributes:
         group: heading under which it stands.
-        name: what was looked at.
+        name: what was checked.
         status: see Status.
-        found: what was found; of a fault, why it is one.
+        found: what was found; for a fault, why it is one.
         todo: what to do; may be empty.
     """
 
@@ -30,28 +30,19 @@ class Check:
 
     @property
     def text(self) -> str:
-        """What was found and what to do, in one line."""
+        """What was found and what to do, on one line."""
         return f"{self.found}; {self.todo}" if self.todo else self.found
 
 
 def can_run(checks: Iterable[Check]) -> bool:
-    """Tell whether nothing failed."""
+    """Tell whether no check failed."""
     return all(check.status != "fail" for check in checks)
 
 
 def gib(count: float) -> str:
-    """Write a number of bytes.
+    """Return a number of bytes as text.
 
     >>> gib(3 * 2**30), gib(50 * 2**20)
     ('3.0 GiB', '50 MiB')
     """
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 / 10 else f"{count / 2**20:.0f} MiB"
-
-
-def counted(number: int, noun: str) -> str:
-    """Write a number of things.
-
-    >>> counted(1, "core"), counted(2, "core")
-    ('1 core', '2 cores')
-    """
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,4 +1,4 @@
-"""`genseg doctor`: what this machine can run, and why not; with --load, the models against the plain loop."""
+"""`genseg doctor`: says what this machine can run, and why not; --load compares the models with the plain loop."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from serve_app.config.schema import AppConfig
 if TYPE_CHECKING:
     from serve_app.cli.doctor.setup import Setup
 
-CONFIG_HELP = "a Serve config, or a configuration file (default: the models that ship inside)"
+CONFIG_HELP = "Serve config or configuration file (YAML). Default: the embedded models."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,14 +28,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--load",
         action="store_true",
-        help="also load the models, in this process, and compare them with the plain loop of transformers on the "
-        "bundled images: objects, times, memory",
+        help="Also load the models in this process, measure times and memory on the bundled images, and compare the "
+        "objects with those of transformers' plain loop.",
     )
-    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument("--json", action="store_true", help="Print the report as JSON.")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print one line a check; 1 if the configuration, or without one the embedded models, cannot run here."""
+    """Print a line for each check.
+
+    Returns:
+        The exit code: 1 if the configuration, or without one the embedded models, cannot run here.
+    """
     progress = Progress(quiet=args.json)
     with progress.step("looking at this machine"):
         checks, loaded = examine(args.config)
@@ -59,12 +63,12 @@ def examine(path: str | None) -> tuple[list[Check], LoadedConfig | None]:
     """Check this machine, and a configuration on it.
 
     Args:
-        path: of the configuration; None for the models that ship inside.
+        path: the configuration's file; None for the embedded models.
 
     Returns:
-        The lines; and the configuration, or None where its file is wrong.
+        The checks, and the configuration; None if its file is wrong.
     """
-    # Here, so that `--help` and a wrong flag need not wait for PyTorch.
+    # Imported here, so that `--help` and a wrong flag do not wait for PyTorch.
     from serve_app.cli.doctor.kinds import find_shipped, kind_checks, shipped_checks
     from serve_app.cli.doctor.machine_checks import machine_checks
     from serve_app.cli.doctor.model_checks import model_checks

@@ -1,4 +1,4 @@
-"""Which kinds of configuration fit onto this machine, for a user who has none yet."""
+"""Checks which kinds of configuration fit this machine, for a user who has no configuration yet."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from serve_app.models.devices import BFLOAT16_SINCE
 GROUP = "configurations for a GPU"
 GIB = 2**30
 SEGMENTER = "facebook/sam3"
-"""What the shipped configurations for GPUs name; its weights are gated."""
+"""The segmenter of the shipped configurations for GPUs. Its weights are gated."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class Kind:
     """A kind of configuration on one GPU.
 
     Attributes:
-        name: by the size that its maker gives to the card.
-        models: what runs there.
-        least_bytes: of memory that the smallest card of the size shows; cards show less than their makers say.
+        name: the card's size as its maker states it.
+        models: the models that run on it.
+        least_bytes: the memory that the smallest card of this size reports, which is less than its maker states.
     """
 
     name: str
@@ -35,13 +35,13 @@ class Kind:
 
 KINDS = (
     Kind("24 GB card", "SAM3 and Qwen3-VL-4B, or SAM3 alone with the parser on a server", 22 * GIB),
-    Kind("40 GB card", "SAM3 and Qwen3-VL-4B, with more room for batches and caches", 39 * GIB),
+    Kind("40 GB card", "SAM3 and Qwen3-VL-4B, with more memory for batches and caches", 39 * GIB),
     Kind("80 GB card", "SAM3 and Qwen3-VL-8B", 78 * GIB),
 )
 
 
 def kind_checks(machine: Machine) -> Iterator[Check]:
-    """Say of each kind whether it fits."""
+    """Check for each kind whether it fits."""
     fault = why_not(machine.cuda)
     able = [card for card in machine.cards if card.capability is None or card.capability >= BFLOAT16_SINCE]
     largest = max((card.total_bytes for card in able), default=0)
@@ -56,18 +56,18 @@ def kind_checks(machine: Machine) -> Iterator[Check]:
 
 
 def find_shipped() -> hub.HubAnswer | None:
-    """Ask the hub about the segmenter that the configurations for GPUs name; None where it is on this machine."""
+    """Ask the hub about the segmenter of the configurations for GPUs; None if it is on this machine."""
     if hub.cached_folder(SEGMENTER) is not None:
         return None
     return hub.HubAnswer(hub.OFFLINE, reached=False) if hub.is_offline() else hub.ask(SEGMENTER)
 
 
 def shipped_checks(machine: Machine, answer: hub.HubAnswer | None) -> Iterator[Check]:
-    """Say whether that segmenter can be had.
+    """Check whether that segmenter can be loaded.
 
     Args:
         machine: the facts.
-        answer: of the hub; None where the model is on this machine.
+        answer: the hub's answer; None if the segmenter is on this machine.
     """
     if answer is None:
         yield Check("hub", SEGMENTER, "ok", "in the hub's local cache")
@@ -78,4 +78,4 @@ def shipped_checks(machine: Machine, answer: hub.HubAnswer | None) -> Iterator[C
         return
     size = "" if answer.download_bytes is None else f", {gib(answer.download_bytes)}"
     free = "" if machine.model_cache.free_bytes is None else f"; {gib(machine.model_cache.free_bytes)} of disk is free"
-    yield Check("hub", SEGMENTER, "ok", f"the hub lets it be downloaded{size}{free}")
+    yield Check("hub", SEGMENTER, "ok", f"it can be downloaded from the hub{size}{free}")

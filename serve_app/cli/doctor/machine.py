@@ -1,4 +1,4 @@
-"""What the doctor knows of a machine: facts, read once by `probe`. Holds no judgement."""
+"""The facts about a machine, which `probe` reads. The checks judge them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from serve_app.models.cuda import Card, CudaFacts
 
 @dataclass(frozen=True)
 class Disk:
-    """A place on a disk.
+    """The disk space of a folder.
 
     Attributes:
         place: the folder.
-        free_bytes: of its file system; None where it cannot be read.
-        total_bytes: likewise.
+        free_bytes: free space of its file system; None if it cannot be read.
+        total_bytes: total space of its file system; None if it cannot be read.
     """
 
     place: Path
@@ -29,24 +29,24 @@ class Machine:
     """One machine, as this process sees it.
 
     Attributes:
-        cuda: what PyTorch says of CUDA.
-        cards: GPUs; of PyTorch where CUDA works, else those of nvidia-smi.
-        driver: version of the NVIDIA driver, by nvidia-smi; None where that does not answer.
+        cuda: what PyTorch reports about CUDA.
+        cards: the GPUs, from PyTorch if CUDA works, else from nvidia-smi.
+        driver: version of the NVIDIA driver, from nvidia-smi; None if nvidia-smi fails.
         oldest_capability: oldest compute capability that this PyTorch has kernels for.
-        cores: that this process may use.
-        memory_bytes: main memory, within the bounds of a container.
-        free_memory_bytes: of it, what can be had now.
-        omp_threads: the variable OMP_NUM_THREADS; None where it is not set.
-        shared_memory: /dev/shm, where Ray keeps images; None where there is none.
-        ray_files: where Ray keeps its files.
-        model_cache: where models are downloaded to.
-        compiler: path of a C compiler; None where there is none.
-        cxx_compiler: path of the C++ compiler that PyTorch calls; None where there is none.
-        python_headers: whether Python's own headers are there, which compiled code includes.
-        versions: of packages, by name; None for one that is missing.
-        wrong_versions: packages of other versions than this package is made for, as "torch 2.9 (needs >=2.14)".
-        token: whether there is a token of the model hub.
-        offline: whether the model hub may not be asked.
+        cores: how many cores this process may use.
+        memory_bytes: main memory, within a container's limit.
+        free_memory_bytes: main memory that is available now.
+        omp_threads: the variable OMP_NUM_THREADS; None if it is not set.
+        shared_memory: /dev/shm, where Ray keeps images; None if it does not exist.
+        ray_files: the folder of Ray's files.
+        model_cache: the folder of downloaded models.
+        compiler: path of a C compiler; None if there is none.
+        cxx_compiler: path of the C++ compiler that PyTorch calls; None if there is none.
+        python_headers: whether Python's headers exist, which compiled code includes.
+        versions: versions of packages, by name; None for a missing package.
+        wrong_versions: missing packages, and packages whose version does not fit, as "torch 2.9 (needs >=2.14)".
+        token: whether there is a token for the model hub.
+        offline: whether the model hub must not be asked.
     """
 
     cuda: CudaFacts

@@ -1,27 +1,29 @@
-"""Checks of the machine alone. Pure: facts in, lines out."""
+"""Checks what every configuration needs of the machine. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from serve_app.cli.doctor.check import Check, Status, counted, gib
+from serve_app.cli.doctor.check import Check, Status, gib
 from serve_app.cli.doctor.machine import Disk, Machine
 from serve_app.models.cuda import Card, why_not
 from serve_app.models.devices import BFLOAT16_SINCE
+from serve_app.schemas.counted import counted
 
 LITTLE_SHARED = 2**30
-"""Ray keeps a request's images in /dev/shm; a container has 64 MiB of it where nobody says otherwise."""
+"""The least /dev/shm, in which Ray keeps a request's images. By default a container has 64 MiB."""
 FULL = 0.95
-"""Ray stores nothing more once the disk of its files is so full. Source: RAY_local_fs_capacity_threshold."""
+"""Ray stores nothing more when this fraction of its disk is used. Source: RAY_local_fs_capacity_threshold."""
 BUSY = 0.1
+"""Other processes may hold this fraction of a GPU's memory without a warning."""
 
 
 def machine_checks(machine: Machine, *, needs_gpu: bool | None = None) -> Iterator[Check]:
-    """Check what every configuration needs.
+    """Check software, processor, GPUs and disks.
 
     Args:
         machine: the facts.
-        needs_gpu: whether the configuration names a GPU; None without a configuration.
+        needs_gpu: whether the configuration needs a GPU; None without a configuration.
     """
     yield from _software(machine)
     yield _processor(machine)
@@ -40,9 +42,9 @@ def _software(machine: Machine) -> Iterator[Check]:
 
 def _processor(machine: Machine) -> Check:
     memory = f"{gib(machine.memory_bytes)} of memory, {gib(machine.free_memory_bytes)} free"
-    found = f"{counted(machine.cores, 'core')}, {memory}"
+    found = f"{counted(machine.cores, 'cores')}, {memory}"
     if machine.omp_threads is not None and machine.omp_threads != str(machine.cores):
-        todo = "models on a CPU use so many threads each; unset it, and Ray sets it by each replica's num_cpus"
+        todo = "models on a CPU use that many threads each; unset it, and Ray sets it to each replica's num_cpus"
         return Check("machine", "CPU", "warn", f"{found}; OMP_NUM_THREADS is {machine.omp_threads!r}", todo)
     return Check("machine", "CPU", "ok", found)
 
@@ -53,9 +55,9 @@ def _gpus(machine: Machine, needs_gpu: bool | None) -> Iterator[Check]:
     fault = why_not(cuda)
     if fault is None:
         built_for = f"PyTorch for CUDA {cuda.built_for}" if cuda.built_for else "PyTorch without CUDA"
-        yield Check("GPU", "CUDA", "ok", f"{driver}{built_for}, {counted(cuda.devices, 'GPU')} to use")
+        yield Check("GPU", "CUDA", "ok", f"{driver}{built_for}, {counted(cuda.devices, 'GPUs')} to use")
     elif needs_gpu is False and not cuda.has_nvidia:
-        yield Check("GPU", "CUDA", "ok", "no GPU is seen, and this configuration needs none")
+        yield Check("GPU", "CUDA", "ok", "no GPU was found, and this configuration needs none")
     else:
         status: Status = "fail" if needs_gpu else "warn"
         yield Check("GPU", "CUDA", status, f"{driver}{fault}")
@@ -95,9 +97,11 @@ def _disks(machine: Machine) -> Iterator[Check]:
 
 def _ray_files(disk: Disk) -> Check:
     if disk.free_bytes is None or not disk.total_bytes:
-        return Check("disk", "Ray's files", "warn", f"{disk.place} cannot be read", "see the folder's permissions")
+        return Check("disk", "Ray's files", "warn", f"{disk.place} cannot be read", "check the folder's permissions")
     found = f"{disk.place} has {gib(disk.free_bytes)} free"
     if disk.free_bytes < (1 - FULL) * disk.total_bytes:
-        todo = f"Ray stores nothing once its disk is {FULL:.0%} full; make room, or set RAY_TMPDIR to another disk"
+        todo = (
+            f"Ray stores nothing once its disk is {FULL:.0%} full; free some space, or set RAY_TMPDIR to another disk"
+        )
         return Check("disk", "Ray's files", "warn", found, todo)
     return Check("disk", "Ray's files", "ok", found)

@@ -1,16 +1,17 @@
-"""Checks of the models that a configuration names: are they here, may they be had, and is there room. Pure."""
+"""Checks whether a configuration's models can be loaded, and whether they fit into memory. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from serve_app.cli.doctor.check import Check, counted, gib
+from serve_app.cli.doctor.check import Check, gib
 from serve_app.cli.doctor.machine import Machine
 from serve_app.cli.doctor.setup import Model, Setup
 from serve_app.config.models import Dtype
 from serve_app.models.cuda import Card
 from serve_app.models.devices import BFLOAT16_SINCE
 from serve_app.models.hub import WHERE_TO_SET
+from serve_app.schemas.counted import counted
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 PLACES = {"embedded": "ships inside the package", "folder": "in its folder", "cache": "in the hub's local cache"}
@@ -35,13 +36,13 @@ def _place(model: Model) -> Check:
         size = "size unknown until it is downloaded"
         if model.hub.download_bytes is not None:
             size = f"{gib(model.hub.download_bytes)} at the first start"
-        return Check(GROUP, model.role, "ok", f"{model.name}: not here; the hub lets it be downloaded, {size}")
+        return Check(GROUP, model.role, "ok", f"{model.name}: not here; it can be downloaded from the hub, {size}")
     size = "" if model.parameters is None else f", {model.parameters / 1e6:,.1f} million parameters"
     return Check(GROUP, model.role, "ok", f"{model.name}: {PLACES[model.place]}{size}")
 
 
 def token_check(machine: Machine) -> Check:
-    """Say whether there is a token for the model hub."""
+    """Check whether there is a token for the model hub."""
     if machine.token:
         return Check("hub", "token", "ok", "HF_TOKEN is set, or `hf auth login` has saved one")
     return Check("hub", "token", "warn", f"there is none, so gated models cannot be downloaded; {WHERE_TO_SET}")
@@ -53,14 +54,14 @@ def _download(machine: Machine, models: Sequence[Model]) -> Iterator[Check]:
         return
     free = machine.model_cache.free_bytes
     if free is None:
-        yield Check("disk", "downloads", "warn", f"{machine.model_cache.place} cannot be read", "see HF_HOME")
+        yield Check("disk", "downloads", "warn", f"{machine.model_cache.place} cannot be read", "check HF_HOME")
         return
     sizes = [answer.download_bytes for answer in absent.values()]
     known = sum(size for size in sizes if size is not None)
-    unknown = " and what the hub does not tell" if None in sizes else ""
+    unknown = " and models of unknown size" if None in sizes else ""
     found = f"{gib(free)} free for {gib(known)}{unknown} in {machine.model_cache.place}"
     if known > free:
-        yield Check("disk", "downloads", "fail", found, "make room, or set HF_HOME to another disk")
+        yield Check("disk", "downloads", "fail", found, "free some space, or set HF_HOME to another disk")
     else:
         yield Check("disk", "downloads", "ok", found)
 
@@ -78,7 +79,7 @@ def _dtypes(machine: Machine, setup: Setup) -> Iterator[Check]:
 
 
 def card_of(device: str, machine: Machine, cuda_device: int) -> Card | None:
-    """Return the GPU that a configured device means here; None for a CPU, or where there is none."""
+    """Return the GPU that a configured device means on this machine; None for a CPU or a missing GPU."""
     kind, _, number = device.partition(":")
     index = int(number) if number.isdecimal() else cuda_device
     on_gpu = kind == "cuda" or (kind == "auto" and machine.cuda.devices > 0)
@@ -86,9 +87,9 @@ def card_of(device: str, machine: Machine, cuda_device: int) -> Card | None:
 
 
 def loading_bytes(model: Model, *, on_gpu: bool) -> int | None:
-    """Return what a model's weights take while it is loaded; None until they are on this machine.
+    """Return the bytes that a model's weights take while it loads; None if they are not on this machine.
 
-    The segmenter comes onto its device in float32, and is rounded there.
+    The segmenter's weights are moved to its device in float32, and converted there.
     """
     if model.parameters is None:
         return None
@@ -114,26 +115,26 @@ def _memory(machine: Machine, setup: Setup) -> Iterator[Check]:
 
 def _on_card(model: Model, card: Card, needed: int | None, cache: int) -> Check:
     name = f"{model.role} memory"
-    room = card.total_bytes * (model.fraction or 1.0)
+    budget = card.total_bytes * (model.fraction or 1.0)
     within = "the whole card" if model.fraction is None else f"gpu_memory_fraction {model.fraction:g}"
-    of = f"{gib(room)}, {within} of {gib(card.total_bytes)}"
+    of = f"{gib(budget)}, {within} of {gib(card.total_bytes)}"
     if needed is None:
         return Check(GROUP, name, "ok", f"unknown until it is downloaded; it may take {of}")
-    if needed > room:
+    if needed > budget:
         least = needed / card.total_bytes
-        way_out = f"raise gpu_memory_fraction above {least:.2f}" if least < 1 else "take another GPU"
+        remedy = f"raise gpu_memory_fraction above {least:.2f}" if least < 1 else "take another GPU"
         found = f"its weights alone take {gib(needed)} while loading, and it may take {of}"
-        return Check(GROUP, name, "fail", found, f"{way_out}, or take a smaller model")
-    if needed + cache > room:
+        return Check(GROUP, name, "fail", found, f"{remedy}, or take a smaller model")
+    if needed + cache > budget:
         found = f"{gib(needed)} of weights and {gib(cache)} of cache do not fit into {of}"
         return Check(GROUP, name, "fail", found, "lower cache.vision_bytes, or raise gpu_memory_fraction")
-    left = room - needed - cache
+    left = budget - needed - cache
     held = f"{gib(needed)} of weights" + (f" and {gib(cache)} of cache" if cache else "")
     return Check(GROUP, name, "ok", f"{held} in {of}; batches have {gib(left)} (--load measures what they take)")
 
 
 def _shares(machine: Machine, setup: Setup) -> Iterator[Check]:
-    """Check the fractions of models that may meet on one card."""
+    """Check the memory fractions of models that share one card."""
     cuda_device = setup.config.device.cuda_device
     sharing = [
         model
@@ -143,13 +144,15 @@ def _shares(machine: Machine, setup: Setup) -> Iterator[Check]:
     if len(machine.cards) != 1 or len(sharing) < 2:
         return
     fractions = [model.fraction for model in sharing]
-    found = f"{counted(len(sharing), 'model')} on one card"
+    found = f"{counted(len(sharing), 'models')} on one card"
     given = [fraction for fraction in fractions if fraction is not None]
     if len(given) < len(fractions):
-        todo = "set gpu_memory_fraction of each: without it, each may take what the other needs"
-        yield Check(GROUP, "shared card", "warn", f"{found}, without a wall between them", todo)
+        todo = "set gpu_memory_fraction of each; without it a model may take memory that the other needs"
+        yield Check(GROUP, "shared card", "warn", f"{found}, without a limit for each", todo)
     elif sum(given) > 1:
-        found += f", whose gpu_memory_fraction add up to {sum(given):g}"
-        yield Check(GROUP, "shared card", "fail", found, "let them add up to 0.95 or less; CUDA itself takes the rest")
+        found += f"; their gpu_memory_fraction add up to {sum(given):g}"
+        yield Check(
+            GROUP, "shared card", "fail", found, "lower them to a sum of 0.95 or less; CUDA itself takes the rest"
+        )
     else:
-        yield Check(GROUP, "shared card", "ok", f"{found}, whose gpu_memory_fraction add up to {sum(given):g}")
+        yield Check(GROUP, "shared card", "ok", f"{found}; their gpu_memory_fraction add up to {sum(given):g}")

@@ -1,4 +1,4 @@
-"""Reads the facts of this machine. Starts nothing but nvidia-smi, and asks nobody over the network."""
+"""Reads the facts about this machine. Starts no process but nvidia-smi, and does not use the network."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ MIB = 2**20
 
 
 def read_machine(omp_threads: str | None = None, *, cxx: str | None = None, ray_tmpdir: str | None = None) -> Machine:
-    """Read the facts of this machine.
+    """Read the facts about this machine.
 
     Args:
         omp_threads: the variable OMP_NUM_THREADS.
-        cxx: the variable CXX, by which PyTorch takes another C++ compiler than g++.
+        cxx: the variable CXX, which names PyTorch's C++ compiler; None for g++.
         ray_tmpdir: the variable RAY_TMPDIR, which Ray prefers to TMPDIR.
     """
     seen, driver = read_smi(_ask_smi())
@@ -59,7 +59,7 @@ def read_machine(omp_threads: str | None = None, *, cxx: str | None = None, ray_
 
 
 def disk_of(place: Path) -> Disk:
-    """Find how much of a file system is free; the folder may not exist yet."""
+    """Read the disk space of a folder, which may not exist yet."""
     try:
         nearest = next(each for each in (place.absolute(), *place.absolute().parents) if each.exists())
         usage = shutil.disk_usage(nearest)
@@ -69,13 +69,16 @@ def disk_of(place: Path) -> Disk:
 
 
 def read_smi(text: str) -> tuple[tuple[Card, ...], str | None]:
-    """Read what nvidia-smi says of SMI_FIELDS.
+    """Parse nvidia-smi's answer to a query for SMI_FIELDS.
 
     Args:
-        text: lines of comma-separated values, memory in MiB; empty where it does not answer.
+        text: a line of comma-separated values for each GPU, memory in MiB; empty if nvidia-smi failed.
 
     Returns:
-        The GPUs and the driver's version.
+        The GPUs, and the driver's version; None if no GPU is listed.
+
+    >>> read_smi("NVIDIA H100, 81559, 4, 9.0, 570.1")[1]
+    '570.1'
     """
     found: list[Card] = []
     driver: str | None = None
@@ -97,7 +100,7 @@ def read_smi(text: str) -> tuple[tuple[Card, ...], str | None]:
 
 
 def _with_use(found: tuple[Card, ...], seen: tuple[Card, ...]) -> tuple[Card, ...]:
-    """Add what nvidia-smi knows of the memory's use, where both list the same GPUs in the same order."""
+    """Add the used memory from nvidia-smi, if both list the same GPUs in the same order."""
     if [card.name for card in found] != [card.name for card in seen]:
         return found
     return tuple(
@@ -115,10 +118,10 @@ def _ask_smi() -> str:
 
 
 def read_memory(root: Path) -> tuple[int, int]:
-    """Read the main memory and what of it can be had, within the bounds of a container.
+    """Read the total and the available main memory, in bytes, within a container's limit.
 
     Args:
-        root: of the file system.
+        root: the root folder of the file system.
 
     Source: proc_meminfo(5), and cgroup v2's memory.max and memory.current.
     """
@@ -131,7 +134,7 @@ def read_memory(root: Path) -> tuple[int, int]:
     try:
         group = root / "sys/fs/cgroup"
         bound, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
-    except (OSError, ValueError):  # no such group, or "max"
+    except (OSError, ValueError):  # no cgroup v2, or no limit ("max")
         return total, free
     return min(total, bound), max(0, min(free, bound - used))
 
@@ -146,7 +149,7 @@ def _version(name: str) -> str | None:
 def _wrong_versions() -> Iterator[str]:
     try:
         wanted = [Requirement(text) for text in metadata.requires("genseg") or ()]
-    except metadata.PackageNotFoundError:  # run from a folder, not installed
+    except metadata.PackageNotFoundError:  # this package runs from a folder and is not installed
         return
     for need in wanted:
         if need.marker is not None and not need.marker.evaluate({"extra": ""}):

@@ -1,4 +1,4 @@
-"""What the doctor learns of Ray: the cluster that would be joined, or what a Ray of its own would have here."""
+"""Reads the facts about Ray: the cluster that would be joined, or what a private Ray would have on this machine."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from serve_app.config.files import LoadedConfig
 
 
 def read_ray(loaded: LoadedConfig) -> tuple[RayFacts, tuple[str, int] | None]:
-    """Look for Ray and for room on it; joins a running cluster for a moment, and never starts one.
+    """Read the facts about the Ray that would run a configuration. Joins a running cluster briefly, and starts none.
 
     Args:
-        loaded: what would run there.
+        loaded: the configuration.
 
     Returns:
-        What was found; and where the cluster's Serve listens, or None where none runs.
+        The facts, and host and port of the cluster's Serve; None if Serve does not run.
     """
     ray_session.set_environment(**ray_session.QUIET)
     try:

@@ -1,4 +1,4 @@
-"""The doctor's report as lines and as JSON. Pure."""
+"""Writes the doctor's report as lines or as JSON. Pure."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from serve_app.cli.doctor.check import Check, Status, can_run
+from serve_app.schemas.counted import counted
 
 WORDS: dict[Status, str] = {"ok": "ok", "warn": "warn", "fail": "FAIL", "no": "no"}
 COLOURS: dict[Status, str] = {"ok": "32", "warn": "33", "fail": "31", "no": "2"}
@@ -23,11 +24,11 @@ class Row:
 
 
 def check_lines(checks: Sequence[Check], *, coloured: bool = False) -> Iterator[str]:
-    """Write each check on a line of its own below its group's name.
+    """Yield a line for each check, below a line with its group's name.
 
     Args:
-        checks: in any order; groups stand in the order of their first check.
-        coloured: for a terminal.
+        checks: in any order; groups come in the order of their first check.
+        coloured: whether to colour each status, for a terminal.
     """
     width = max((len(check.name) for check in checks), default=0)
     for group in dict.fromkeys(check.group for check in checks):
@@ -38,7 +39,7 @@ def check_lines(checks: Sequence[Check], *, coloured: bool = False) -> Iterator[
 
 
 def table_lines(rows: Sequence[Row]) -> Iterator[str]:
-    """Write the table of times and memory; nothing where there is none."""
+    """Yield the table of times and memory; nothing without rows."""
     if rows:
         yield "times and memory"
         width = max(len(row.name) for row in rows)
@@ -51,17 +52,22 @@ def _word(status: Status, coloured: bool) -> str:
 
 
 def conclusion(checks: Sequence[Check], subject: str) -> str:
-    """Say what follows from all checks of a subject, such as a file's name."""
+    """Return the report's last line: whether a subject, such as a file, runs here.
+
+    Args:
+        checks: all checks.
+        subject: the name of what was checked.
+    """
     faults = sum(check.status == "fail" for check in checks)
     warnings = sum(check.status == "warn" for check in checks)
-    noted = f"{warnings} {'warning' if warnings == 1 else 'warnings'}"
+    noted = counted(warnings, "warnings")
     if faults:
-        return f"{subject}: does not run here: {faults} {'fault' if faults == 1 else 'faults'}, {noted}"
-    return f"{subject}: nothing speaks against it here{f': {noted}' if warnings else ''}"
+        return f"{subject}: does not run here: {counted(faults, 'faults')}, {noted}"
+    return f"{subject}: no fault was found here{f': {noted}' if warnings else ''}"
 
 
 def as_json(checks: Sequence[Check], rows: Sequence[Row]) -> str:
-    """Write the same as JSON: `ok`, `checks` and `times_and_memory`, which is null without --load."""
+    """Return the report as JSON: `ok`, `checks` and `times_and_memory`, which is null without --load."""
     document = {
         "ok": can_run(checks),
         "checks": [asdict(check) for check in checks],

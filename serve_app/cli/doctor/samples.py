@@ -1,4 +1,4 @@
-"""The bundled images and prompts, on which the doctor tries the models."""
+"""Reads the bundled images and prompts, with which the doctor tests the models."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ PHRASES = (
     "dog", "red sofa", "tree", "yellow balloon", "soccer ball", "cat", "blue chair", "car", "lamp", "window", "flower",
     "table", "bird", "boat", "house", "person",
 )  # fmt: skip
-"""The first five are in the images."""
+"""Phrases for the segmenter. The first IN_THE_IMAGES of them are in the bundled images."""
 IN_THE_IMAGES = 5
 
 
 @dataclass(frozen=True)
 class Samples:
-    """What the models are tried on.
+    """The images and prompts with which the models are tested.
 
     Attributes:
         images: (H, W, 3) uint8 RGB each.
-        prompts: of which the models read the entities.
+        prompts: for the parser.
     """
 
     images: tuple[RgbArray, ...]

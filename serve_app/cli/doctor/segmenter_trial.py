@@ -1,4 +1,4 @@
-"""Tries the configured segmenter: stage times, images a second, memory, and the objects of the plain loop."""
+"""Measures the configured segmenter: times, images a second, memory, and agreement with the plain loop."""
 
 from __future__ import annotations
 
@@ -31,28 +31,27 @@ from serve_app.schemas.dicts import RleDict
 Value = TypeVar("Value")
 
 COUNTS = (1, 4, 16)
-"""Phrases with which images a second are measured."""
+"""Numbers of phrases for which images a second are measured."""
 ROUNDS = 3
 ENOUGH_S = 3.0
-"""A measurement is not repeated once it has taken so long."""
+"""A measurement is not repeated once it has taken this long."""
 
 
 @dataclass(frozen=True)
 class SegmenterTrial:
-    """What the segmenter did.
+    """The measurements of the segmenter.
 
     Attributes:
         load_s: seconds of loading.
         stage_s: seconds of each stage: "prepare" and "vision" for an image, "text" for a phrase, "head" for a pair of
-            both, "masks" for an
-            object, where there is one.
-        images_per_s: by the number of phrases.
+            both, and "masks" for an object, if any was found.
+        images_per_s: images a second, by the number of phrases.
         peak_bytes: see device_memory.peak_bytes.
-        agreement: with the plain loop in float32.
-        exact: whether everything is computed in float32, so that nothing may differ.
-        image_pixels: of the model's input.
+        agreement: how our objects compare with those of the plain loop in float32.
+        exact: whether everything is computed in float32, so that no object may differ.
+        image_pixels: pixels of one image in the size of the model's input.
         card_bytes: memory of the GPU; None on a CPU.
-        memory: what was measured on a GPU; None on a CPU.
+        memory: the segmenter's memory on a GPU; None on a CPU.
     """
 
     load_s: float
@@ -67,7 +66,7 @@ class SegmenterTrial:
 
 
 class _Work:
-    """The steps of the service, in one thread and without its caches."""
+    """Runs the service's steps in one thread and without caches."""
 
     def __init__(self, segmenter: Segmenter[Any, Any, Any], config: AppConfig, device: Any) -> None:
         self._segmenter = segmenter
@@ -95,7 +94,7 @@ class _Work:
         return [each for part in _parts(pairs, self.most_pairs) for each in _sound(self._segmenter.detect(part))]
 
     def draw_all(self, found: Sequence[Detections], images: Sequence[RgbArray]) -> list[list[RleDict]]:
-        """Encode the masks of each pair, image by image."""
+        """Encode the masks of each pair, in the order of `detect`."""
         each = len(found) // len(images)
         return [
             rles_from_logits(one.mask_logits, images[index // each].shape[:2], self._defaults.mask_threshold)
@@ -103,7 +102,7 @@ class _Work:
         ]
 
     def all(self, images: Sequence[RgbArray], phrases: Sequence[str]) -> list[tuple[Detections, list[RleDict]]]:
-        """Do the whole job; one result a pair, image by image."""
+        """Run all steps; one result for each pair, in the order of `detect`."""
         found = self.detect(self.encode(self.prepare(images)), self.embed(phrases), masks=True)
         return [*zip(found, self.draw_all(found, images), strict=True)]
 
@@ -111,15 +110,15 @@ class _Work:
 def try_segmenter(
     config: AppConfig, images: Sequence[RgbArray], step: Callable[[str], AbstractContextManager[None]]
 ) -> SegmenterTrial:
-    """Try the segmenter.
+    """Measure the segmenter, and compare its objects with the plain loop's.
 
     Args:
-        config: everything.
+        config: the configuration.
         images: (H, W, 3) uint8 RGB each.
-        step: told of each step.
+        step: reports a step while it runs.
 
     Raises:
-        GensegError: it cannot be loaded, or fails.
+        GensegError: the segmenter cannot be loaded, or fails.
     """
     model = config.models.segmentation
     device = devices.resolve_device(model.device, config.device.cuda_device)
@@ -139,7 +138,7 @@ def try_segmenter(
     del segmenter, work
     device_memory.release(device)
     device_memory.lift_wall(device)
-    allow_tf32(False)  # the loader sets it for the process
+    allow_tf32(False)  # the loader switches it on for the whole process
     with step("segmenting with the plain loop"), explain(f"{model.model_name}, in the plain loop"):
         plain = PlainSegmenter.load(locations.resolve(model.model_name, "segmenter"), device)
         agreement = _agreement(plain, images, ours, config)
@@ -160,11 +159,11 @@ def try_segmenter(
 
 
 def _stages(work: _Work, images: Sequence[RgbArray]) -> dict[str, float]:
-    """Measure each stage with the phrases that are in the images: the best of some rounds."""
+    """Return the seconds of each stage, the best of some rounds, with the phrases that are in the images."""
     phrases = PHRASES[:IN_THE_IMAGES]
     best = _Best()
     found: list[Detections] = []
-    for _ in _rounds():  # the first one pays for what PyTorch does once, and is rarely the best
+    for _ in _rounds():  # the first round includes PyTorch's one-time work
         prepared = best.of("prepare", partial(work.prepare, images))
         encoded = best.of("vision", partial(work.encode, prepared))
         embedded = best.of("text", partial(work.embed, phrases))
@@ -184,13 +183,13 @@ def _stages(work: _Work, images: Sequence[RgbArray]) -> dict[str, float]:
 
 
 class _Best:
-    """Keeps the best time of each thing that is done several times."""
+    """Keeps the shortest time of each step that is run several times."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
     def of(self, name: str, run: Callable[[], Value]) -> Value:
-        """Do it once more."""
+        """Run a step once more, and return its value."""
         started = time.perf_counter()
         value = run()
         took = time.perf_counter() - started
@@ -199,7 +198,7 @@ class _Best:
 
 
 def _speed(work: _Work, images: Sequence[RgbArray], phrases: Sequence[str]) -> float:
-    """Images a second of the whole job, the best of some rounds."""
+    """Return the images a second of all steps, the best of some rounds."""
     seconds = []
     for _ in _rounds():
         started = time.perf_counter()
@@ -209,7 +208,7 @@ def _speed(work: _Work, images: Sequence[RgbArray], phrases: Sequence[str]) -> f
 
 
 def _memory(work: _Work, images: Sequence[RgbArray]) -> SegmenterBytes | None:
-    """Measure on a GPU what one more image and one more pair take."""
+    """Measure the segmenter's memory on a GPU; None on a CPU."""
     weights = device_memory.held_bytes(work.device)
     if weights is None:
         return None
@@ -238,15 +237,15 @@ def _memory(work: _Work, images: Sequence[RgbArray]) -> SegmenterBytes | None:
 
 
 def one_more(peak_of: Callable[[int], int], most: int, held: int) -> int:
-    """Compute what one more item of a pass takes.
+    """Return the memory that one more item takes in a pass.
 
     Args:
-        peak_of: measures the peak of the work on so many items, in bytes.
-        most: so many items run in one pass; more would run one after the other, and take no more than one.
-        held: bytes that are held without any work.
+        peak_of: measures the peak memory of a number of items, in bytes.
+        most: the most items in one pass. Further items would go into another pass, and take no more memory.
+        held: bytes in use before the pass.
 
     Returns:
-        Bytes, at least 1. Where a pass has one item only, all that it takes.
+        Bytes, at least 1. If `most` is 1, this is the memory of the only item.
     """
     one = peak_of(1)
     return max(1, (peak_of(most) - one) // (most - 1) if most > 1 else one - held)
@@ -279,7 +278,7 @@ def _plain_objects(found: PlainObjects, size: Any) -> Objects:
 
 
 def _rounds() -> Iterator[int]:
-    """Yield the numbers of the rounds, few where one takes long."""
+    """Yield up to ROUNDS numbers, and stop after ENOUGH_S."""
     started = time.perf_counter()
     for number in range(ROUNDS):
         yield number
@@ -288,7 +287,7 @@ def _rounds() -> Iterator[int]:
 
 
 def _sound(items: Sequence[Any]) -> list[Any]:
-    """Raise the first error of a batch, if there is one."""
+    """Return a batch's results, or raise its first error."""
     for item in items:
         if isinstance(item, GensegError):
             raise item

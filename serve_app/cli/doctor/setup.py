@@ -1,4 +1,4 @@
-"""What the doctor knows of a configuration: its models, where they are, the Ray that would run it, its port."""
+"""Reads the facts about a configuration: its models and the parser's server. The checks judge them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from serve_app.models.registry import load_parser
 
 SERVER_TIMEOUT_S = 4.0
 DETECTOR = "detector_model."
-"""How the names of the weights begin that are loaded of a checkpoint of SAM3's video model."""
+"""Prefix of the weights that are loaded from a checkpoint of SAM3's video model."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class Model:
         role: "parser", "segmenter" or "identity".
         name: as configured.
         device: as configured.
-        dtype: in which its weights are loaded, as configured; those of the segmenter are loaded in float32.
-        place: where its weights are: "embedded", "folder", "cache", "hub", or nowhere.
-        fault: why it cannot be loaded, and what to do; None where nothing is known against it.
-        parameters: how many weights are loaded; None until they are on this machine.
-        hub: what the hub says of one that is not on this machine; None where it was not asked.
+        dtype: as configured; the segmenter's weights are loaded in float32 all the same.
+        place: where its weights are: "embedded", "folder", "cache", "hub" or "nowhere".
+        fault: why it cannot be loaded, and what to do; None if no fault is known.
+        parameters: how many weights are loaded; None if they are not on this machine.
+        hub: the hub's answer if the model is not on this machine, else None.
         fraction: `gpu_memory_fraction` of its process.
     """
 
@@ -57,12 +57,12 @@ class RayFacts:
     """The Ray that would run the configuration.
 
     Attributes:
-        address: of the cluster that is joined; None for a Ray of its own on this machine.
-        fault: why there is none; None where there is.
-        cpus: of all nodes.
-        gpus: likewise.
-        lacking: which replicas find no room; None where all do.
-        served: which of the configuration's applications are served there already.
+        address: HOST:PORT of the cluster that is joined; None for a private Ray on this machine.
+        fault: why the cluster cannot be joined; None if it can.
+        cpus: CPUs of all nodes.
+        gpus: GPUs of all nodes.
+        lacking: a line about resources that replicas lack; None if they lack none.
+        served: the configuration's applications that the cluster serves already.
     """
 
     address: str | None = None
@@ -78,15 +78,15 @@ class Setup:
     """A configuration on this machine.
 
     Attributes:
-        config: of the graph.
-        models: those that are loaded.
-        ray: that would run it.
+        config: the configuration.
+        models: the models that it loads.
+        ray: the Ray that would run it.
         address: host and port of the HTTP API.
-        busy: why the port cannot be taken; None where it can.
-        is_serves: the cluster's Serve listens at the address.
+        busy: why the port cannot be used; None if it can.
+        is_serves: whether the cluster's Serve listens at the address.
         dashboard_busy: whether something other than Ray listens on the port of Ray's dashboard.
-        unset: environment variables that are needed and hold nothing usable, each as a line.
-        server_fault: why the server of the engine `openai` does not answer; None where it does, or is not used.
+        unset: a line for each environment variable that is needed and has no usable value.
+        server_fault: why the server of the engine `openai` does not answer; None if it answers or is not used.
     """
 
     config: AppConfig
@@ -101,10 +101,10 @@ class Setup:
 
 
 def read_models(config: AppConfig, ask: Callable[[str], HubAnswer] = hub.ask) -> tuple[Model, ...]:
-    """Look for the models, on this machine and then on the hub.
+    """Look for the configured models on this machine, then on the hub.
 
     Args:
-        config: of the graph.
+        config: the configuration.
         ask: asks the hub about a name that is not on this machine.
     """
     parser, segmenter = config.models.text_parser, config.models.segmentation
@@ -116,12 +116,13 @@ def read_models(config: AppConfig, ask: Callable[[str], HubAnswer] = hub.ask) ->
     if config.models.identity_name is not None:
         dtype = config.models.identity.dtype
         wanted.append(Model("identity", config.models.identity_name, segmenter.device, dtype))
-    with ThreadPoolExecutor(len(wanted)) as threads:  # a hub that does not answer costs its timeout once
+    # In parallel, so that a hub that does not answer costs its timeout only once.
+    with ThreadPoolExecutor(len(wanted)) as threads:
         return tuple(threads.map(lambda model: _found(model, ask), wanted))
 
 
 def server_fault(config: AppConfig) -> str | None:
-    """Say why the parser's server does not answer; None where it does, or where the parser is no server."""
+    """Return why the parser's server does not answer; None if it answers, or if the parser is a local model."""
     if config.models.text_parser.engine != "openai":
         return None
     try:
@@ -154,13 +155,13 @@ def _found(model: Model, ask: Callable[[str], HubAnswer]) -> Model:
         place = "cache" if cached else "embedded" if model.name == EMBEDDED else "folder"
         if fault is None or not cached:
             return replace(model, place=place, fault=fault, parameters=parameters)
-    # Not here, or downloaded in part: loading downloads the rest.
+    # Not here, or only a part was downloaded: loading downloads the rest.
     answer = HubAnswer(hub.OFFLINE, reached=False) if hub.is_offline() else ask(model.name)
     return replace(model, place="hub", fault=answer.fault, hub=answer)
 
 
 def _look_into(folder: Path, role: locations.Kind) -> tuple[str | None, int | None]:
-    """Say what a checkpoint's folder lacks, and count the weights that are loaded of it."""
+    """Return the fault of a checkpoint's folder, if any, and the number of weights that are loaded from it."""
     try:
         if lacking := [*missing_files(folder, reads_text=role != "identity")]:
             return f"the checkpoint is incomplete: {', '.join(lacking[:3])} missing in {folder}", None
@@ -171,7 +172,7 @@ def _look_into(folder: Path, role: locations.Kind) -> tuple[str | None, int | No
 
 
 def _parameters(folder: Path) -> int | None:
-    """Count the weights from the heads of the safetensors files; None where there are none."""
+    """Count the weights by the headers of the safetensors files; None if there are no such files."""
     sizes = dict(_sizes(folder))
     model_type = json.loads((folder / "config.json").read_text()).get("model_type")
     if model_type == "sam3_video":
@@ -185,10 +186,10 @@ def _sizes(folder: Path) -> Iterator[tuple[str, int]]:
     if index.is_file() and not (folder / names[0]).is_file():
         names = sorted({*json.loads(index.read_text())["weight_map"].values()})
     for path in (folder / name for name in names):
-        if not path.is_file():  # weights of another format
+        if not path.is_file():  # the weights are in another format
             return
         with safe_open(path, framework="np") as file:
-            for name in file.keys():  # noqa: SIM118 - it is no mapping
+            for name in file.keys():  # noqa: SIM118 - it is not a mapping
                 size = 1
                 for length in file.get_slice(name).get_shape():
                     size *= length

@@ -1,4 +1,4 @@
-"""Checks of what a configuration needs besides its models: devices, packages, Ray, ports, tokens. Pure."""
+"""Checks what a configuration needs besides its models: devices, packages, Ray, ports and tokens. Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def setup_checks(machine: Machine, setup: Setup) -> Iterator[Check]:
     yield _ray(setup.ray)
     yield _port(setup)
     if setup.dashboard_busy:
-        found = f"{DASHBOARD_PORT}, that of Ray's dashboard, is in use, and no Ray runs here"
+        found = f"port {DASHBOARD_PORT} of Ray's dashboard is in use, but no Ray runs here"
         todo = "`serve deploy` and `ray job submit` look for Ray there; `genseg serve` needs no dashboard"
         yield Check("service", "dashboard port", "warn", found, todo)
     for line in setup.unset:
@@ -38,7 +38,9 @@ def _devices(machine: Machine, setup: Setup) -> Iterator[Check]:
     for deployment, (_, device) in devices_of(setup.config).items():
         if device == "auto":
             found = f"{deployment} has device auto, and would run on the CPU although there is a GPU"
-            yield Check("GPU", "device", "warn", found, "see CUDA above; with `cuda` it would not start instead")
+            yield Check(
+                "GPU", "device", "warn", found, "see CUDA above; with device `cuda` it would fail to start instead"
+            )
 
 
 def _packages(machine: Machine, setup: Setup) -> Iterator[Check]:
@@ -57,7 +59,7 @@ def _packages(machine: Machine, setup: Setup) -> Iterator[Check]:
 
 
 def _lacking_for_compile(machine: Machine) -> dict[str, str]:
-    """Name what models.compiling needs and is not here, each with what to install."""
+    """Return what `models.compiling` needs and this machine lacks, with the package to install for each."""
     needed = {
         ("C compiler", "gcc"): machine.compiler is not None,
         ("C++ compiler", "g++"): machine.cxx_compiler is not None,
@@ -84,7 +86,7 @@ def _server(setup: Setup) -> Iterator[Check]:
 
 def _ray(ray: RayFacts) -> Check:
     if ray.fault is not None:
-        return Check("Ray", "Ray", "fail", ray.fault, "start it, or unset RAY_ADDRESS to use a Ray of its own")
+        return Check("Ray", "Ray", "fail", ray.fault, "start it, or unset RAY_ADDRESS to use a private Ray")
     place = f"the cluster at {ray.address}" if ray.address else "none runs here; `genseg serve` starts its own"
     found = f"{place}: {ray.cpus:g} CPU, {ray.gpus:g} GPU"
     if ray.lacking is None:
@@ -101,7 +103,7 @@ def _port(setup: Setup) -> Check:
         todo = "`genseg serve` does not replace it: stop it first, or update it with `serve deploy`"
         return Check("service", "port", "warn", found, todo)
     if setup.is_serves:
-        return Check("service", "port", "ok", f"{port} on {host} is that of the Serve that runs on this cluster")
+        return Check("service", "port", "ok", f"{port} on {host} is the port of the Serve that runs on this cluster")
     if setup.busy is None:
         return Check("service", "port", "ok", f"{port} on {host} is free")
     return Check("service", "port", "fail", setup.busy, "stop what listens there, or choose another with --port")

@@ -1,7 +1,7 @@
-"""Loads the configured models in this process and tries them on the bundled images and prompts, without Ray.
+"""Loads the configured models in this process and measures them on the bundled images and prompts, without Ray.
 
-One model after the other, so that each is measured alone; each is compared with the plain loop of stock transformers,
-which is loaded after it.
+The models are loaded one after the other, so that each is measured alone. Parser and segmenter are compared with the
+plain loop of stock transformers, which is loaded after each of them.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ from serve_app.models.registry import load_identity, load_parser
 Result = TypeVar("Result")
 
 Step = Callable[[str], AbstractContextManager[None]]
-"""Names a step while it runs."""
+"""Reports a step while it runs."""
 
 
 @dataclass(frozen=True)
 class ParserTrial:
-    """What the parser did.
+    """The measurements of the parser.
 
     Attributes:
-        prompts: how many were read.
-        entities: how many were found in them.
+        prompts: how many prompts were read.
+        entities: how many entities were found in them.
         load_s: seconds of loading.
-        prompt_s: of one prompt by itself, on average.
-        batch_s: of all in one batch, for each prompt; None for a parser on a server.
+        prompt_s: seconds for one prompt alone, on average.
+        batch_s: seconds for one prompt in a batch; None for a parser on a server.
         peak_bytes: see device_memory.peak_bytes; None for a parser on a server.
-        differing: how many prompts the plain loop reads otherwise; None where it was not asked.
-        exact: whether the model computes in float32, so that nothing may differ.
-        on_gpu: whether it is on a GPU of this machine.
+        differing: how many prompts the plain loop reads differently; None for a parser on a server.
+        exact: whether the model computes in float32, so that no prompt may differ.
+        on_gpu: whether the parser is on a GPU of this machine.
     """
 
     prompts: int
@@ -62,7 +62,7 @@ class ParserTrial:
 
 @dataclass(frozen=True)
 class IdentityTrial:
-    """What the identity model did: seconds of loading, and of one object."""
+    """The measurements of the identity model: seconds of loading, and for one object."""
 
     load_s: float
     object_s: float
@@ -70,7 +70,7 @@ class IdentityTrial:
 
 @dataclass(frozen=True)
 class Trial:
-    """What the models did; of each, its trial or why it failed. None for a model that the configuration has not."""
+    """The measurements of each model, or a line that says why it failed; None if there is no identity model."""
 
     parser: ParserTrial | str
     segmenter: SegmenterTrial | str
@@ -80,12 +80,12 @@ class Trial:
 
 
 def try_models(config: AppConfig, samples: Samples, step: Step) -> Trial:
-    """Try every model of a configuration.
+    """Load and measure each model of a configuration.
 
     Args:
-        config: everything.
-        samples: what they are tried on.
-        step: told of each step.
+        config: the configuration.
+        samples: images and prompts.
+        step: reports a step while it runs.
     """
     hide_loading_bar()
     models = config.models
@@ -103,7 +103,7 @@ def try_models(config: AppConfig, samples: Samples, step: Step) -> Trial:
 
 
 def _or_fault(model: tuple[locations.Kind, str] | None, run: Callable[[], Result]) -> Result | str:
-    """Try a model that is to be loaded, or a server; a hub that cannot be asked would take a minute to say so."""
+    """Run a trial, or return why it failed. Checks a hub name first: loading takes a minute to fail without the hub."""
     try:
         if model is not None and not Path(locations.resolve(model[1], model[0])).is_dir():
             hub.check_name(model[1])
@@ -135,7 +135,7 @@ def _try_local(parser: LocalParser, load_s: float, config: AppConfig, samples: S
     model = config.models.text_parser
     device = _device(config)
     with step("reading prompts"):
-        parser.generate_each(samples.prompts[:1])  # the first one pays for what PyTorch does once
+        parser.generate_each(samples.prompts[:1])  # the first call includes PyTorch's one-time work
         started = time.perf_counter()
         replies = [reply for prompt in samples.prompts for reply in parser.generate_each([prompt])]
         prompt_s = (time.perf_counter() - started) / len(samples.prompts)

@@ -1,4 +1,4 @@
-"""What the trial of the models says: lines, and a table of times and memory. Pure."""
+"""Reports the trial of the models: checks, and a table of times and memory. Pure."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from collections.abc import Iterator
 
 from serve_app.cli.doctor.agreement import LEAST_IOU
 from serve_app.cli.doctor.budgets import GIB, Budgets, budgets
-from serve_app.cli.doctor.check import Check, counted, gib
+from serve_app.cli.doctor.check import Check, gib
 from serve_app.cli.doctor.report import Row
 from serve_app.cli.doctor.segmenter_trial import SegmenterTrial
 from serve_app.cli.doctor.trial import IdentityTrial, ParserTrial, Trial
+from serve_app.schemas.counted import counted
 
 GROUP = "load"
 UNITS = {"prepare": "an image", "vision": "an image", "text": "a phrase", "head": "a pair", "masks": "an object"}
 
 
 def trial_checks(trial: Trial) -> Iterator[Check]:
-    """Say of each model whether it loads and finds what the plain loop finds."""
+    """Check for each model whether it loads, and whether it agrees with the plain loop."""
     for name, part in (("parser", trial.parser), ("segmenter", trial.segmenter), ("identity", trial.identity)):
         if isinstance(part, str):
             yield Check(GROUP, name, "fail", part)
@@ -33,27 +34,35 @@ def _same_entities(parser: ParserTrial, differing: int) -> Check:
     name = "same entities"
     if not differing:
         return Check(GROUP, name, "ok", f"{_prompts(parser)}, {parser.entities} entities, as in the plain loop")
-    found = f"{differing} of {_prompts(parser)} are read otherwise than by the plain loop"
+    found = f"the plain loop reads {differing} of {_prompts(parser)} differently"
     if parser.exact:
         return Check(GROUP, name, "fail", f"{found}, in float32", "please report it")
-    return Check(GROUP, name, "warn", f"{found}; in half precision two tokens that are nearly alike may change places")
+    return Check(
+        GROUP, name, "warn", f"{found}; in half precision two tokens of nearly equal probability may change places"
+    )
 
 
 def _prompts(parser: ParserTrial) -> str:
-    return counted(parser.prompts, "prompt")
+    return counted(parser.prompts, "prompts")
 
 
 def _same_objects(segmenter: SegmenterTrial) -> Check:
     name, agreement = "same objects", segmenter.agreement
     worst = f"boxes within {agreement.worst_box_px:.2f} px, masks of IoU {agreement.worst_iou:.4f} or more"
-    found = f"{counted(agreement.objects, 'object')} of the plain loop in float32, {agreement.differing} differ"
+    found = f"{counted(agreement.objects, 'objects')} of the plain loop in float32, {agreement.differing} differ"
     if not agreement.objects and not agreement.differing:
-        return Check(GROUP, name, "warn", "neither way found an object in the bundled images", "try your own images")
+        return Check(
+            GROUP,
+            name,
+            "warn",
+            "neither our segmenter nor the plain loop found an object in the bundled images",
+            "try your own images",
+        )
     if not agreement.differing:
         return Check(GROUP, name, "ok", f"{found}: {worst}")
     how = (
         f"{found}: {agreement.missing} missing, {agreement.extra} more, {agreement.moved} over 1 px or below IoU "
-        f"{LEAST_IOU:g}; the others {worst}"
+        f"{LEAST_IOU:g}; objects that both found: {worst}"
     )
     if segmenter.exact:
         return Check(GROUP, name, "fail", f"{how}, in float32", "please report it")
@@ -61,7 +70,7 @@ def _same_objects(segmenter: SegmenterTrial) -> Check:
 
 
 def fitting(trial: Trial) -> Budgets | None:
-    """Compute the budgets that fit the card; None on a CPU, or where nothing fits."""
+    """Return the settings that fit the GPU; None on a CPU, or if nothing fits."""
     segmenter = trial.segmenter
     if not isinstance(segmenter, SegmenterTrial) or segmenter.memory is None or segmenter.card_bytes is None:
         return None
@@ -88,7 +97,7 @@ def _budgets(trial: Trial, segmenter: SegmenterTrial) -> Check:
 
 
 def trial_rows(trial: Trial) -> list[Row]:
-    """List times and memory."""
+    """Return the rows of the table of times and memory."""
     rows: list[Row] = []
     where = "on the GPU" if trial.on_gpu else "of this process"
     parser, segmenter, identity = trial.parser, trial.segmenter, trial.identity
@@ -101,7 +110,7 @@ def trial_rows(trial: Trial) -> list[Row]:
     if isinstance(segmenter, SegmenterTrial):
         rows += [Row(stage, took * 1000, f"ms {UNITS[stage]}") for stage, took in segmenter.stage_s.items()]
         for count, speed in segmenter.images_per_s.items():
-            rows.append(Row(counted(count, "phrase"), speed, "images/s"))
+            rows.append(Row(counted(count, "phrases"), speed, "images/s"))
         rows.append(Row("segmenter, peak memory", segmenter.peak_bytes / GIB, f"GiB {where}"))
         rows += _of_card(segmenter)
     if isinstance(identity, IdentityTrial):

@@ -185,8 +185,8 @@ def test_yolo_replaces_its_own_folder_and_no_other(results: Path, tmp_path: Path
     assert [path.name for path in tmp_path.iterdir()] == ["set"]  # nothing unfinished is left
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("x")
-    with pytest.raises(CommandError, match="holds something else"):
+    with pytest.raises(CommandError, match="holds other files"):
         export(results, "yolo", tmp_path / "mine")
-    with pytest.raises(CommandError, match="holds something else"):
+    with pytest.raises(CommandError, match="holds other files"):
         export(results, "yolo", results)
     assert (tmp_path / "mine" / "thesis.tex").read_text() == "x"

@@ -169,7 +169,7 @@ def test_a_document_of_somebody_else_has_no_pipe_opened_and_no_odd_path_ends_the
     (tmp_path / "one.json").write_text(json.dumps(document))
     assert export(tmp_path / "one.json", "html", tmp_path / "r.html") == 0
     text = (tmp_path / "r.html").read_text()
-    assert "No picture: pipe is no file" in text
+    assert "No picture: pipe is not a file" in text
     assert "No picture: xxx" in text
 
 
@@ -224,7 +224,7 @@ def test_objects_without_masks_are_refused_by_formats_of_masks(results: Path, tm
         ("table", "t.txt", r"must end with \.csv or \.parquet"),
         ("coco", "out/summary.json", "the results have a file of that name"),
         ("table", "out/part-00007.csv", "the results have a file of that name"),
-        ("coco", "rows.jsonl", "is what is read; it would be overwritten"),
+        ("coco", "rows.jsonl", "is one of the files to export; it would be overwritten"),
         ("html", "out", "is a folder"),
         ("coco", "none/coco.json", "there is no folder"),
         ("coco", "s3://bucket/coco.json", "must be a path"),

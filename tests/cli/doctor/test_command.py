@@ -53,7 +53,7 @@ def test_without_a_configuration_it_says_what_fits(doctor: Doctor) -> None:
     assert line_of(said, "parser").startswith("ok    parser")
     assert "24 GB card" in said
     assert "facebook/sam3" in said
-    assert said.splitlines()[-1].startswith("the embedded models: nothing speaks against it here")
+    assert said.splitlines()[-1].startswith("the embedded models: no fault was found here")
 
 
 def test_the_embedded_configuration_can_run(doctor: Doctor, tmp_path: Path, unused_port: int) -> None:
@@ -65,7 +65,7 @@ def test_the_embedded_configuration_can_run(doctor: Doctor, tmp_path: Path, unus
     assert f"none in {path}" in line_of(said, "faults")
     assert f"{unused_port} on 127.0.0.1 is free" in line_of(said, "port")
     assert "none runs here; `genseg serve` starts its own" in line_of(said, "Ray")
-    assert said.splitlines()[-1].startswith(f"{path}: nothing speaks against it here")
+    assert said.splitlines()[-1].startswith(f"{path}: no fault was found here")
 
 
 def test_a_busy_port_is_a_fault(doctor: Doctor, tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_the_report_groups_its_lines() -> None:
     ]
     assert "\x1b[31mFAIL\x1b[0m" in "\n".join(check_lines(CHECKS, coloured=True))
     assert not [*table_lines([])]
-    assert conclusion(CHECKS[:1], "x") == "x: nothing speaks against it here"
+    assert conclusion(CHECKS[:1], "x") == "x: no fault was found here"
 
 
 def test_the_report_as_json() -> None:

@@ -30,7 +30,7 @@ OLD_DRIVER = CudaFacts(
         (with_cards(L4), True, "ok", "driver 580.65.06, PyTorch for CUDA 13.0, 1 GPU to use"),
         (with_cards(L4, L4), None, "ok", "2 GPUs to use"),
         (CPU_ONLY, None, "warn", "finds no NVIDIA driver"),
-        (CPU_ONLY, False, "ok", "no GPU is seen, and this configuration needs none"),
+        (CPU_ONLY, False, "ok", "no GPU was found, and this configuration needs none"),
         (CPU_ONLY, True, "fail", "finds no NVIDIA driver"),
         (replace(CPU_ONLY, cuda=OLD_DRIVER, driver="550.54"), False, "warn", "driver 550.54, the NVIDIA driver is too"),
         (replace(CPU_ONLY, cuda=OLD_DRIVER, driver="550.54"), True, "fail", "580 or newer: update it"),
@@ -69,7 +69,7 @@ def test_each_card(card: Card, status: str, words: str) -> None:
             {"omp_threads": "1"},
             "CPU",
             "warn",
-            "OMP_NUM_THREADS is '1'; models on a CPU use so many threads each",
+            "OMP_NUM_THREADS is '1'; models on a CPU use that many threads each",
         ),
         ({"omp_threads": "8"}, "CPU", "ok", "8 cores"),
         ({}, "shared memory", "ok", "/dev/shm has 8.0 GiB"),
@@ -133,7 +133,11 @@ def test_what_does_not_fit_says_why() -> None:
     [
         (None, False, [("ok", "in the hub's local cache")]),
         (HubAnswer(GATED), False, [("warn", "there is none"), ("warn", "the weights are gated")]),
-        (HubAnswer(None, True, 7 * GIB), True, [("ok", "HF_TOKEN is set"), ("ok", "downloaded, 7.0 GiB; 50.0 GiB of")]),
+        (
+            HubAnswer(None, True, 7 * GIB),
+            True,
+            [("ok", "HF_TOKEN is set"), ("ok", "from the hub, 7.0 GiB; 50.0 GiB of")],
+        ),
     ],
 )
 def test_the_segmenter_for_gpus(answer: HubAnswer | None, token: bool, expected: list[tuple[str, str]]) -> None:

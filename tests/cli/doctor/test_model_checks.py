@@ -27,7 +27,7 @@ def checks_of(machine: Machine, *models: Model, document: object = None) -> list
         (parser(), "ok", "/models/4b: in its folder, 4,440.0 million parameters"),
         (parser(place="cache", parameters=None), "ok", "in the hub's local cache"),
         (parser(name="embedded", place="embedded"), "ok", "embedded: ships inside the package"),
-        (ABSENT, "ok", "not here; the hub lets it be downloaded, 9.0 GiB at the first start"),
+        (ABSENT, "ok", "not here; it can be downloaded from the hub, 9.0 GiB at the first start"),
         (replace(ABSENT, hub=HubAnswer(None)), "ok", "size unknown until it is downloaded"),
         (replace(ABSENT, hub=HubAnswer(GATED), fault=GATED), "fail", f"/models/4b: {GATED}"),
         (parser(place="nowhere", fault="there is no such folder"), "fail", "/models/4b: there is no such folder"),
@@ -43,10 +43,10 @@ def test_where_a_model_is(model: Model, status: str, words: str) -> None:
     ("free", "answers", "status", "words"),
     [
         (50 * GIB, [9 * GIB], "ok", "50.0 GiB free for 9.0 GiB in /cache"),
-        (5 * GIB, [9 * GIB], "fail", "5.0 GiB free for 9.0 GiB in /cache; make room, or set HF_HOME"),
+        (5 * GIB, [9 * GIB], "fail", "5.0 GiB free for 9.0 GiB in /cache; free some space, or set HF_HOME"),
         (10 * GIB, [9 * GIB, 2 * GIB], "fail", "10.0 GiB free for 11.0 GiB"),
-        (10 * GIB, [9 * GIB, None], "ok", "9.0 GiB and what the hub does not tell"),
-        (None, [9 * GIB], "warn", "/cache cannot be read; see HF_HOME"),
+        (10 * GIB, [9 * GIB, None], "ok", "9.0 GiB and models of unknown size"),
+        (None, [9 * GIB], "warn", "/cache cannot be read; check HF_HOME"),
     ],
 )
 def test_room_for_downloads(free: int | None, answers: list[int | None], status: str, words: str) -> None:
@@ -107,9 +107,9 @@ def test_main_memory_counts_on_a_cpu() -> None:
     ("fractions", "status", "words"),
     [
         ((0.4, 0.5), "ok", "gpu_memory_fraction add up to 0.9"),
-        ((0.6, 0.5), "fail", "add up to 1.1; let them add up to 0.95 or less"),
-        ((0.6, None), "warn", "without a wall between them"),
-        ((None, None), "warn", "without a wall between them"),
+        ((0.6, 0.5), "fail", "add up to 1.1; lower them to a sum of 0.95 or less"),
+        ((0.6, None), "warn", "without a limit for each"),
+        ((None, None), "warn", "without a limit for each"),
     ],
 )
 def test_models_that_share_a_card(fractions: tuple[float | None, float | None], status: str, words: str) -> None:

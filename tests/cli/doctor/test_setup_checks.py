@@ -23,9 +23,15 @@ BROKEN_GPU = replace(CPU_ONLY, cuda=CudaFacts("2.14", "13.0", 0, error="no", has
     [
         (CPU_ONLY, setup_of(), "port", "ok", "8000 on 127.0.0.1 is free"),
         (CPU_ONLY, setup_of(busy="port 8000 on 127.0.0.1 is in use"), "port", "fail", "is in use; stop what listens"),
-        (CPU_ONLY, setup_of(is_serves=True), "port", "ok", "8000 on 127.0.0.1 is that of the Serve that runs"),
+        (CPU_ONLY, setup_of(is_serves=True), "port", "ok", "8000 on 127.0.0.1 is the port of the Serve that runs"),
         (CPU_ONLY, setup_of(ray=RayFacts("h:1", served=("a",))), "port", "warn", "'a' is served already by the Serve"),
-        (CPU_ONLY, setup_of(dashboard_busy=True), "dashboard port", "warn", "8265, that of Ray's dashboard, is in use"),
+        (
+            CPU_ONLY,
+            setup_of(dashboard_busy=True),
+            "dashboard port",
+            "warn",
+            "port 8265 of Ray's dashboard is in use, but no Ray runs",
+        ),
         (CPU_ONLY, setup_of(unset=("c.yaml:3: variable X is not set",)), "token", "fail", "c.yaml:3: variable X"),
         (CPU_ONLY, setup_of(), "Ray", "ok", "none runs here; `genseg serve` starts its own: 8 CPU, 1 GPU"),
         (CPU_ONLY, setup_of(ray=RayFacts("h:6379", cpus=4)), "Ray", "ok", "the cluster at h:6379: 4 CPU, 0 GPU"),

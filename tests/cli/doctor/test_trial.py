@@ -128,15 +128,25 @@ ON_GPU = replace(SEGMENTER, card_bytes=int(22.5 * GIB), memory=SAM3, exact=False
         (replace(TRIAL, segmenter="model x: gated"), "segmenter", "fail", "model x: gated"),
         (replace(TRIAL, parser="model y: no such folder"), "parser", "fail", "no such folder"),
         (replace(TRIAL, parser=replace(PARSER, differing=1, exact=True)), "same entities", "fail", "in float32"),
-        (replace(TRIAL, parser=replace(PARSER, differing=1)), "same entities", "warn", "1 of 2 prompts are read"),
+        (
+            replace(TRIAL, parser=replace(PARSER, differing=1)),
+            "same entities",
+            "warn",
+            "reads 1 of 2 prompts differently",
+        ),
         (
             replace(TRIAL, segmenter=replace(SEGMENTER, agreement=DIFFERING)),
             "same objects",
             "fail",
-            "4 differ: 1 missing, 2 more, 1 over 1 px or below IoU 0.99",
+            "4 differ: 1 missing, 2 more, 1 over 1 px or below IoU 0.99; objects that both found: boxes within",
         ),
         (replace(TRIAL, segmenter=replace(ON_GPU, agreement=DIFFERING)), "same objects", "warn", "half precision"),
-        (replace(TRIAL, segmenter=replace(SEGMENTER, agreement=Agreement())), "same objects", "warn", "neither way"),
+        (
+            replace(TRIAL, segmenter=replace(SEGMENTER, agreement=Agreement())),
+            "same objects",
+            "warn",
+            "neither our segmenter nor the plain loop",
+        ),
         (replace(TRIAL, segmenter=ON_GPU), "budgets", "ok", "these fit 22.5 GiB: segmenter gpu_memory_fraction 0.95"),
         (
             replace(TRIAL, segmenter=ON_GPU, parser=replace(PARSER, on_gpu=True)),
