@@ -1,4 +1,4 @@
-"""`genseg batch`: runs a dataset through the graph. A stopped job can be continued.
+"""`genseg batch`: processes a dataset, the rows of a manifest. A job that was stopped can be continued.
 
 genseg batch rows.jsonl --output results                     on a running service, else on the job's own models
 genseg batch rows.jsonl --output results --standalone        on the job's own models
@@ -39,11 +39,11 @@ DEFAULT_CONCURRENCY = 32
 DEFAULT_ROWS_PER_SHARD = 1000
 TIMEOUT_DEFAULT = "Default: as long as the service allows."
 ROW_ONLY = frozenset({"entities", "thresholds"})
-"""Options that are columns of a row only: with `entities` for all rows no prompt would be read, and `thresholds` name
-entities, which differ from row to row."""
+"""Options that only a row can set, not a flag. With `entities` for all rows, no prompt would be read. `thresholds`
+belong to entities, which differ from row to row."""
 
 Connect = Callable[[argparse.Namespace, LoadedConfig, Progress], AbstractContextManager[Segment]]
-"""Connects a job to the graph that processes its rows, while a block runs; see `graph`."""
+"""Yields a function that segments one row, while a block runs; see `graph`."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "manifest",
         metavar="MANIFEST",
-        help="The dataset, one job a row: JSONL, JSON, CSV or Parquet; - is standard input.",
+        help="The dataset, one request per row: JSONL, JSON, CSV or Parquet; - is standard input.",
     )
     parser.add_argument(
         "-o", "--output", required=True, metavar="DIR", help="Folder for the results, the errors and the summary."
@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format",
         choices=["jsonl", "parquet"],
         default="jsonl",
-        help="Format of the results. parquet writes Parquet files besides the JSONL files.",
+        help="Format of the results. parquet writes Parquet files in addition to the JSONL files.",
     )
     parser.add_argument("--coco", metavar="FILE", help="Also write all results as one COCO instances file.")
     parser.add_argument("--retry-errors", action="store_true", help="Process failed rows again.")
@@ -69,14 +69,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=at_least_one,
         default=DEFAULT_CONCURRENCY,
         metavar="N",
-        help="The most rows that are processed at the same time.",
+        help="Process at most N rows at the same time.",
     )
     parser.add_argument(
         "--rows-per-shard",
         type=at_least_one,
         default=DEFAULT_ROWS_PER_SHARD,
         metavar="N",
-        help="The most results in one file.",
+        help="Write at most N results into one file.",
     )
     parser.add_argument("--quiet", action="store_true", help="Print only errors.")
     options = request_flags.add_flags(
@@ -93,7 +93,7 @@ def _add_graph_flags(parser: argparse.ArgumentParser) -> None:
         metavar="RAY",
         help="The Ray cluster of the service, HOST:PORT. Default: RAY_ADDRESS, or a cluster on this machine.",
     )
-    group.add_argument("--app", default="segmentation", metavar="NAME", help="The Serve application to use.")
+    group.add_argument("--app", default="segmentation", metavar="NAME", help="Name of the Serve application to use.")
     group.add_argument(
         "--standalone", action="store_true", help="Start the job's own models, even if the application runs."
     )
@@ -109,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the job.
 
     Returns:
-        The exit code: 1 if rows failed or are left.
+        The exit code: 1 if rows failed or were not processed.
 
     Raises:
         GensegError, CommandError: with one line for the user.
@@ -118,11 +118,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def run_with(args: argparse.Namespace, connect: Connect) -> int:
-    """Run the job on the graph that `connect` yields; see `run`.
+    """Run the job with the function that `connect` yields; see `run`.
 
     Args:
         args: the flags.
-        connect: finds or starts the graph.
+        connect: connects to a running service, or starts an application.
     """
     loaded = load_file(args.config) if args.config else LoadedConfig(AppConfig(), None)
     check_paths(args.manifest, args.output, args.coco)
@@ -171,7 +171,7 @@ def _run_rows(args: argparse.Namespace, loaded: LoadedConfig, manifest: Manifest
 
 @contextmanager
 def graph(args: argparse.Namespace, loaded: LoadedConfig, progress: Progress) -> Iterator[Segment]:
-    """Yield the running service, or start a graph while the block runs."""
+    """Yield a function that segments rows on a running service, or on an application that runs while the block runs."""
     from serve_app.batch.service import HandleSegment
     from serve_app.cli.cluster import job_graph
 
@@ -180,7 +180,7 @@ def graph(args: argparse.Namespace, loaded: LoadedConfig, progress: Progress) ->
         with job_graph(loaded, progress, address=args.address, app_name=args.app, standalone=args.standalone) as handle:
             yield HandleSegment(handle)
     finally:
-        # Stopping a graph ignores signals, but writing the files that follow may be interrupted again.
+        # The end of `job_graph` ignores signals. The files that are written next may be interrupted again.
         for number, handler in previous:
             signal.signal(number, handler)
 

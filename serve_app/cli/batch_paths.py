@@ -1,4 +1,4 @@
-"""Checks the paths that `genseg batch` is given, and keeps a manifest that comes through a pipe in a file."""
+"""Checks the paths that `genseg batch` is given, and copies a manifest that comes through a pipe into a file."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ManifestFile:
 
 @contextmanager
 def opened_manifest(given: str) -> Iterator[ManifestFile]:
-    """Yield the manifest. One that comes through a pipe is kept in a temporary file until the block ends.
+    """Yield the manifest. A manifest that comes through a pipe is kept in a temporary file until the block ends.
 
     Args:
         given: a path; `-` and `/dev/stdin` are standard input, whose relative paths start in the current folder.
@@ -65,20 +65,20 @@ def opened_manifest(given: str) -> Iterator[ManifestFile]:
 
 
 def check_paths(manifest: str, output: str, coco: str | None) -> None:
-    """Check before the work starts that its results can be written.
+    """Check before the job starts that its results can be written.
 
     Args:
-        manifest: as given on the command line.
+        manifest: the manifest, as given on the command line.
         output: the folder of the results; may not exist yet.
         coco: the COCO file; its folder may not exist yet if it is inside `output`.
 
     Raises:
-        CommandError: a path cannot be used; names the flag.
+        CommandError: a path cannot be used. The message names the flag.
     """
     for flag, value in (("MANIFEST", manifest), ("--output", output), ("--coco", coco)):
         if value and scheme_of(value):
             where = f"{flag} {shown(value)}"
-            raise CommandError(f"{where}: must be a path; mount the store, only images may be URIs", usage=True)
+            raise CommandError(f"{where}: must be a path, because only images may be URIs; mount the store", usage=True)
     if manifest == "-" and sys.stdin is None:
         raise CommandError("-: there is no standard input")
     check_folder("--output", Path(output))
@@ -98,7 +98,7 @@ def _check_coco(coco: str, output: Path, manifest: str) -> None:
 
 
 def check_not_a_result(flag: str, given: str, results: Path) -> None:
-    """Refuse a file that would replace one of the results' own files.
+    """Refuse a file that would replace a file of the results.
 
     Args:
         flag: the flag that names the file, for messages.

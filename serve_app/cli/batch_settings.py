@@ -1,4 +1,4 @@
-"""The settings of a dataset job that change its results, which its output folder records."""
+"""Lists the settings that change the results of a dataset job. The job's output folder records them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from serve_app.config.schema import AppConfig
 from serve_app.schemas.requests import OptionArguments, RequestOptions
 
 NOT_OF_RESULTS = frozenset({"timeout_s"})
-"""Options that change no result, only when a row fails."""
+"""Options that do not change a result. They only decide how long a row may take before it fails."""
 OF_RESULTS = (
     "models.text_parser.engine",
     "models.text_parser.model_name",
@@ -26,7 +26,8 @@ OF_RESULTS = (
     "segmentation",
     "entity_filter",
 )
-"""Keys and sections of a configuration that change results. An output folder records them if the job knows them."""
+"""Keys and sections of a configuration that change results. They are recorded with --standalone or --config; without
+these flags a running service may do the work, and its configuration is not known."""
 ALWAYS_RECORDED = frozenset({"threshold", "mask_threshold"})
 """Options that are recorded as null if they are not given, as in folders of earlier versions."""
 
@@ -38,7 +39,7 @@ def options_of(args: argparse.Namespace) -> OptionArguments:
 
 
 def settings_of(args: argparse.Namespace, config: AppConfig) -> dict[str, Setting]:
-    """Return the settings that change results, by flag and key. For a running service only the flags are known."""
+    """Return the settings that change results: flags; with --standalone or --config also keys of the configuration."""
     given = cast(Mapping[str, Setting], options_of(args))
     settings: dict[str, Setting] = {
         request_flags.flag_of(name): given.get(name)

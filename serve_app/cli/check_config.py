@@ -1,4 +1,4 @@
-"""`genseg check-config`: prints every fault of a configuration file, with its line."""
+"""`genseg check-config`: prints every fault of a configuration file, with the number of the line."""
 
 from __future__ import annotations
 

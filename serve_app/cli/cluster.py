@@ -1,4 +1,4 @@
-"""Provides a dataset job's graph: a service on a cluster, or replicas that are removed when the job ends."""
+"""Provides the Serve application on which a dataset job runs: a running one, or one that is removed after the job."""
 
 from __future__ import annotations
 
@@ -20,28 +20,29 @@ if TYPE_CHECKING:
     from ray.serve.handle import DeploymentHandle
 
 NO_OPTIONS = frozenset({"name", "rolling_update_percentage"})
-"""Keys of a deployment in a Serve config that are not options of the deployment; all others are."""
+"""Keys of a deployment in a Serve config that `Deployment.options()` does not take. It takes all other keys."""
 
 
 @contextmanager
 def job_graph(
     loaded: LoadedConfig, progress: Progress, *, address: str | None, app_name: str, standalone: bool
 ) -> Iterator[DeploymentHandle[Any]]:
-    """Find the running application, or start a graph while the block runs.
+    """Find the running application, or start one, which is removed when the block ends.
 
     Args:
-        loaded: configuration of a graph that is started, with the deployments' options of a Serve config.
+        loaded: the configuration of an application that is started. From a Serve config, the options of its deployments
+            are used too.
         progress: gets a line for each step.
         address: the cluster's HOST:PORT; None for RAY_ADDRESS, or a cluster on this machine, if any.
         app_name: name of the running application.
-        standalone: start replicas, also if the application runs.
+        standalone: start an application even if one of that name runs.
 
     Yields:
         The application's handle.
 
     Raises:
         CommandError: there is no cluster at the address, or no application of that name.
-        GensegError: the graph cannot be started; the message is the model loader's own.
+        GensegError: the application cannot be started.
     """
     with ray_session.cluster(address, progress) as joined:
         from ray import serve
@@ -69,12 +70,12 @@ def job_graph(
 
 @contextmanager
 def _own_graph(loaded: LoadedConfig, progress: Progress, name: str) -> Iterator[DeploymentHandle[Any]]:
-    """Deploy the graph without HTTP beside the cluster's other applications, and delete it at the end."""
+    """Deploy an application without HTTP beside the cluster's other applications, and delete it at the end."""
     import ray
     from ray import serve
 
     actors = ray.util.list_named_actors(all_namespaces=True)
-    was_there = any(actor["namespace"] == ray_session.SERVE_NAMESPACE for actor in actors)
+    serve_ran = any(actor["namespace"] == ray_session.SERVE_NAMESPACE for actor in actors)
     serve.start(proxy_location="Disabled")  # does nothing if Serve runs
     try:
         _deploy(loaded, progress, name, grows=True)
@@ -83,7 +84,7 @@ def _own_graph(loaded: LoadedConfig, progress: Progress, name: str) -> Iterator[
         finish_undisturbed()
         with suppress(Exception), progress.step("removing the replicas"):
             serve.delete(name)
-            if not was_there and not serve.status().applications:
+            if not serve_ran and not serve.status().applications:
                 serve.shutdown()
 
 
@@ -92,7 +93,7 @@ def _deploy(loaded: LoadedConfig, progress: Progress, name: str, *, grows: bool)
 
     with progress.step("loading models"):
         options = copy.deepcopy(deployment_options(loaded.serve))
-        # The file's deadlines and tokens are meant for a service; only this job calls this graph.
+        # The file's deadlines and tokens are meant for a service. Only this job calls this application.
         for section in ("serving", "auth"):
             options.get("Ingress", {}).get("user_config", {}).pop(section, None)
         config = patient(loaded.app) if grows else for_own_ray(patient(loaded.app))
@@ -103,7 +104,7 @@ def deployment_options(document: Mapping[str, Any] | None) -> dict[str, dict[str
     """Return the options (GPU fractions, autoscaling, …) of a Serve config's deployments, by the deployment's name.
 
     Args:
-        document: the checked Serve config; None for a file of our own schema, which has no such options.
+        document: the checked Serve config; None for a plain configuration file, which has no such options.
     """
     from serve_app.config.serve_config import IMPORT_PATH
 
@@ -117,7 +118,7 @@ def deployment_options(document: Mapping[str, Any] | None) -> dict[str, dict[str
 
 
 def _is_deployed(name: str) -> bool:
-    """Tell whether the joined Ray serves an application or is starting it; False if Serve does not run."""
+    """Return whether an application runs or starts on the joined Ray, healthy or not; False if Serve does not run."""
     from ray import serve
 
     application = serve.status().applications.get(name)

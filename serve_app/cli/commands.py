@@ -19,11 +19,12 @@ from serve_app.cli.signals import stop_on_signals
 from serve_app.errors import GensegError
 
 DESCRIPTION = (
-    "Find every thing that a prompt mentions, in every image: a mask, a box and a score of each instance, in one JSON "
-    "document."
+    "Find each object that a prompt names, in each image, and write one JSON document with a mask, a box and a score "
+    "of each object."
 )
 EPILOG = (
-    "To try it without a GPU or a network, run: genseg demo. Each command has its own help, such as genseg run --help."
+    "To try it without a GPU or a network, run: genseg demo. It uses the embedded models, three small models that ship "
+    "with genseg. Each command has its own help, such as genseg run --help."
 )
 
 
@@ -44,13 +45,13 @@ class Command(NamedTuple):
 COMMANDS = {
     "run": Command(
         "run",
-        "find what a prompt mentions in your images, and write one JSON file",
+        "find in your images what a prompt names, and write one JSON file",
         "genseg run -p 'Two dogs on a red sofa' -c dogs.jpg sofa.jpg -g generated.jpg --verdict",
     ),
     "serve": Command("serve", "serve the HTTP API until Ctrl-C", "genseg serve config.yaml --port 8001"),
     "batch": Command(
         "batch",
-        "process a dataset; you can stop it at any time, and the same command continues",
+        "process a dataset; you can stop at any time, and continue with the same command",
         "genseg batch rows.jsonl --output results --verdict",
     ),
     "export": Command(
@@ -60,7 +61,9 @@ COMMANDS = {
     ),
     "view": Command("view", "show a batch's results in the browser", "genseg view results"),
     "check-config": Command("check_config", "check a configuration file", "genseg check-config config.yaml"),
-    "doctor": Command("doctor", "say what this machine can run, and why not", "genseg doctor config.yaml --load"),
+    "doctor": Command(
+        "doctor", "check what this machine can run, and say what is missing", "genseg doctor config.yaml --load"
+    ),
     "demo": Command("demo", "run the embedded models on the bundled images", "genseg demo"),
 }
 _OPTION = re.compile(r"--?[a-z][a-z-]*")
@@ -99,7 +102,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 class _Help(argparse.HelpFormatter):
-    """Adds a flag's default to its help, unless the help names it."""
+    """Adds the default to the help of a flag, unless the help states a default already."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         text, default = action.help or "", action.default
@@ -165,7 +168,7 @@ class _CommandParser(_Parser):
         return namespace, unknown
 
     def _nearest_to(self, argument: str) -> str:
-        """Name what the user may have meant: the flags that begin with the unknown one, else the most similar."""
+        """Suggest the flags that begin with the unknown one, else the most similar flag; empty if none is similar."""
         flag = argument.partition("=")[0]
         if not _OPTION.fullmatch(flag):
             return ""

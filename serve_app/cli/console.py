@@ -1,4 +1,4 @@
-"""Progress lines on stderr while long work runs. Only this module writes them."""
+"""Writes progress lines to stderr while long work runs. No other module writes them."""
 
 from __future__ import annotations
 

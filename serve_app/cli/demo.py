@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     folder = Path(args.output)
     target = folder / "segmentation.json"
     if args.output == STANDARD_OUTPUT:
-        raise CommandError("-o -: must be a folder; with --quiet the JSON goes to standard output too", usage=True)
+        raise CommandError("-o -: must be a folder; --quiet also prints the JSON on standard output", usage=True)
     check_folder("-o", folder)
     if folder.is_dir():
         check_file("-o", target)

@@ -1,4 +1,4 @@
-"""Deploys applications on the Ray that was started or joined, waits for them, and says why one does not start."""
+"""Deploys Serve applications, waits until they run, and says why an application does not start."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ if TYPE_CHECKING:
 
 POLL_S = 0.2
 OWN_RAY_FAILED_STARTS = 2
-"""`serving.max_failed_starts` on a private Ray, where a model that failed to load twice will not load later."""
+"""Default of `serving.max_failed_starts` on a Ray that a command starts. A model that failed to load there twice will
+not load later."""
 _RETRYING = re.compile(r"A replica failed to start.*?Retrying (\d+) more time")
 _SLOW = re.compile(r"Deployment '(\w+)'.* to be scheduled\..*each replica: (\{.*?\}).*available: (\{.*?\})")
 
 
 def find_checkpoints(config: AppConfig) -> None:
-    """Check before anything is started that the configured checkpoints can be found.
+    """Check that the configured checkpoints exist on this machine or on the hub, before anything is started.
 
     Raises:
-        CheckpointError: a folder does not exist, or a hub name cannot be loaded.
+        CheckpointError: a folder does not exist, the hub knows no such model, or the hub cannot be reached.
     """
     from serve_app.models import hub, locations
 
@@ -38,9 +39,9 @@ def find_checkpoints(config: AppConfig) -> None:
         names.insert(0, (config.models.text_parser.model_name, "parser"))
     if config.models.identity_name is not None:
         names.append((config.models.identity_name, "identity"))
-    places = [(name, locations.resolve(name, kind)) for name, kind in names]
-    for name, place in places:
-        if place == name and not Path(place).is_dir():
+    sources = [(name, locations.resolve(name, kind)) for name, kind in names]
+    for name, source in sources:
+        if source == name and not Path(source).is_dir():
             hub.check_name(name)
 
 
@@ -53,7 +54,10 @@ def for_own_ray(config: AppConfig) -> AppConfig:
 
 
 def file_for_own_ray(loaded: LoadedConfig) -> LoadedConfig:
-    """Do the same for a loaded file; in a Serve config also in the `args:`, which Ray itself reads."""
+    """Return a loaded file with OWN_RAY_FAILED_STARTS, as `for_own_ray` does.
+
+    In a Serve config it is also set in `args:`, because Ray builds the application from them.
+    """
     from serve_app.config.serve_config import IMPORT_PATH
 
     document = copy.deepcopy(loaded.serve)
@@ -93,7 +97,7 @@ def hand_over(application: Application, name: str, route_prefix: str | None) -> 
 
 
 def without_access_log(given: LoggingConfig | None) -> LoggingConfig:
-    """Return Serve's logging options without the access log, unless they ask for it: our ingress logs each request.
+    """Return Serve's logging options without the access log, unless they ask for it. The ingress logs each request.
 
     Args:
         given: the options in a Serve config; None if it has none.
@@ -112,7 +116,7 @@ def wait_until_running(name: str, *, grows: bool, say: Callable[[str], None] | N
 
     Args:
         name: the application's name.
-        grows: whether the cluster may still get resources that it lacks. If not, it is an error if they are lacking.
+        grows: whether the cluster may get more resources. If not, a replica that lacks resources is an error.
         say: gets one line if a replica failed to start and Serve starts it again.
 
     Raises:
@@ -154,12 +158,12 @@ def lacking_room(
     """Check before anything is deployed whether the nodes have the resources for the replicas.
 
     Args:
-        config: the graph's configuration.
-        document: the checked Serve config; None for a file of our own schema.
+        config: the application's configuration.
+        document: the checked Serve config; None for a plain configuration file.
         nodes: each node's resources, by Ray's names.
 
     Returns:
-        A line for the user that says what is lacking; None if nothing is.
+        A line for the user that says what is lacking; None if nothing is, or if the file has no application of ours.
     """
     from serve_app.app import default_actor_options
     from serve_app.config.placement import needs_of, unplaceable
@@ -176,7 +180,8 @@ def lacking_room(
 def unplaced(report: str) -> str | None:
     """Find in Serve's report that a replica waits for resources that this machine lacks.
 
-    Serve reports a replica whose process starts slowly in the same way, so the resources are compared.
+    Serve reports a replica that only starts slowly in the same words. So the needed and the free resources are
+    compared.
 
     Returns:
         A line for the user, or None if no replica lacks resources.
@@ -184,15 +189,15 @@ def unplaced(report: str) -> str | None:
     for deployment, needed, left in _SLOW.findall(report):
         available = json.loads(left)
         if any(amount > available.get(resource, 0) for resource, amount in json.loads(needed).items()):
-            return f"{deployment} asks for {needed} a replica, and there is {left} left on this machine"
+            return f"{deployment} asks for {needed} per replica, but this machine has only {left} left"
     return None
 
 
 def start_failure(report: str) -> GensegError:
-    """Return the error for Ray's report of a failed start: the report is a remote traceback that holds our own line."""
+    """Return the error for a failed start. Serve's report is a remote traceback, which contains our error's line."""
     if (line := _our_line(report)) is not None:
         return CheckpointError(line)
-    return InternalError(f"the graph could not be started: {_reason(report)}")
+    return InternalError(f"the application could not be started: {_reason(report)}")
 
 
 def _our_line(report: str) -> str | None:

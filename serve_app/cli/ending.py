@@ -26,7 +26,7 @@ def print_out(text: str) -> None:
 
     Raises:
         CommandError: standard output is closed or cannot be written.
-        BrokenPipeError: its reader is gone.
+        BrokenPipeError: nothing reads standard output any more.
     """
     out: TextIO | None = sys.stdout
     if out is None:
@@ -44,9 +44,9 @@ def print_out(text: str) -> None:
 def end_process(code: int) -> NoReturn:
     """Flush the output, and end the process without Python's own shutdown.
 
-    Ray, gRPC and PyTorch leave threads behind. Python's shutdown removes modules that these threads use, which has
-    crashed a process whose work was done (exit code -11 instead of 1). Functions registered with `atexit` do run: one
-    of them ends Ray's processes if a signal came while Ray was starting.
+    Ray, gRPC and PyTorch leave threads behind. Python's shutdown removes modules that these threads use, which can
+    crash a process that has done its work (seen: exit code -11 instead of 1). Functions registered with `atexit` do
+    run: one of them ends Ray's processes if a signal came while Ray was starting.
 
     Args:
         code: the exit code. The process ends with 1 instead of 0 if standard output cannot be flushed.

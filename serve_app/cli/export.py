@@ -1,6 +1,6 @@
 """`genseg export`: writes results in the formats of other tools.
 
-genseg export results --format table --output results.csv       a row a job, image and entity; or .parquet
+genseg export results --format table --output results.csv       one row per manifest row, image and entity; or .parquet
 genseg export results --format html --output report.html        one file, with pictures
 genseg export results --format yolo --output dataset            a folder: data.yaml, labels/, images/
 genseg export segmentation.json --format coco --output coco.json    one document
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         required=True,
         metavar="PATH",
-        help="The file, or the folder for yolo. A table is CSV or Parquet by the ending .csv or .parquet.",
+        help="The file, or the folder for yolo. A table's ending, .csv or .parquet, chooses the format of the table.",
     )
     parser.add_argument("--manifest", metavar="FILE", help="The batch's manifest, if it was moved.")
     parser.add_argument(
@@ -48,10 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=at_least_one,
         default=MAX_PICTURES,
         metavar="N",
-        help="The most pictures in an HTML report.",
+        help="Put at most N pictures into an HTML report.",
     )
     parser.add_argument(
-        "--no-pictures", action="store_true", help="Neither draw the pictures (html) nor copy them (yolo)."
+        "--no-pictures", action="store_true", help="Leave out the pictures (html: not drawn; yolo: not copied)."
     )
     parser.add_argument("--quiet", action="store_true", help="Print only errors.")
 

@@ -1,4 +1,4 @@
-"""Reads the pictures of an export, and draws small copies with the objects that were found."""
+"""Reads the image files for an export, and draws small copies with the objects that were found."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _QUALITY = 82
 
 
 class FilePictures:
-    """Reads pictures as a batch does. A relative path that is not in `folder` is tried in the current folder.
+    """Reads pictures as `genseg batch` does. If `folder` has no file of a relative path, the current folder is tried.
 
     Args:
         folder: where relative paths start.
-        limits: on image files.
+        limits: the limits on image files.
     """
 
     def __init__(self, folder: Path, limits: LimitsConfig) -> None:
@@ -51,7 +51,7 @@ class FilePictures:
         """Return a picture with its objects' outlines, as a JPEG of at most 640 pixels a side.
 
         Raises:
-            GensegError: as `original`, or a mask cannot be read.
+            GensegError: for the reasons of `original`, or a mask cannot be read.
         """
         pixels = decoding.decode(self._read(picture), self._limits)
         _check_size(picture, (pixels.shape[1], pixels.shape[0]))
@@ -75,7 +75,7 @@ class FilePictures:
     def _read(self, picture: Picture) -> bytes:
         source = picture.source
         if source is None:
-            raise FetchFailed(f"{picture.name} is not a local path, and the manifest that names it is not known")
+            raise FetchFailed(f"{picture.name} is not a local path, and without the manifest its file is not known")
         if scheme_of(source) in {None, "file"}:
             path = self._folder / local_path(source)
             is_here = scheme_of(source) is None and not _exists(path) and _exists(Path(source))
@@ -88,7 +88,7 @@ class FilePictures:
 
 
 def _exists(path: Path) -> bool:
-    """Tell whether a path exists; False also for a name that is too long, at which pathlib raises."""
+    """Return whether a path exists. False for a name that is too long, for which pathlib raises an error."""
     try:
         return path.exists()
     except OSError:
@@ -100,5 +100,5 @@ def _check_size(picture: Picture, size_wh: tuple[int, int]) -> None:
     if size_wh != (image["width"], image["height"]):
         width, height = size_wh
         raise InvalidImage(
-            f"the file has {width} x {height} pixels now, and had {image['width']} x {image['height']} in the result"
+            f"the file has {width} x {height} pixels, but the result is of {image['width']} x {image['height']} pixels"
         )

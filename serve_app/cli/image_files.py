@@ -1,4 +1,4 @@
-"""Reads the images that a command line names, as `genseg batch` does: paths, web addresses and URIs of stores."""
+"""Reads the images of a command line, as `genseg batch` does: from paths, web addresses and URIs of stores."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ def read_images(sources: Sequence[str], config: AppConfig) -> list[ImageInput]:
         config: for the limits on images.
 
     Returns:
-        One image for each source, with the source as its name; a web address without user, query and fragment.
+        One image for each source. Its name is the source; user, query and fragment of a web address are left out.
 
     Raises:
-        CommandError: names the first source that cannot be read, is not an image, or is over a limit.
+        CommandError: a source cannot be read, is not an image, or is over a limit. The message names the first such
+            source.
     """
     try:
         check_schemes(map(scheme_of, sources))

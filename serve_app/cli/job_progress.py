@@ -1,4 +1,4 @@
-"""Reports a dataset job: on a terminal in one line that is rewritten, in a log file in a line every 10 seconds."""
+"""Reports how far a dataset job is. On a terminal one line is rewritten; a log file gets a line every 10 seconds."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class JobProgress:
         self._failures = 0
 
     def failure(self, text: str) -> None:
-        """Write one failed row. Only the first SHOWN_FAILURES are written; the errors folder has all of them."""
+        """Write a line about a failed row, for the first SHOWN_FAILURES rows. The errors folder has all of them."""
         self._failures += 1
         if self._failures <= SHOWN_FAILURES:
             self._progress.say(text)

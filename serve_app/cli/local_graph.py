@@ -1,4 +1,7 @@
-"""Starts a graph without HTTP on a private Ray for one command, and stops it when the command ends."""
+"""Starts a graph on a private Ray for one command, and stops the graph when the command ends.
+
+A graph is the Serve application of ingress, parser and segmenter. This one has no HTTP.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
     from ray.serve.handle import DeploymentHandle
 
 PATIENCE_S = 86400.0
-"""Deadline of a request on such a graph, in seconds: on a CPU a full-size model takes minutes per image."""
+"""Deadline of a request on such a graph, in seconds. On a CPU a full-size model takes minutes per image."""
 
 
 @contextmanager
@@ -51,7 +54,7 @@ def local_graph(config: AppConfig, progress: Progress) -> Iterator[DeploymentHan
 
 
 def patient(config: AppConfig) -> AppConfig:
-    """Return the configuration for a graph that has one caller and no HTTP: long deadlines, and no token."""
+    """Return the configuration with long deadlines and without tokens, for a graph with one caller and no HTTP."""
     serving = config.serving.model_copy(update={"max_timeout_s": max(PATIENCE_S, config.serving.max_timeout_s)})
     return config.model_copy(update={"serving": serving, "auth": AuthConfig()})
 

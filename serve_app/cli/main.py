@@ -19,7 +19,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        argv: the arguments after the program's name. None takes the process's own, and then ends the process.
+        argv: the arguments after the program's name. None: use the arguments of this process, and
+            end the process afterwards.
 
     Returns:
         The exit code: 0 done, 1 failed, 2 wrong usage.

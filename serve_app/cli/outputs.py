@@ -1,4 +1,4 @@
-"""Checks before the work starts that its results can be written."""
+"""Checks that results can be written, before the work starts."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from serve_app.batch.whole_file import whole_file
 from serve_app.cli.options import CommandError
 
 STANDARD_OUTPUT = "-"
-"""Names standard output instead of a file."""
+"""Stands for standard output in place of a file's name."""
 
 
 class _NotNow(Exception):
-    """Leaves `whole_file` before it replaces the file."""
+    """Raised inside `whole_file`, so that it does not replace the file."""
 
 
 def check_file(flag: str, path: Path, inputs: Iterable[str] = ()) -> None:
-    """Check that a file can be written, by making a new file beside it as `whole_file` does. Changes nothing.
+    """Check that a file can be written. To try it, a temporary file is made beside it and deleted again.
 
     Args:
         flag: the flag that names the file, for messages.
         path: the file.
-        inputs: the images; the file must not be one of them.
+        inputs: paths of the images; the file must not be one of them.
 
     Raises:
-        CommandError: the file cannot be written, or is one of the inputs.
+        CommandError: the file cannot be written, or it is one of the inputs.
     """
     try:
         if path.is_dir():
@@ -49,7 +49,7 @@ def check_file(flag: str, path: Path, inputs: Iterable[str] = ()) -> None:
 
 
 def check_folder(flag: str, folder: Path) -> None:
-    """Check that files can be written into a folder, which may not exist yet. Changes nothing.
+    """Check that files can be written into a folder, which may not exist yet. The folder is not made.
 
     Args:
         flag: the flag that names the folder, for messages.

@@ -1,4 +1,4 @@
-"""Draws annotated pictures of a result, one per image, and the comparison sheet, from the request's images."""
+"""Draws the annotated pictures of a result, one per image, and the comparison sheet."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from serve_app.schemas.requests import ImageInput, SegmentRequest
 
 
 def with_masks(request: SegmentRequest) -> SegmentRequest:
-    """Return the request with masks, which pictures need, if it asks for none."""
+    """Return the request. If it asks for no masks, they are added, because pictures need them."""
     return request.model_copy(update={"mask_format": "rle"}) if request.mask_format == "none" else request
 
 
 def without_masks(document: ResultDict) -> ResultDict:
-    """Return a copy of the document without RLE masks: what the request would get without `with_masks`."""
+    """Return a copy of the document without RLE masks, as the request would get it without `with_masks`."""
     bare = copy.deepcopy(document)
     for image in images_of(bare):
         for each in image["objects"] or ():
@@ -108,7 +108,7 @@ def _draw(
         draw = partial(overlay.draw_objects, pixels, image["objects"], colours, request.overlay_style)
         picture = on_sheet = draw(marks)
         if compare and role == "generated" and marks is not None and marks.lines:
-            on_sheet = draw(replace(marks, lines=()))  # the sheet has them as its notes
+            on_sheet = draw(replace(marks, lines=()))  # the sheet shows these lines as notes
         file_name = Path(image["path"]).name
         name = role if role == "generated" else f"{role}_{index}"
         panel = Panel(

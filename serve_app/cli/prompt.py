@@ -10,25 +10,25 @@ from serve_app.cli.options import CommandError
 
 STANDARD_INPUT = "-"
 FILE_MARK = "@"
-BYTES_A_CHAR = 4
-"""The most bytes that UTF-8 needs for a character."""
+BYTES_PER_CHAR = 4
+"""The largest number of bytes that UTF-8 needs for a character."""
 
 
 def read_prompt(argument: str, max_chars: int) -> str:
     """Read a prompt.
 
     Args:
-        argument: `-` for standard input, `@FILE` for a file, else the prompt itself. A prompt that begins with `@` is
-            written with `@@`.
-        max_chars: the limit on prompts. Little more is read, just enough to see that a prompt is too long.
+        argument: `-` for standard input, `@FILE` for a file, else the prompt itself. If the
+            prompt itself begins with `@`, it begins with `@@` here.
+        max_chars: the limit on prompts. Only a little more is read, enough to see that a prompt is too long.
 
     Returns:
-        The prompt. White space at both ends of a file or of standard input is left out.
+        The prompt. White space at both ends is left out if it comes from a file or standard input.
 
     Raises:
         CommandError: the file or standard input cannot be read, is empty, or is not UTF-8 text.
     """
-    max_bytes = BYTES_A_CHAR * (max_chars + 1)
+    max_bytes = BYTES_PER_CHAR * (max_chars + 1)
     if argument == STANDARD_INPUT:
         return _text(_standard_input(max_bytes), "-p -", max_bytes)
     if argument.startswith(FILE_MARK * 2):
@@ -41,7 +41,7 @@ def read_prompt(argument: str, max_chars: int) -> str:
             data = file.read(max_bytes)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise CommandError(f"-p {argument}: {reason}; a prompt that begins with @ is written with @@") from None
+        raise CommandError(f"-p {argument}: {reason}; if the prompt itself begins with @, write @@ instead") from None
     return _text(data, f"-p {argument}", max_bytes)
 
 
@@ -56,7 +56,7 @@ def _standard_input(max_bytes: int) -> bytes:
 
 def _text(data: bytes, place: str, max_bytes: int) -> str:
     try:
-        # Text of max_bytes may end in the middle of a character. It is too long anyway.
+        # Text that was cut at max_bytes may end in the middle of a character. It is too long anyway.
         text = codecs.getincrementaldecoder("utf-8-sig")().decode(data, final=len(data) < max_bytes).strip()
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1

@@ -1,6 +1,7 @@
-"""Finds the Ray cluster to join: the named one, or one that runs on this machine; and checks that it answers.
+"""Finds the Ray cluster to join (the named one, or one that runs on this machine), and checks that it answers.
 
-Ray itself tries for minutes to reach an address where nothing answers, and cannot be interrupted meanwhile.
+The check is made because Ray itself tries for minutes to reach an address where nothing answers, and cannot be
+interrupted meanwhile.
 """
 
 from __future__ import annotations
@@ -14,21 +15,21 @@ from serve_app.cli.options import MAX_PORT, CommandError
 
 TIMEOUT_S = 5.0
 PRIVATE_FOLDER = "genseg-"
-"""Prefix of the folders of private Rays, which are not joined because they end with their command."""
+"""Prefix of the folders of private Rays. They are not joined, because a private Ray ends with its command."""
 _NO_PROXY = (("grpc.enable_http_proxy", 0),)
 
 
 def find_cluster(address: str | None) -> str | None:
-    """Find the cluster that a command is to join.
+    """Find the cluster that a command should join.
 
     Args:
         address: HOST:PORT, `auto` or `local`; None for RAY_ADDRESS, or a cluster that runs on this machine.
 
     Returns:
-        HOST:PORT of a head that answers; None for `local`, and if no cluster is named and none runs here.
+        HOST:PORT of a head that answers; None for `local`, or if no cluster is named and none runs here.
 
     Raises:
-        CommandError: a cluster is named, but none answers.
+        CommandError: a cluster is named, but it does not answer.
     """
     named = address or os.environ.get("RAY_ADDRESS") or None
     if named == "local":
@@ -48,7 +49,7 @@ def find_cluster(address: str | None) -> str | None:
 
 
 def check_reachable(address: str) -> None:
-    """Connect to a cluster's head once.
+    """Check that the head of a cluster answers.
 
     Raises:
         CommandError: the address is not HOST:PORT, or no Ray answers there.
@@ -67,7 +68,7 @@ def check_reachable(address: str) -> None:
 
 
 def _speaks_grpc(address: str) -> bool:
-    """Tell whether a gRPC server listens at an address, such as Ray's head; not an HTTP server or a silent one."""
+    """Return whether a gRPC server answers, such as Ray's head; False for an HTTP server, and if nothing answers."""
     import grpc
 
     with grpc.insecure_channel(address, options=_NO_PROXY) as channel:
@@ -79,7 +80,7 @@ def _speaks_grpc(address: str) -> bool:
 
 
 def asks_for_token(address: str) -> bool:
-    """Tell whether a cluster's head refuses calls without Ray's token. Ray's own exception does not always say so.
+    """Return whether a cluster's head refuses calls without a token. Ray's own exception does not always say so.
 
     Args:
         address: HOST:PORT of a head that answers.

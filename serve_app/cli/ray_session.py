@@ -1,6 +1,7 @@
-"""Starts and stops a private Ray for a command, or joins and leaves a cluster.
+"""Starts and stops a private Ray, or joins and leaves a cluster.
 
-No other module of the command line starts, joins or leaves Ray.
+A private Ray is started by a command for itself, and ends with the command. No other module of the command line starts,
+joins or leaves Ray.
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ from serve_app.cli.signals import finish_undisturbed, keeping_signals
 SERVE_NAMESPACE = "serve"  # Source: ray.serve._private.constants.SERVE_NAMESPACE
 QUIET = {"RAY_SERVE_LOG_TO_STDERR": "0"}
 FEW_HEAPS = {"MALLOC_ARENA_MAX": "2"}
-"""By default glibc makes up to eight heaps a core for Ray's threads, each with its own free memory. Processes read the
-variable when they start."""
+"""By default glibc makes up to eight heaps per core for Ray's threads, and each heap has free memory of its own.
+Processes read the variable when they start."""
 SEGMENTS_THAT_GROW = {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
-"""Batches differ in size. By default PyTorch keeps a block of GPU memory for each size, and cannot use what is left of
-one block for another size. What this saves was not measured. Source: PyTorch, "Memory management" in the notes on
-CUDA."""
+"""Batches differ in size. By default PyTorch keeps a block of GPU memory for each size, and cannot use the
+rest of one block for another size. How much this saves was not measured. Source: PyTorch, "Memory management" in the
+notes on CUDA."""
 STARTS_AS_CONFIGURED = {"RAY_SERVE_MAX_PER_REPLICA_RETRY_COUNT": "1000"}
-"""Without it Serve stops after three failed starts of a replica, whatever `serving.max_failed_starts` says."""
+"""Without it, Serve stops after three failed starts per replica, whatever `serving.max_failed_starts` says."""
 WORKERS = 4
-"""Processes of a private graph: Serve's controller and three replicas. Ray starts as many processes in advance as it
-has CPUs, and further ones only when they are needed."""
+"""How many processes a graph on a private Ray needs: Serve's controller and three replicas. Ray is given at least as
+many CPUs, because it starts one process per CPU in advance, and further ones only when they are needed."""
 OUR_LINES_ONLY = {
     "RAY_DEDUP_LOGS_SKIP_REGEX": (
         r"^(INFO|WARNING) \S+ \S+ (controller|proxy) "  # Source: ray.serve._private.constants, the format of log lines
@@ -42,17 +43,19 @@ OUR_LINES_ONLY = {
         r"|Loading weights: "  # a progress bar of transformers that lasts a second
     )
 }
-"""Keeps the lines of Serve's own processes off the console, where they hide our replicas' lines. They are still in
-Serve's log files."""
+"""Keeps the log lines of Serve's own processes off the console, so that the lines of our replicas can be seen. Serve's
+log files have them all."""
 SAY_WHAT_WAITS = {"RAY_SERVE_SLOW_STARTUP_WARNING_S": "10", "RAY_SERVE_SLOW_STARTUP_WARNING_PERIOD_S": "5"}
-"""Makes Serve report early that a replica waits for resources, which a private Ray never gets. See deploy.unplaced."""
+"""Makes Serve report early that a replica waits for resources. A private Ray never gets more. See deploy.unplaced."""
 
 
 def set_environment(**variables: str) -> None:
-    """Set environment variables for Ray, unless they are set already. Call it before Ray is imported, which reads some.
+    """Set environment variables for Ray, unless they are set already.
+
+    Call this before Ray is imported, because the import reads some of them.
 
     Args:
-        variables: set besides those that all commands need.
+        variables: variables in addition to those that all commands need.
     """
     for name, value in {"RAY_USAGE_STATS_ENABLED": "0", **FEW_HEAPS, **SEGMENTS_THAT_GROW, **variables}.items():
         os.environ.setdefault(name, value)
@@ -60,7 +63,7 @@ def set_environment(**variables: str) -> None:
 
 @contextmanager
 def private_ray(progress: Progress) -> Iterator[None]:
-    """Start a private Ray with Serve but without HTTP; at the end stop it and delete its files.
+    """Start a private Ray with Serve but without HTTP. At the end, stop it and delete its files.
 
     Never joins a running Ray cluster.
     """
@@ -108,11 +111,11 @@ def start(*, logs: bool, folder: str | None = None) -> None:
     """Start a private Ray on this machine. `leave` stops it, with all its processes.
 
     Args:
-        logs: let its processes write to our stdout and stderr.
-        folder: where the files of a Ray for one command go; None, for a service, leaves the choice to Ray.
+        logs: whether its processes write to our stdout and stderr.
+        folder: the folder for Ray's files; None lets Ray choose. A service passes None.
 
     Raises:
-        CommandError: it does not start.
+        CommandError: Ray does not start.
         KeyboardInterrupt: a signal came while Ray was starting.
     """
     set_environment(**SAY_WHAT_WAITS, **STARTS_AS_CONFIGURED)
@@ -124,7 +127,7 @@ def start(*, logs: bool, folder: str | None = None) -> None:
 
 
 def resources_of_this_machine() -> dict[str, float]:
-    """Return the resources that a Ray on this machine would have, as Ray detects them; takes milliseconds."""
+    """Return the resources that a Ray on this machine would have. Ray detects them in milliseconds."""
     from ray._private.resource_and_label_spec import ResourceAndLabelSpec  # there is no public function for it
 
     found: dict[str, float] = ResourceAndLabelSpec().resolve(is_head=True).to_resource_dict()
@@ -139,19 +142,19 @@ def resources_of_nodes() -> list[dict[str, float]]:
 
 
 def join(address: str | None, progress: Progress, *, logs: bool) -> bool:
-    """Join a cluster. It keeps running after `leave`.
+    """Join a cluster. The cluster keeps running after `leave`.
 
     Args:
         address: the cluster's HOST:PORT; None for RAY_ADDRESS, or a cluster on this machine, if any.
         progress: gets a line that names the cluster.
-        logs: let the processes that it starts for us write to our stdout and stderr.
+        logs: whether the processes that the cluster starts for us write to our stdout and stderr.
 
     Returns:
         Whether a cluster was joined; False if none is named and none runs here.
 
     Raises:
         CommandError: there is no cluster at the named address, or it cannot be joined.
-        KeyboardInterrupt: a signal came while Ray was joining.
+        KeyboardInterrupt: a signal came while Ray joined the cluster.
     """
     found = find_cluster(address)
     if found is None:
@@ -173,14 +176,14 @@ def join(address: str | None, progress: Progress, *, logs: bool) -> bool:
 
 
 def _take_token() -> None:
-    """Use Ray's token if there is one, unless RAY_AUTH_MODE says otherwise.
+    """Use Ray's token if this environment has one, unless RAY_AUTH_MODE says otherwise.
 
-    A Ray on this machine asks for the token that it left in the user's home folder. Ray reads that token only when it
-    finds the cluster itself, but here it gets an address.
+    A Ray on this machine may ask for the token that it wrote into the user's home folder. `ray.init` uses that token by
+    itself only if it gets no address. Here it gets one.
     """
     from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 
-    logging.getLogger("ray").setLevel(logging.ERROR)  # it warns that it does so
+    logging.getLogger("ray").setLevel(logging.ERROR)  # the call below logs a warning
     maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
 
 
@@ -202,7 +205,7 @@ def _init(address: str, *, logs: bool, **options: Any) -> None:
 
 
 def _short_folder() -> str:
-    """Return a short folder for the session: Ray's sockets add about 75 characters, and may have 107 in all."""
+    """Return a short folder for the session. A socket's path may have 107 characters, and Ray appends about 75."""
     folder = tempfile.gettempdir()
     return folder if len(folder) <= 30 else "/tmp"
 

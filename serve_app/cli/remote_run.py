@@ -1,4 +1,4 @@
-"""Runs a job of `genseg run` on a running service."""
+"""Runs the request of `genseg run` on a running service."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ def read_address(url: str) -> None:
 
 
 def segment_by_url(url: str, token: str | None, request: SegmentRequest, progress: Progress) -> ResultDict:
-    """Run a job on a running service.
+    """Run a request on a running service.
 
     Args:
         url: the service's address.
-        token: its bearer token, if it asks for one.
-        request: the job.
+        token: the service's bearer token, if the service asks for one.
+        request: the request.
         progress: gets a line for each event.
 
     Raises:
-        CommandError: the job failed.
+        CommandError: the request failed.
     """
     with Client(url, token=token) as client:
         stream = client.segment_stream(
@@ -51,7 +51,7 @@ def segment_by_url(url: str, token: str | None, request: SegmentRequest, progres
 
 
 def _event(event: Event) -> EventDict:
-    """Return the client's event in the form that a graph's handle yields."""
+    """Return an event of the client as a dict, as the handle of a graph yields it."""
     if isinstance(event, EntitiesEvent):
         dropped: list[DroppedDict] = [{"entity": each.entity, "reason": each.reason} for each in event.dropped]
         return {"event": "entities", "entities": [*event.entities], "dropped": dropped}

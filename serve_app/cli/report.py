@@ -1,4 +1,4 @@
-"""Reports a result: progress by image, the JSON file, a short table, and the verdict."""
+"""Reports a result: writes a progress line per image, the JSON file, a short table and the verdict."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def follow(events: Iterator[EventDict], request: SegmentRequest, progress: Progr
     """Write a progress line for each event.
 
     Args:
-        events: of the request.
-        request: for the names of its images.
+        events: the events of the request.
+        request: the request, for the names of its images.
         progress: where the lines go.
 
     Returns:
-        The result document, which the last event carries.
+        The result document of the last event.
 
     Raises:
         CommandError: the request failed, or the events ended without a result.
@@ -61,7 +61,7 @@ def image_line(done: int, request: SegmentRequest, image: ImageDict) -> str:
 
     Args:
         done: how many images are finished, this one included.
-        request: for the number of its images.
+        request: the request, for the number of its images.
         image: the image's part of the result.
     """
     total = len(request.contextual_images) + (request.generated_image is not None)
@@ -71,7 +71,7 @@ def image_line(done: int, request: SegmentRequest, image: ImageDict) -> str:
 
 
 def write_json(path: Path, document: ResultDict) -> None:
-    """Write a document as JSON: a file whole or not at all, a pipe or a device directly.
+    """Write a document as JSON. A file is written as a whole or not at all; a pipe or a device is written directly.
 
     Raises:
         CommandError: the path cannot be written.

@@ -1,4 +1,4 @@
-"""Makes a flag for each option of a request from its declaration in `schemas.requests.RequestOptions`."""
+"""Makes a flag for each option of a request. `schemas.requests.RequestOptions` declares the options."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def add_flags(
     without: Set[str] = frozenset(),
     defaults: Mapping[str, str] = NO_DEFAULTS,
 ) -> argparse._ArgumentGroup:
-    """Declare a flag for each option of a request. Without the flag, the service's default counts.
+    """Declare a flag for each option of a request. Without the flag, the service's default applies.
 
     Args:
         parser: the command's parser.
         title: heading of these flags in the help.
         without: names of options that the command does not take.
-        defaults: a sentence about the default by the option's name, where this command has its own default.
+        defaults: a sentence about the default, by option's name, for options with a default of this command's own.
 
     Returns:
         The group of these flags.
@@ -51,7 +51,7 @@ def describe(schema: FieldSchema, default: str | None = None) -> str:
 
     Args:
         schema: the option's schema.
-        default: a sentence about the default, which replaces the description's own.
+        default: a sentence about the default, used in place of the one in the description.
 
     >>> describe({"type": "string", "description": "How masks are sent.", "default": "rle"})
     'How masks are sent. Default: rle.'
@@ -104,7 +104,10 @@ def number_of(schema: FieldSchema) -> Callable[[str], float]:
     """Return a function that reads a number, for argparse.
 
     Args:
-        schema: the option's schema. Text that is not a number in its range raises ArgumentTypeError.
+        schema: the option's schema, which has the range.
+
+    Returns:
+        The function. It raises ArgumentTypeError if the text is not a number in the range.
     """
     low, high = schema.get("minimum", float("-inf")), schema.get("maximum", float("inf"))
     above = schema.get("exclusiveMinimum", float("-inf"))
@@ -146,12 +149,12 @@ class _Pairs(argparse.Action):
 
     def __call__(
         self,
-        parser: argparse.ArgumentParser,  # noqa: ARG002 - argparse calls it so
+        parser: argparse.ArgumentParser,  # noqa: ARG002 - argparse passes it
         namespace: argparse.Namespace,
         values: str | Sequence[tuple[str, float]] | None,
-        option_string: str | None = None,  # noqa: ARG002 - argparse calls it so
+        option_string: str | None = None,  # noqa: ARG002 - argparse passes it
     ) -> None:
-        """Add the pairs of one flag; a name that is given twice is an error, as it is in JSON."""
+        """Add the pairs of one flag. A name that is given twice is an error, as in the JSON of a request."""
         assert isinstance(values, list)
         pairs: dict[str, float] = dict(getattr(namespace, self.dest) or {})
         for name, value in values:

@@ -1,4 +1,4 @@
-"""`genseg run`: one job from the shell, on its own models or on a running service."""
+"""`genseg run`: runs one request from the shell, on models that it starts or on a running service."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-p",
         "--prompt",
-        help="The prompt of the image generator; - reads it from standard input, @FILE from a file. A prompt that "
-        "begins with @ is written with @@. Not needed with --entities.",
+        help="The prompt of the image generator; - reads it from standard input, @FILE from a file. If the "
+        "prompt itself begins with @, write @@ instead. Not needed with --entities.",
     )
     parser.add_argument(
         "-c",
@@ -48,10 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="extend",
         default=[],
         metavar="IMG",
-        help="Contextual (reference) images, in order: paths, http(s) addresses, or s3://, gs://, … addresses with "
-        "fsspec's package for them.",
+        help="Contextual (reference) images, in order: paths, http(s) addresses, or addresses of stores "
+        "(s3://, gs://, …) if fsspec's package for them is installed.",
     )
-    parser.add_argument("-g", "--generated", metavar="IMG", help="The generated image, likewise. Give -c, -g or both.")
+    parser.add_argument(
+        "-g", "--generated", metavar="IMG", help="The generated image, in the same form. Give -c, -g or both."
+    )
     parser.add_argument(
         "-o", "--output", default=DEFAULT_OUTPUT, metavar="OUT.json", help="The JSON file; - is standard output."
     )
@@ -68,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     service.add_argument(
         "--url", metavar="URL", help="Use the service at this address, such as http://127.0.0.1:8000; start no models."
     )
-    service.add_argument("--token", metavar="TOKEN", help="The service's bearer token, if it asks for one.")
+    service.add_argument("--token", metavar="TOKEN", help="The bearer token, if the service asks for one.")
     parser.set_defaults(refuse=parser.error)
 
 
@@ -86,7 +88,7 @@ def _add_picture_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--outline",
         action="store_true",
-        help="Draw outlines only, which leaves the objects' own colours visible; short for --overlay-style outline.",
+        help="Draw only outlines, so that the objects keep their colours; short for --overlay-style outline.",
     )
 
 
@@ -98,13 +100,13 @@ def _add_model_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--dtype",
         choices=["auto", "float32", "bfloat16", "float16"],
-        help="Data type of both models. Default: the configuration's (auto).",
+        help="Data type of these two models. Default: the configuration's (auto).",
     )
     group.add_argument(
         "--device",
         type=device,
         metavar="D",
-        help="Device of both models: auto, cpu, cuda or cuda:N. Default: the configuration's (auto).",
+        help="Device of these two models: auto, cpu, cuda or cuda:N. Default: the configuration's (auto).",
     )
 
 
@@ -143,7 +145,7 @@ def config_from(args: argparse.Namespace) -> AppConfig:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run one job.
+    """Run one request.
 
     Returns:
         The exit code: 1 if segmentation failed on an image.
@@ -152,7 +154,7 @@ def run(args: argparse.Namespace) -> int:
         GensegError, CommandError: with one line for the user.
     """
     progress = Progress(args.quiet)
-    # All that can be wrong with the command line is found before Ray or a model starts.
+    # Everything that can be wrong with the command line is checked before Ray or a model starts.
     if args.prompt is None and args.entities is None:
         args.refuse("the following arguments are required: -p/--prompt, or --entities")
     if args.outline and args.overlay_style == "fill":
@@ -247,10 +249,10 @@ def read_request(args: argparse.Namespace, config: AppConfig) -> SegmentRequest:
 
 
 def segment_locally(request: SegmentRequest, config: AppConfig, progress: Progress) -> ResultDict:
-    """Start a graph, run the job on it, and stop the graph.
+    """Start a graph, run the request on it, and stop the graph.
 
     Raises:
-        CommandError: the job failed.
+        CommandError: the request failed.
         GensegError: the graph cannot be started.
     """
     with local_graph(config, progress) as handle:

@@ -1,4 +1,4 @@
-"""`genseg serve`: what `serve run` does, with the configuration checked first."""
+"""`genseg serve`: checks the configuration, then serves the HTTP API as Ray's `serve run` does."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ray.serve.schema import ServeDeploySchema
 
 GUARD = "serve_app.serving.http.proxy_guard.middlewares"
-"""The function that Ray's HTTP proxy calls when it starts; see its module."""
+"""Import path of a function that Ray's HTTP proxy calls when it starts; see the function's module."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,7 +78,7 @@ def _serve(args: argparse.Namespace, progress: Progress) -> int:
     set_tracing(loaded)
     stop = ServeEnd(progress, loaded.app.serving.max_timeout_s)
     try:
-        # Locked until Serve knows the applications: the next service then joins this Ray and sees the names.
+        # Locked until Serve knows the applications. The next `genseg serve` then joins this Ray and sees their names.
         with one_at_a_time(progress):
             names, host, port = _start(args, loaded, stop, progress)
         with progress.step("loading models"):
@@ -96,7 +96,7 @@ def _serve(args: argparse.Namespace, progress: Progress) -> int:
 def _start(
     args: argparse.Namespace, loaded: LoadedConfig, stop: ServeEnd, progress: Progress
 ) -> tuple[list[str], str, int]:
-    """Join or start Ray, and hand the applications to Serve.
+    """Join or start Ray, and deploy the applications without waiting for them.
 
     Returns:
         The applications' names, and the host and port where they are served.
@@ -135,7 +135,7 @@ def application_names(loaded: LoadedConfig) -> list[str]:
 
 
 def _deploy(loaded: LoadedConfig, host: str, port: int) -> None:
-    """Start Serve and hand it the applications. Does not wait for them."""
+    """Start Serve, and deploy the applications. Does not wait until they run."""
     from ray import serve
     from ray.serve.schema import ServeDeploySchema
 
@@ -163,21 +163,24 @@ def _deploy_file(schema: ServeDeploySchema, host: str, port: int) -> None:
 
 
 def _refuse_to_replace(names: list[str], running: tuple[str, int] | None) -> None:
-    """Refuse to replace an application of another command: it would end when this command stops.
+    """Refuse to replace an application that another command deployed, because it would end when this command stops.
 
     Raises:
-        CommandError: the joined cluster already serves an application of one of the names.
+        CommandError: the joined cluster already serves an application with one of the names.
     """
     from ray import serve
 
     taken = sorted({*names} & {*serve.status().applications}) if running else []
     if running and taken:
-        place = f"http://{running[0]}:{running[1]}"
-        raise CommandError(f"{taken[0]!r} is served on this cluster already, at {place}; `serve deploy` updates it")
+        url = f"http://{running[0]}:{running[1]}"
+        raise CommandError(f"{taken[0]!r} is served on this cluster already, at {url}; `serve deploy` updates it")
 
 
 def _check_resources(loaded: LoadedConfig, progress: Progress, *, joined: bool) -> None:
-    """Report resources that the replicas lack. On a joined cluster this is no error, because it may get more nodes.
+    """Report resources that the replicas need and that Ray does not have.
+
+    On a joined cluster this is not an error, because the cluster may
+    get more nodes.
 
     Raises:
         CommandError: this machine lacks them.

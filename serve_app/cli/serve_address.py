@@ -15,7 +15,7 @@ DASHBOARD_PORT = 8265
 
 
 def address(loaded: LoadedConfig, port: int | None) -> tuple[str, int]:
-    """Return host and port: from the flag, else from the file, else the default."""
+    """Return host and port: the port of the flag, else the values of the file, else the defaults."""
     options = (loaded.serve or {}).get("http_options") or {}
     return options.get("host", DEFAULT_HOST), port if port is not None else options.get("port", DEFAULT_PORT)
 
@@ -25,11 +25,11 @@ def choose_address(loaded: LoadedConfig, port: int | None, running: tuple[str, i
 
     Args:
         loaded: the configuration.
-        port: from the flag, if given.
+        port: the port of the flag; None without the flag.
         running: host and port of the joined cluster's Serve; None if it does not run.
 
     Raises:
-        CommandError: the port is in use, or is not the running Serve's.
+        CommandError: the port is in use, or differs from the port of the running Serve.
     """
     if running is None:
         host, port = address(loaded, port)
@@ -44,17 +44,17 @@ def check_port_number(port: int) -> None:
     """Check that a port is in the range of TCP ports.
 
     Raises:
-        CommandError: it is not.
+        CommandError: the port is out of this range.
     """
     if not 1 <= port <= MAX_PORT:
         raise CommandError(f"port {port}: must be between 1 and {MAX_PORT}", usage=True)
 
 
 def check_port(host: str, port: int) -> None:
-    """Check before anything is started that a port can be used.
+    """Check that a port can be used, before anything is started.
 
     Raises:
-        CommandError: it is in use, or cannot be used.
+        CommandError: the port is in use, or cannot be used.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -71,16 +71,16 @@ def addresses(loaded: LoadedConfig, host: str, port: int) -> list[str]:
     """Return a line for each application that says where it is served.
 
     Args:
-        loaded: for each application's `route_prefix`. `http_options.root_path` belongs to a front proxy, and is not
-            part of Serve's own address.
-        host: where Serve listens.
-        port: likewise.
+        loaded: the configuration, which has the `route_prefix` of each application. `http_options.root_path` is the
+            path at a proxy in front, and not part of Serve's own address.
+        host: the host on which Serve listens.
+        port: the port on which Serve listens.
     """
     document = loaded.serve or {}
     prefixes = [application.get("route_prefix", "/") for application in document.get("applications", [{}])]
     shown = f"[{host}]" if ":" in host else host
-    places = [f"http://{shown}:{port}{prefix.rstrip('/')}" for prefix in prefixes if prefix]
-    return [f"serving on {place} (docs: {place}/docs); Ctrl-C stops" for place in places] or ["serving; Ctrl-C stops"]
+    urls = [f"http://{shown}:{port}{prefix.rstrip('/')}" for prefix in prefixes if prefix]
+    return [f"serving on {url} (docs: {url}/docs); Ctrl-C stops" for url in urls] or ["serving; Ctrl-C stops"]
 
 
 def address_of_serve() -> tuple[str, int] | None:

@@ -13,7 +13,7 @@ DRAIN_CALL_S = 10.0
 
 
 class ServeEnd:
-    """Stops what the command started, however the command ends. The command sets the attributes as it starts things.
+    """Stops what the command started, however the command ends. The command sets the attributes while it starts.
 
     Args:
         progress: gets a line for each step.
@@ -21,9 +21,9 @@ class ServeEnd:
 
     Attributes:
         joined: whether a running Ray was joined.
-        leaves_serve: whether Serve ran before this command, and so keeps running.
-        deployed: the applications that were deployed.
-        serves: the applications that may have requests under way.
+        leaves_serve: whether Serve ran before this command. It then keeps running.
+        deployed: names of the applications that this command deployed.
+        serves: names of the applications that run, and so may have requests under way.
     """
 
     def __init__(self, progress: Progress, timeout_s: float) -> None:
@@ -70,13 +70,14 @@ def _finish_requests(names: list[str], timeout_s: float, progress: Progress) -> 
 
 
 def _is_drained(name: str) -> bool:
-    """Make every ingress replica refuse new requests; return whether all do and none has a request left."""
+    """Make every ingress replica refuse new requests. Return whether each one does so and has no request left."""
     from ray import serve
 
     states = serve.status().applications[name].deployments["Ingress"].replica_states
     replicas = sum(count for state, count in states.items() if state == "RUNNING")
     handle = serve.get_app_handle(name)
-    # Ray chooses the replica of each call. With four times as many calls as replicas, all of them should get one.
+    # Ray chooses the replica of each call. With four times as many calls as replicas, each replica should
+    # get one.
     calls = [handle.drain.remote() for _ in range(4 * replicas)]
     under_way = dict(call.result(timeout_s=DRAIN_CALL_S) for call in calls)
     return len(under_way) >= replicas and not any(under_way.values())

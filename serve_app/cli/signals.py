@@ -1,6 +1,6 @@
-"""Handles Ctrl-C and SIGTERM: both end a command in the same way, whenever they come.
+"""Handles Ctrl-C and SIGTERM. Both end a command in the same way, at any time.
 
-Imports almost nothing, because until this module is imported a signal calls Python's own handler, which prints a
+Imports almost nothing, so that it is ready early. Before that, a signal calls Python's own handler, which prints a
 traceback.
 """
 
@@ -32,7 +32,7 @@ def end_at_once_on_signals() -> None:
 def stop_on_signals() -> None:
     """Raise KeyboardInterrupt at SIGTERM and SIGINT from now on.
 
-    SIGINT is set too, because a shell starts a script's background commands with SIGINT ignored.
+    A shell starts background commands of a script with SIGINT ignored, so SIGINT is set too.
     """
     for number in SIGNALS:
         signal.signal(number, _interrupt)
@@ -41,8 +41,8 @@ def stop_on_signals() -> None:
 def keeping_signals(start_ray: Callable[[], Value]) -> Value:
     """Start or join Ray, then set our signal handlers again, which Ray replaces.
 
-    Ray's handlers end the process at once: those in Python with an exit code of their own, those in C++ with a stack
-    trace and an abort.
+    Ray's handlers end the process at once. Those in Python use an exit code of their own; those in C++ print a stack
+    trace and abort.
 
     Args:
         start_ray: calls `ray.init`.
@@ -62,7 +62,7 @@ def keeping_signals(start_ray: Callable[[], Value]) -> Value:
 
 
 def finish_undisturbed() -> None:
-    """Ignore further signals: a second Ctrl-C during the clean-up would leave processes and files behind."""
+    """Ignore further signals, because a second Ctrl-C during the clean-up would leave processes and files behind."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 

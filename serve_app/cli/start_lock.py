@@ -22,7 +22,7 @@ def one_at_a_time(progress: Progress, path: Path | None = None) -> Iterator[None
         path: the file to lock; None for this user's file in the temporary folder.
 
     Raises:
-        CommandError: the file cannot be opened.
+        CommandError: the file of the lock cannot be opened.
     """
     path = path or Path(tempfile.gettempdir()) / f"genseg-serve-{os.getuid()}.lock"
     try:

@@ -16,7 +16,9 @@ PACKAGE = "opentelemetry.exporter.otlp.proto.http"
 
 
 def set_tracing(loaded: LoadedConfig, package: str = PACKAGE) -> None:
-    """Set Ray's tracing variables from a Serve config's `tracing_config`, if it has one; call before Ray starts.
+    """Set Ray's variables for tracing from the `tracing_config` of a Serve config, if there is one.
+
+    Call this before Ray starts.
 
     Ray passes `tracing_config` to replicas only. Its HTTP proxies, where a trace begins, read the environment.
 
@@ -25,7 +27,7 @@ def set_tracing(loaded: LoadedConfig, package: str = PACKAGE) -> None:
         package: the package that our exporter needs.
 
     Raises:
-        CommandError: our exporter is configured, and its package is not installed.
+        CommandError: our exporter is configured, but `package` is not installed.
     """
     section = (loaded.serve or {}).get("tracing_config")
     if section is not None:

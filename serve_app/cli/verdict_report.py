@@ -27,7 +27,7 @@ def verdict_table(verdict: VerdictDict, contextual: int, *, coloured: bool) -> s
     Args:
         verdict: the document's verdict.
         contextual: how many contextual images the document has.
-        coloured: whether to colour each status by a terminal's escape sequences.
+        coloured: whether to colour each status, with escape sequences for a terminal.
     """
 
     def paint(text: str, colour: str) -> str:

@@ -1,6 +1,6 @@
 """`genseg view`: shows a batch's results in the browser, on this machine only.
 
-genseg view results                             pictures as the batch's manifest names them
+genseg view results                             reads the images that the batch's manifest names
 genseg view results --manifest moved/rows.jsonl
 """
 
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("results", metavar="RESULTS", help="Output folder of genseg batch.")
     parser.add_argument("--manifest", metavar="FILE", help="The batch's manifest, if it was moved.")
     parser.add_argument(
-        "--port", type=int, default=DEFAULT_PORT, metavar="PORT", help="Port on 127.0.0.1; 0 takes a free one."
+        "--port", type=int, default=DEFAULT_PORT, metavar="PORT", help="Port on 127.0.0.1; 0 means any free port."
     )
     parser.add_argument("--quiet", action="store_true", help="Print only the page's address.")
 
@@ -73,7 +73,7 @@ class FolderView:
         results: the folder's results.
 
     Attributes:
-        notes: reasons why pictures are not shown, a sentence each.
+        notes: reasons why pictures are not shown, one sentence for each.
     """
 
     def __init__(self, results: Results) -> None:
@@ -95,7 +95,7 @@ class FolderView:
         """Read a row's document.
 
         Raises:
-            OutputError: the row has none.
+            OutputError: the row has no document.
         """
         return self._laid_out.document(place)
 

@@ -7,10 +7,10 @@
                 print(image.path, found.label, found.score, found.mask().sum())
 
     __init__.py    the public names
-    sync.py        Client: sends and receives
+    sync.py        Client: sends requests and receives answers
     aio.py         AsyncClient: the same for asyncio
-    address.py     what both share: the service's address, the token, timeouts
-    exchange.py    one call: when it is sent again, which error ends it
+    address.py     BaseClient: what both clients share, which is the service's address, the token and timeouts
+    exchange.py    when a request is sent again, and which error ends it
     requests.py    prompts, images and options -> bodies
     answers.py     bodies -> documents and events
     objects.py     objects of documents -> masks as arrays
@@ -19,7 +19,7 @@
     saved.py       files and lines of JSON -> documents
     failures.py    error answers -> the error tree
 
-Imports only `schemas`, `errors` and, to decode a mask, `masks` from the package.
+From `serve_app` it imports only `schemas`, `errors` and, to decode a mask, `masks`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the sync and the async client share: the service's address, the token, and timeouts."""
+"""Holds what the sync and the async client share: the service's address, the token, and timeouts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from serve_app.errors import ConfigError
 DEFAULT_URL = "http://127.0.0.1:8000"
 # Servers drop idle connections after 5 s (uvicorn's default). A connection that is reused at that moment would break.
 LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=2.0)
-# A proxy that the environment names cannot reach a service on the caller's own machine.
+# These hosts are called without a proxy: a proxy from the environment cannot reach the caller's own machine.
 LOOPBACK = ("all://localhost", "all://127.0.0.1", "all://[::1]")
 PROBE_TIMEOUT_S = 5.0
 
@@ -23,11 +23,9 @@ class BaseClient:
     def __init__(self, base_url: str, token: str | None, timeout_s: float, max_retries: int) -> None:
         self._url, userinfo = read_base_url(base_url)
         if token is not None and not (token and token.isascii() and token.isprintable()):
-            raise ConfigError("token: printable ASCII characters only")  # messages never carry the token itself
+            raise ConfigError("token: must be printable ASCII characters")  # the message must not show the token
         if not 0 < timeout_s <= MAX_TIMEOUT_S:
-            raise ConfigError(
-                f"timeout_s: {timeout_s} is not a number of seconds above 0 and at most {MAX_TIMEOUT_S:g}"
-            )
+            raise ConfigError(f"timeout_s: must be above 0 and at most {MAX_TIMEOUT_S:g} seconds, not {timeout_s}")
         self._auth = userinfo if token is None else None
         self._headers = {} if token is None else {"authorization": f"Bearer {token}"}
         self._timeout_s = timeout_s
@@ -37,8 +35,8 @@ class BaseClient:
         return f"{type(self).__name__}({self._url!r})"
 
     def _trust(self) -> ssl.SSLContext | bool:
-        # Reading the certificate authorities takes 40 ms. Plain HTTP needs none, and the client follows no redirect to
-        # HTTPS, so it gets a context without any.
+        # Reading the certificate authorities takes 40 ms. Plain HTTP needs none, and redirects to HTTPS
+        # are not followed. So the SSL context for plain HTTP has no authorities.
         return True if self._url.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
     def _probe(self, path: str) -> Call:
@@ -50,7 +48,8 @@ def read_base_url(base_url: str) -> tuple[str, tuple[str, str] | None]:
     """Check the service's address.
 
     Returns:
-        The address without user name, password and final slash; and the pair of user name and password, or None.
+        The address without user name, password, query and final slash; and the pair of user name and password, or
+            None if the address has none.
 
     Raises:
         ConfigError: it is not a valid http(s) address.

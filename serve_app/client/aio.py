@@ -1,4 +1,4 @@
-"""The client for asyncio. It sends and receives; `exchange` decides about retries and errors."""
+"""The client for asyncio. It sends requests and receives answers; `exchange` decides about retries and errors."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 
 class AsyncClient(BaseClient):
-    """Client for asyncio, with the same arguments and methods.
+    """Client for asyncio. Its arguments and methods are those of Client.
 
     Args:
-        base_url: as of Client.
-        token: as of Client.
-        timeout_s: as of Client.
-        max_retries: as of Client.
-        transport: used instead of HTTPX's own; `httpx.ASGITransport` for an application in the same process.
+        base_url: see Client.
+        token: see Client.
+        timeout_s: see Client.
+        max_retries: see Client.
+        transport: replaces HTTPX's transport, such as `httpx.ASGITransport` for an application in the same process.
 
     Raises:
         ConfigError: an argument is not usable.
@@ -64,10 +64,10 @@ class AsyncClient(BaseClient):
         generated: ImageInput | bytes | str | PathLike[str] | Image | None = None,
         **options: Unpack[SegmentOptions],
     ) -> Result:
-        """Run one job; see Client.segment."""
+        """Send one request; see Client.segment."""
         url = self._url + "/v1/segment"
         call = await self._prepare(prompt, contextual, generated, options)
-        return Result(read_document(ResultDocument, (await self._carry(call)).content, url))
+        return Result(read_document(ResultDocument, (await self._perform(call)).content, url))
 
     async def segment_stream(
         self,
@@ -76,9 +76,9 @@ class AsyncClient(BaseClient):
         generated: ImageInput | bytes | str | PathLike[str] | Image | None = None,
         **options: Unpack[SegmentOptions],
     ) -> AsyncGenerator[Event, None]:
-        """Run one job and yield each part of the answer when it is ready; see Client.segment_stream."""
+        """Send one request, and yield each part of the answer when it is ready; see Client.segment_stream."""
         call = await self._prepare(prompt, contextual, generated, options, stream=True)
-        response = (await self._carry(call)).live
+        response = (await self._perform(call)).live
         assert response is not None
         async with aclosing(response):
             reader = EventReader(call.url)
@@ -94,16 +94,16 @@ class AsyncClient(BaseClient):
     async def entities(self, prompt: str, *, request_id: str | None = None) -> EntitiesDocument:
         """Find the entities of a prompt; see Client.entities."""
         url = self._url + "/v1/entities"
-        answer = await self._carry(entities_call(url, prompt, timeout_s=self._timeout_s, request_id=request_id))
+        answer = await self._perform(entities_call(url, prompt, timeout_s=self._timeout_s, request_id=request_id))
         return read_document(EntitiesDocument, answer.content, url)
 
     async def healthy(self) -> bool:
-        """Tell whether the service runs; see Client.healthy."""
-        return await self._holds("/healthz")
+        """Return whether the service runs; see Client.healthy."""
+        return await self._is_ok("/healthz")
 
     async def ready(self) -> bool:
-        """Tell whether both models answer; see Client.ready."""
-        return await self._holds("/readyz")
+        """Return whether the parser and the segmenter answer; see Client.ready."""
+        return await self._is_ok("/readyz")
 
     async def aclose(self) -> None:
         """Close the connections. The client cannot be used afterwards."""
@@ -124,17 +124,17 @@ class AsyncClient(BaseClient):
         stream: bool = False,
     ) -> Call:
         url = self._url + "/v1/segment"
-        job = partial(segment_call, timeout_s=self._timeout_s, stream=stream)
+        prepare = partial(segment_call, timeout_s=self._timeout_s, stream=stream)
         # In a thread, because reading files and encoding pictures would block the event loop.
-        return await asyncio.to_thread(job, url, prompt, contextual, generated, options)
+        return await asyncio.to_thread(prepare, url, prompt, contextual, generated, options)
 
-    async def _holds(self, path: str) -> bool:
+    async def _is_ok(self, path: str) -> bool:
         try:
-            return (await self._carry(self._probe(path), max_retries=0)).status == 200
+            return (await self._perform(self._probe(path), max_retries=0)).status == 200
         except (ConnectionFailed, DeadlineExceeded):
             return False
 
-    async def _carry(self, call: Call, max_retries: int | None = None) -> Answer:
+    async def _perform(self, call: Call, max_retries: int | None = None) -> Answer:
         steps = exchange(call, self._max_retries if max_retries is None else max_retries)
         try:
             step = next(steps)

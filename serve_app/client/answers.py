@@ -1,8 +1,8 @@
 """Reads the service's answers: whole documents, and the events of a stream, line by line.
 
-Pure: bytes in, values or exceptions out, without sockets or a clock. Unknown fields are skipped, so that an older
-client can read a newer server's answers. Known fields are checked as strictly as the server checks requests, so that a
-wrong document is an error and never a half-empty result.
+Pure: takes bytes, returns values or raises errors, and uses neither sockets nor a clock. Unknown fields are skipped, so
+that an older client can read a newer server's answers. Known fields are checked as strictly as the server checks
+requests, so that a wrong document is an error and never an incomplete result.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ Event = EntitiesEvent | ImageEvent | ResultEvent
 
 
 def read_document(document: type[Document], content: bytes, url: str) -> Document:
-    """Read an answer of status 200.
+    """Read the body of a successful answer.
 
     Args:
         document: the answer's schema; unknown fields are skipped at every depth.
@@ -64,7 +64,7 @@ def read_document(document: type[Document], content: bytes, url: str) -> Documen
         url: the address of the call, for messages.
 
     Raises:
-        InvalidAnswer: the body does not fit the schema; names the first wrong field.
+        InvalidAnswer: the body does not fit the schema. The message names the first wrong field.
     """
     try:
         return document.model_validate_json(content, extra="ignore")
@@ -73,7 +73,7 @@ def read_document(document: type[Document], content: bytes, url: str) -> Documen
 
 
 class EventReader:
-    """Reads events from a stream of JSON lines, whose pieces may be cut anywhere.
+    """Reads events from a stream of JSON lines. The stream may be cut into pieces anywhere.
 
     Args:
         url: the address of the call, for messages.
@@ -91,7 +91,7 @@ class EventReader:
             The events whose lines are now complete, in order; often none.
 
         Raises:
-            GensegError: the stream carried an error event.
+            GensegError: a line is an error event; this is its error.
             InvalidAnswer: a line is not an event.
         """
         # Split at "\n" only: str.splitlines would also split at U+2028 and others, which JSON text may contain.
@@ -103,18 +103,19 @@ class EventReader:
         return [event for line in lines if line.strip() and (event := self._read(line)) is not None]
 
     def end(self) -> list[Event]:
-        """End the stream.
+        """Read what is left when the stream has ended.
 
         Returns:
             The event of a last line that has no line feed, if there is one.
 
         Raises:
+            GensegError: that last line is an error event; this is its error.
             ConnectionFailed: the stream ended before a result or an error.
         """
         try:
             events = self.feed(b"\n")
         except InvalidAnswer:
-            events = []  # half a line: the error below explains it better
+            events = []  # half a line; the error below explains it better
         if not self._done:
             raise ConnectionFailed(f"{self._url}: the stream ended before its result")
         return events

@@ -1,11 +1,12 @@
 """Decides when a call is sent again, and which error ends it.
 
-`exchange` is a generator without sockets: it tells its driver to send or to wait, and gets the answer back. So the sync
-and the async client make the same decisions. Source: HTTPX's `Auth.auth_flow` has this form.
+`exchange` is a generator without sockets. It yields the next step, Send or Wait. The client does the step, and sends
+the answer back into the generator. So the sync and the async client make the same decisions. Source: HTTPX's
+`Auth.auth_flow` has this form.
 
-A call is sent again only if the server cannot have worked on it: without a connection, or after an "overloaded" answer.
-A timeout, a 504 or a broken connection is final, because the server may have done the work, and doing it twice would
-add to its load.
+A call is sent again only if the server cannot have worked on it: if no connection was made, or if the answer is the
+error `overloaded`. After a timeout, a 504 or a broken connection it is not sent again, because the server may have done
+the work, and doing it twice would add to the server's load.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from serve_app import errors
 from serve_app.client.failures import ConnectionFailed, read_error
 
 CONNECT_TIMEOUT_S = 5.0
-GRACE_S = 1.0  # added to the server's own deadline, so that its 504 arrives, which says more than a timeout here
+GRACE_S = 1.0  # the client waits so much longer than the server, so that the server's 504 arrives, which says more
 MAX_TIMEOUT_S = 86400.0
 """A day. A longer timeout is a mistake, and a much longer one overflows the timers of operating systems."""
 BACKOFF_S = 0.25  # before the first retry; doubles with each
 
 
 class HttpBody(TypedDict, total=False):
-    """The arguments of `httpx.Client.build_request` for the body: a form, or JSON."""
+    """Arguments of `httpx.Client.build_request` for the body: a form, or JSON."""
 
     data: dict[str, str]
     files: list[tuple[str, tuple[str, bytes, str]]]
@@ -48,15 +49,15 @@ class HttpArguments(HttpBody):
 
 @dataclass(frozen=True)
 class Call:
-    """One request, which can be sent any number of times.
+    """One HTTP request to make, which may be sent several times.
 
     Args:
         method: HTTP method.
-        url: the whole address, without user name and password, as messages show it.
+        url: the whole address, without user name and password, because messages show it.
         timeout_s: how long the call may take with its retries, in seconds.
-        headers: further headers.
+        headers: headers besides those of every call.
         body: the arguments of `httpx.Client.build_request` for the body.
-        stream: whether the caller reads a 200 itself, line by line.
+        stream: whether the body of a 200 is read line by line as it arrives, and not at once.
         expected: the statuses that are not errors.
     """
 
@@ -71,14 +72,14 @@ class Call:
 
 @dataclass(frozen=True)
 class Send:
-    """Tells the driver to send the call, and to wait at most `wait_s` seconds."""
+    """The step to send the call and wait at most `wait_s` seconds for the answer."""
 
     call: Call
     wait_s: float
 
     @property
     def arguments(self) -> HttpArguments:
-        """The arguments of `httpx.Client.build_request`; the timeout limits each single step."""
+        """Arguments of `httpx.Client.build_request`. The timeout limits each connect, read and write by itself."""
         timeout = httpx.Timeout(self.wait_s, connect=min(CONNECT_TIMEOUT_S, self.wait_s))
         return {
             "method": self.call.method,
@@ -91,14 +92,14 @@ class Send:
 
 @dataclass(frozen=True)
 class Wait:
-    """Tells the driver to wait this many seconds."""
+    """The step to wait this many seconds."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The server's answer. For a stream, `content` is empty, and `live` is the open response to read it from."""
+    """The server's answer. For a stream, `content` is empty, and `live` is the open response with the stream."""
 
     status: int
     headers: httpx.Headers
@@ -113,7 +114,7 @@ def exchange(call: Call, max_retries: int, now: Callable[[], float] = time.monot
     """Make a call, with retries.
 
     Yields:
-        Send: the driver sends an Answer back, or throws HTTPX's exception. Wait: the driver sends None back.
+        Send, for which the client sends an Answer back, or throws HTTPX's exception; or Wait, for which it sends None.
 
     Args:
         call: the call.
@@ -121,7 +122,7 @@ def exchange(call: Call, max_retries: int, now: Callable[[], float] = time.monot
         now: the clock, in seconds.
 
     Returns:
-        The answer, which has an expected status.
+        The answer, whose status is one of `call.expected`.
 
     Raises:
         GensegError: the server's error, or ConnectionFailed, InvalidAnswer or DeadlineExceeded.
@@ -156,8 +157,8 @@ def pause_before(retries: int, error: errors.GensegError) -> float:
         error: the error that leads to this retry.
 
     Returns:
-        Seconds: twice as long after each retry, at least the server's Retry-After, and up to a quarter more at random,
-        so that clients that were refused together do not return together.
+        Seconds. The pause doubles with each retry, and is at least the server's Retry-After. Up to a quarter is added
+        at random, so that clients that were refused together do not come back together.
     """
     backoff_s = BACKOFF_S * 2**retries
     if isinstance(error, errors.Overloaded):
@@ -166,7 +167,7 @@ def pause_before(retries: int, error: errors.GensegError) -> float:
 
 
 def transport_error(cause: Exception, call: Call) -> errors.GensegError:
-    """Return the error for an exception of HTTPX: one line that names the address."""
+    """Translate an exception of HTTPX into an error, whose message is one line that begins with the address."""
     reason = " ".join(str(cause).split()) or type(cause).__name__
     if isinstance(cause, httpx.ConnectError | httpx.ConnectTimeout):
         return ConnectionFailed(f"{call.url}: cannot connect: {reason}")

@@ -3,9 +3,11 @@
     GensegError
     ├── every class of `errors` that has a code on the wire
     ├── ConnectionFailed        no server answers, or the connection broke before the answer was complete
-    └── InvalidAnswer           the answer is not this service's: a proxy's page, a redirect, a wrong document or mask
+    └── InvalidAnswer           the answer is not one of this service: a proxy's page, a redirect, a wrong document or
+    mask
 
-The last two are defined here because no server sends them. Pure: status, headers and bytes in, an exception out.
+The last two are defined here because no server sends them. Pure: takes status, headers and
+bytes, and returns an exception.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ BY_CODE: Mapping[str, type[errors.GensegError]] = {
     )
 }
 
-# A proxy in front of the service sends these with a page of its own, so only the status tells what happened.
+# A proxy in front of the service sends these statuses with a page of its own, so only the status is known.
 BY_STATUS: Mapping[int, type[errors.GensegError]] = {
     401: errors.Unauthorized,
     408: errors.DeadlineExceeded,
@@ -56,20 +58,21 @@ class ConnectionFailed(errors.GensegError):
 
 
 class InvalidAnswer(errors.GensegError):
-    """The answer is not this service's: a proxy's page, a redirect, or a wrong document or mask."""
+    """The answer is not one of this service: a proxy's page, a redirect, or a wrong document or mask."""
 
     code = "invalid_answer"
 
 
 def error_of(body: ErrorBody, status: int | None = None) -> errors.GensegError:
-    """Return the server's error in the class that it had on the server.
+    """Return the server's error as an exception of the same class as on the server.
 
     Args:
         body: the error.
-        status: the HTTP status, which tells the two kinds of overload apart; None for an error in a document.
+        status: the HTTP status, because two classes have the code `overloaded`; None for an error in a document.
 
     Returns:
-        An error with the body's message and field. An unknown code gives the class of the status, else GensegError.
+        An error with the body's message and field. For an unknown code, its class is that of the status in BY_STATUS,
+        else GensegError.
     """
     kind = BY_CODE.get(body.code)
     if kind is None:
@@ -81,7 +84,7 @@ def error_of(body: ErrorBody, status: int | None = None) -> errors.GensegError:
 
 
 def read_error(status: int, headers: Mapping[str, str], content: bytes, url: str) -> errors.GensegError:
-    """Return the error for an answer of an unexpected status.
+    """Return the error for an answer whose status is not expected.
 
     Args:
         status: the HTTP status.
@@ -90,7 +93,7 @@ def read_error(status: int, headers: Mapping[str, str], content: bytes, url: str
         url: the address of the call, for messages.
 
     Returns:
-        The service's error, in its class. If the answer is not the service's: the class of the status, or
+        The service's error. If the answer is not from the service, an error of the status's class in BY_STATUS, else
         InvalidAnswer.
     """
     try:
@@ -99,7 +102,7 @@ def read_error(status: int, headers: Mapping[str, str], content: bytes, url: str
         error = _foreign_error(status, headers, content, url)
     else:
         error = error_of(document.error, status)
-        if status in {404, 405}:  # only the address of the request is wrong
+        if status in {404, 405}:  # the address is what is wrong, so the message names it
             error = type(error)(f"{url}: {error.message}", error.field)
     if isinstance(error, errors.Overloaded):
         retry_after_s = read_retry_after(headers.get("retry-after"), datetime.now(UTC))

@@ -1,4 +1,4 @@
-"""Converts results to types of pandas and supervision, which are not dependencies of this package."""
+"""Converts results to types of pandas and supervision. This package does not install these two libraries."""
 
 from __future__ import annotations
 

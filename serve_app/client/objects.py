@@ -1,4 +1,4 @@
-"""One found instance, as the client's users see it. Its mask is decoded on demand."""
+"""The class of an object that was found in an image. Its mask is decoded on demand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ObjectResult:
-    """One found instance.
+    """One object that was found in an image.
 
     Args:
         document: the object as the server sent it.
@@ -27,12 +27,12 @@ class ObjectResult:
 
     @property
     def object_id(self) -> str:
-        """`label_i`, unique within its image."""
+        """The object's id, such as `red sofa_0`; unique within its image."""
         return self.document.object_id
 
     @property
     def label(self) -> str:
-        """The entity of which this is an instance."""
+        """The entity that this object is."""
         return self.document.label
 
     @property
@@ -42,7 +42,7 @@ class ObjectResult:
 
     @property
     def bbox(self) -> tuple[int, int, int, int]:
-        """`(x1, y1, x2, y2)` in pixels of the image as given, origin top left."""
+        """The box `(x1, y1, x2, y2)` in pixels of the image as given, with the origin at the top left."""
         x1, y1, x2, y2 = self.document.bbox
         return x1, y1, x2, y2
 
@@ -76,7 +76,7 @@ class ObjectResult:
             raise InvalidAnswer(f"{self.object_id}: the mask cannot be decoded: {error}") from None
         if rle is None:
             raise ValueError(f"{self.object_id} has no mask, because the request said mask_format='none'")
-        # An RLE of another size is not decoded, because it could name any size, and that much would be allocated.
+        # An RLE of another size is not decoded: it may state any size, and decoding would allocate that much memory.
         (height, width), (image_height, image_width) = rle["size"], self.size_hw
         raise InvalidAnswer(
             f"{self.object_id}: the mask has {width}x{height} pixels, but its image has {image_width}x{image_height}"

@@ -1,4 +1,4 @@
-"""Writes jobs and prompts as HTTP bodies, and reads their images on the caller's machine.
+"""Writes requests as HTTP bodies, and reads their images on the caller's machine.
 
 Knows files and Pillow images, but no sockets. Options are checked by the same schema as on the server, so a wrong
 option gives the same error before anything is sent.
@@ -31,7 +31,7 @@ PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
 
 
 class SegmentOptions(OptionArguments, total=False):
-    """The options of a job besides its prompt and images. An option that is left out has the server's default."""
+    """The options of `Client.segment`. If one is left out, the server's default applies (`timeout_s`: the client's)."""
 
     request_id: str | None
 
@@ -46,7 +46,7 @@ def segment_call(
     timeout_s: float,
     stream: bool = False,
 ) -> Call:
-    """Prepare the call of a job. Reads the image files.
+    """Prepare the call of a request to segment. Reads the image files.
 
     Args:
         url: the address of `/v1/segment`.
@@ -54,8 +54,8 @@ def segment_call(
         contextual: the contextual images, in order.
         generated: the generated image.
         options: fields of the request, and `request_id`.
-        timeout_s: the deadline if `options` has none, in seconds.
-        stream: whether to ask for events.
+        timeout_s: the timeout if `options` has none, in seconds.
+        stream: whether to ask for a stream of events.
 
     Raises:
         InvalidRequest: an option is unknown, of a wrong type or out of range, or an image has a wrong type.
@@ -109,7 +109,7 @@ def entities_call(url: str, prompt: str, *, timeout_s: float, request_id: str | 
 
 
 def request_id_header(request_id: str | None) -> dict[str, str]:
-    """Return the X-Request-ID header; empty without an id, and the server then makes one.
+    """Return the header X-Request-ID, or no header without an id. The server then makes one.
 
     Raises:
         InvalidRequest: the id is not 1 to 128 printable ASCII characters without spaces.
@@ -128,14 +128,15 @@ def read_image(source: ImageInput | bytes | str | PathLike[str] | Image, field: 
 
     Args:
         source: a path, a `file:` URI, an http(s) URL (the server fetches it), the bytes of an image file, an
-            ImageInput, or a Pillow image. A Pillow image is sent as PNG: its pixels, without an orientation tag.
+            ImageInput, or a Pillow image. A Pillow image is sent as PNG, as its pixels are now; its
+            EXIF orientation is ignored.
         field: the request's field, for messages.
 
     Raises:
-        InvalidRequest: it has another type, or a `file:` URI names another machine.
+        InvalidRequest: the image has another type, or a `file:` URI names another machine.
         OSError: the file cannot be read.
     """
-    # A caller with a Pillow image has imported Pillow. Other callers do not need it.
+    # A caller with a Pillow image has imported Pillow. For other callers it is not imported.
     pillow = sys.modules.get("PIL.Image")
     try:
         if pillow is not None and isinstance(source, pillow.Image):
@@ -160,11 +161,11 @@ def png_of(image: Image) -> bytes:
 
 
 def multipart_body(request: SegmentRequest) -> HttpBody:
-    """Return a job as multipart, which sends bytes as they are; base64 would add a third.
+    """Write a request as multipart, which sends bytes as they are; base64 would add a third.
 
     Returns:
-        Arguments for HTTPX. Empty if the job cannot be sent as multipart: it has no image, an image that is not bytes,
-        or an image's name that a part's header would change.
+        Arguments for HTTPX. Empty if the request cannot be sent as multipart, because it has no image, an image that is
+        not bytes, or a name of an image that the header of a part would change.
     """
     parts = [("contextual", image) for image in request.contextual_images]
     if request.generated_image is not None:
@@ -183,7 +184,7 @@ def multipart_body(request: SegmentRequest) -> HttpBody:
 
 
 def json_body(request: SegmentRequest) -> HttpBody:
-    """Return a job as JSON, with its bytes in base64.
+    """Write a request as JSON, with the bytes of images in base64.
 
     Returns:
         Arguments for HTTPX.

@@ -1,8 +1,8 @@
-"""Results as the client's users see them: thin views of the documents. Masks are decoded on demand.
+"""The classes of results, which read their values from the documents. Masks are decoded on demand.
 
-Pure: knows the documents and the mask formats, not HTTP. If an image failed, asking for its objects raises its error,
-because "nothing found" and "could not tell" are never the same value. NumPy, pycocotools and Pillow are imported when
-the first mask is decoded.
+Knows the documents and the mask formats, but not HTTP. If an image failed, reading its objects raises its error,
+because "nothing was found" and "it is not known" must not be the same value. NumPy, pycocotools and Pillow are imported
+when the first mask is decoded.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class ImageResult:
 
     @property
     def presence(self) -> Mapping[str, float]:
-        """The model's presence score by entity: how probably the entity is in this image at all, in [0, 1]."""
+        """The presence score of each entity: the probability that this image shows the entity at all, in [0, 1]."""
         return self.document.presence
 
     @property
@@ -65,7 +65,7 @@ class ImageResult:
 
     @cached_property
     def objects(self) -> tuple[ObjectResult, ...]:
-        """The found instances, in the server's order; empty if nothing was found.
+        """The objects that were found, in the server's order; empty if nothing was found.
 
         Raises:
             GensegError: this image failed, so nothing is known about its objects.
@@ -77,11 +77,11 @@ class ImageResult:
         return tuple(ObjectResult(found, self.size_hw) for found in self.document.objects)
 
     def to_frame(self) -> pandas.DataFrame:
-        """Return the instances as a DataFrame of pandas with a row for each instance.
+        """Return the objects as a DataFrame of pandas with a row for each object.
 
         Returns:
-            The columns `object_id`, `label`, `score`, `x1`, `y1`, `x2`, `y2`, and `area`, the number of pixels of the
-            mask (<NA> without a mask).
+            The columns `object_id`, `label`, `score`, `x1`, `y1`, `x2`, `y2` and `area`. The area is the number of
+            pixels of the mask (<NA> without a mask).
 
         Raises:
             ImportError: pandas is not installed.
@@ -91,14 +91,14 @@ class ImageResult:
         return frame
 
     def to_supervision(self) -> supervision.Detections:
-        """Return the instances as Detections of supervision, for its annotators, filters and metrics.
+        """Return the objects as Detections of supervision, for its annotators, filters and metrics.
 
-        Memory: one byte for each pixel of each instance's mask, which has the image's size.
+        Each mask has the image's size, and takes one byte of memory per pixel.
 
         Returns:
-            `xyxy` (N, 4) float32; `mask` (N, H, W) bool, None if the request asked for no masks; `confidence` (N,)
-            float32; `class_id` (N,), the label's place among the document's entities, the same in each of its images;
-            in `data`, `class_name` and `object_id`.
+            `xyxy` (N, 4) float32; `mask` (N, H, W) bool, or None if an object has no mask; `confidence` (N,) float32;
+            `class_id` (N,) int64, the label's index among the entities of the document, so it is the same in all of its
+            images; `class_name` and `object_id` in `data`.
 
         Raises:
             ImportError: supervision is not installed.
@@ -108,10 +108,10 @@ class ImageResult:
         return detections
 
     def find(self, object_id: str) -> ObjectResult:
-        """Return the instance with an id, as in a verdict.
+        """Return the object with an id, such as an id in a verdict.
 
         Raises:
-            ValueError: this image has no such instance.
+            ValueError: this image has no such object.
             GensegError: this image failed, so nothing is known about its objects.
         """
         for each in self.objects:
@@ -120,31 +120,31 @@ class ImageResult:
         raise ValueError(f"{self.path} has no object {object_id!r}")
 
     def count(self, entity: str) -> int:
-        """Count the instances of one entity in this image.
+        """Count the objects of one entity in this image.
 
         Raises:
-            ValueError: the entity was not looked for. So a misspelt entity is an error, and not counted as 0.
+            ValueError: the entity was not looked for, such as a misspelt one.
             GensegError: this image failed, so the number is not known.
         """
         found = sum(each.label == entity for each in self.objects)
-        if self.presence and entity not in self.presence:  # it has every entity of the document
+        if self.presence and entity not in self.presence:  # `presence` has every entity of the document
             raise unknown_entity(entity, self.presence)
         return found
 
 
 @dataclass(frozen=True)
 class Result:
-    """The answer to one job.
+    """The answer to one request.
 
     Args:
-        document: the whole document as the server sent it, without fields that this version does not know.
+        document: the whole document as the server sent it. Fields that this version does not know are left out.
     """
 
     document: ResultDocument
 
     @classmethod
     def load(cls, source: str | bytes | PathLike[str] | Mapping[str, object]) -> Result:
-        """Read a saved result: of `genseg run`, of `to_dict`, or a line of a dataset job's shard.
+        """Read a result that `genseg run` wrote, the value of `to_dict`, or a line of a shard of `genseg batch`.
 
         Args:
             source: the path of a file with one document, the JSON text itself, or the decoded document. Further fields
@@ -152,8 +152,9 @@ class Result:
 
         Raises:
             OSError: the file cannot be read.
-            InvalidAnswer: it is neither a result document nor an error; names the first wrong field.
-            GensegError: it is an error: the line of a failed row, or the body of an HTTP error. That error is raised.
+            InvalidAnswer: it is neither a result document nor a saved error. The message names the first wrong field.
+            GensegError: it is a saved error, such as the line of a failed row or the body of an HTTP error. The saved
+                error itself is raised.
         """
         return cls(load_document(source))
 
@@ -174,7 +175,7 @@ class Result:
 
     @property
     def verdict(self) -> Verdict | None:
-        """Whether each thing that the prompt asks for arrived; None where the request did not ask (`verdict=True`)."""
+        """Whether the generated image shows each thing that the prompt asks for; None without `verdict=True`."""
         return self.document.verdict
 
     @cached_property
@@ -194,11 +195,11 @@ class Result:
         return self.contextual if self.generated is None else (*self.contextual, self.generated)
 
     def count(self, entity: str, *, image: int | str | None = None, role: Role | None = None) -> int:
-        """Count the instances of one entity: in all images, in those of one role, or in one image.
+        """Count the objects of one entity in all images, in the images of one role, or in one image.
 
         Args:
             entity: one of `entities`.
-            image: the image's path, or its index among the images of `role`, else among `images`.
+            image: the image's path, or its index: in the images of `role` if that is given, else in `images`.
             role: "generated" or "contextual"; None for both.
 
         Raises:
@@ -221,15 +222,16 @@ class Result:
         ]
         if not chosen:
             what = f"{role} image" if role else "image"
-            raise ValueError(f"there is no {what} {image!r} among {', '.join(each.path for each in images) or 'none'}")
+            paths = ", ".join(each.path for each in images)
+            raise ValueError(f"there is no {what} {image!r}; images: {paths or 'none'}")
         return chosen
 
     def to_frame(self) -> pandas.DataFrame:
-        """Return a DataFrame of pandas with a row for each image and entity, as `genseg export --format table` writes.
+        """Return a DataFrame of pandas with a row for each image and entity, like the table of `genseg export`.
 
         Returns:
-            The columns of `schemas.entity_rows.EntityRow`; null is NaN or <NA>. An image that failed has rows too, with
-            its error's code in `error` and no count.
+            The columns of `schemas.entity_rows.EntityRow`; null is NaN or <NA>. If an image failed, its rows have the
+            error's code in `error`, and no count.
 
         Raises:
             ImportError: pandas is not installed.
@@ -244,5 +246,5 @@ class Result:
 
 
 def unknown_entity(entity: str, entities: Iterable[str]) -> ValueError:
-    """Return the error for an entity that was not looked for; it names those that were."""
+    """Return the error for an entity that was not looked for. The message names the entities that were."""
     return ValueError(f"{entity!r} is not one of the entities: {', '.join(entities) or 'there are none'}")

@@ -1,4 +1,4 @@
-"""Reads saved result documents: whole files, their text, and lines of a dataset job's shards."""
+"""Reads saved result documents: files, their text, and lines of the shards of `genseg batch`."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def load_document(source: str | bytes | PathLike[str] | Mapping[str, object]) ->
 
     Raises:
         OSError: the file cannot be read.
-        InvalidAnswer: it is neither a result document nor an error.
-        GensegError: it is an error: the line of a failed row, or the body of an HTTP error.
+        InvalidAnswer: it is neither a result document nor a saved error.
+        GensegError: it is a saved error, such as the line of a failed row or the body of an HTTP error.
     """
     if isinstance(source, Mapping):
         return _checked(source, "the document")
@@ -34,7 +34,7 @@ def load_document(source: str | bytes | PathLike[str] | Mapping[str, object]) ->
     return _checked(_decoded(Path(source).read_bytes(), fspath(source)), fspath(source))
 
 
-def _decoded(text: str | bytes, place: str) -> object:
+def _decoded(text: str | bytes, name: str) -> object:
     try:
         text = text.decode("utf-8-sig") if isinstance(text, bytes) else text.removeprefix("\ufeff")
         return json.loads(text)
@@ -42,25 +42,25 @@ def _decoded(text: str | bytes, place: str) -> object:
         lines = text.strip().splitlines() if isinstance(text, str) else []
         if error.msg == "Extra data" and len(lines) > 1:
             raise InvalidAnswer(
-                f"{place}: holds {len(lines)} lines; Result.load reads one document, so give it one line"
+                f"{name}: has {len(lines)} lines; Result.load reads one document, so pass it one line"
             ) from None
-        raise InvalidAnswer(f"{place}: is not JSON: {error}") from None
+        raise InvalidAnswer(f"{name}: is not JSON: {error}") from None
     except UnicodeDecodeError:
-        raise InvalidAnswer(f"{place}: is not UTF-8 text") from None
+        raise InvalidAnswer(f"{name}: is not UTF-8 text") from None
     except ValueError:
-        raise InvalidAnswer(f"{place}: is not JSON that can be read: a number has too many digits") from None
+        raise InvalidAnswer(f"{name}: is not JSON that can be read: a number has too many digits") from None
     except RecursionError:
-        raise InvalidAnswer(f"{place}: is not a result document: nested too deep") from None
+        raise InvalidAnswer(f"{name}: is not a result document: nested too deep") from None
 
 
-def _checked(value: object, place: str) -> ResultDocument:
+def _checked(value: object, name: str) -> ResultDocument:
     if not isinstance(value, Mapping):
-        raise InvalidAnswer(f"{place}: is not a result document, but {type(value).__name__}")
+        raise InvalidAnswer(f"{name}: is not a result document, but {type(value).__name__}")
     if "entities" not in value:
         for failed in (value, value.get("error")):  # the line of a failed row, or the body of an HTTP error
             if isinstance(failed, Mapping) and failed.keys() >= {"code", "message"}:
-                raise error_of(_model(ErrorBody, failed, f"{place}: is not an error"))
-    return _model(ResultDocument, value, f"{place}: is not a result document")
+                raise error_of(_model(ErrorBody, failed, f"{name}: is not an error"))
+    return _model(ResultDocument, value, f"{name}: is not a result document")
 
 
 def _model(model: type[Document], value: object, fault: str) -> Document:

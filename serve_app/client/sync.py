@@ -1,4 +1,4 @@
-"""The client for threads. It sends and receives; `exchange` decides about retries and errors."""
+"""The sync client. It sends requests and receives answers; `exchange` decides about retries and errors."""
 
 from __future__ import annotations
 
@@ -30,11 +30,12 @@ class Client(BaseClient):
     Args:
         base_url: the service's http(s) address, with a path if a proxy adds one.
         token: the bearer token, if the service asks for one.
-        timeout_s: how long a call may take with its retries, in seconds; also sent to the server. A stream waits this
-            long for each of its lines.
-        max_retries: how often a call is sent again after a failed connection or an "overloaded" answer. The answer's
-            Retry-After is waited for, if `timeout_s` allows it. After other errors no call is sent again.
-        transport: used instead of HTTPX's own, for tests and for applications in the same process.
+        timeout_s: how long a request may take with its retries, in seconds. The server gets it as the deadline. While a
+            stream is read, it limits the wait for the next bytes.
+        max_retries: how many times a request is sent again if no connection was made or the answer is `overloaded`.
+            The client first waits for the answer's Retry-After, if `timeout_s` allows it. After other errors a request
+            is not sent again.
+        transport: replaces HTTPX's transport, for tests and for applications in the same process.
 
     Raises:
         ConfigError: an argument is not usable.
@@ -65,21 +66,21 @@ class Client(BaseClient):
         generated: ImageInput | bytes | str | PathLike[str] | Image | None = None,
         **options: Unpack[SegmentOptions],
     ) -> Result:
-        """Run one job.
+        """Send one request.
 
         Args:
-            prompt: the image-generation prompt; may be empty where `entities` are given.
+            prompt: the prompt of the image generator; may be empty if `entities` are given.
             contextual: the contextual images, in order: paths, http(s) URLs (the server fetches them), bytes of image
                 files, Pillow images or ImageInputs.
             generated: the generated image, likewise.
             options: further fields of the request, and `request_id`; see SegmentOptions.
 
         Raises:
-            GensegError: what went wrong, by the error's class; its message is one line.
+            GensegError: the request failed. The class says why; the message is one line.
             OSError: a file cannot be read.
         """
         url = self._url + "/v1/segment"
-        answer = self._carry(segment_call(url, prompt, contextual, generated, options, timeout_s=self._timeout_s))
+        answer = self._perform(segment_call(url, prompt, contextual, generated, options, timeout_s=self._timeout_s))
         return Result(read_document(ResultDocument, answer.content, url))
 
     def segment_stream(
@@ -89,17 +90,17 @@ class Client(BaseClient):
         generated: ImageInput | bytes | str | PathLike[str] | Image | None = None,
         **options: Unpack[SegmentOptions],
     ) -> Generator[Event, None, None]:
-        """Run one job and yield each part of the answer when it is ready.
+        """Send one request, and yield each part of the answer when it is ready.
 
-        Takes the same arguments as `segment`, and raises the same errors while it is iterated. Closing the iterator
-        early closes the connection, and the server stops the work.
+        Takes the same arguments as `segment`, and raises the same errors while it is iterated. If you close the
+        iterator early, the connection is closed, and the server stops the work.
 
         Yields:
             An EntitiesEvent, an ImageEvent as each image finishes (in any order), and last a ResultEvent.
         """
         url = self._url + "/v1/segment"
         call = segment_call(url, prompt, contextual, generated, options, timeout_s=self._timeout_s, stream=True)
-        response = self._carry(call).live
+        response = self._perform(call).live
         assert response is not None
         with closing(response):
             reader = EventReader(url)
@@ -114,27 +115,27 @@ class Client(BaseClient):
         """Find the entities of a prompt, and those that the entity filter drops.
 
         Raises:
-            GensegError: what went wrong, by the error's class.
+            GensegError: the request failed. The class says why.
         """
         url = self._url + "/v1/entities"
-        answer = self._carry(entities_call(url, prompt, timeout_s=self._timeout_s, request_id=request_id))
+        answer = self._perform(entities_call(url, prompt, timeout_s=self._timeout_s, request_id=request_id))
         return read_document(EntitiesDocument, answer.content, url)
 
     def healthy(self) -> bool:
-        """Tell whether the service runs; False if it does not answer within 5 s.
+        """Return whether the service runs; False if it does not answer within 5 s.
 
         Raises:
-            GensegError: the answer is not this service's.
+            GensegError: the answer is not from this service.
         """
-        return self._holds("/healthz")
+        return self._is_ok("/healthz")
 
     def ready(self) -> bool:
-        """Tell whether both models answer, so that jobs can be sent; False if the service does not answer within 5 s.
+        """Return whether the parser and the segmenter answer; False if the service does not answer within 5 s.
 
         Raises:
-            GensegError: the answer is not this service's, or the token is missing or wrong.
+            GensegError: the answer is not from this service, or the token is missing or wrong.
         """
-        return self._holds("/readyz")
+        return self._is_ok("/readyz")
 
     def close(self) -> None:
         """Close the connections. The client cannot be used afterwards."""
@@ -146,13 +147,13 @@ class Client(BaseClient):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _holds(self, path: str) -> bool:
+    def _is_ok(self, path: str) -> bool:
         try:
-            return self._carry(self._probe(path), max_retries=0).status == 200
+            return self._perform(self._probe(path), max_retries=0).status == 200
         except (ConnectionFailed, DeadlineExceeded):
             return False
 
-    def _carry(self, call: Call, max_retries: int | None = None) -> Answer:
+    def _perform(self, call: Call, max_retries: int | None = None) -> Answer:
         steps = exchange(call, self._max_retries if max_retries is None else max_retries)
         try:
             step = next(steps)
@@ -182,7 +183,7 @@ class Client(BaseClient):
         with closing(response):
             for piece in response.iter_bytes():
                 pieces.append(piece)
-                # HTTPX limits the silence between two pieces; this limits their sum.
+                # HTTPX limits only the wait for each piece. This limits the time of the whole answer.
                 if time.monotonic() > end:
                     raise httpx.ReadTimeout("the answer comes too slowly")
         return Answer(response.status_code, response.headers, b"".join(pieces))

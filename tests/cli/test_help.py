@@ -25,7 +25,10 @@ def test_the_help_opens_with_a_sentence_for_users(capsys: pytest.CaptureFixture[
         main(["--help"])
     assert exit_.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert "Find every thing that a prompt mentions, in every image: a mask, a box and a score" in text
+    assert (
+        "Find each object that a prompt names, in each image, and write one JSON document with a mask, a box and a score"
+        in text
+    )
     assert "genseg demo" in text
 
 

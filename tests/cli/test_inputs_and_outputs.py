@@ -74,7 +74,9 @@ def test_a_prompt_that_cannot_be_read_is_named(data: bytes | None, words: str, m
 
 
 def test_a_prompt_file_that_is_not_there_is_named_with_the_way_out(tmp_path: Path) -> None:
-    with pytest.raises(CommandError, match=r"^-p @p: No such file or directory; a prompt that begins with @ is .* @@$"):
+    with pytest.raises(
+        CommandError, match=r"^-p @p: No such file or directory; if the prompt itself begins with @, write @@ instead$"
+    ):
         read_prompt("@p", 100)
     with pytest.raises(CommandError, match="Is a directory"):
         read_prompt(f"@{tmp_path}", 100)

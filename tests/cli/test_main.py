@@ -170,8 +170,8 @@ def test_run_names_an_identity_model_that_is_not_there(
 @pytest.mark.parametrize(
     ("left", "expected"),
     [
-        ('{"CPU": 0.25}', 'Segmenter asks for {"CPU": 0.5} a replica, and there is {"CPU": 0.25} left on this machine'),
-        ("{}", 'Segmenter asks for {"CPU": 0.5} a replica, and there is {} left on this machine'),
+        ('{"CPU": 0.25}', 'Segmenter asks for {"CPU": 0.5} per replica, but this machine has only {"CPU": 0.25} left'),
+        ("{}", 'Segmenter asks for {"CPU": 0.5} per replica, but this machine has only {} left'),
         ('{"CPU": 0.75}', None),
     ],
     ids=["too little", "nothing", "enough: the process is slow to start"],

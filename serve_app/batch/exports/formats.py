@@ -58,7 +58,7 @@ def _report(path: Path, results: Results, means: Means) -> Counts:
 FORMATS: Mapping[str, ExportFormat] = MappingProxyType(
     {
         "table": ExportFormat(
-            "one row for each job, image and entity", lambda path, results, _: write_table(path, results),
+            "one row for each manifest row, image and entity", lambda path, results, _: write_table(path, results),
             (".csv", ".parquet"),
         ),
         "html": ExportFormat("one report with pictures", _report, uses_pictures=True),

@@ -1,6 +1,7 @@
-"""`genseg doctor`: says what this machine can run, and why not.
+"""`genseg doctor`: checks what this machine can run, and says what is missing.
 
-`probe`, `setup` and `ray_facts` read facts. The checks of these facts are pure. `trial` runs the models.
+`probe`, `setup` and `ray_facts` read facts. The modules `..._checks` judge these facts, and are pure. `trial` runs the
+models, and compares them with the plain loop: the models of stock transformers, called once for each input.
 """
 
 from __future__ import annotations

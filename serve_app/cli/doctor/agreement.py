@@ -1,4 +1,4 @@
-"""Compares our objects with those of the plain loop. Pure."""
+"""Compares the objects that genseg finds with the objects of the plain loop. Pure."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from serve_app.masks.rle import area, iou_matrix
 from serve_app.schemas.dicts import RleDict
 
 BOX_PX = 1.0
-"""Boxes whose sides are further apart, in pixels, differ."""
+"""Two boxes differ if one of their sides is further apart than this, in pixels."""
 LEAST_IOU = 0.99
-"""Masks with a lower IoU differ."""
+"""Two masks differ if their IoU is lower than this."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,15 @@ class Objects:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How our objects compare with the plain loop's, over all images and phrases.
+    """How our objects compare with the plain loop's, over all images and phrases. `compare` pairs them.
 
     Attributes:
         objects: how many objects the plain loop found.
         missing: how many only the plain loop found.
         extra: how many only we found.
-        moved: how many both found, with boxes more than BOX_PX apart or with a mask IoU below LEAST_IOU.
-        worst_box_px: largest distance between the sides of two boxes, over objects that both found.
-        worst_iou: least IoU of two masks, over objects that both found.
+        moved: how many pairs of objects have boxes more than BOX_PX apart, or a mask IoU below LEAST_IOU.
+        worst_box_px: largest distance between the sides of the two boxes of a pair.
+        worst_iou: lowest IoU of the two masks of a pair.
     """
 
     objects: int = 0
@@ -56,7 +56,7 @@ class Agreement:
         return self.missing + self.extra + self.moved
 
     def plus(self, other: Agreement) -> Agreement:
-        """Return the sum with the comparison of another phrase or image."""
+        """Combine this comparison with that of another phrase or image: add the counts, keep the worst values."""
         return Agreement(
             self.objects + other.objects,
             self.missing + other.missing,
@@ -68,7 +68,7 @@ class Agreement:
 
 
 def compare(ours: Objects, plain: Objects) -> Agreement:
-    """Compare the objects of one phrase in one image. Objects are paired by mask IoU, the best pair first."""
+    """Compare the objects of one phrase in one image. They are paired by mask IoU, the best pair first."""
     count = min(len(ours.masks), len(plain.masks))
     ious = _ious(ours.masks, plain.masks)
     moved, worst_box, worst_iou = 0, 0.0, 1.0

@@ -1,4 +1,4 @@
-"""Computes memory fractions and batch sizes that fit a GPU, from what was measured on it. Pure."""
+"""Computes memory fractions and batch sizes that fit a GPU, from memory that was measured on it. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ GIB = 2**30
 OUTSIDE = 0.05
 """Fraction of a GPU's memory that is left for CUDA's own contexts."""
 SPARE = 1.15
-"""Factor on measured memory, because allocators leave gaps."""
+"""The measured memory of the parser and of passes is multiplied by this, because allocators leave gaps."""
 MOST_CACHE = 6 * GIB
 MOST_PAIRS = 64
 MOST_IMAGES = 16
@@ -19,11 +19,11 @@ class SegmenterBytes:
     """The segmenter's memory on a GPU, in bytes.
 
     Attributes:
-        loading: the peak while loading.
-        weights: after loading.
-        image: one more image in a vision pass.
-        pair: one more pair in a detector pass, with its masks.
-        features: one image in the cache.
+        loading: the peak while the model loads.
+        weights: what the weights take after loading.
+        image: what one more image takes in a vision pass.
+        pair: what one more pair of image and phrase takes in a detector pass, with its masks.
+        features: what one image takes in the cache.
     """
 
     loading: int
@@ -55,16 +55,16 @@ class Budgets:
 def budgets(
     total_bytes: int, parser_peak: int | None, segmenter: SegmenterBytes, pixels_of_an_image: int
 ) -> Budgets | None:
-    """Divide a GPU between the parser and the segmenter, and the segmenter's part between batches and cache.
+    """Divide a GPU's memory between the parser and the segmenter, and the segmenter's share between batches and cache.
 
     Args:
         total_bytes: memory of the GPU.
         parser_peak: peak memory of the parser, in bytes; None if it is not on the GPU.
         segmenter: memory of the segmenter.
-        pixels_of_an_image: pixels of one image in the size of the model's input.
+        pixels_of_an_image: pixels of one image after it is resized for the segmenter.
 
     Returns:
-        The settings; None if the segmenter cannot be loaded, or one image or one pair does not fit.
+        The settings; None if the segmenter does not fit while it loads, or if one image or one pair does not fit.
     """
     parser = 0.0 if parser_peak is None else _up(SPARE * parser_peak / total_bytes)
     share = round(1.0 - OUTSIDE - parser, 2)

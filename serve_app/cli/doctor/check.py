@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Status = Literal["ok", "warn", "fail", "no"]
-"""`fail`: the configuration does not run here. `no`: one of several kinds of configuration does not fit here."""
+"""`fail`: the configuration cannot run here. `warn`: it can, but something needs attention. `no`: a kind of
+configuration that this machine cannot run, which is not a fault; see `kinds`."""
 
 
 @dataclass(frozen=True)
@@ -15,10 +16,10 @@ class Check:
     """What was checked, what was found, and what to do.
 
     Attributes:
-        group: heading under which it stands.
+        group: its heading in the report.
         name: what was checked.
         status: see Status.
-        found: what was found; for a fault, why it is one.
+        found: what was found; for a fault, also why it is a fault.
         todo: what to do; may be empty.
     """
 
@@ -35,7 +36,7 @@ class Check:
 
 
 def can_run(checks: Iterable[Check]) -> bool:
-    """Tell whether no check failed."""
+    """Return whether the configuration can run, which means that no check has the status `fail`."""
     return all(check.status != "fail" for check in checks)
 
 

@@ -1,4 +1,4 @@
-"""`genseg doctor`: says what this machine can run, and why not; --load compares the models with the plain loop."""
+"""`genseg doctor`: checks what this machine can run; with --load it compares the models with the plain loop."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--load",
         action="store_true",
         help="Also load the models in this process, measure times and memory on the bundled images, and compare the "
-        "objects with those of transformers' plain loop.",
+        "objects with those of the plain loop, which calls the stock transformers model once for each image and "
+        "phrase.",
     )
     parser.add_argument("--json", action="store_true", help="Print the report as JSON.")
 
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     """Print a line for each check.
 
     Returns:
-        The exit code: 1 if the configuration, or without one the embedded models, cannot run here.
+        The exit code: 1 if the configuration (by default the embedded models) cannot run here.
     """
     progress = Progress(quiet=args.json)
     with progress.step("looking at this machine"):
@@ -60,13 +61,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def examine(path: str | None) -> tuple[list[Check], LoadedConfig | None]:
-    """Check this machine, and a configuration on it.
+    """Check this machine, and whether it can run a configuration.
 
     Args:
         path: the configuration's file; None for the embedded models.
 
     Returns:
-        The checks, and the configuration; None if its file is wrong.
+        The checks, and the configuration, which is None if its file has faults.
     """
     # Imported here, so that `--help` and a wrong flag do not wait for PyTorch.
     from serve_app.cli.doctor.kinds import find_shipped, kind_checks, shipped_checks
@@ -98,15 +99,15 @@ def _setup(loaded: LoadedConfig, path: str | None) -> Setup:
     from serve_app.cli.doctor.setup import Setup, read_models, server_fault
 
     ray, serve_address = read_ray(loaded)
-    place = address(loaded, None)
+    http_address = address(loaded, None)
     problems = [] if path is None else check_environment(path, os.environ)
     return Setup(
         config=loaded.app,
         models=read_models(loaded.app),
         ray=ray,
-        address=place,
-        busy=None if place == serve_address else _busy(*place),
-        is_serves=place == serve_address,
+        address=http_address,
+        busy=None if http_address == serve_address else _busy(*http_address),
+        is_serves=http_address == serve_address,
         dashboard_busy=ray.address is None and _busy(DEFAULT_HOST, DASHBOARD_PORT) is not None,
         unset=tuple(problem.at(str(path)) for problem in problems),
         server_fault=server_fault(loaded.app),
@@ -114,6 +115,7 @@ def _setup(loaded: LoadedConfig, path: str | None) -> Setup:
 
 
 def _busy(host: str, port: int) -> str | None:
+    """Return why a port cannot be used; None if it can."""
     try:
         check_port(host, port)
     except CommandError as error:

@@ -1,4 +1,4 @@
-"""Checks which kinds of configuration fit this machine, for a user who has no configuration yet."""
+"""Checks which kinds of configuration this machine can run, for a user who has no configuration file yet."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from serve_app.models.devices import BFLOAT16_SINCE
 GROUP = "configurations for a GPU"
 GIB = 2**30
 SEGMENTER = "facebook/sam3"
-"""The segmenter of the shipped configurations for GPUs. Its weights are gated."""
+"""The segmenter of the shipped configurations for GPUs. Its weights are gated: the hub gives them only to accounts to
+which access was granted."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,9 @@ class Kind:
     """A kind of configuration on one GPU.
 
     Attributes:
-        name: the card's size as its maker states it.
+        name: the GPU's memory as its maker states it.
         models: the models that run on it.
-        least_bytes: the memory that the smallest card of this size reports, which is less than its maker states.
+        least_bytes: the memory that the smallest such GPU reports, which is less than its maker states.
     """
 
     name: str
@@ -41,7 +42,7 @@ KINDS = (
 
 
 def kind_checks(machine: Machine) -> Iterator[Check]:
-    """Check for each kind whether it fits."""
+    """Check for each kind whether this machine can run it."""
     fault = why_not(machine.cuda)
     able = [card for card in machine.cards if card.capability is None or card.capability >= BFLOAT16_SINCE]
     largest = max((card.total_bytes for card in able), default=0)
@@ -56,18 +57,18 @@ def kind_checks(machine: Machine) -> Iterator[Check]:
 
 
 def find_shipped() -> hub.HubAnswer | None:
-    """Ask the hub about the segmenter of the configurations for GPUs; None if it is on this machine."""
+    """Return the hub's answer about SEGMENTER; None if the model is on this machine already."""
     if hub.cached_folder(SEGMENTER) is not None:
         return None
     return hub.HubAnswer(hub.OFFLINE, reached=False) if hub.is_offline() else hub.ask(SEGMENTER)
 
 
 def shipped_checks(machine: Machine, answer: hub.HubAnswer | None) -> Iterator[Check]:
-    """Check whether that segmenter can be loaded.
+    """Check whether SEGMENTER can be loaded or downloaded.
 
     Args:
         machine: the facts.
-        answer: the hub's answer; None if the segmenter is on this machine.
+        answer: what `find_shipped` returned.
     """
     if answer is None:
         yield Check("hub", SEGMENTER, "ok", "in the hub's local cache")

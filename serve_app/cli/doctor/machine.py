@@ -42,11 +42,11 @@ class Machine:
         model_cache: the folder of downloaded models.
         compiler: path of a C compiler; None if there is none.
         cxx_compiler: path of the C++ compiler that PyTorch calls; None if there is none.
-        python_headers: whether Python's headers exist, which compiled code includes.
+        python_headers: whether Python's C headers exist, which torch.compile needs.
         versions: versions of packages, by name; None for a missing package.
         wrong_versions: missing packages, and packages whose version does not fit, as "torch 2.9 (needs >=2.14)".
-        token: whether there is a token for the model hub.
-        offline: whether the model hub must not be asked.
+        token: whether this machine has a token for the model hub.
+        offline: whether HF_HUB_OFFLINE forbids calls of the model hub.
     """
 
     cuda: CudaFacts

@@ -1,4 +1,4 @@
-"""Checks what every configuration needs of the machine. Pure."""
+"""Checks what the machine must have for every configuration. Pure."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from serve_app.models.devices import BFLOAT16_SINCE
 from serve_app.schemas.counted import counted
 
 LITTLE_SHARED = 2**30
-"""The least /dev/shm, in which Ray keeps a request's images. By default a container has 64 MiB."""
+"""A smaller /dev/shm gets a warning. Ray keeps the images of requests there. By default a container has 64 MiB."""
 FULL = 0.95
-"""Ray stores nothing more when this fraction of its disk is used. Source: RAY_local_fs_capacity_threshold."""
+"""Ray stops writing objects when this fraction of its disk is used. Source: RAY_local_fs_capacity_threshold."""
 BUSY = 0.1
-"""Other processes may hold this fraction of a GPU's memory without a warning."""
+"""A GPU gets a warning if other processes use more than this fraction of its memory."""
 
 
 def machine_checks(machine: Machine, *, needs_gpu: bool | None = None) -> Iterator[Check]:
@@ -23,7 +23,7 @@ def machine_checks(machine: Machine, *, needs_gpu: bool | None = None) -> Iterat
 
     Args:
         machine: the facts.
-        needs_gpu: whether the configuration needs a GPU; None without a configuration.
+        needs_gpu: whether the configuration needs a GPU; None if there is no configuration file.
     """
     yield from _software(machine)
     yield _processor(machine)
@@ -35,7 +35,7 @@ def _software(machine: Machine) -> Iterator[Check]:
     there = ", ".join(f"{name} {version}" for name, version in machine.versions.items() if version)
     if machine.wrong_versions:
         found = ", ".join(machine.wrong_versions)
-        yield Check("machine", "packages", "warn", found, "install the package again, with its constraints.txt")
+        yield Check("machine", "packages", "warn", found, "install genseg again, with its constraints.txt")
     else:
         yield Check("machine", "packages", "ok", there)
 
@@ -44,7 +44,7 @@ def _processor(machine: Machine) -> Check:
     memory = f"{gib(machine.memory_bytes)} of memory, {gib(machine.free_memory_bytes)} free"
     found = f"{counted(machine.cores, 'cores')}, {memory}"
     if machine.omp_threads is not None and machine.omp_threads != str(machine.cores):
-        todo = "models on a CPU use that many threads each; unset it, and Ray sets it to each replica's num_cpus"
+        todo = "each model on a CPU uses that many threads; if you unset it, Ray sets it to num_cpus of each replica"
         return Check("machine", "CPU", "warn", f"{found}; OMP_NUM_THREADS is {machine.omp_threads!r}", todo)
     return Check("machine", "CPU", "ok", found)
 
@@ -73,13 +73,13 @@ def _card(index: int, card: Card, machine: Machine) -> Check:
     found += f", compute capability {card.capability[0]}.{card.capability[1]}"
     oldest = machine.oldest_capability
     if oldest is not None and card.capability < oldest:
-        found += f"; this PyTorch has code for {oldest[0]}.{oldest[1]} and newer only"
-        return Check("GPU", name, "fail", found, "install a PyTorch for an older CUDA, or take another GPU")
+        found += f"; this PyTorch supports only {oldest[0]}.{oldest[1]} and newer"
+        return Check("GPU", name, "fail", found, "install a PyTorch for an older CUDA, or use another GPU")
     if card.used_bytes is not None and card.used_bytes > BUSY * card.total_bytes:
-        found += f"; other processes hold {gib(card.used_bytes)} of it"
+        found += f"; other processes use {gib(card.used_bytes)} of it"
         return Check("GPU", name, "warn", found, "see nvidia-smi")
     if card.capability < BFLOAT16_SINCE:
-        return Check("GPU", name, "warn", f"{found}; it has no bfloat16", "write dtype auto or float16")
+        return Check("GPU", name, "warn", f"{found}; it has no bfloat16", "set dtype to auto or float16")
     return Check("GPU", name, "ok", found)
 
 
@@ -88,7 +88,7 @@ def _disks(machine: Machine) -> Iterator[Check]:
     if shared is not None and shared.total_bytes is not None:
         found = f"/dev/shm has {gib(shared.total_bytes)}"
         if shared.total_bytes < LITTLE_SHARED:
-            todo = "Ray then keeps images in files; start a container with --shm-size=4g or more"
+            todo = "Ray keeps images in files instead; if this is a container, start it with --shm-size=4g or more"
             yield Check("disk", "shared memory", "warn", found, todo)
         else:
             yield Check("disk", "shared memory", "ok", found)
@@ -101,7 +101,8 @@ def _ray_files(disk: Disk) -> Check:
     found = f"{disk.place} has {gib(disk.free_bytes)} free"
     if disk.free_bytes < (1 - FULL) * disk.total_bytes:
         todo = (
-            f"Ray stores nothing once its disk is {FULL:.0%} full; free some space, or set RAY_TMPDIR to another disk"
+            f"Ray stops writing objects when its disk is {FULL:.0%} full; free some space, or set RAY_TMPDIR to a "
+            "folder on another disk"
         )
         return Check("disk", "Ray's files", "warn", found, todo)
     return Check("disk", "Ray's files", "ok", found)

@@ -33,16 +33,18 @@ def _place(model: Model) -> Check:
     if model.fault is not None:
         return Check(GROUP, model.role, "fail", f"{model.name}: {model.fault}")
     if model.hub is not None:
-        size = "size unknown until it is downloaded"
+        size = "its size is not known"
         if model.hub.download_bytes is not None:
             size = f"{gib(model.hub.download_bytes)} at the first start"
-        return Check(GROUP, model.role, "ok", f"{model.name}: not here; it can be downloaded from the hub, {size}")
+        return Check(
+            GROUP, model.role, "ok", f"{model.name}: not on this machine; it can be downloaded from the hub, {size}"
+        )
     size = "" if model.parameters is None else f", {model.parameters / 1e6:,.1f} million parameters"
     return Check(GROUP, model.role, "ok", f"{model.name}: {PLACES[model.place]}{size}")
 
 
 def token_check(machine: Machine) -> Check:
-    """Check whether there is a token for the model hub."""
+    """Check whether this machine has a token for the model hub."""
     if machine.token:
         return Check("hub", "token", "ok", "HF_TOKEN is set, or `hf auth login` has saved one")
     return Check("hub", "token", "warn", f"there is none, so gated models cannot be downloaded; {WHERE_TO_SET}")
@@ -59,9 +61,9 @@ def _download(machine: Machine, models: Sequence[Model]) -> Iterator[Check]:
     sizes = [answer.download_bytes for answer in absent.values()]
     known = sum(size for size in sizes if size is not None)
     unknown = " and models of unknown size" if None in sizes else ""
-    found = f"{gib(free)} free for {gib(known)}{unknown} in {machine.model_cache.place}"
+    found = f"{machine.model_cache.place} has {gib(free)} free for {gib(known)}{unknown}"
     if known > free:
-        yield Check("disk", "downloads", "fail", found, "free some space, or set HF_HOME to another disk")
+        yield Check("disk", "downloads", "fail", found, "free some space, or set HF_HOME to a folder on another disk")
     else:
         yield Check("disk", "downloads", "ok", found)
 
@@ -74,12 +76,12 @@ def _dtypes(machine: Machine, setup: Setup) -> Iterator[Check]:
         card = card_of(device, machine, setup.config.device.cuda_device)
         if dtype != "bfloat16" or card is None or card.capability is None or card.capability >= BFLOAT16_SINCE:
             continue
-        found = f"bfloat16 is asked for, which {card.name} computes slowly or not at all"
-        yield Check(GROUP, f"{role} dtype", "warn", found, "write auto or float16")
+        found = f"the configuration sets bfloat16, which {card.name} computes slowly or not at all"
+        yield Check(GROUP, f"{role} dtype", "warn", found, "set auto or float16")
 
 
 def card_of(device: str, machine: Machine, cuda_device: int) -> Card | None:
-    """Return the GPU that a configured device means on this machine; None for a CPU or a missing GPU."""
+    """Return the GPU of this machine that a configured device means; None for a CPU or a missing GPU."""
     kind, _, number = device.partition(":")
     index = int(number) if number.isdecimal() else cuda_device
     on_gpu = kind == "cuda" or (kind == "auto" and machine.cuda.devices > 0)
@@ -87,9 +89,9 @@ def card_of(device: str, machine: Machine, cuda_device: int) -> Card | None:
 
 
 def loading_bytes(model: Model, *, on_gpu: bool) -> int | None:
-    """Return the bytes that a model's weights take while it loads; None if they are not on this machine.
+    """Return the bytes that a model's weights take while it loads; None if the weights are not on this machine.
 
-    The segmenter's weights are moved to its device in float32, and converted there.
+    The segmenter's weights are moved to its device as float32, and are converted there.
     """
     if model.parameters is None:
         return None
@@ -109,32 +111,36 @@ def _memory(machine: Machine, setup: Setup) -> Iterator[Check]:
             yield _on_card(model, card, needed, cache)
         elif needed is not None and needed > machine.free_memory_bytes:
             found = f"its weights take {gib(needed)}, and {gib(machine.free_memory_bytes)} of main memory is free"
-            yield Check(GROUP, f"{model.role} memory", "fail", found, "take a smaller model or a larger machine")
+            yield Check(
+                GROUP, f"{model.role} memory", "fail", found, "use a smaller model or a machine with more memory"
+            )
     yield from _shares(machine, setup)
 
 
 def _on_card(model: Model, card: Card, needed: int | None, cache: int) -> Check:
     name = f"{model.role} memory"
     budget = card.total_bytes * (model.fraction or 1.0)
-    within = "the whole card" if model.fraction is None else f"gpu_memory_fraction {model.fraction:g}"
-    of = f"{gib(budget)}, {within} of {gib(card.total_bytes)}"
+    share = f"gpu_memory_fraction {model.fraction:g} of {gib(card.total_bytes)}" if model.fraction else "the whole GPU"
+    of = f"{gib(budget)} ({share})"
     if needed is None:
-        return Check(GROUP, name, "ok", f"unknown until it is downloaded; it may take {of}")
+        return Check(GROUP, name, "ok", f"not known before the model is downloaded; the model may use {of}")
     if needed > budget:
         least = needed / card.total_bytes
-        remedy = f"raise gpu_memory_fraction above {least:.2f}" if least < 1 else "take another GPU"
-        found = f"its weights alone take {gib(needed)} while loading, and it may take {of}"
-        return Check(GROUP, name, "fail", found, f"{remedy}, or take a smaller model")
+        remedy = f"raise gpu_memory_fraction above {least:.2f}" if least < 1 else "use another GPU"
+        found = f"loading the weights takes {gib(needed)}, but the model may use only {of}"
+        return Check(GROUP, name, "fail", found, f"{remedy}, or use a smaller model")
     if needed + cache > budget:
         found = f"{gib(needed)} of weights and {gib(cache)} of cache do not fit into {of}"
         return Check(GROUP, name, "fail", found, "lower cache.vision_bytes, or raise gpu_memory_fraction")
     left = budget - needed - cache
     held = f"{gib(needed)} of weights" + (f" and {gib(cache)} of cache" if cache else "")
-    return Check(GROUP, name, "ok", f"{held} in {of}; batches have {gib(left)} (--load measures what they take)")
+    return Check(
+        GROUP, name, "ok", f"{held} fit into {of}; {gib(left)} are left for batches (--load measures what batches take)"
+    )
 
 
 def _shares(machine: Machine, setup: Setup) -> Iterator[Check]:
-    """Check the memory fractions of models that share one card."""
+    """Check the memory fractions of models that share the machine's only GPU."""
     cuda_device = setup.config.device.cuda_device
     sharing = [
         model
@@ -148,11 +154,11 @@ def _shares(machine: Machine, setup: Setup) -> Iterator[Check]:
     given = [fraction for fraction in fractions if fraction is not None]
     if len(given) < len(fractions):
         todo = "set gpu_memory_fraction of each; without it a model may take memory that the other needs"
-        yield Check(GROUP, "shared card", "warn", f"{found}, without a limit for each", todo)
+        yield Check(GROUP, "shared card", "warn", f"{found}, and not each has a limit", todo)
     elif sum(given) > 1:
-        found += f"; their gpu_memory_fraction add up to {sum(given):g}"
+        found += f"; the values of gpu_memory_fraction add up to {sum(given):g}"
         yield Check(
             GROUP, "shared card", "fail", found, "lower them to a sum of 0.95 or less; CUDA itself takes the rest"
         )
     else:
-        yield Check(GROUP, "shared card", "ok", f"{found}; their gpu_memory_fraction add up to {sum(given):g}")
+        yield Check(GROUP, "shared card", "ok", f"{found}; the values of gpu_memory_fraction add up to {sum(given):g}")

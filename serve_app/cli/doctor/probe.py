@@ -1,4 +1,4 @@
-"""Reads the facts about this machine. Starts no process but nvidia-smi, and does not use the network."""
+"""Reads the facts about this machine. The only process that it starts is nvidia-smi. It does not use the network."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def read_smi(text: str) -> tuple[tuple[Card, ...], str | None]:
 
 
 def _with_use(found: tuple[Card, ...], seen: tuple[Card, ...]) -> tuple[Card, ...]:
-    """Add the used memory from nvidia-smi, if both list the same GPUs in the same order."""
+    """Add the used memory from nvidia-smi to PyTorch's GPUs, if both list the same names in the same order."""
     if [card.name for card in found] != [card.name for card in seen]:
         return found
     return tuple(

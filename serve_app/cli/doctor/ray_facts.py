@@ -1,4 +1,4 @@
-"""Reads the facts about Ray: the cluster that would be joined, or what a private Ray would have on this machine."""
+"""Reads the facts about Ray: about the cluster that a command would join, or the Ray that it would start here."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from serve_app.config.files import LoadedConfig
 
 
 def read_ray(loaded: LoadedConfig) -> tuple[RayFacts, tuple[str, int] | None]:
-    """Read the facts about the Ray that would run a configuration. Joins a running cluster briefly, and starts none.
+    """Read the facts about the Ray that would run a configuration. If a cluster runs, it is joined briefly.
 
     Args:
         loaded: the configuration.
 
     Returns:
-        The facts, and host and port of the cluster's Serve; None if Serve does not run.
+        The facts; and host and port of the cluster's Serve, or None if Serve does not run.
     """
     ray_session.set_environment(**ray_session.QUIET)
     try:
@@ -33,9 +33,9 @@ def read_ray(loaded: LoadedConfig) -> tuple[RayFacts, tuple[str, int] | None]:
     except CommandError as error:
         return RayFacts(fault=str(error)), None
     try:
-        place = address_of_serve()
+        serve_address = address_of_serve()
         facts = _facts(loaded, found, ray_session.resources_of_nodes())
-        return replace(facts, served=_served(loaded) if place else ()), place
+        return replace(facts, served=_served(loaded) if serve_address else ()), serve_address
     finally:
         ray_session.leave()
 

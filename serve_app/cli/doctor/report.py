@@ -39,7 +39,7 @@ def check_lines(checks: Sequence[Check], *, coloured: bool = False) -> Iterator[
 
 
 def table_lines(rows: Sequence[Row]) -> Iterator[str]:
-    """Yield the table of times and memory; nothing without rows."""
+    """Yield the lines of the table of times and memory; none if there are no rows."""
     if rows:
         yield "times and memory"
         width = max(len(row.name) for row in rows)
@@ -52,11 +52,11 @@ def _word(status: Status, coloured: bool) -> str:
 
 
 def conclusion(checks: Sequence[Check], subject: str) -> str:
-    """Return the report's last line: whether a subject, such as a file, runs here.
+    """Return the report's last line, which says whether a configuration can run here.
 
     Args:
         checks: all checks.
-        subject: the name of what was checked.
+        subject: the configuration's name, such as its file.
     """
     faults = sum(check.status == "fail" for check in checks)
     warnings = sum(check.status == "warn" for check in checks)

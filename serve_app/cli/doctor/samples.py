@@ -1,4 +1,4 @@
-"""Reads the bundled images and prompts, with which the doctor tests the models."""
+"""Reads the bundled images and prompts, on which `genseg doctor --load` runs the models."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ PHRASES = (
     "dog", "red sofa", "tree", "yellow balloon", "soccer ball", "cat", "blue chair", "car", "lamp", "window", "flower",
     "table", "bird", "boat", "house", "person",
 )  # fmt: skip
-"""Phrases for the segmenter. The first IN_THE_IMAGES of them are in the bundled images."""
+"""Phrases for the segmenter. The bundled images show the first IN_THE_IMAGES of them."""
 IN_THE_IMAGES = 5
 
 
 @dataclass(frozen=True)
 class Samples:
-    """The images and prompts with which the models are tested.
+    """The images and prompts on which the models run.
 
     Attributes:
         images: (H, W, 3) uint8 RGB each.

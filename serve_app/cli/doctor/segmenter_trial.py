@@ -1,4 +1,4 @@
-"""Measures the configured segmenter: times, images a second, memory, and agreement with the plain loop."""
+"""Measures the configured segmenter (times, images per second, memory), and compares it with the plain loop."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from serve_app.schemas.dicts import RleDict
 Value = TypeVar("Value")
 
 COUNTS = (1, 4, 16)
-"""Numbers of phrases for which images a second are measured."""
+"""The numbers of phrases with which the images per second are measured."""
 ROUNDS = 3
 ENOUGH_S = 3.0
-"""A measurement is not repeated once it has taken this long."""
+"""A measurement has up to ROUNDS rounds. After this many seconds no further round starts."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,13 @@ class SegmenterTrial:
 
     Attributes:
         load_s: seconds of loading.
-        stage_s: seconds of each stage: "prepare" and "vision" for an image, "text" for a phrase, "head" for a pair of
-            both, and "masks" for an object, if any was found.
-        images_per_s: images a second, by the number of phrases.
+        stage_s: seconds of each stage: "prepare" and "vision" per image, "text" per phrase, "head" per pair of image
+            and phrase. "masks" is per object, and left out if no object was found.
+        images_per_s: images per second, by the number of phrases.
         peak_bytes: see device_memory.peak_bytes.
         agreement: how our objects compare with those of the plain loop in float32.
         exact: whether everything is computed in float32, so that no object may differ.
-        image_pixels: pixels of one image in the size of the model's input.
+        image_pixels: pixels of one image after it is resized for the model.
         card_bytes: memory of the GPU; None on a CPU.
         memory: the segmenter's memory on a GPU; None on a CPU.
     """
@@ -66,7 +66,7 @@ class SegmenterTrial:
 
 
 class _Work:
-    """Runs the service's steps in one thread and without caches."""
+    """Runs the steps of the service's segmenter in one thread and without caches."""
 
     def __init__(self, segmenter: Segmenter[Any, Any, Any], config: AppConfig, device: Any) -> None:
         self._segmenter = segmenter
@@ -80,21 +80,23 @@ class _Work:
         return [self._segmenter.prepare(image) for image in images]
 
     def encode(self, prepared: Sequence[Any]) -> list[Any]:
-        found = [each for part in _parts(prepared, self.most_images) for each in _sound(self._segmenter.encode(part))]
+        found = [
+            each for part in _parts(prepared, self.most_images) for each in _results_of(self._segmenter.encode(part))
+        ]
         device_memory.finish(self.device)
         return found
 
     def embed(self, phrases: Sequence[str]) -> list[Any]:
-        found = _sound(self._segmenter.embed(phrases))
+        found = _results_of(self._segmenter.embed(phrases))
         device_memory.finish(self.device)
         return found
 
     def detect(self, images: Sequence[Any], phrases: Sequence[Any], *, masks: bool) -> list[Detections]:
         pairs = [Pair(image, phrase, self._defaults.threshold, masks) for image in images for phrase in phrases]
-        return [each for part in _parts(pairs, self.most_pairs) for each in _sound(self._segmenter.detect(part))]
+        return [each for part in _parts(pairs, self.most_pairs) for each in _results_of(self._segmenter.detect(part))]
 
-    def draw_all(self, found: Sequence[Detections], images: Sequence[RgbArray]) -> list[list[RleDict]]:
-        """Encode the masks of each pair, in the order of `detect`."""
+    def encode_masks(self, found: Sequence[Detections], images: Sequence[RgbArray]) -> list[list[RleDict]]:
+        """Encode the masks of each pair of image and phrase, in the order of `detect`."""
         each = len(found) // len(images)
         return [
             rles_from_logits(one.mask_logits, images[index // each].shape[:2], self._defaults.mask_threshold)
@@ -102,9 +104,9 @@ class _Work:
         ]
 
     def all(self, images: Sequence[RgbArray], phrases: Sequence[str]) -> list[tuple[Detections, list[RleDict]]]:
-        """Run all steps; one result for each pair, in the order of `detect`."""
+        """Run all steps. Returns one result for each pair of image and phrase, in the order of `detect`."""
         found = self.detect(self.encode(self.prepare(images)), self.embed(phrases), masks=True)
-        return [*zip(found, self.draw_all(found, images), strict=True)]
+        return [*zip(found, self.encode_masks(found, images), strict=True)]
 
 
 def try_segmenter(
@@ -138,7 +140,7 @@ def try_segmenter(
     del segmenter, work
     device_memory.release(device)
     device_memory.lift_wall(device)
-    allow_tf32(False)  # the loader switches it on for the whole process
+    allow_tf32(False)  # loading the segmenter may have allowed it for the whole process
     with step("segmenting with the plain loop"), explain(f"{model.model_name}, in the plain loop"):
         plain = PlainSegmenter.load(locations.resolve(model.model_name, "segmenter"), device)
         agreement = _agreement(plain, images, ours, config)
@@ -159,7 +161,7 @@ def try_segmenter(
 
 
 def _stages(work: _Work, images: Sequence[RgbArray]) -> dict[str, float]:
-    """Return the seconds of each stage, the best of some rounds, with the phrases that are in the images."""
+    """Return the seconds of each stage in its fastest round, with the phrases that are in the images."""
     phrases = PHRASES[:IN_THE_IMAGES]
     best = _Best()
     found: list[Detections] = []
@@ -169,9 +171,9 @@ def _stages(work: _Work, images: Sequence[RgbArray]) -> dict[str, float]:
         embedded = best.of("text", partial(work.embed, phrases))
         best.of("head", partial(work.detect, encoded, embedded, masks=False))
         found = best.of("with masks", partial(work.detect, encoded, embedded, masks=True))
-        best.of("draw", partial(work.draw_all, found, images))
+        best.of("encode masks", partial(work.encode_masks, found, images))
     seconds = best.seconds
-    masks_s = max(0.0, seconds["with masks"] - seconds["head"]) + seconds["draw"]
+    masks_s = max(0.0, seconds["with masks"] - seconds["head"]) + seconds["encode masks"]
     objects = sum(len(each.scores) for each in found)
     return {
         "prepare": seconds["prepare"] / len(images),
@@ -198,7 +200,7 @@ class _Best:
 
 
 def _speed(work: _Work, images: Sequence[RgbArray], phrases: Sequence[str]) -> float:
-    """Return the images a second of all steps, the best of some rounds."""
+    """Return how many images per second all steps process, in the fastest round."""
     seconds = []
     for _ in _rounds():
         started = time.perf_counter()
@@ -237,15 +239,15 @@ def _memory(work: _Work, images: Sequence[RgbArray]) -> SegmenterBytes | None:
 
 
 def one_more(peak_of: Callable[[int], int], most: int, held: int) -> int:
-    """Return the memory that one more item takes in a pass.
+    """Return how much memory one more item takes in a pass.
 
     Args:
         peak_of: measures the peak memory of a number of items, in bytes.
-        most: the most items in one pass. Further items would go into another pass, and take no more memory.
+        most: the largest number of items in one pass. Further items go into another pass, and take no more memory.
         held: bytes in use before the pass.
 
     Returns:
-        Bytes, at least 1. If `most` is 1, this is the memory of the only item.
+        Bytes, at least 1. If `most` is 1, the memory of the only item.
     """
     one = peak_of(1)
     return max(1, (peak_of(most) - one) // (most - 1) if most > 1 else one - held)
@@ -278,7 +280,7 @@ def _plain_objects(found: PlainObjects, size: Any) -> Objects:
 
 
 def _rounds() -> Iterator[int]:
-    """Yield up to ROUNDS numbers, and stop after ENOUGH_S."""
+    """Yield up to ROUNDS numbers. Stop early after ENOUGH_S seconds."""
     started = time.perf_counter()
     for number in range(ROUNDS):
         yield number
@@ -286,7 +288,7 @@ def _rounds() -> Iterator[int]:
             return
 
 
-def _sound(items: Sequence[Any]) -> list[Any]:
+def _results_of(items: Sequence[Any]) -> list[Any]:
     """Return a batch's results, or raise its first error."""
     for item in items:
         if isinstance(item, GensegError):

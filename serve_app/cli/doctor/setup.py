@@ -33,12 +33,12 @@ class Model:
         role: "parser", "segmenter" or "identity".
         name: as configured.
         device: as configured.
-        dtype: as configured; the segmenter's weights are loaded in float32 all the same.
-        place: where its weights are: "embedded", "folder", "cache", "hub" or "nowhere".
+        dtype: as configured. The segmenter's weights are loaded as float32 whatever it says.
+        place: where the weights are: "embedded", "folder", "cache" or "hub"; "nowhere" if the name cannot be resolved.
         fault: why it cannot be loaded, and what to do; None if no fault is known.
-        parameters: how many weights are loaded; None if they are not on this machine.
+        parameters: the number of weights that are loaded; None if it is not known, as for a model on the hub.
         hub: the hub's answer if the model is not on this machine, else None.
-        fraction: `gpu_memory_fraction` of its process.
+        fraction: `gpu_memory_fraction` of the model's process; None if it is not set.
     """
 
     role: locations.Kind
@@ -58,10 +58,10 @@ class RayFacts:
 
     Attributes:
         address: HOST:PORT of the cluster that is joined; None for a private Ray on this machine.
-        fault: why the cluster cannot be joined; None if it can.
+        fault: why a cluster cannot be joined; None if there is no such fault.
         cpus: CPUs of all nodes.
         gpus: GPUs of all nodes.
-        lacking: a line about resources that replicas lack; None if they lack none.
+        lacking: a line about resources that the replicas need and Ray does not have; None if it has them all.
         served: the configuration's applications that the cluster serves already.
     """
 
@@ -82,10 +82,10 @@ class Setup:
         models: the models that it loads.
         ray: the Ray that would run it.
         address: host and port of the HTTP API.
-        busy: why the port cannot be used; None if it can.
-        is_serves: whether the cluster's Serve listens at the address.
+        busy: why the port of `address` cannot be used; None if it can.
+        is_serves: whether the cluster's Serve listens at `address`.
         dashboard_busy: whether something other than Ray listens on the port of Ray's dashboard.
-        unset: a line for each environment variable that is needed and has no usable value.
+        unset: a line for each environment variable that the configuration needs and that has no usable value.
         server_fault: why the server of the engine `openai` does not answer; None if it answers or is not used.
     """
 
@@ -105,7 +105,7 @@ def read_models(config: AppConfig, ask: Callable[[str], HubAnswer] = hub.ask) ->
 
     Args:
         config: the configuration.
-        ask: asks the hub about a name that is not on this machine.
+        ask: asks the hub about a model that is not on this machine.
     """
     parser, segmenter = config.models.text_parser, config.models.segmentation
     fraction = segmenter.gpu_memory_fraction
@@ -116,7 +116,7 @@ def read_models(config: AppConfig, ask: Callable[[str], HubAnswer] = hub.ask) ->
     if config.models.identity_name is not None:
         dtype = config.models.identity.dtype
         wanted.append(Model("identity", config.models.identity_name, segmenter.device, dtype))
-    # In parallel, so that a hub that does not answer costs its timeout only once.
+    # In parallel, because a hub that does not answer costs a timeout for each model.
     with ThreadPoolExecutor(len(wanted)) as threads:
         return tuple(threads.map(lambda model: _found(model, ask), wanted))
 
@@ -168,11 +168,11 @@ def _look_into(folder: Path, role: locations.Kind) -> tuple[str | None, int | No
         return None, _parameters(folder)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return f"a file of {folder} is damaged or half-downloaded: {said}", None
+        return f"a file of {folder} is damaged or not completely downloaded: {said}", None
 
 
 def _parameters(folder: Path) -> int | None:
-    """Count the weights by the headers of the safetensors files; None if there are no such files."""
+    """Count the weights from the headers of the safetensors files; None if there are no such files."""
     sizes = dict(_sizes(folder))
     model_type = json.loads((folder / "config.json").read_text()).get("model_type")
     if model_type == "sam3_video":

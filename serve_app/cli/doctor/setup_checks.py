@@ -13,7 +13,7 @@ from serve_app.config.devices import devices_of
 
 
 def needs_gpu(setup: Setup) -> bool:
-    """Tell whether a model cannot run without a GPU."""
+    """Return whether the configuration asks for a GPU, with device `cuda` or `cuda:N`."""
     return any(device.startswith("cuda") for _, device in devices_of(setup.config).values())
 
 
@@ -37,9 +37,9 @@ def _devices(machine: Machine, setup: Setup) -> Iterator[Check]:
         return
     for deployment, (_, device) in devices_of(setup.config).items():
         if device == "auto":
-            found = f"{deployment} has device auto, and would run on the CPU although there is a GPU"
+            found = f"{deployment} has device auto, and would run on the CPU although this machine has a GPU"
             yield Check(
-                "GPU", "device", "warn", found, "see CUDA above; with device `cuda` it would fail to start instead"
+                "GPU", "device", "warn", found, "see CUDA above; with device `cuda` the replica would not start"
             )
 
 
@@ -47,19 +47,21 @@ def _packages(machine: Machine, setup: Setup) -> Iterator[Check]:
     config = setup.config
     if config.device.use_flash_attention and not machine.versions.get("flash-attn"):
         found = "use_flash_attention is true, and the package flash-attn is missing"
-        yield Check("machine", "flash-attn", "warn", found, "install it; without it PyTorch's own attention is used")
+        yield Check(
+            "machine", "flash-attn", "warn", found, "install the package; without it PyTorch's own attention is used"
+        )
     if config.models.text_parser.constrained_decoding and not machine.versions.get("xgrammar"):
         found = "constrained_decoding is true, and the package xgrammar is missing"
         yield Check("machine", "xgrammar", "fail", found, "pip install 'genseg[constrained]'")
     if config.models.segmentation.compile and (lacking := _lacking_for_compile(machine)):
-        found = f"compile is true, and there is no {' and no '.join(lacking)}"
+        found = f"compile is true, but this machine has no {' and no '.join(lacking)}"
         yield Check(
             "machine", "compiler", "fail", found, f"install {', '.join(lacking.values())}, or set compile to false"
         )
 
 
 def _lacking_for_compile(machine: Machine) -> dict[str, str]:
-    """Return what `models.compiling` needs and this machine lacks, with the package to install for each."""
+    """Return what torch.compile needs and this machine lacks, each with the package to install."""
     needed = {
         ("C compiler", "gcc"): machine.compiler is not None,
         ("C++ compiler", "g++"): machine.cxx_compiler is not None,
@@ -74,13 +76,23 @@ def _server(setup: Setup) -> Iterator[Check]:
         return
     key = parser.openai.api_key_env
     if key and not api_key(parser.openai):
-        yield Check("models", "parser's key", "fail", f"the variable {key} is not set", "set it where Ray is started")
+        yield Check(
+            "models",
+            "parser's key",
+            "fail",
+            f"the environment variable {key} is not set",
+            "set it where Ray is started",
+        )
     name = parser.model_name
     if setup.server_fault is None:
         yield Check("models", "parser", "ok", f"{name} at {parser.openai.base_url} answers")
     else:
         yield Check(
-            "models", "parser", "fail", f"{name} at {parser.openai.base_url}: {setup.server_fault}", "start it first"
+            "models",
+            "parser",
+            "fail",
+            f"{name} at {parser.openai.base_url}: {setup.server_fault}",
+            "check base_url, and that the server runs",
         )
 
 

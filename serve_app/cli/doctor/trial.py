@@ -1,7 +1,7 @@
 """Loads the configured models in this process and measures them on the bundled images and prompts, without Ray.
 
 The models are loaded one after the other, so that each is measured alone. Parser and segmenter are compared with the
-plain loop of stock transformers, which is loaded after each of them.
+plain loop, whose model of stock transformers is loaded after ours was released.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class ParserTrial:
         prompts: how many prompts were read.
         entities: how many entities were found in them.
         load_s: seconds of loading.
-        prompt_s: seconds for one prompt alone, on average.
-        batch_s: seconds for one prompt in a batch; None for a parser on a server.
+        prompt_s: seconds per prompt if prompts are parsed one by one.
+        batch_s: seconds per prompt in a full batch; None for a parser on a server.
         peak_bytes: see device_memory.peak_bytes; None for a parser on a server.
         differing: how many prompts the plain loop reads differently; None for a parser on a server.
         exact: whether the model computes in float32, so that no prompt may differ.
@@ -62,7 +62,7 @@ class ParserTrial:
 
 @dataclass(frozen=True)
 class IdentityTrial:
-    """The measurements of the identity model: seconds of loading, and for one object."""
+    """The measurements of the identity model: seconds of loading, and seconds per object."""
 
     load_s: float
     object_s: float
@@ -70,13 +70,11 @@ class IdentityTrial:
 
 @dataclass(frozen=True)
 class Trial:
-    """The measurements of each model, or a line that says why it failed; None if there is no identity model."""
+    """The measurements of each model, or a line that says why the model failed; None if there is no identity model."""
 
     parser: ParserTrial | str
     segmenter: SegmenterTrial | str
     identity: IdentityTrial | str | None
-    on_gpu: bool
-    card_bytes: int | None
 
 
 def try_models(config: AppConfig, samples: Samples, step: Step) -> Trial:
@@ -98,12 +96,11 @@ def try_models(config: AppConfig, samples: Samples, step: Step) -> Trial:
     )
     name = models.identity_name
     identity = None if name is None else _or_fault(("identity", name), lambda: _try_identity(config, step))
-    card = segmenter.card_bytes if isinstance(segmenter, SegmenterTrial) else None
-    return Trial(parser, segmenter, identity, card is not None, card)
+    return Trial(parser, segmenter, identity)
 
 
 def _or_fault(model: tuple[locations.Kind, str] | None, run: Callable[[], Result]) -> Result | str:
-    """Run a trial, or return why it failed. Checks a hub name first: loading takes a minute to fail without the hub."""
+    """Run a trial, or return why it failed. Checks a hub name first, because loading fails only after a minute."""
     try:
         if model is not None and not Path(locations.resolve(model[1], model[0])).is_dir():
             hub.check_name(model[1])

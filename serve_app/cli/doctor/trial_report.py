@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from serve_app.cli.doctor.agreement import LEAST_IOU
+from serve_app.cli.doctor.agreement import BOX_PX, LEAST_IOU
 from serve_app.cli.doctor.budgets import GIB, Budgets, budgets
 from serve_app.cli.doctor.check import Check, gib
 from serve_app.cli.doctor.report import Row
@@ -13,7 +13,8 @@ from serve_app.cli.doctor.trial import IdentityTrial, ParserTrial, Trial
 from serve_app.schemas.counted import counted
 
 GROUP = "load"
-UNITS = {"prepare": "an image", "vision": "an image", "text": "a phrase", "head": "a pair", "masks": "an object"}
+UNITS = {"prepare": "image", "vision": "image", "text": "phrase", "head": "pair", "masks": "object"}
+"""One pair is one image with one phrase."""
 
 
 def trial_checks(trial: Trial) -> Iterator[Check]:
@@ -37,9 +38,7 @@ def _same_entities(parser: ParserTrial, differing: int) -> Check:
     found = f"the plain loop reads {differing} of {_prompts(parser)} differently"
     if parser.exact:
         return Check(GROUP, name, "fail", f"{found}, in float32", "please report it")
-    return Check(
-        GROUP, name, "warn", f"{found}; in half precision two tokens of nearly equal probability may change places"
-    )
+    return Check(GROUP, name, "warn", f"{found}; half precision may swap two tokens of nearly equal probability")
 
 
 def _prompts(parser: ParserTrial) -> str:
@@ -48,8 +47,10 @@ def _prompts(parser: ParserTrial) -> str:
 
 def _same_objects(segmenter: SegmenterTrial) -> Check:
     name, agreement = "same objects", segmenter.agreement
-    worst = f"boxes within {agreement.worst_box_px:.2f} px, masks of IoU {agreement.worst_iou:.4f} or more"
-    found = f"{counted(agreement.objects, 'objects')} of the plain loop in float32, {agreement.differing} differ"
+    worst = (
+        f"boxes differ by at most {agreement.worst_box_px:.2f} px, and mask IoU is at least {agreement.worst_iou:.4f}"
+    )
+    found = f"the plain loop in float32 finds {counted(agreement.objects, 'objects')}, {agreement.differing} differ"
     if not agreement.objects and not agreement.differing:
         return Check(
             GROUP,
@@ -61,12 +62,12 @@ def _same_objects(segmenter: SegmenterTrial) -> Check:
     if not agreement.differing:
         return Check(GROUP, name, "ok", f"{found}: {worst}")
     how = (
-        f"{found}: {agreement.missing} missing, {agreement.extra} more, {agreement.moved} over 1 px or below IoU "
-        f"{LEAST_IOU:g}; objects that both found: {worst}"
+        f"{found}: {agreement.missing} missing, {agreement.extra} extra, {agreement.moved} moved by over {BOX_PX:g} px "
+        f"or with a mask IoU below {LEAST_IOU:g}; for objects that both found, {worst}"
     )
     if segmenter.exact:
         return Check(GROUP, name, "fail", f"{how}, in float32", "please report it")
-    return Check(GROUP, name, "warn", f"{how}; half precision and TF32 move scores and outlines a little")
+    return Check(GROUP, name, "warn", f"{how}; half precision and TF32 change scores and outlines a little")
 
 
 def fitting(trial: Trial) -> Budgets | None:
@@ -81,16 +82,21 @@ def fitting(trial: Trial) -> Budgets | None:
 def _budgets(trial: Trial, segmenter: SegmenterTrial) -> Check:
     if segmenter.memory is None or segmenter.card_bytes is None:
         return Check(
-            GROUP, "budgets", "ok", "on a CPU no fractions apply; lower max_pixels and max_pairs to save memory"
+            GROUP,
+            "budgets",
+            "ok",
+            "gpu_memory_fraction has no effect on a CPU; lower max_pixels and max_pairs to save memory",
         )
     fits = fitting(trial)
     card = gib(segmenter.card_bytes)
     if fits is None:
-        found = f"this card of {card} does not hold both models and one image"
-        return Check(GROUP, "budgets", "fail", found, "take a smaller parser, or put it on a server (engine openai)")
+        found = f"the models and one image or pair do not fit into the {card} of this GPU"
+        return Check(
+            GROUP, "budgets", "fail", found, "use a smaller parser model, or a parser on a server (engine openai)"
+        )
     parser = "" if fits.parser_fraction is None else f"parser gpu_memory_fraction {fits.parser_fraction:.2f}, "
     found = (
-        f"these fit {card}: {parser}segmenter gpu_memory_fraction {fits.segmenter_fraction:.2f}, max_pairs "
+        f"settings that fit {card}: {parser}segmenter gpu_memory_fraction {fits.segmenter_fraction:.2f}, max_pairs "
         f"{fits.max_pairs}, max_pixels {fits.max_pixels}, vision_bytes {fits.vision_bytes}"
     )
     return Check(GROUP, "budgets", "ok", found)
@@ -99,28 +105,33 @@ def _budgets(trial: Trial, segmenter: SegmenterTrial) -> Check:
 def trial_rows(trial: Trial) -> list[Row]:
     """Return the rows of the table of times and memory."""
     rows: list[Row] = []
-    where = "on the GPU" if trial.on_gpu else "of this process"
     parser, segmenter, identity = trial.parser, trial.segmenter, trial.identity
     if isinstance(parser, ParserTrial):
-        rows.append(Row("parse, alone", parser.prompt_s * 1000, "ms a prompt"))
+        rows.append(Row("parse, alone", parser.prompt_s * 1000, "ms per prompt"))
         if parser.batch_s is not None:
-            rows.append(Row("parse, in a batch", parser.batch_s * 1000, "ms a prompt"))
+            rows.append(Row("parse, in a batch", parser.batch_s * 1000, "ms per prompt"))
         if parser.peak_bytes is not None:
-            rows.append(Row("parser, peak memory", parser.peak_bytes / GIB, f"GiB {where}"))
+            rows.append(Row("parser, peak memory", parser.peak_bytes / GIB, f"GiB {_where(parser.on_gpu)}"))
     if isinstance(segmenter, SegmenterTrial):
-        rows += [Row(stage, took * 1000, f"ms {UNITS[stage]}") for stage, took in segmenter.stage_s.items()]
+        rows += [Row(stage, took * 1000, f"ms per {UNITS[stage]}") for stage, took in segmenter.stage_s.items()]
         for count, speed in segmenter.images_per_s.items():
             rows.append(Row(counted(count, "phrases"), speed, "images/s"))
-        rows.append(Row("segmenter, peak memory", segmenter.peak_bytes / GIB, f"GiB {where}"))
+        rows.append(
+            Row("segmenter, peak memory", segmenter.peak_bytes / GIB, f"GiB {_where(segmenter.card_bytes is not None)}")
+        )
         rows += _of_card(segmenter)
     if isinstance(identity, IdentityTrial):
-        rows.append(Row("identity", identity.object_s * 1000, "ms an object"))
+        rows.append(Row("identity", identity.object_s * 1000, "ms per object"))
     return rows
+
+
+def _where(on_gpu: bool) -> str:
+    return "on the GPU" if on_gpu else "of this process"
 
 
 def _of_card(segmenter: SegmenterTrial) -> Iterator[Row]:
     if segmenter.memory is not None:
         yield Row("segmenter, weights", segmenter.memory.weights / GIB, "GiB on the GPU")
-        yield Row("vision pass", segmenter.memory.image / GIB, "GiB an image")
-        yield Row("detector pass", segmenter.memory.pair / GIB, "GiB a pair")
-        yield Row("cache", segmenter.memory.features / GIB, "GiB an image")
+        yield Row("vision pass", segmenter.memory.image / GIB, "GiB per image")
+        yield Row("detector pass", segmenter.memory.pair / GIB, "GiB per pair")
+        yield Row("cache", segmenter.memory.features / GIB, "GiB per image")

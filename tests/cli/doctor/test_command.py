@@ -221,7 +221,7 @@ CHECKS = [
 
 
 def test_the_report_groups_its_lines() -> None:
-    lines = [*check_lines(CHECKS), *table_lines([Row("head", 12.25, "ms a pair")]), conclusion(CHECKS, "c.yaml")]
+    lines = [*check_lines(CHECKS), *table_lines([Row("head", 12.25, "ms per pair")]), conclusion(CHECKS, "c.yaml")]
     assert lines == [
         "a",
         "  ok    first       found",
@@ -230,7 +230,7 @@ def test_the_report_groups_its_lines() -> None:
         "  FAIL  second one  broken; repair it",
         "  no    fourth      small",
         "times and memory",
-        "  head     12.25 ms a pair",
+        "  head     12.25 ms per pair",
         "c.yaml: does not run here: 1 fault, 1 warning",
     ]
     assert "\x1b[31mFAIL\x1b[0m" in "\n".join(check_lines(CHECKS, coloured=True))
@@ -239,6 +239,6 @@ def test_the_report_groups_its_lines() -> None:
 
 
 def test_the_report_as_json() -> None:
-    document = json.loads(as_json(CHECKS[:1], [Row("head", 2.0, "ms a pair")]))
+    document = json.loads(as_json(CHECKS[:1], [Row("head", 2.0, "ms per pair")]))
     assert document["ok"] is True
-    assert document["times_and_memory"] == [{"name": "head", "value": 2.0, "unit": "ms a pair"}]
+    assert document["times_and_memory"] == [{"name": "head", "value": 2.0, "unit": "ms per pair"}]

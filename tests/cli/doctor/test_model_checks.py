@@ -27,8 +27,8 @@ def checks_of(machine: Machine, *models: Model, document: object = None) -> list
         (parser(), "ok", "/models/4b: in its folder, 4,440.0 million parameters"),
         (parser(place="cache", parameters=None), "ok", "in the hub's local cache"),
         (parser(name="embedded", place="embedded"), "ok", "embedded: ships inside the package"),
-        (ABSENT, "ok", "not here; it can be downloaded from the hub, 9.0 GiB at the first start"),
-        (replace(ABSENT, hub=HubAnswer(None)), "ok", "size unknown until it is downloaded"),
+        (ABSENT, "ok", "not on this machine; it can be downloaded from the hub, 9.0 GiB at the first start"),
+        (replace(ABSENT, hub=HubAnswer(None)), "ok", "its size is not known"),
         (replace(ABSENT, hub=HubAnswer(GATED), fault=GATED), "fail", f"/models/4b: {GATED}"),
         (parser(place="nowhere", fault="there is no such folder"), "fail", "/models/4b: there is no such folder"),
     ],
@@ -42,8 +42,13 @@ def test_where_a_model_is(model: Model, status: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("free", "answers", "status", "words"),
     [
-        (50 * GIB, [9 * GIB], "ok", "50.0 GiB free for 9.0 GiB in /cache"),
-        (5 * GIB, [9 * GIB], "fail", "5.0 GiB free for 9.0 GiB in /cache; free some space, or set HF_HOME"),
+        (50 * GIB, [9 * GIB], "ok", "/cache has 50.0 GiB free for 9.0 GiB"),
+        (
+            5 * GIB,
+            [9 * GIB],
+            "fail",
+            "/cache has 5.0 GiB free for 9.0 GiB; free some space, or set HF_HOME to a folder",
+        ),
         (10 * GIB, [9 * GIB, 2 * GIB], "fail", "10.0 GiB free for 11.0 GiB"),
         (10 * GIB, [9 * GIB, None], "ok", "9.0 GiB and models of unknown size"),
         (None, [9 * GIB], "warn", "/cache cannot be read; check HF_HOME"),
@@ -74,19 +79,24 @@ def test_a_token_matters_where_something_is_downloaded(token: bool, status: str)
 @pytest.mark.parametrize(
     ("model", "name", "status", "words"),
     [
-        (parser(), "parser memory", "ok", "8.3 GiB of weights in 9.0 GiB, gpu_memory_fraction 0.4 of 22.5 GiB"),
+        (parser(), "parser memory", "ok", "8.3 GiB of weights fit into 9.0 GiB (gpu_memory_fraction 0.4 of 22.5 GiB)"),
         (
             parser(fraction=0.33),
             "parser memory",
             "fail",
-            "its weights alone take 8.3 GiB while loading, and it may take 7.4 GiB, gpu_memory_fraction 0.33 of 22.5 "
-            "GiB; raise gpu_memory_fraction above 0.37, or take a smaller model",
+            "loading the weights takes 8.3 GiB, but the model may use only 7.4 GiB (gpu_memory_fraction 0.33 of 22.5 "
+            "GiB); raise gpu_memory_fraction above 0.37, or use a smaller model",
         ),
-        (parser(parameters=20_000_000_000), "parser memory", "fail", "take another GPU, or take a smaller model"),
-        (parser(dtype="float32"), "parser memory", "fail", "its weights alone take 16.5 GiB"),
-        (parser(dtype="auto", fraction=None), "parser memory", "ok", "8.3 GiB of weights in 22.5 GiB, the whole card"),
-        (ABSENT, "parser memory", "ok", "unknown until it is downloaded; it may take 9.0 GiB"),
-        (segmenter(), "segmenter memory", "ok", "3.1 GiB of weights and 1.0 GiB of cache in 11.2 GiB"),
+        (parser(parameters=20_000_000_000), "parser memory", "fail", "use another GPU, or use a smaller model"),
+        (parser(dtype="float32"), "parser memory", "fail", "loading the weights takes 16.5 GiB"),
+        (
+            parser(dtype="auto", fraction=None),
+            "parser memory",
+            "ok",
+            "8.3 GiB of weights fit into 22.5 GiB (the whole GPU)",
+        ),
+        (ABSENT, "parser memory", "ok", "not known before the model is downloaded; the model may use 9.0 GiB"),
+        (segmenter(), "segmenter memory", "ok", "3.1 GiB of weights and 1.0 GiB of cache fit into 11.2 GiB"),
         (segmenter(fraction=0.17), "segmenter memory", "fail", "3.1 GiB of weights and 1.0 GiB of cache do not fit"),
     ],
 )
@@ -108,8 +118,8 @@ def test_main_memory_counts_on_a_cpu() -> None:
     [
         ((0.4, 0.5), "ok", "gpu_memory_fraction add up to 0.9"),
         ((0.6, 0.5), "fail", "add up to 1.1; lower them to a sum of 0.95 or less"),
-        ((0.6, None), "warn", "without a limit for each"),
-        ((None, None), "warn", "without a limit for each"),
+        ((0.6, None), "warn", "not each has a limit"),
+        ((None, None), "warn", "not each has a limit"),
     ],
 )
 def test_models_that_share_a_card(fractions: tuple[float | None, float | None], status: str, words: str) -> None:
@@ -131,4 +141,4 @@ def test_bfloat16_on_a_card_without_it_is_named() -> None:
     assert named(checks, "segmenter's head dtype").status == "warn"
     assert "segmenter dtype" not in {check.name for check in checks}
     check = named(checks_of(with_cards(T4), parser()), "parser dtype")
-    assert "Tesla T4 computes slowly or not at all; write auto or float16" in check.text
+    assert "Tesla T4 computes slowly or not at all; set auto or float16" in check.text

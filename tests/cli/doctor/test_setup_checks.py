@@ -43,7 +43,7 @@ BROKEN_GPU = replace(CPU_ONLY, cuda=CudaFacts("2.14", "13.0", 0, error="no", has
             setup_of({"device": {"use_flash_attention": True}}),
             "flash-attn",
             "warn",
-            "the package flash-attn is missing; install it",
+            "the package flash-attn is missing; install the package",
         ),
         (
             CPU_ONLY,
@@ -57,18 +57,24 @@ BROKEN_GPU = replace(CPU_ONLY, cuda=CudaFacts("2.14", "13.0", 0, error="no", has
             setup_of({"models": {"segmentation": {"compile": True}}}),
             "compiler",
             "fail",
-            "there is no C compiler; install gcc, or set compile to false",
+            "this machine has no C compiler; install gcc, or set compile to false",
         ),
         (
             replace(CPU_ONLY, cxx_compiler=None, python_headers=False),
             setup_of({"models": {"segmentation": {"compile": True}}}),
             "compiler",
             "fail",
-            "there is no C++ compiler and no Python.h; install g++, Python's headers, or set compile to false",
+            "this machine has no C++ compiler and no Python.h; install g++, Python's headers, or set compile to false",
         ),
         (CPU_ONLY, setup_of(OPENAI), "parser", "ok", "big at http://127.0.0.1:8001/v1 answers"),
-        (CPU_ONLY, setup_of(OPENAI, server_fault="cannot be reached"), "parser", "fail", "cannot be reached; start it"),
-        (CPU_ONLY, setup_of(OPENAI), "parser's key", "fail", "the variable NO_SUCH_KEY is not set"),
+        (
+            CPU_ONLY,
+            setup_of(OPENAI, server_fault="cannot be reached"),
+            "parser",
+            "fail",
+            "cannot be reached; check base_url",
+        ),
+        (CPU_ONLY, setup_of(OPENAI), "parser's key", "fail", "the environment variable NO_SUCH_KEY is not set"),
     ],
 )
 def test_each_need(machine: Machine, setup: Setup, name: str, status: str, words: str) -> None:
@@ -94,7 +100,7 @@ def test_packages_that_are_there_are_not_mentioned() -> None:
 def test_auto_beside_a_gpu_that_does_not_work_is_named() -> None:
     checks = [check for check in setup_checks(BROKEN_GPU, setup_of()) if check.name == "device"]
     assert [check.status for check in checks] == ["warn", "warn"]
-    assert "would run on the CPU although there is a GPU" in checks[0].found
+    assert "would run on the CPU although this machine has a GPU" in checks[0].found
     assert not [check for check in setup_checks(with_cards(L4), setup_of()) if check.name == "device"]
 
 

@@ -113,7 +113,7 @@ SEGMENTER = SegmenterTrial(
     exact=True,
     image_pixels=SIDE,
 )
-TRIAL = Trial(PARSER, SEGMENTER, IdentityTrial(0.5, 0.01), on_gpu=False, card_bytes=None)
+TRIAL = Trial(PARSER, SEGMENTER, IdentityTrial(0.5, 0.01))
 DIFFERING = Agreement(objects=7, missing=1, extra=2, moved=1, worst_box_px=1.5, worst_iou=0.97)
 ON_GPU = replace(SEGMENTER, card_bytes=int(22.5 * GIB), memory=SAM3, exact=False)
 
@@ -123,8 +123,8 @@ ON_GPU = replace(SEGMENTER, card_bytes=int(22.5 * GIB), memory=SAM3, exact=False
     [
         (TRIAL, "parser", "ok", "loaded in 2.0 s"),
         (TRIAL, "same entities", "ok", "2 prompts, 7 entities, as in the plain loop"),
-        (TRIAL, "same objects", "ok", "7 objects of the plain loop in float32, 0 differ"),
-        (TRIAL, "budgets", "ok", "on a CPU no fractions apply"),
+        (TRIAL, "same objects", "ok", "the plain loop in float32 finds 7 objects, 0 differ"),
+        (TRIAL, "budgets", "ok", "gpu_memory_fraction has no effect on a CPU"),
         (replace(TRIAL, segmenter="model x: gated"), "segmenter", "fail", "model x: gated"),
         (replace(TRIAL, parser="model y: no such folder"), "parser", "fail", "no such folder"),
         (replace(TRIAL, parser=replace(PARSER, differing=1, exact=True)), "same entities", "fail", "in float32"),
@@ -138,7 +138,8 @@ ON_GPU = replace(SEGMENTER, card_bytes=int(22.5 * GIB), memory=SAM3, exact=False
             replace(TRIAL, segmenter=replace(SEGMENTER, agreement=DIFFERING)),
             "same objects",
             "fail",
-            "4 differ: 1 missing, 2 more, 1 over 1 px or below IoU 0.99; objects that both found: boxes within",
+            "4 differ: 1 missing, 2 extra, 1 moved by over 1 px or with a mask IoU below 0.99; for objects that both found, "
+            "boxes differ by at most 1.50 px",
         ),
         (replace(TRIAL, segmenter=replace(ON_GPU, agreement=DIFFERING)), "same objects", "warn", "half precision"),
         (
@@ -147,14 +148,19 @@ ON_GPU = replace(SEGMENTER, card_bytes=int(22.5 * GIB), memory=SAM3, exact=False
             "warn",
             "neither our segmenter nor the plain loop",
         ),
-        (replace(TRIAL, segmenter=ON_GPU), "budgets", "ok", "these fit 22.5 GiB: segmenter gpu_memory_fraction 0.95"),
+        (
+            replace(TRIAL, segmenter=ON_GPU),
+            "budgets",
+            "ok",
+            "settings that fit 22.5 GiB: segmenter gpu_memory_fraction 0.95",
+        ),
         (
             replace(TRIAL, segmenter=ON_GPU, parser=replace(PARSER, on_gpu=True)),
             "budgets",
             "ok",
             "parser gpu_memory_fraction 0.06, segmenter gpu_memory_fraction 0.89",
         ),
-        (replace(TRIAL, segmenter=replace(ON_GPU, card_bytes=3 * GIB)), "budgets", "fail", "take a smaller parser"),
+        (replace(TRIAL, segmenter=replace(ON_GPU, card_bytes=3 * GIB)), "budgets", "fail", "use a smaller parser"),
     ],
 )
 def test_what_is_said_of_a_trial(trial: Trial, name: str, status: str, words: str) -> None:
@@ -165,16 +171,20 @@ def test_what_is_said_of_a_trial(trial: Trial, name: str, status: str, words: st
 
 def test_the_table_names_units() -> None:
     rows = {row.name: f"{row.value:g} {row.unit}" for row in trial_rows(TRIAL)}
-    assert rows["parse, alone"] == "500 ms a prompt"
+    assert rows["parse, alone"] == "500 ms per prompt"
     assert rows["parser, peak memory"] == "1 GiB of this process"
-    assert rows["head"] == "20 ms a pair"
+    assert rows["head"] == "20 ms per pair"
     assert rows["16 phrases"] == "2 images/s"
-    assert rows["identity"] == "10 ms an object"
+    assert rows["identity"] == "10 ms per object"
     assert "detector pass" not in rows
-    on_gpu = replace(TRIAL, segmenter=ON_GPU, on_gpu=True)
+    on_gpu = replace(TRIAL, segmenter=ON_GPU)
     rows = {row.name: f"{row.value:g} {row.unit}" for row in trial_rows(on_gpu)}
-    assert rows["detector pass"] == "0.166667 GiB a pair"
+    assert rows["detector pass"] == "0.166667 GiB per pair"
     assert rows["segmenter, peak memory"] == "2 GiB on the GPU"
+    assert rows["parser, peak memory"] == "1 GiB of this process"
+    on_gpu = replace(TRIAL, parser=replace(PARSER, on_gpu=True))
+    rows = {row.name: row.unit for row in trial_rows(on_gpu)}
+    assert (rows["parser, peak memory"], rows["segmenter, peak memory"]) == ("GiB on the GPU", "GiB of this process")
 
 
 @contextmanager
