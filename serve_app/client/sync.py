@@ -72,7 +72,7 @@ class Client(BaseClient):
             prompt: the prompt of the image generator; may be empty if `entities` are given.
             contextual: the contextual images, in order: paths, http(s) URLs (the server fetches them), bytes of image
                 files, Pillow images or ImageInputs.
-            generated: the generated image, likewise.
+            generated: the generated image, in the same form.
             options: further fields of the request, and `request_id`; see SegmentOptions.
 
         Raises:

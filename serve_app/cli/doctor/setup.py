@@ -168,7 +168,7 @@ def _look_into(folder: Path, role: locations.Kind) -> tuple[str | None, int | No
         return None, _parameters(folder)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return f"a file of {folder} is damaged or not completely downloaded: {said}", None
+        return f"a file of {folder} is damaged or half-downloaded: {said}", None
 
 
 def _parameters(folder: Path) -> int | None:
