@@ -80,20 +80,18 @@ class _Work:
         return [self._segmenter.prepare(image) for image in images]
 
     def encode(self, prepared: Sequence[Any]) -> list[Any]:
-        found = [
-            each for part in _parts(prepared, self.most_images) for each in _results_of(self._segmenter.encode(part))
-        ]
+        found = [each for part in _parts(prepared, self.most_images) for each in _valid(self._segmenter.encode(part))]
         device_memory.finish(self.device)
         return found
 
     def embed(self, phrases: Sequence[str]) -> list[Any]:
-        found = _results_of(self._segmenter.embed(phrases))
+        found = _valid(self._segmenter.embed(phrases))
         device_memory.finish(self.device)
         return found
 
     def detect(self, images: Sequence[Any], phrases: Sequence[Any], *, masks: bool) -> list[Detections]:
         pairs = [Pair(image, phrase, self._defaults.threshold, masks) for image in images for phrase in phrases]
-        return [each for part in _parts(pairs, self.most_pairs) for each in _results_of(self._segmenter.detect(part))]
+        return [each for part in _parts(pairs, self.most_pairs) for each in _valid(self._segmenter.detect(part))]
 
     def encode_masks(self, found: Sequence[Detections], images: Sequence[RgbArray]) -> list[list[RleDict]]:
         """Encode the masks of each pair of image and phrase, in the order of `detect`."""
@@ -288,7 +286,7 @@ def _rounds() -> Iterator[int]:
             return
 
 
-def _results_of(items: Sequence[Any]) -> list[Any]:
+def _valid(items: Sequence[Any]) -> list[Any]:
     """Return a batch's results, or raise its first error."""
     for item in items:
         if isinstance(item, GensegError):
