@@ -3,11 +3,10 @@
     GensegError
     ├── every class of `errors` that has a code on the wire
     ├── ConnectionFailed        no server answers, or the connection broke before the answer was complete
-    └── InvalidAnswer           the answer is not one of this service: a proxy's page, a redirect, a wrong document or
-    mask
+    └── InvalidAnswer           not an answer of this service: a proxy's page, a redirect, a wrong document or mask
 
-The last two are defined here because no server sends them. Pure: takes status, headers and
-bytes, and returns an exception.
+The last two are defined here because no server sends them. Pure: takes status, headers and bytes,
+and returns an exception.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ class ConnectionFailed(errors.GensegError):
 
 
 class InvalidAnswer(errors.GensegError):
-    """The answer is not one of this service: a proxy's page, a redirect, or a wrong document or mask."""
+    """Not an answer of this service, but a proxy's page, a redirect, or a wrong document or mask."""
 
     code = "invalid_answer"
 
