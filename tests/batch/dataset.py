@@ -14,11 +14,11 @@ import numpy as np
 
 from serve_app.errors import GensegError
 from serve_app.masks import rle
-from serve_app.schemas.dicts import VerdictDict
-from serve_app.schemas.requests import SegmentRequest
-from serve_app.serving import documents
+from serve_app.schemas.dicts import ImageDict, ModelsDict, ObjectDict, ResultDict, VerdictDict
+from serve_app.schemas.requests import ImageInput, SegmentRequest
+from tests import documents
 
-MODELS = {"text_parser": "fake-parser", "segmentation": "fake-segmenter"}
+MODELS: ModelsDict = {"text_parser": "fake-parser", "segmentation": "fake-segmenter"}
 SIZE_WH = (24, 16)
 
 
@@ -69,7 +69,7 @@ class FakeSegment:
         self.at_work = self.most_at_work = 0
         self.models = MODELS
 
-    async def __call__(self, request: SegmentRequest) -> dict[str, Any]:
+    async def __call__(self, request: SegmentRequest) -> ResultDict:
         self.requests.append(request)
         self.at_work += 1
         self.most_at_work = max(self.most_at_work, self.at_work)
@@ -80,55 +80,38 @@ class FakeSegment:
         error = self.fail(request)
         if error is not None:
             raise error
-        return document_of(request, self.models) | {"verdict": self.verdict(request) if request.verdict else None}
+        document = document_of(request, self.models)
+        document["verdict"] = self.verdict(request) if request.verdict else None
+        return document
 
 
-def document_of(request: SegmentRequest, models: dict[str, str] = MODELS) -> dict[str, Any]:
-    """The result document of a request."""
+def document_of(request: SegmentRequest, models: ModelsDict = MODELS) -> ResultDict:
+    """The result document of a request, without a verdict."""
     entities = request.entities or request.prompt.split()
     generated = request.generated_image
-    return documents.result_document(
-        prompt=request.prompt,
-        entities=entities,
-        contextual_images=[image_of(image.data, image.name, entities) for image in request.contextual_images],
-        generated_image=None if generated is None else image_of(generated.data, generated.name, entities),
-        meta={
-            "request_id": "fixed",
-            "models": models,
-            "threshold": 0.5 if request.threshold is None else request.threshold,
-            "mask_threshold": 0.5,
-            "timings_ms": {"parse": 0.0, "segment": 0.0, "total": 0.0},
-        },
+    return documents.result(
+        request.prompt,
+        entities,
+        [image_of(image, entities) for image in request.contextual_images],
+        None if generated is None else image_of(generated, entities),
+        how=documents.meta(models, 0.5 if request.threshold is None else request.threshold),
     )
 
 
-def image_of(data: Any, name: str | None, entities: list[str]) -> dict[str, Any]:
+def image_of(image: ImageInput, entities: list[str]) -> ImageDict:
     """An image document with one box per entity."""
+    assert isinstance(image.data, bytes)
+    assert image.name is not None
     width, height = SIZE_WH
-    objects = []
+    objects: list[ObjectDict] = []
     for entity in entities:
-        x, y = (byte % 8 for byte in hashlib.blake2b(data + entity.encode(), digest_size=2).digest())
+        x, y = (byte % 8 for byte in hashlib.blake2b(image.data + entity.encode(), digest_size=2).digest())
         mask = np.zeros((height, width), dtype=np.bool_)
         mask[y : y + 5, x : x + 7] = True
         mask[y, x] = False
-        objects.append(
-            {
-                "object_id": f"{entity}_0",
-                "label": entity,
-                "bbox": [x, y, x + 7, y + 5],
-                "score": 0.75,
-                "mask_rle": rle.encode_rle(mask),
-            }
-        )
-    presence = dict.fromkeys(entities, 0.9)
-    return {
-        "path": name,
-        "width": width,
-        "height": height,
-        "objects": objects,
-        "presence": presence,
-        "error": None,
-    }
+        item = documents.found_object(f"{entity}_0", [x, y, x + 7, y + 5], 0.75)
+        objects.append({**item, "mask_rle": rle.encode_rle(mask)})
+    return documents.image(image.name, objects, SIZE_WH, dict.fromkeys(entities, 0.9))
 
 
 def write_dataset(folder: Path, rows: int, start: int = 0) -> Path:
@@ -159,7 +142,7 @@ def read_lines(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for path in sorted(folder.glob("part-*.jsonl")) for line in path.read_text().splitlines()]
 
 
-def by_id(lines: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def by_id(lines: list[dict[str, Any]]) -> dict[str | int, dict[str, Any]]:
     """Lines by id; an id that comes twice is a failure."""
     found = {line["id"]: line for line in lines}
     assert len(found) == len(lines)

@@ -10,6 +10,7 @@ import pytest
 
 from serve_app.batch.parquet import write_missing
 from serve_app.cli import batch
+from serve_app.schemas.dicts import ResultDict, RingDict, images_of
 from serve_app.schemas.requests import SegmentRequest
 from tests.batch.command import parsed
 from tests.batch.dataset import FakeSegment, connecting, read_lines, row_of, write_dataset
@@ -52,7 +53,7 @@ def rewrite(manifest: Path, rows: list[dict[str, Any]]) -> None:
 
 def test_write_missing_says_how_the_results_came_about(tmp_path: Path) -> None:
     class Telling(FakeSegment):
-        async def __call__(self, request: SegmentRequest) -> dict[str, Any]:
+        async def __call__(self, request: SegmentRequest) -> ResultDict:
             document = await super().__call__(request)
             document["meta"] |= {
                 "thresholds": {"dog": 0.3},
@@ -109,16 +110,19 @@ def test_write_missing_writes_files_anew_that_lack_a_column_of_later_rows(tmp_pa
 
 
 def test_write_missing_drops_no_mask_of_another_format_and_no_overlay(tmp_path: Path) -> None:
-    ring = [{"points": [[0.0, 1.0], [4.5, 1.0], [4.0, 3.0]], "hole": False}]
+    ring: list[RingDict] = [{"points": [[0.0, 1.0], [4.5, 1.0], [4.0, 3.0]], "hole": False}]
 
     class Formats(FakeSegment):
-        async def __call__(self, request: SegmentRequest) -> dict[str, Any]:
+        async def __call__(self, request: SegmentRequest) -> ResultDict:
             document = await super().__call__(request)
-            for image in [*document["contextual_images"], document["generated_image"]]:
-                for item in image["objects"]:
-                    rle = item.pop("mask_rle")
-                    masks = {"rle": {"mask_rle": rle}, "polygon": {"mask_polygons": ring}, "png": {"mask_png": "aWk="}}
-                    item.update(masks.get(request.mask_format, {}))
+            for image in images_of(document):
+                for item in image["objects"] or ():
+                    if request.mask_format != "rle":
+                        del item["mask_rle"]
+                    if request.mask_format == "polygon":
+                        item["mask_polygons"] = ring
+                    if request.mask_format == "png":
+                        item["mask_png"] = "aWk="
                 if request.overlays:
                     image["overlay"] = "data:image/jpeg;base64,eHg="
             return document

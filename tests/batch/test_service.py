@@ -39,7 +39,7 @@ class Service:
 
 
 @pytest.fixture(scope="module")
-def service(ray_serve: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     import ray
     from ray import serve
 
@@ -48,6 +48,7 @@ def service(ray_serve: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     from serve_app.serving.parser import ParserDeployment
     from serve_app.serving.segmenter import SegmenterDeployment
 
+    request.getfixturevalue("ray_serve")
     notes = tmp_path_factory.mktemp("service") / "prompts.txt"
 
     def load(config: Any) -> Any:

@@ -18,7 +18,7 @@ from serve_app.batch.verdict_rows import COLUMNS
 from serve_app.cli import batch
 from serve_app.cli.options import CommandError
 from serve_app.config.schema import AppConfig
-from serve_app.schemas.dicts import VerdictDict
+from serve_app.schemas.dicts import ResultDict, VerdictDict
 from serve_app.schemas.requests import SegmentRequest
 from serve_app.schemas.verdict import Verdict
 from tests.batch.command import parsed
@@ -157,7 +157,7 @@ def test_the_table_has_every_field_of_both_kinds_of_rows() -> None:
 
 def test_run_writes_the_table_in_the_order_of_the_manifest_whatever_finished_first(manifest: Path) -> None:
     class LastFirst(FakeSegment):
-        async def __call__(self, request: SegmentRequest) -> dict[str, Any]:
+        async def __call__(self, request: SegmentRequest) -> ResultDict:
             self.pause_s = {"one of two": 0.05, "all there": 0.02}.get(request.prompt, 0.0)
             return await super().__call__(request)
 

@@ -89,11 +89,8 @@ async def arrivals(submit: Callable[[int], Awaitable[int]], model: SlowModel) ->
     return Arrivals(time.perf_counter() - started, max(waits), model.batches)
 
 
-def run(quick: bool = False) -> list[Row]:
-    """Measure both.
-
-    Args:
-        quick: changes nothing, as nearly all of the time is the start of Ray.
+def run(_quick: bool = False) -> list[Row]:
+    """Measure both; `quick` changes nothing, as nearly all of the time is the start of Ray.
 
     Returns:
         The time until the last answer, and the longest wait.

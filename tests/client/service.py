@@ -96,7 +96,7 @@ class Service:
 
 
 def _just(response: Response) -> Callable[[Request], Awaitable[Response]]:
-    async def answer(request: Request) -> Response:
+    async def answer(_: Request) -> Response:
         return response
 
     return answer

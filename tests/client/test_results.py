@@ -83,7 +83,7 @@ def test_mask_is_the_same_from_every_format(expected: np.ndarray[Any, np.dtype[n
     rle = encode_rle(expected)
     height, width = expected.shape
     for encoding in ENCODINGS.values():
-        mask = as_object((height, width), **{encoding.key: encoding.write(rle, lambda size: None)}).mask()
+        mask = as_object((height, width), **{encoding.key: encoding.write(rle, lambda _: None)}).mask()
         assert mask.dtype == np.bool_
         assert mask.shape == expected.shape
         assert np.array_equal(mask, expected), encoding.key

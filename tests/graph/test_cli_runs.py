@@ -40,7 +40,8 @@ def command(demo: SegmentRequest, *more: str) -> list[str]:
 
 def leftovers(folder: str) -> list[str]:
     """What a command left behind, besides PyTorch's own cache."""
-    return [name for name in os.listdir(folder) if not name.startswith("torchinductor")]
+    names = [each.name for each in Path(folder).iterdir()]
+    return [name for name in names if not name.startswith("torchinductor")]
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def file_server() -> Iterator[str]:
 
 def plain(document: dict[str, object]) -> object:
     """Objects without the paths, which the shell gives in full."""
-    entities, *images = objects(document)  # type: ignore[arg-type]
+    entities, *images = objects(document)
     return [entities, *((found, presence) for _, found, presence in images)]
 
 

@@ -72,7 +72,7 @@ def load_thresholder(config: AppConfig) -> Thresholder:
     return Thresholder()
 
 
-def load_commas(config: AppConfig) -> Commas:
+def load_commas(_: AppConfig) -> Commas:
     return Commas()
 
 

@@ -47,7 +47,7 @@ def test_a_batch_of_uint8_is_the_processors_pixels_bit_for_bit(settings: dict[st
         assert torch.equal(ours, stock(processor, image))
 
 
-class Mirrored(Sam3ImageProcessor):
+class Mirrored(Sam3ImageProcessor):  # type: ignore[misc]  # transformers has no types here, see pyproject.toml
     """Does something else besides."""
 
     def rescale_and_normalize(self, images: Tensor, *args: Any, **kwargs: Any) -> Tensor:

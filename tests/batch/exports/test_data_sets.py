@@ -70,6 +70,7 @@ def test_supervision_opens_coco(kind: str, results: Path, tmp_path: Path) -> Non
     for path, _, detections in dataset:
         name = str(Path(path).relative_to(pictures))
         assert detections.mask is not None
+        assert detections.class_id is not None
         if kind == "coco":
             wanted = [(label, mask) for label in LOOKED_FOR[name] for mask in masks_of(label)]
             wanted += [("empty", masks_of("empty")[0])] if name != "b/p.png" else []
@@ -156,6 +157,8 @@ def test_supervision_opens_yolo(results: Path, tmp_path: Path) -> None:
     found = {Path(path).name: detections for path, _, detections in dataset}
     for stem, name in (("p", "a/p.png"), ("p_2", "b/p.png"), ("c", "c.png")):
         detections, wanted = found[f"{stem}.png"], expected(name)
+        assert detections.class_id is not None
+        assert isinstance(detections.mask, np.ndarray)
         assert [dataset.classes[each] for each in detections.class_id] == [label for label, _ in wanted]
         for mask, (label, exact) in zip(detections.mask, wanted, strict=True):
             if label in {"parts", "dog"}:  # the line that joins the parts is drawn as pixels
