@@ -1,4 +1,4 @@
-"""Documents of the service that tests write by hand: each has every key, whichever of them the test is about."""
+"""Builds complete documents of the service for tests, so that each test names only the keys that it is about."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def result(
 
 
 def as_json(document: ResultDict) -> dict[str, Any]:
-    """A copy of the document without types: for tests that put into it what no document of this version holds."""
+    """Copy a document into plain dicts. Tests use it to write keys and values that this version does not know."""
     return dict(json.loads(json.dumps(document)))
 
 

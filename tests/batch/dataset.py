@@ -1,4 +1,4 @@
-"""Small datasets, and a segmenter that needs no model: what it finds follows from the request alone."""
+"""Small datasets, and a fake segmenter whose answer depends on the request alone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SIZE_WH = (24, 16)
 
 
 def verdict_of(request: SegmentRequest) -> VerdictDict:
-    """A verdict on one thing, which the last contextual image shows; its numbers follow from that image's bytes."""
+    """A verdict on one dog in the last contextual image. Its numbers depend on the bytes of that image."""
     data = request.contextual_images[-1].data
     assert isinstance(data, bytes)
     number = hashlib.blake2b(data, digest_size=1).digest()[0]
@@ -50,12 +50,12 @@ def verdict_of(request: SegmentRequest) -> VerdictDict:
 
 
 class FakeSegment:
-    """Finds one box per word of the prompt in every image; where it lies follows from the image's bytes.
+    """Finds one box per word of the prompt in every image. The place of the box depends on the image's bytes.
 
     Args:
-        pause_s: of each row.
-        fail: raises for the rows that should fail.
-        verdict: answers the rows that ask for a verdict.
+        pause_s: how long each row takes, in seconds.
+        fail: returns the error of a row, or None for a row that succeeds.
+        verdict: makes the verdict of the rows that ask for one.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ def image_of(image: ImageInput, entities: list[str]) -> ImageDict:
 
 
 def write_dataset(folder: Path, rows: int, start: int = 0) -> Path:
-    """Write a JSONL manifest and its images: two contextual ones and a generated one a row, the first one shared."""
+    """Write a JSONL manifest of rows with two contextual images and a generated one; all rows share the first image."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
     (folder / "images" / "shared.png").write_bytes(b"shared")
     path = folder / "rows.jsonl"
@@ -143,14 +143,14 @@ def read_lines(folder: Path) -> list[dict[str, Any]]:
 
 
 def by_id(lines: list[dict[str, Any]]) -> dict[str | int, dict[str, Any]]:
-    """Lines by id; an id that comes twice is a failure."""
+    """Index lines by their ids. Fails if two lines have the same id."""
     found = {line["id"]: line for line in lines}
     assert len(found) == len(lines)
     return found
 
 
 def connecting(segment: Any) -> Callable[..., Any]:
-    """What `cli.batch.graph` is, for a segmenter that is there already."""
+    """Stand in for `cli.batch.graph`: connects to this segmenter and starts nothing."""
 
     @contextmanager
     def connect(*_: Any) -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""Manifests as other programs write them: each is read, or refused with one line that says what to do."""
+"""Manifests that other programs write: each is read, or refused with one line that says what to do."""
 
 from __future__ import annotations
 

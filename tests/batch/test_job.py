@@ -1,4 +1,4 @@
-"""Whole jobs on a segmenter that needs no model: results, errors, going on, refusing what does not belong."""
+"""Whole jobs with a fake segmenter: results, errors, continuing a job, and refusing folders of other jobs."""
 
 from __future__ import annotations
 
@@ -379,7 +379,7 @@ def test_run_counts_a_setting_that_the_folder_does_not_record_as_its_default(dat
 
 
 def test_run_knows_the_models_of_results_of_a_running_service(dataset: Dataset, tmp_path: Path) -> None:
-    """Which did not say its configuration."""
+    """Such a service does not tell its configuration."""
     config = tmp_path / "config.yaml"
     config.write_text("models: {text_parser: {model_name: fake-parser}, segmentation: {model_name: fake-segmenter}}\n")
     dataset.run()
@@ -390,7 +390,7 @@ def test_run_knows_the_models_of_results_of_a_running_service(dataset: Dataset, 
 
 
 def test_run_goes_on_in_a_folder_of_an_earlier_version(dataset: Dataset) -> None:
-    """Which knew two flags; another timeout changes no result."""
+    """That version recorded two flags. A different timeout changes no result, so the job continues."""
     dataset.run(failing(3))
     path = dataset.out / ".genseg-batch" / "job.json"
     assert json.loads(path.read_text())["settings"] == {"--threshold": None, "--mask-threshold": None}
@@ -481,7 +481,7 @@ def test_run_names_more_wrong_rows_than_a_screen_holds_in_a_file(dataset: Datase
 
 @pytest.mark.parametrize("given", ["-", "/dev/stdin", "pipe"])
 def test_run_reads_a_manifest_through_a_pipe(tmp_path: Path, given: str) -> None:
-    """Which can be read once only; relative paths start from the current folder."""
+    """A pipe can be read only once, and its relative paths start from the current folder."""
     manifest = write_dataset(tmp_path, 3)
     if given == "pipe":
         given = str(tmp_path / "pipe")

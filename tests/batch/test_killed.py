@@ -1,4 +1,4 @@
-"""A job that is killed outright at any moment, and started again."""
+"""A job is killed at any moment and started again."""
 
 from __future__ import annotations
 

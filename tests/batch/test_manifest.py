@@ -1,4 +1,4 @@
-"""Manifests: the three formats say the same, and every fault names its line."""
+"""Manifests: the three formats give the same rows, and every error names its line."""
 
 from __future__ import annotations
 

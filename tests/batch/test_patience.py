@@ -1,4 +1,4 @@
-"""Waiting: full services are asked again, lost ones end the job, answers are never repeated."""
+"""Retries: a full service is asked again, a lost service ends the job, and no answered request is sent again."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def answer_to(request: SegmentRequest) -> ResultDict:
 
 
 class Refusing:
-    """Raises errors in turn, the last one for ever; None is an answer."""
+    """Raises these errors in turn and repeats the last one; None stands for a successful answer."""
 
     def __init__(self, *errors: GensegError | None) -> None:
         self.errors = errors

@@ -1,4 +1,4 @@
-"""Jobs on the real graph with the embedded models: the same results as by the handle, each prompt read once."""
+"""Jobs on the real graph with the embedded models give the same results as the handle, and parse each prompt once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shards: whole or not there, torn lines cut off, nothing lost that was written."""
+"""Shards: a shard is complete or absent, an incomplete last line is cut off, and complete lines are never lost."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ def by_prompt(request: SegmentRequest) -> VerdictDict:
 
 @pytest.fixture
 def manifest(tmp_path: Path) -> Path:
-    """Four rows in two groups and outside of any; the last asks for no verdict."""
+    """Four rows, some in one of two groups and some in none; the last asks for no verdict."""
     path = write_dataset(tmp_path, 1)
     image = {"generated": "images/g0.png"}
     rows: list[dict[str, Any]] = [
@@ -420,7 +420,7 @@ def forget_identity(out: Path) -> None:
 
 
 def test_run_counts_an_identity_model_that_the_folder_does_not_record_as_auto(manifest: Path, config: Any) -> None:
-    """Which means another one with each segmenter."""
+    """The value `auto` names another identity model for each segmenter."""
     forget_identity(run(manifest, "--config", config()))
     run(manifest, "--config", config())
     forget_identity(run(manifest, "--config", config()))
@@ -430,7 +430,7 @@ def test_run_counts_an_identity_model_that_the_folder_does_not_record_as_auto(ma
 
 
 def test_run_knows_the_identity_model_of_verdicts_of_a_running_service(manifest: Path, config: Any) -> None:
-    """Which did not say its configuration."""
+    """Such a service does not tell its configuration."""
     run(manifest, "--verdict")
     with pytest.raises(OutputError, match=r"models\.identity\.model_name was m and is n"):
         run(manifest, "--verdict", "--config", config("model_name: n"))

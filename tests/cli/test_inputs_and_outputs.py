@@ -1,4 +1,4 @@
-"""Where a command reads its prompt and images, and where it writes: found wrong before the work, in one line."""
+"""A command checks its prompt, its images and its output path before the work; each error is one line."""
 
 from __future__ import annotations
 

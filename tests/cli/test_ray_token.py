@@ -1,4 +1,4 @@
-"""A cluster that asks for Ray's token says so, whatever Ray itself raises at it."""
+"""The message names the missing token of a Ray cluster, whichever error Ray itself raises."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Servers that answer what a test wrote down: one over HTTP, one that breaks HTTP."""
+"""Servers with scripted answers: one speaks HTTP, the other sends raw bytes that break it."""
 
 from __future__ import annotations
 

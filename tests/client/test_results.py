@@ -1,4 +1,4 @@
-"""Results of the client: masks out of every format, and answers that cannot be mistaken."""
+"""Results of the client: masks in every format, and errors for answers that are not valid."""
 
 from __future__ import annotations
 

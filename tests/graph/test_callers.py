@@ -1,4 +1,4 @@
-"""Callers that close their connection, hang up, come in crowds or send odd headers, on a real service."""
+"""Callers that close the connection, hang up, arrive in large numbers or send odd headers, on a real service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`genseg` doing the job: on a running service, on a graph of its own, and interrupted."""
+"""`genseg run` with a running service, with a graph that it starts, and interrupted by a signal."""
 
 from __future__ import annotations
 

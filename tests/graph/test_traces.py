@@ -1,4 +1,4 @@
-"""Traces of a running service, as a collector gets them: one a request, through every process."""
+"""Traces of a running service, as a collector gets them: each request is one trace across all processes."""
 
 from __future__ import annotations
 

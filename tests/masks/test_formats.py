@@ -1,4 +1,4 @@
-"""The table of mask formats: every row gives back the mask that it was given."""
+"""The table of mask formats: every format gives back the same mask."""
 
 from __future__ import annotations
 

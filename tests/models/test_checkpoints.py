@@ -1,4 +1,4 @@
-"""Loading: the video model's layout, and one clear line for everything that is wrong with a checkpoint."""
+"""Loading checkpoints: the layout of the video model, and one clear line for every fault of a checkpoint."""
 
 from __future__ import annotations
 

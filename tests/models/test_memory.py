@@ -1,4 +1,4 @@
-"""Memory running out, in the words of every library that can say so."""
+"""Errors of a full memory are recognised, whichever library raises them."""
 
 from __future__ import annotations
 

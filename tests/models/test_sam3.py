@@ -1,4 +1,4 @@
-"""The staged, batched head against the stock forward; one vision pass per image; errors that stay with their item."""
+"""The staged, batched head gives the stock forward's results, with one vision pass per image and errors by item."""
 
 from __future__ import annotations
 
@@ -330,7 +330,7 @@ def test_detect_waits_for_no_value_but_the_results(segmenter: Sam3Segmenter) -> 
 
 
 class NoMasks(Sam3Segmenter):
-    """Draws the first image's masks out of no numbers."""
+    """Makes the first pair's masks infinite."""
 
     def _masks(self, *args):  # type: ignore[no-untyped-def]
         masks = super()._masks(*args)

@@ -82,7 +82,7 @@ def ours(segmenter: Sam3Segmenter, question: Question, thresholds: Mapping[str, 
 
 
 class ReferenceAnswers:
-    """What the reference loop says to each question; it is slow, so each is asked once."""
+    """Answers of the reference loop. It is slow, so each question is asked once."""
 
     def __init__(self, reference: ReferenceSegmenter) -> None:
         self._reference = reference
@@ -184,7 +184,7 @@ def labels_away_from(objects: Sequence[Mapping[str, Any]], thresholds: Mapping[s
 
 
 def test_the_questions_are_not_empty(reference: ReferenceAnswers) -> None:
-    """Comparing nothing with nothing would prove nothing."""
+    """Comparing empty answers would prove nothing."""
     counts = [len(reference.of(question)[1]) for question in QUESTIONS]
     assert sum(counts) >= len(QUESTIONS)
     assert all(count >= 2 for count in counts[-len(SIZES_WH) :])

@@ -1,4 +1,4 @@
-"""What goes wrong on the user's side of the page: files that change, slow examples, odd words, a worker that fails."""
+"""Faults on the user's side of the page: files that change, slow examples, odd words, a worker that fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page's modules for themselves, run in the browser and compared with what other programs make of the same."""
+"""The page's modules, run in the browser one by one and compared with other programs."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def opened(browser: Browser, one_service: Scripted) -> Iterator[Page]:
 
 
 def decoded(page: Page, mask: NDArray[np.bool_], width: int, height: int) -> NDArray[np.bool_]:
-    """What the page makes of a mask at a size."""
+    """Decode a mask with the page's module, at a size in pixels."""
     found = page.js(DECODED % (json.dumps(encode_rle(mask)), width, height))
     whole = np.zeros((height, width), bool)
     if found is not None:

@@ -1,4 +1,4 @@
-"""Fakes in the place of the parser, the segmenter and the fetcher, and jobs for them."""
+"""Fakes for the parser, the segmenter and the fetcher, and requests for them."""
 
 from __future__ import annotations
 
@@ -45,9 +45,13 @@ class FakeParser:
     def __init__(self, outcome: ParsedPrompt | GensegError | None = None, seconds: float = 0) -> None:
         self.outcome, self.seconds, self.started = outcome or ParsedPrompt(("dog", "sofa")), seconds, 0
         self.contextual_images: int | None = None
+        self.asked: list[tuple[str, int, str, float]] = []
 
-    def start(self, *_: object, contextual_images: int | None = None) -> FakeParse:
+    def start(
+        self, prompt: str, max_entities: int, request_id: str, timeout_s: float, contextual_images: int | None = None
+    ) -> FakeParse:
         self.started += 1
+        self.asked.append((prompt, max_entities, request_id, timeout_s))
         self.contextual_images = contextual_images
         return FakeParse(self.outcome, self.seconds)
 

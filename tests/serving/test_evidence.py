@@ -174,6 +174,7 @@ class Noting(FakeIdentity):
     """Counts the crops."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.crops = 0
 
     def embed(self, crops: Any) -> Any:

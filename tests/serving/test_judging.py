@@ -1,4 +1,4 @@
-"""The verdict on its way through the pipeline, with fakes in the place of models."""
+"""The verdict in the pipeline, with fakes for the models."""
 
 from __future__ import annotations
 

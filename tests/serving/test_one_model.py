@@ -16,7 +16,7 @@ from tests.serving.fakes import Again, FakeSegmenter, job, pipeline, run
 class Rolling(FakeSegmenter):
     """Replicas of two versions: the first answer about an image of 10 pixels comes from the old one.
 
-    `refusals` further tries of it reach another old replica; `stuck` never reaches the new one.
+    The next `refusals` tries of that image reach another old replica; with `stuck`, all of them do.
     """
 
     OLD, NEW = ModelStamp("old", "1", 100.0, "a"), ModelStamp("new", "2", 200.0, "b")
@@ -65,7 +65,7 @@ async def test_a_document_that_would_mix_two_models_is_an_error() -> None:
 
 
 async def test_a_newer_version_seen_in_a_refusal_counts() -> None:
-    """Two images of different old versions, of which neither replica is left: all is done by the third version."""
+    """Two images come from different old versions that are gone: a third version does all the work again."""
 
     class Third(FakeSegmenter):
         newest = ModelStamp("third", "3", 300.0, "c")

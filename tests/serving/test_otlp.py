@@ -1,4 +1,4 @@
-"""What leaves with a span, and what the exporter asks for."""
+"""Which words of a span are exported, and which settings the exporter accepts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A parser's deployment without Ray's cluster: what differs between a model in the replica and one on a server."""
+"""The parser's deployment without a Ray cluster: a model in the replica compared with a model on a server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from serve_app.serving.replica.health import MAX_FAILURES
 
 
 class Local:
-    """Names the prompt, in batches whose sizes it notes; broken where it is told to be."""
+    """Replies with the prompt itself and records the sizes of its batches; `broken` makes every batch fail."""
 
     def __init__(self, broken: bool = False) -> None:
         self.broken = broken

@@ -1,4 +1,4 @@
-"""The graph's way with fakes in the place of models: order, overlap, errors, deadlines."""
+"""The pipeline with fakes for the models: order, overlap, errors, deadlines."""
 
 from __future__ import annotations
 
@@ -337,7 +337,7 @@ async def test_a_phrase_of_the_callers_that_cannot_be_read_is_refused_at_its_pla
 
 
 class CannotTell(FakeSegmenter):
-    """Learns what it cannot read when it reads it."""
+    """Cannot say in advance which phrases it cannot read; its answers say so."""
 
     async def unreadable(self, *_: object) -> dict[str, str]:
         raise DeadlineExceeded("busy")

@@ -1,4 +1,4 @@
-"""Calls whose end is known before their answer: what Ray raises becomes the typed error, wherever it shows first."""
+"""Errors of remote calls: whatever Ray raises becomes a typed error, wherever it appears first."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def picture(*objects: Seen) -> Picture:
 
 
 def with_bare(listed: list[Seen], **bare: list[Seen]) -> Picture:
-    """Make an image with these objects in which a second pass found those of "blue sofa" under the name `blue_sofa`."""
+    """Make an image, with what a second pass found without the adjectives: `blue_sofa=[…]` for "blue sofa"."""
     counts = finish(besides({entity.replace("_", " "): objects for entity, objects in bare.items()}, listed))
     found: dict[str, BareDict] = {
         entity: {"entity": entity.split()[-1], "found": count} for entity, count in counts.items()

@@ -88,7 +88,7 @@ def _failing(request: SegmentRequest) -> GensegError | None:
 
 
 def unknown_verdict(_: SegmentRequest) -> VerdictDict:
-    """What is said where the generated image failed."""
+    """The verdict of a request whose generated image failed."""
     return {
         "arrived": None,
         "entities": [
@@ -114,7 +114,7 @@ def write_pictures(folder: Path) -> None:
 
 
 def run_batch(folder: Path, *flags: Any) -> Path:
-    """Do ROWS in a folder."""
+    """Run the job of ROWS in a folder; returns the output folder."""
     write_pictures(folder)
     manifest = folder / "rows.jsonl"
     manifest.write_text("".join(json.dumps(row) + "\n" for row in ROWS))

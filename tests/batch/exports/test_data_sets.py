@@ -1,4 +1,4 @@
-"""COCO with polygons and YOLO: opened by the tools that they are for, masks compared with the document's."""
+"""COCO with polygons and YOLO: the tools that use them open them, and give the masks of the document."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_a_picture_that_only_failed_is_left_out(results: Path, tmp_path: Path, k
 
 
 def test_twenty_thousand_pictures_of_one_name_are_told_apart(results: Path, tmp_path: Path) -> None:
-    """Each in one step: to count up from the first one for each would take minutes."""
+    """Each picture must find its name in one step. Counting up from the first name each time would take minutes."""
     document = jobs_of(results)["both"].document.copy()
     document["contextual_images"] = []
     catalogue = Catalogue()
@@ -108,7 +108,7 @@ def test_twenty_thousand_pictures_of_one_name_are_told_apart(results: Path, tmp_
 
 
 def check_near(mask: NDArray[np.bool_], exact: NDArray[np.bool_]) -> None:
-    """All of the mask, and no pixel farther than one right of it or below."""
+    """Check that a drawn mask covers the exact one, and exceeds it by at most one pixel to the right and below."""
     assert (mask >= exact).all()
     right, below = np.zeros_like(exact), np.zeros_like(exact)
     right[:, 1:], below[1:] = exact[:, :-1], exact[:-1]

@@ -1,4 +1,4 @@
-"""Where results are read from, in which order, and what is said of what cannot be read."""
+"""Which results are read, in which order, and the messages for results that cannot be read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The guard around Ray's proxy: what it refuses, cuts, drops, says in our words and does not ask for at once."""
+"""The guard around Ray's proxy: the headers that it refuses or drops, its own answers, and delayed bodies."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ async def test_what_is_no_http_passes() -> None:
 
 
 class Proxy:
-    """Stands for Ray's proxy: its own answers have no Content-Length, and none but a few headers."""
+    """Stands for Ray's proxy: its own answers have few headers and no Content-Length."""
 
     def __init__(self, status: int, text: str, *headers: tuple[bytes, bytes], routes: bytes | None = b"{}") -> None:
         self.status, self.text, self.headers, self.routes = status, text, headers, routes
@@ -228,7 +228,7 @@ async def test_a_proxy_that_fails_is_an_error_in_the_one_shape(caplog: pytest.Lo
     assert "SECRET" not in caplog.text + str(answer)
 
 
-# ---- bodies that wait for leave ------------------------------------------------------------------------------------
+# ---- bodies that must wait ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

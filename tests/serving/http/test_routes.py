@@ -42,7 +42,7 @@ PNG = base64.b64encode(png()).decode()
 
 
 class FakeService:
-    """Answers with DOCUMENT, or raises; remembers what it was asked."""
+    """Answers with DOCUMENT or raises `error`, and records the requests."""
 
     def __init__(self, error: Exception | None = None, tokens: tuple[str, ...] = (), late: bool = False) -> None:
         self.config = AppConfig(limits=LimitsConfig(max_body_bytes=20_000, max_images=3))
