@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -14,6 +14,7 @@ from serve_app.schemas.dicts import ResultDict, RingDict, images_of
 from serve_app.schemas.requests import SegmentRequest
 from tests.batch.command import parsed
 from tests.batch.dataset import FakeSegment, connecting, read_lines, row_of, write_dataset
+from tests.documents import as_json
 
 parquet = pytest.importorskip("pyarrow.parquet")
 
@@ -71,7 +72,14 @@ def test_write_missing_says_how_the_results_came_about(tmp_path: Path) -> None:
 
 
 def test_write_missing_reads_documents_of_earlier_versions(tmp_path: Path) -> None:
-    meta = run(write_dataset(tmp_path, 1), tmp_path / "out")[0]["meta"]
+    class Earlier(FakeSegment):
+        async def __call__(self, request: SegmentRequest) -> ResultDict:
+            document = as_json(await super().__call__(request))
+            for key in ("thresholds", "unused_thresholds", "dropped"):
+                del document["meta"][key]
+            return cast(ResultDict, document)
+
+    meta = run(write_dataset(tmp_path, 1), tmp_path / "out", segment=Earlier())[0]["meta"]
     assert (meta["thresholds"], meta["unused_thresholds"], meta["dropped"]) == ([], None, None)
 
 

@@ -51,7 +51,10 @@ def test_recover_goes_on_after_the_last_whole_line(tmp_path: Path, tail: bytes, 
     for number in range(3):
         first.append(number, FAILED)
     partial = tmp_path / ".part-00000.jsonl.partial"
-    partial.write_bytes(partial.read_bytes() + tail)
+    written = partial.read_bytes()
+    first.seal()  # closes the file
+    shards(tmp_path)[0].unlink()
+    partial.write_bytes(written + tail)  # as a killed process leaves it
     second = ShardWriter(tmp_path, 10)
     assert [line.key for line in second.recover()] == [str(number) for number in range(kept)]
     second.append("next", FAILED)
