@@ -198,7 +198,7 @@ def test_the_second_start_waits_for_the_first_and_outlives_its_death(tmp_path: P
     assert not entered.is_set()
     assert out.getvalue() == "waiting for another genseg serve, which is starting\n"
     first.kill()
-    first.wait()
+    first.communicate()
     assert entered.wait(10)
     thread.join()
 

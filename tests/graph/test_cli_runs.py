@@ -167,6 +167,7 @@ def test_an_interrupted_run_says_so_and_leaves_nothing(demo: SegmentRequest, tmp
         time.sleep(1)
         process.send_signal(signal.SIGINT)
         rest = process.stderr.read()
+        process.stderr.close()
         assert process.wait(120) == 1
         assert leftovers(scratch) == []
     assert rest.strip().splitlines()[-1] == "genseg: interrupted"
@@ -261,8 +262,9 @@ def test_of_two_services_started_at_once_one_serves_and_the_other_is_refused(ray
     def listen(index: int) -> None:
         stream = twins[index].stderr
         assert stream is not None
-        for line in stream:
-            said[index].append(line)
+        with stream:
+            for line in stream:
+                said[index].append(line)
 
     threads = [threading.Thread(target=listen, args=(index,)) for index in range(2)]
     for thread in threads:
