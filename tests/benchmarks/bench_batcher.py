@@ -89,12 +89,16 @@ async def arrivals(submit: Callable[[int], Awaitable[int]], model: SlowModel) ->
     return Arrivals(time.perf_counter() - started, max(waits), model.batches)
 
 
-def run(_quick: bool = False) -> list[Row]:
-    """Measure both; `quick` changes nothing, as nearly all of the time is the start of Ray.
+def run(quick: bool = False) -> list[Row]:
+    """Measure both.
+
+    Args:
+        quick: changes nothing.
 
     Returns:
         The time until the last answer, and the longest wait.
     """
+    del quick  # nearly all of the time is the start of Ray
     deployment: Any = serve.deployment(Batchers)
     with real_serve():
         handle = serve.run(deployment.options(max_ongoing_requests=ITEMS).bind(), name="batchers", route_prefix=None)
