@@ -89,16 +89,15 @@ async def arrivals(submit: Callable[[int], Awaitable[int]], model: SlowModel) ->
     return Arrivals(time.perf_counter() - started, max(waits), model.batches)
 
 
-def run(quick: bool = False) -> list[Row]:
+def run(quick: bool = False) -> list[Row]:  # noqa: ARG001  # every benchmark has it
     """Measure both.
 
     Args:
-        quick: changes nothing.
+        quick: changes nothing, as nearly all of the time is the start of Ray.
 
     Returns:
         The time until the last answer, and the longest wait.
     """
-    del quick  # nearly all of the time is the start of Ray
     deployment: Any = serve.deployment(Batchers)
     with real_serve():
         handle = serve.run(deployment.options(max_ongoing_requests=ITEMS).bind(), name="batchers", route_prefix=None)
