@@ -391,16 +391,16 @@ def commands_on(kind: str, tmp_path: Path) -> list[str]:
     from ray.autoscaler.node_provider import NodeProvider
 
     class Provider(NodeProvider):
-        def node_tags(self, node_id: str) -> dict[str, str]:
+        def node_tags(self, _: str) -> dict[str, str]:
             return {}
 
         def set_node_tags(self, node_id: str, tags: dict[str, str]) -> None:
             pass
 
-        def is_terminated(self, node_id: str) -> bool:
+        def is_terminated(self, _: str) -> bool:
             return False
 
-        def internal_ip(self, node_id: str) -> str:
+        def internal_ip(self, _: str) -> str:
             return "10.0.0.2"
 
     config = yaml.safe_load(LAUNCHER.read_text())

@@ -61,7 +61,7 @@ def segmenter_parts(name: str) -> float:
     app = load_file(ROOT / "configs" / f"{name}.yaml").app
     images = app.batching.max_pixels // 1008**2
     assert app.batching.max_pixels == images * 1008**2
-    under_way = deployment(name, "SegmenterDeployment")["max_ongoing_requests"]
+    under_way: int = deployment(name, "SegmenterDeployment")["max_ongoing_requests"]
     return (
         measured("weights")
         + app.batching.max_pairs * measured("a pair with masks")
@@ -108,7 +108,7 @@ def test_the_comment_adds_up_as_the_keys_do(name: str) -> None:
         assert float(product) == pytest.approx(float(share) * float(card), abs=0.06)
     for (used, *_), parts in zip(said, (max(parser_parts(name)), segmenter_parts(name)), strict=False):
         assert float(used) == pytest.approx(parts, abs=0.1)  # a sum of rounded parts
-    under_way = deployment(name, "SegmenterDeployment")["max_ongoing_requests"]
+    under_way: int = deployment(name, "SegmenterDeployment")["max_ongoing_requests"]
     for count, what, unit in (
         (app.batching.max_pairs, "pairs", measured("a pair with masks")),
         (under_way, "images under way", measured("an image's features")),

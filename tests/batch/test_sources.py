@@ -166,7 +166,7 @@ def test_read_keeps_what_a_signed_address_holds_to_itself(reader: SourceReader, 
     ],
 )
 def test_read_refuses_a_uri_that_is_not_well_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reader: SourceReader, web: str, source: str, message: str
+    tmp_path: Path, reader: SourceReader, web: str, source: str, message: str
 ) -> None:
     names = {"web": web, "short": web.replace("//", "/")}
     path = tmp_path / source.format(**names)
@@ -241,7 +241,7 @@ def test_identity_of_does_not_depend_on_when_an_address_was_signed(tmp_path: Pat
     assert identity_of(f"https://x/a.png?{query}", tmp_path) == f"https://x/a.png{kept}"
 
 
-def test_request_echoes_no_query(tmp_path: Path, reader: SourceReader, web: str) -> None:
+def test_request_echoes_no_query(reader: SourceReader, web: str) -> None:
     request = reader.request(Row(id=1, entities=["dog"], contextual=[f"{web}/a.png?sig=1"]))
     assert [image.name for image in request.contextual_images] == [f"{web}/a.png"]
 

@@ -89,7 +89,7 @@ async def arrivals(submit: Callable[[int], Awaitable[int]], model: SlowModel) ->
     return Arrivals(time.perf_counter() - started, max(waits), model.batches)
 
 
-def run(quick: bool = False) -> list[Row]:
+def run(quick: bool = False) -> list[Row]:  # noqa: ARG001  # every benchmark has it
     """Measure both.
 
     Args:

@@ -1,4 +1,4 @@
-"""Where a command reads its prompt and images, and where it writes: found wrong before the work, in one line."""
+"""A command checks its prompt, its images and its output path before the work; each error is one line."""
 
 from __future__ import annotations
 
@@ -270,7 +270,7 @@ def test_text_that_the_terminal_cannot_show_ends_no_command(capfdbinary: pytest.
     script = "from serve_app.cli import ending; ending.prepare_streams(); print('狗'); ending.print_out('狗')"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, check=True)
     assert done.stdout == "\\u72d7\n狗\n".encode()
-    assert ending.print_out("狗") is None
+    ending.print_out("狗")
     assert capfdbinary.readouterr().out == "狗\n".encode()
 
 

@@ -1,4 +1,4 @@
-"""What a start says of replicas that its machine cannot hold."""
+"""The message at a start whose replicas do not fit on the machine."""
 
 from __future__ import annotations
 

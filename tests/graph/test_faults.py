@@ -1,4 +1,4 @@
-"""Replicas that die, devices that are full, models that talk nonsense, queues that are full; then a good request."""
+"""Replicas die, devices and queues are full, models reply nonsense; after each fault a good request succeeds."""
 
 from __future__ import annotations
 

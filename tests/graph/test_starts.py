@@ -34,7 +34,7 @@ def with_segmenter(folder: Path, **serving: Any) -> AppConfig:
     return AppConfig(models=ModelsConfig(segmentation=segmenter), serving=ServingConfig(**serving))
 
 
-def load_parser(config: AppConfig) -> FakeReplies:
+def load_parser(_: AppConfig) -> FakeReplies:
     return FakeReplies()
 
 
@@ -45,8 +45,9 @@ def message(name: str) -> str:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.usefixtures("ray_serve")
 def test_a_service_whose_weights_arrive_after_its_replicas_comes_up_by_itself(
-    ray_serve: str, demo: SegmentRequest, tmp_path: Path
+    demo: SegmentRequest, tmp_path: Path
 ) -> None:
     folder = tmp_path / "segmenter"
     said: list[str] = []
@@ -72,7 +73,8 @@ def test_a_service_whose_weights_arrive_after_its_replicas_comes_up_by_itself(
 
 
 @pytest.mark.timeout(300)
-def test_serve_gives_up_after_as_many_failed_starts_as_the_configuration_says(ray_serve: str, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("ray_serve")
+def test_serve_gives_up_after_as_many_failed_starts_as_the_configuration_says(tmp_path: Path) -> None:
     config = with_segmenter(tmp_path / "none", max_failed_starts=1)
     hand_over(bind(config, load_parser=load_parser), "never", route_prefix=None)
     try:

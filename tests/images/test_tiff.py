@@ -296,7 +296,8 @@ def test_planes_show_what_pixels_one_after_another_show(
             chunks = [compressed(packed_bits(part, bits, mark), compression) for part in parts]
             data = tiff(chunks, (21, 5), [bits] * count, photometric, form=form, planar=planar, **options)
             shown.append(decode(data, LIMITS).astype(int))
-        np.testing.assert_allclose(*shown, atol=3, err_msg=f"{bits} bits of format {form}")
+        chunky, planes = shown
+        np.testing.assert_allclose(chunky, planes, atol=3, err_msg=f"{bits} bits of format {form}")
 
 
 @pytest.mark.parametrize("mark", ["<", ">"])

@@ -1,4 +1,4 @@
-"""Loading: the video model's layout, and one clear line for everything that is wrong with a checkpoint."""
+"""Loading checkpoints: the layout of the video model, and one clear line for every fault of a checkpoint."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import huggingface_hub
 import pytest
 import torch
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
-from huggingface_hub.utils._http import default_client_factory
+from huggingface_hub.utils._http import default_client_factory, hf_raise_for_status
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -87,7 +87,7 @@ def test_load_refuses_a_checkpoint_that_lacks_weights(copy: Path) -> None:
     ],
     ids=["no weights", "no config", "broken config", "garbage weights", "half-downloaded weights"],
 )
-def test_load_says_what_is_wrong_in_one_line(copy: Path, damage, words: str) -> None:
+def test_load_says_what_is_wrong_in_one_line(copy: Path, damage: Callable[[Path], object], words: str) -> None:
     damage(copy)
     with pytest.raises(CheckpointError) as raised:
         load(copy)
@@ -158,10 +158,9 @@ def test_load_says_what_the_hub_says(
     assert "\n" not in caught.value.message
 
 
+@pytest.mark.usefixtures("hub")
 @pytest.mark.parametrize("load_from", [load, lambda name: load_parser(Path(name))], ids=["segmenter", "parser"])
-def test_load_says_that_nothing_answers(
-    load_from: Callable[[str], object], hub: Callable[[int, dict[str, str]], None]
-) -> None:
+def test_load_says_that_nothing_answers(load_from: Callable[[str], object]) -> None:
     def refuse(request: httpx2.Request) -> httpx2.Response:
         raise httpx2.ConnectError("Connection refused", request=request)
 
@@ -183,7 +182,7 @@ def hub_error(status: int, **headers: str) -> Exception:
     """The error that the hub's library makes of an answer."""
     request = httpx2.Request("GET", "https://huggingface.co/owner/name/resolve/main/config.json")
     try:
-        huggingface_hub.utils.hf_raise_for_status(httpx2.Response(status, headers=headers, request=request))
+        hf_raise_for_status(httpx2.Response(status, headers=headers, request=request))
     except Exception as error:
         return error
     raise AssertionError("no error")

@@ -1,4 +1,4 @@
-"""Which device and types a configuration means, and why a GPU cannot be used: each cause in its own words."""
+"""The device and the types that a configuration selects, and a message for each cause why a GPU cannot be used."""
 
 from __future__ import annotations
 

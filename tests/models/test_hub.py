@@ -1,4 +1,4 @@
-"""What the hub says of a model's name, in seconds."""
+"""What the hub answers about the name of a model, within seconds."""
 
 from __future__ import annotations
 

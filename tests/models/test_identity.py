@@ -215,7 +215,7 @@ def test_a_full_device_runs_smaller_batches(dinov2: Path) -> None:
     np.testing.assert_allclose(embeddings(model, given), expected, atol=1e-5)
     assert max(sizes[1:]) < 5
 
-    def always_full(pixels: torch.Tensor) -> Any:
+    def always_full(_: torch.Tensor) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     model._model.forward = always_full

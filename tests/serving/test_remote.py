@@ -1,4 +1,4 @@
-"""Calls whose end is known before their answer: what Ray raises becomes the typed error, wherever it shows first."""
+"""Errors of remote calls: whatever Ray raises becomes a typed error, wherever it appears first."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Checking:
         self._seconds, self._failure = seconds, failure
         self.check_phrases = self
 
-    def remote(self, phrases: list[str], request_id: str, timeout_s: float) -> Any:
+    def remote(self, phrases: list[str], *_: object) -> Any:
         self.asked.append(phrases)
         return Answering(self._answer(phrases))
 

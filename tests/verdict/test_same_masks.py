@@ -7,6 +7,7 @@ import pytest
 
 from serve_app.masks.rle import area, encode_rle, iou_matrix
 from serve_app.masks.steps import finish
+from serve_app.schemas.dicts import RleDict
 from serve_app.verdict.evidence import Seen
 from serve_app.verdict.same_masks import MOST_OVERLAPS, besides, compare_masks
 
@@ -81,7 +82,12 @@ def test_listed_masks_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None
     """An image may list 32 MB of masks: a second of reading."""
     listed, other = boxes(0, 3, 1)[1:]
     measured: list[str] = []
-    monkeypatch.setattr("serve_app.verdict.same_masks.area", lambda rle: measured.append(rle["counts"]) or area(rle))
+
+    def measure(rle: RleDict) -> int:
+        measured.append(rle["counts"])
+        return area(rle)
+
+    monkeypatch.setattr("serve_app.verdict.same_masks.area", measure)
     bare = {str(n): [Seen(f"{n}_0", str(n), 0.9, other.mask)] for n in range(5)}
     assert finish(besides(bare, [listed])) == dict.fromkeys(bare, 1)
     assert measured.count(listed.mask["counts"]) == 1

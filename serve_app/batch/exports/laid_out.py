@@ -68,6 +68,10 @@ class LaidOutResults:
             error: ErrorDict = {"code": failure["code"], "message": failure["message"], "field": failure["field"]}
             self._list(failure["id"], group_of(failure.get("columns", {})), "failed", {}, error)
 
+    def close(self) -> None:
+        """Remove the file; no document can be read any more."""
+        self._file.close()
+
     def document(self, place: int) -> bytes:
         """Return the document of a row as JSON, with masks as RLE.
 

@@ -1,4 +1,4 @@
-"""Where results are read from, in which order, and what is said of what cannot be read."""
+"""Which results are read, in which order, and the messages for results that cannot be read."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_job_that_was_stopped_shows_what_it_has_done(own: Path) -> None:
     assert {str(job.id) for job in open_results(own).jobs()} == {str(json.loads(line)["id"]) for line in lines[:2]}
 
 
-def test_parquet_gives_the_same_documents(own: Path, tmp_path: Path) -> None:
+def test_parquet_gives_the_same_documents(own: Path) -> None:
     wanted = jobs_of(own)
     (own / "part-00000.jsonl").unlink()
     for place in (own, own / "part-00000.parquet"):
@@ -236,7 +236,7 @@ def test_outputs_that_cannot_be_are_refused(results: Path, kind: str, name: str,
         export(results, kind, Path(output) if "://" not in name else name)  # type: ignore[arg-type]
 
 
-def test_no_folder_of_an_earlier_version_is_refused(own: Path, tmp_path: Path) -> None:
+def test_no_folder_of_an_earlier_version_is_refused(own: Path) -> None:
     state = own / ".genseg-batch" / "job.json"
     job = json.loads(state.read_text())
     del job["manifest"]

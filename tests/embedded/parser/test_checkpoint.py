@@ -190,7 +190,7 @@ def test_a_slip_is_no_entity_that_is_still_to_come() -> None:
 
 def test_parts_of_a_batch_hold_its_rows_in_order(processor: Qwen3VLProcessor) -> None:
     encoder, rare = ChatEncoder(processor), RareTokens(processor.tokenizer, seed=1)
-    batch = next(batches(BatchChunks(encoder, rare, 1, 8, 0, lambda step: 64), first_step=0))
+    batch = next(batches(BatchChunks(encoder, rare, 1, 8, 0, lambda _: 64), first_step=0))
     length = batch.input_ids.shape[1]
     for most, sizes in ((3 * length, [3, 3, 2]), (1, [1] * 8), (100 * length, [8])):
         cut = list(parts(batch, most))

@@ -1,4 +1,4 @@
-"""Around the routes: bodies that nobody read, headers over their bound, callers who leave; as raw ASGI messages."""
+"""The middleware with raw ASGI messages: unread bodies, headers over the limit, and callers who leave."""
 
 from __future__ import annotations
 

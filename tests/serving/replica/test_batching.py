@@ -138,7 +138,8 @@ async def test_a_full_queue_refuses() -> None:
 
 
 async def test_two_batchers_of_one_device_never_run_at_the_same_time() -> None:
-    running, overlaps = [], []
+    running: list[int] = []
+    overlaps: list[int] = []
 
     def run(items: Sequence[int]) -> list[int]:
         overlaps.append(len(running))

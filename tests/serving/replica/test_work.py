@@ -139,7 +139,7 @@ async def test_a_batcher_counts_its_passes_and_what_waits() -> None:
 
 
 async def test_a_pass_that_fails_ends() -> None:
-    def run(items: Sequence[int]) -> list[int]:
+    def run(_: Sequence[int]) -> list[int]:
         raise RuntimeError("boom")
 
     device = Device(ThreadPoolExecutor(1))
