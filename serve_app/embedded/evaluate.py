@@ -1,4 +1,7 @@
-"""Measures an embedded checkpoint: `python -m serve_app.embedded.evaluate segmenter|parser|identity [options]`."""
+"""Measures an embedded checkpoint: `python -m serve_app.embedded.evaluate segmenter|parser|identity [options]`.
+
+`python -m serve_app.embedded.evaluate MODEL --help` lists the options of a model.
+"""
 
 import sys
 from collections.abc import Sequence

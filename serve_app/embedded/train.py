@@ -1,4 +1,7 @@
-"""Trains an embedded checkpoint: `python -m serve_app.embedded.train segmenter|parser|identity [options]`."""
+"""Trains an embedded checkpoint: `python -m serve_app.embedded.train segmenter|parser|identity [options]`.
+
+`python -m serve_app.embedded.train MODEL --help` lists the options of a model.
+"""
 
 import argparse
 import importlib
@@ -18,6 +21,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status.
     """
     return dispatch("train", "training", sys.argv[1:] if argv is None else argv)
+
+
+class _OptionsHelp(argparse.ArgumentDefaultsHelpFormatter):
+    """Adds the default to the help of an option, unless the option is unset by default."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default is None or action.default is False or action.default == "":
+            return action.help
+        return super()._get_help_string(action)
 
 
 def dispatch(command: str, task: str, argv: Sequence[str]) -> int:
@@ -41,7 +53,7 @@ def dispatch(command: str, task: str, argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog=f"{program} {model}",
         description=module.__doc__,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_OptionsHelp,
     )
     module.add_arguments(parser)
     return int(module.run(parser.parse_args(argv[1:])))

@@ -88,7 +88,12 @@ class ArrayEnd(StoppingCriteria):  # type: ignore[misc]  # the library is untype
         """Tell whether the array of a row is complete."""
         return bool(self._ended) and self._ended[row]
 
-    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: Any) -> Tensor:  # noqa: ARG002  # the base's
+    def __call__(
+        self,
+        input_ids: Tensor,
+        scores: Tensor,  # noqa: ARG002  # StoppingCriteria's signature
+        **kwargs: Any,  # noqa: ARG002  # StoppingCriteria's signature
+    ) -> Tensor:
         """Return which rows are complete.
 
         Args:

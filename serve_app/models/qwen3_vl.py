@@ -49,11 +49,7 @@ Decode = Callable[[Sequence[list[int]]], list[str]]
 
 
 def load(config: AppConfig) -> LocalParser:
-    """Load the configured checkpoint. `config.engines` names this function.
-
-    Raises:
-        CheckpointError, ConfigError: as in `EntityParser.load`.
-    """
+    """Load the configured checkpoint, see `EntityParser.load`. `config.engines` names this function."""
     return EntityParser.load(config.models.text_parser, config.device, config.limits)
 
 

@@ -1,7 +1,4 @@
-"""Measures the embedded identity model on sprites that were not used in training.
-
-`python -m serve_app.embedded.evaluate identity --help` lists the options.
-"""
+"""Measures the embedded identity model on sprites that were not used in training."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 The loss makes the embeddings of two views of one individual similar, and those of different individuals dissimilar. A
 batch contains individuals that are hard to tell apart: one sprite in several colours, and sprites of one kind.
-`python -m serve_app.embedded.train identity --help` lists the options.
 """
 
 from __future__ import annotations

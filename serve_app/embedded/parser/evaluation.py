@@ -1,7 +1,6 @@
 """Measures a parser checkpoint on held-out prompts of the grammar and on prompts that were written by hand.
 
 Uses the checkpoint like any Qwen3-VL: stock `from_pretrained`, the chat template, greedy `generate`.
-`python -m serve_app.embedded.evaluate parser --help` lists the options.
 """
 
 from __future__ import annotations

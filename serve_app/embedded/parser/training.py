@@ -3,7 +3,6 @@
 The data of a step depend on the seed and the step's number only, so a continued run gets the same data as an
 uninterrupted one. A run from random weights starts with short prompts, which are fast and teach copying, and ends with
 prompts of any length. A run from a checkpoint uses all lengths from the start, because it would forget long prompts.
-`python -m serve_app.embedded.train parser --help` lists the options.
 """
 
 from __future__ import annotations

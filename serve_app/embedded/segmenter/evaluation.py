@@ -1,7 +1,6 @@
 """Measures a segmenter checkpoint on held-out synthetic scenes, with stock classes only.
 
 It runs `from_pretrained`, `Sam3Processor`, the model's forward, `post_process_instance_segmentation` and pycocotools.
-`python -m serve_app.embedded.evaluate segmenter --help` lists the options.
 """
 
 import argparse

@@ -1,7 +1,4 @@
-"""Trains the embedded segmenter on synthetic scenes, on a CPU or a GPU. A stopped run can be continued.
-
-`python -m serve_app.embedded.train segmenter --help` lists the options.
-"""
+"""Trains the embedded segmenter on synthetic scenes, on a CPU or a GPU. A stopped run can be continued."""
 
 import argparse
 import math
