@@ -47,7 +47,7 @@ def load(config: AppConfig) -> RemoteParser:
     """Create the client of the configured server. `config.engines` names this function.
 
     Raises:
-        ConfigError: the address is not an http(s) URL, or the key cannot be sent in a header.
+        ConfigError: the key cannot be sent in a header.
     """
     model = config.models.text_parser
     return OpenAIParser(model, api_key=api_key(model.openai))
@@ -64,7 +64,7 @@ class OpenAIParser:
         sleep: waits between tries; its argument is in seconds.
 
     Raises:
-        ConfigError: the address is not an http(s) URL, or the key cannot be sent in a header.
+        ConfigError: the key cannot be sent in a header.
     """
 
     def __init__(

@@ -19,7 +19,7 @@ def load_parser(config: AppConfig, engines: Mapping[str, str] = PARSERS) -> Pars
         engines: by engine name, the import path (`module:function`) of the function that loads it.
 
     Raises:
-        GensegError: the engine cannot be loaded; a CheckpointError, for example.
+        GensegError: the engine cannot be loaded; for example, a CheckpointError.
     """
     parser: Parser = _load(engines[config.models.text_parser.engine], config)
     return parser
@@ -38,7 +38,7 @@ def load_identity(config: AppConfig) -> IdentityModel | None:
         The model; None if `models.identity` names none. In that case nothing is imported.
 
     Raises:
-        GensegError: the model cannot be loaded; a CheckpointError, for example.
+        GensegError: the model cannot be loaded; for example, a CheckpointError.
     """
     if config.models.identity_name is None:
         return None

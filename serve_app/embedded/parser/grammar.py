@@ -243,7 +243,7 @@ class PromptGrammar:
         draft.text += preposition + joint.join(tags) + rng.choice(["", "", "."])
 
     def _cased(self, text: str) -> str:
-        """Capitalise the prompt in one of the ways of users, or not at all."""
+        """Capitalise the prompt as users do: each sentence, each word, every letter, or nothing."""
         draw = self._rng.random()
         if text.upper().lower() != text:  # the upper case of "ß" and some other letters cannot be converted back
             return text

@@ -1,8 +1,8 @@
 """Trains the parser to copy tokens that the grammar's own words hardly ever use.
 
-A quarter of the vocabulary are beginnings of longer tokens, such as "joy" of "joyful". Training words rarely contain
-them as tokens, but unseen words such as "joystick" do. A token that was never part of an answer in training is copied
-wrongly. The same is true for the bytes of letters that no listed word has.
+A quarter of the tokens are beginnings of longer tokens, such as "joy" of "joyful". Training words rarely contain them
+as separate tokens, but unseen words such as "joystick" do. The parser copies a token wrongly if it was never part of an
+answer in training. The same is true for the bytes of letters that no listed word has.
 """
 
 from __future__ import annotations
