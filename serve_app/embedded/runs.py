@@ -9,9 +9,9 @@ import argparse
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
+from torch.optim.optimizer import StateDict
 
 LOG_EVERY = 20
 """Steps between two lines of the log."""
@@ -58,7 +58,7 @@ def add_run_options(
     parser.add_argument("--font", type=Path, help="path of NotoColorEmoji.ttf; default: search the usual folders")
 
 
-def save_state(state: Mapping[str, Any], file: Path) -> None:
+def save_state(state: StateDict, file: Path) -> None:
     """Write the state of a run. If the process is killed meanwhile, the file keeps the earlier state.
 
     Args:
@@ -67,13 +67,13 @@ def save_state(state: Mapping[str, Any], file: Path) -> None:
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     unfinished = file.with_suffix(".part")
-    torch.save(dict(state), unfinished)
+    torch.save(state, unfinished)
     unfinished.replace(file)
 
 
-def load_state(file: Path, device: str) -> dict[str, Any]:
+def load_state(file: Path, device: str) -> StateDict:
     """Read the state of a run that `save_state` wrote, with its tensors on a device."""
-    state: dict[str, Any] = torch.load(file, weights_only=True, map_location=device)
+    state: StateDict = torch.load(file, weights_only=True, map_location=device)
     return state
 
 

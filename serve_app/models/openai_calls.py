@@ -1,18 +1,13 @@
-"""The parts of a call to OpenAI's chat API: the parameters, the header with the key, and the reply. Pure functions."""
+"""The parts of a call to OpenAI's chat API: the parameters, and the header with the key. Pure functions."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
-import httpx
 from pydantic import JsonValue
 
 from serve_app.config.models import TextParserModel
-from serve_app.entities.chat import CutReply
-from serve_app.errors import ConfigError, InvalidModelReply
-
-CUT = frozenset({"length", "max_tokens", "max_output_tokens", "model_length"})
-"""Finish reasons of a reply that was cut off. Source: the API references of OpenAI, Anthropic, Gemini and Mistral."""
+from serve_app.errors import ConfigError
 
 SUBSTITUTES = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens", "temperature": None}
 """Parameters that some servers refuse, each with the parameter that replaces it; None leaves it out.
@@ -64,34 +59,3 @@ def authorization(api_key: str | None) -> dict[str, str]:
             "set the variable to the key alone"
         )
     return {"Authorization": f"Bearer {key}"} if key else {}
-
-
-def reply_text(response: httpx.Response) -> str:
-    """Return the reply in a chat completion.
-
-    Args:
-        response: a successful answer of the server.
-
-    Returns:
-        The text; a CutReply, possibly empty, if the finish reason says that it reached its length limit.
-
-    Raises:
-        InvalidModelReply: the body is not a chat completion, or it has no text.
-    """
-    try:
-        choice = response.json()["choices"][0]
-        message, reason = choice["message"], choice.get("finish_reason")
-        text = message["content"]
-        thought = message.get("reasoning_content") or message.get("reasoning")
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-        raise InvalidModelReply("the text model's server answered without a chat completion") from None
-    if isinstance(reason, str) and reason.lower() in CUT:
-        return CutReply(text if isinstance(text, str) else "")
-    if thought and not text:
-        raise InvalidModelReply(
-            "the text model answered with a thought only, without text; "
-            "switch thinking off with models.text_parser.openai.extra_body"
-        )
-    if not isinstance(text, str):
-        raise InvalidModelReply("the text model's server answered without text")
-    return text

@@ -17,15 +17,14 @@ from pydantic import JsonValue
 from serve_app.config.auth import api_key
 from serve_app.config.models import TextParserModel
 from serve_app.config.schema import AppConfig
-from serve_app.entities.chat import prompt_text, text_messages
-from serve_app.errors import ModelUnavailable, Overloaded, TooLarge
+from serve_app.entities.chat import CutReply, prompt_text, text_messages
+from serve_app.errors import InvalidModelReply, ModelUnavailable, Overloaded, TooLarge
 from serve_app.models.interface import RemoteParser
 from serve_app.models.openai_calls import (
     SUBSTITUTES,
     Body,
     authorization,
     call_parameters,
-    reply_text,
     without_parameter,
 )
 from serve_app.models.openai_refusal import Refusal, read_refusal
@@ -39,6 +38,9 @@ LONGEST_PAUSE_S = 8.0
 
 BUSY = frozenset({429, 503, 529})
 """HTTP status codes of a server that is busy."""
+
+CUT = frozenset({"length", "max_tokens", "max_output_tokens", "model_length"})
+"""Finish reasons of a reply that was cut off. Source: the API references of OpenAI, Anthropic, Gemini and Mistral."""
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -243,3 +245,34 @@ def failing(message: str, retry_after: str | None) -> ModelUnavailable:
     error = ModelUnavailable(message)
     error.retry_after_s = read_retry_after(retry_after, datetime.now(UTC)) or 0.0
     return error
+
+
+def reply_text(response: httpx.Response) -> str:
+    """Return the reply in a chat completion.
+
+    Args:
+        response: a successful answer of the server.
+
+    Returns:
+        The text; a CutReply, possibly empty, if the finish reason says that it reached its length limit.
+
+    Raises:
+        InvalidModelReply: the body is not a chat completion, or it has no text.
+    """
+    try:
+        choice = response.json()["choices"][0]
+        message, reason = choice["message"], choice.get("finish_reason")
+        text = message["content"]
+        thought = message.get("reasoning_content") or message.get("reasoning")
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+        raise InvalidModelReply("the text model's server answered without a chat completion") from None
+    if isinstance(reason, str) and reason.lower() in CUT:
+        return CutReply(text if isinstance(text, str) else "")
+    if thought and not text:
+        raise InvalidModelReply(
+            "the text model answered with a thought only, without text; "
+            "switch thinking off with models.text_parser.openai.extra_body"
+        )
+    if not isinstance(text, str):
+        raise InvalidModelReply("the text model's server answered without text")
+    return text
