@@ -196,7 +196,7 @@ def hub_error(status: int, **headers: str) -> Exception:
         (hub_error(500), "cannot be reached"),
         (LocalEntryNotFoundError("nothing"), "cannot be reached"),
         (OfflineModeIsEnabled("offline"), "cannot be reached.*HF_HUB_OFFLINE forbids"),
-        (HFValidationError("x"), "neither a local folder nor a name"),
+        (HFValidationError("x"), "neither a local folder nor a hub name"),
         (hub_error(404, **{"X-Error-Code": "EntryNotFound"}), "lacks a file"),
         (torch.OutOfMemoryError("CUDA out of memory. Tried"), "not enough memory"),
         (
@@ -239,7 +239,7 @@ FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 8.27 GiB. G
         (
             None,
             FULL,
-            "the device has not enough memory; it asked for 8.27 GiB more; use a smaller model, dtype bfloat16, or "
+            "not enough memory on the device; it asked for 8.27 GiB more; use a smaller model, dtype bfloat16, or "
             "another device",
         ),
     ],
@@ -279,8 +279,8 @@ def test_an_incomplete_folder_of_any_name_is_called_incomplete(
     with pytest.raises(CheckpointError) as caught:
         load_from(folder)
     assert caught.value.message == (
-        f"model {folder}: the checkpoint is incomplete: model.safetensors, tokenizer.json, processor_config.json "
-        "missing in the folder; download it again"
+        f"model {folder}: the checkpoint is incomplete: the folder lacks model.safetensors, tokenizer.json, "
+        "processor_config.json; download it again"
     )
 
 
@@ -289,7 +289,7 @@ def test_a_missing_shard_is_named(copy: Path) -> None:
     shards = {f"w{n}": f"model-0000{n}-of-00009.safetensors" for n in range(1, 10)}
     (copy / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
     (copy / shards["w1"]).touch()
-    with pytest.raises(CheckpointError, match=r"incomplete: model-00002-of-00009.safetensors, .* and 5 more missing"):
+    with pytest.raises(CheckpointError, match=r"the folder lacks model-00002-of-00009.safetensors, .* and 5 more;"):
         load(copy)
 
 
@@ -298,7 +298,7 @@ def test_a_missing_shard_is_named(copy: Path) -> None:
     [
         (load, "qwen3_vl", r"model_type 'qwen3_vl', but the segmenter needs 'sam3' or 'sam3_video'"),
         (load, "sam3_tracker", r"model_type 'sam3_tracker', but the segmenter needs"),
-        (load, None, "names no model_type in its config.json, but the segmenter needs"),
+        (load, None, "its config.json has no model_type, but the segmenter needs"),
         (load_parser, "sam3_video", r"model_type 'sam3_video', but the text parser needs 'qwen3_vl'"),
         (load_parser, "qwen3_vl_moe", r"model_type 'qwen3_vl_moe', but the text parser needs 'qwen3_vl'"),
         (load_parser, "qwen2_5_vl", r"model_type 'qwen2_5_vl', but the text parser needs 'qwen3_vl'"),
