@@ -1,5 +1,5 @@
 # make demo   the whole job on the models that ship inside: results/demo/
-# make test   ruff, mypy and every test
+# make test   ruff, mypy and every test; prints the times of the parts
 # make bench  measures against the plain loop; BENCH=--quick only tries whether it runs, BENCH=batch one part
 # make gpu    what only a GPU can show; GPU="plain split" some parts, PYTHON=python3 installs nothing and uses that Python
 # Each makes .venv first; each step is skipped when nothing changed.
@@ -23,7 +23,7 @@ demo: install
 	$(BIN)/genseg demo --output results/demo
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m tests.parts
 
 check: install
 	$(BIN)/ruff check .
