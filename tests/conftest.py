@@ -48,7 +48,7 @@ def metrics_url() -> str:
 def ray_serve(metrics_url: str) -> Iterator[str]:
     """A Ray with Serve on this machine; yields the HTTP address."""
     if "PYTEST_XDIST_WORKER" in os.environ:
-        pytest.fail("a file whose tests use Ray belongs into SERVICES of tests/parts.py", pytrace=False)
+        pytest.fail("a file whose tests use Ray belongs into GRAPH or COMMANDS of tests/parts.py", pytrace=False)
     import ray
     from ray import serve
 

@@ -1,10 +1,10 @@
-"""`make test`: every test, in two parts that run at the same time.
+"""`make test`: every test, in three parts that run at the same time.
 
-    python -m tests.parts            both
-    python -m tests.parts services   one of them; what follows its name is for pytest
+    python -m tests.parts         all
+    python -m tests.parts graph   one of them; what follows its name is for pytest
 
-`services` is what starts Ray, one process that waits most of its time. `units` is everything else, in two processes,
-and takes what `services` leaves of the processor. Plain `pytest` still runs all tests in one process.
+`graph` and `commands` start Ray, each its own, and wait most of their time. `units` is everything else, in two
+processes that take what the other parts leave of the processor. Plain `pytest` still runs all tests in one process.
 """
 
 from __future__ import annotations
@@ -22,16 +22,21 @@ from typing import IO
 
 ROOT = Path(__file__).parent.parent
 
-SERVICES = (
-    "tests/graph",
+COMMANDS = (
     "tests/batch/test_ray_job.py",
-    "tests/batch/test_service.py",
     "tests/cli/test_serve_start.py",
-    "tests/page/test_whole_way.py",
+    "tests/graph/test_cli_runs.py",
+    "tests/graph/test_starts.py",
+    "tests/graph/test_traces.py",
 )
-"""Files and folders whose tests start Ray or look for one that runs."""
+"""Files whose tests run commands that start Ray or look for one that runs."""
+
+GRAPH = ("tests/graph", "tests/batch/test_service.py", "tests/page/test_whole_way.py")
+"""Files and folders whose tests call a graph on Ray, but for those in COMMANDS."""
 
 RESULTS = ("passed", "failed", "skipped")
+SUMMARY = re.compile(r"(\d+ \w+|no tests ran) in \d+\.\d+s")
+"""In the line with which pytest ends; what its child processes say may come after it."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ class Part:
     Args:
         arguments: of pytest.
         environment: what is set for it.
-        niceness: how far it stands back for the other part.
+        niceness: how far it stands back for the other parts.
     """
 
     arguments: Sequence[str]
@@ -49,10 +54,16 @@ class Part:
     niceness: int
 
 
+def without(places: Sequence[str]) -> list[str]:
+    """Make the arguments with which pytest leaves files and folders out."""
+    return [f"--ignore={place}" for place in places]
+
+
 PARTS = {
-    "services": Part(SERVICES, {}, 0),
+    "graph": Part([*GRAPH, *without(COMMANDS)], {}, 0),
+    "commands": Part(COMMANDS, {}, 0),
     "units": Part(
-        ("tests", *(f"--ignore={place}" for place in SERVICES), "--numprocesses=2", "--dist=loadfile"),
+        ["tests", *without([*GRAPH, *COMMANDS]), "--numprocesses=2", "--dist=loadfile"],
         # Each process would start a thread of PyTorch for every core, and they would wait for each other.
         {"OMP_NUM_THREADS": "1"},
         10,
@@ -87,12 +98,12 @@ def counts_of(summary: str) -> dict[str, int]:
     return found
 
 
-def print_lines(name: str, lines: Iterable[str], last: list[str]) -> None:
-    """Print what a part says with its name in front, and keep its last line."""
+def print_lines(name: str, lines: Iterable[str], summary: list[str]) -> None:
+    """Print what a part says with its name in front, and keep the line with the counts."""
     for line in lines:
         print(f"{name:8} | {line.rstrip()}", flush=True)
-        if line.strip():
-            last[:] = [line]
+        if SUMMARY.search(line):
+            summary[:] = [line]
 
 
 def run(name: str, part: Part, extra: Sequence[str] = ()) -> Outcome:
@@ -103,7 +114,7 @@ def run(name: str, part: Part, extra: Sequence[str] = ()) -> Outcome:
         part: what to run.
         extra: further arguments of pytest.
     """
-    began, last = time.monotonic(), list[str]()
+    began, summary = time.monotonic(), list[str]()
     process = subprocess.Popen(
         [sys.executable, "-m", "pytest", *part.arguments, *extra],
         cwd=ROOT,
@@ -115,8 +126,8 @@ def run(name: str, part: Part, extra: Sequence[str] = ()) -> Outcome:
     os.setpriority(os.PRIO_PROCESS, process.pid, min(19, os.getpriority(os.PRIO_PROCESS, 0) + part.niceness))
     output: IO[str] | None = process.stdout
     assert output is not None
-    print_lines(name, output, last)
-    return Outcome(counts_of(last[0] if last else ""), time.monotonic() - began, process.wait())
+    print_lines(name, output, summary)
+    return Outcome(counts_of("".join(summary)), time.monotonic() - began, process.wait())
 
 
 def table(outcomes: Mapping[str, Outcome]) -> str:
