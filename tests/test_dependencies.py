@@ -26,7 +26,7 @@ NOT_IMPORTED = {"accelerate"}
 """What another library imports for us: transformers needs accelerate for `device_map`."""
 OF_THE_CALLERS = {"pandas", "supervision"}
 """`serve_app.client` makes their types for those who have them. The test extra installs them."""
-TOOLS = {"ruff", "mypy", "types-pyyaml", "pytest-asyncio", "pytest-timeout", "pytest-xdist", "coverage"}
+TOOLS = {"ruff", "mypy", "types-pyyaml", "pytest-asyncio", "pytest-timeout", "pytest-xdist"}
 """Declared for the tests, used by command or as plugins of pytest and mypy."""
 WITHOUT_INSTALLATION = {"tests/data/heif/make.py"}
 """Scripts that say in their first lines what must be installed before they run."""

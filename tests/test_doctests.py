@@ -37,4 +37,5 @@ def test_the_examples_of_a_module_give_what_they_show(name: str) -> None:
 def test_an_example_that_shows_something_else_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "wrong_example.py").write_text('"""One.\n\n>>> 1 + 1\n3\n"""\n')
     monkeypatch.syspath_prepend(tmp_path)
-    assert "Expected:\n    3\nGot:\n    2" in failures(importlib.import_module("wrong_example"))
+    name = "wrong_example"
+    assert "Expected:\n    3\nGot:\n    2" in failures(importlib.import_module(name))
