@@ -1,6 +1,6 @@
 """Keeps what coverage measures in Ray's processes: Ray ends them in ways that no Python code survives.
 
-Only for `make coverage`, which names `every_second` in the variable from which Ray's workers take a function to call
+Only for `make coverage`, which names `again_and_again` in the variable from which Ray's workers take a function to call
 at their start. Source: ray._private.ray_constants.WORKER_PROCESS_SETUP_HOOK_ENV_VAR.
 """
 
@@ -11,15 +11,18 @@ import time
 
 from coverage import Coverage
 
+PAUSE_S = 2.0
+"""What a process does in its last seconds is lost. Each time takes some hundredths of a second."""
 
-def every_second() -> None:
-    """Write what was measured every second from now on, in a thread of its own."""
+
+def again_and_again() -> None:
+    """Write what was measured every few seconds from now on, in a thread of its own."""
     measured = Coverage.current()
     if measured is not None:
-        threading.Thread(target=_save_again_and_again, args=(measured,), name="keep_coverage", daemon=True).start()
+        threading.Thread(target=_save, args=(measured,), name="keep_coverage", daemon=True).start()
 
 
-def _save_again_and_again(measured: Coverage) -> None:
+def _save(measured: Coverage) -> None:
     while True:
-        time.sleep(1.0)
+        time.sleep(PAUSE_S)
         measured.save()

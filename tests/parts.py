@@ -66,7 +66,7 @@ PARTS = {
         ["tests", *without([*GRAPH, *COMMANDS]), "--numprocesses=2", "--dist=loadfile"],
         # Each process would start a thread of PyTorch for every core, and they would wait for each other.
         {"OMP_NUM_THREADS": "1"},
-        10,
+        5,
     ),
 }
 
