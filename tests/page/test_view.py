@@ -198,8 +198,10 @@ def running(results: Path) -> Iterator[str]:
         line = process.stdout.readline()
         found = re.search(r"http://127\.0\.0\.1:\d+/", line)
         assert found, line
-        yield found[0]
-        process.send_signal(signal.SIGINT)
+        try:
+            yield found[0]
+        finally:
+            process.send_signal(signal.SIGINT)  # without it, a test that fails would wait for the process
         assert process.wait(30) == 0
 
 
