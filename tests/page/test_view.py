@@ -229,6 +229,7 @@ def test_rows_are_looked_at_in_the_browser(page: Page, own: Path, tmp_path: Path
         page.wait("document.querySelector('.answer')")
         assert page.text(".answer") == "? Could not be told"
         assert page.texts(".reasons li") == ["generated_image: <i>failed</i>"]
+        page.wait("document.querySelector('.failed .state')")
         assert page.texts(".failed .state") == ["<b>"]
         page.press("ArrowRight")
         page.wait("!document.querySelector('#problem').hidden")
