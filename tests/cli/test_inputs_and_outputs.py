@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from serve_app import __version__
 from serve_app.cli import ending, run
 from serve_app.cli.main import main
 from serve_app.cli.options import CommandError
@@ -246,7 +247,7 @@ def test_standard_output_that_takes_nothing_gives_one_line(redirect: str, words:
     ("redirect", "code", "lines"),
     [
         (">/dev/full", 1, ["genseg: standard output: No space left on device"]),
-        (">&-", 0, ["genseg 0.1.0"]),
+        (">&-", 0, [f"genseg {__version__}"]),
         ("2>&-", 0, []),
         ("| head -c 1 >/dev/null", 0, []),
         (">/dev/null 2>/dev/full", 0, []),

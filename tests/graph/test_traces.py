@@ -122,7 +122,8 @@ def traced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
             "PYTHONPATH": str(ROOT),
             "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
             "OTEL_SERVICE_NAME": "pictures",
-            "OTEL_BSP_SCHEDULE_DELAY": "100",
+            # A replica that dies soon after a stage takes the stage's span along, as it takes the span around it.
+            "OTEL_BSP_SCHEDULE_DELAY": "400",
         }
         command = [sys.executable, "-m", "tests.graph.traced_service", str(path), str(port)]
         service = subprocess.Popen(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from pickle import UnpicklingError
+from types import SimpleNamespace
 
 import httpx2
 import huggingface_hub
@@ -105,6 +107,9 @@ def test_load_names_a_folder_that_is_not_there(tmp_path: Path) -> None:
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int, dict[str, str]], None]]:
     """Sets what the hub answers to everything; the libraries and their errors are the real ones."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    # The library asks six times, and waits 23 s in all.
+    at_once = SimpleNamespace(**{**vars(time), "sleep": lambda _: None})
+    monkeypatch.setattr("huggingface_hub.utils._http.time", at_once)
 
     def answers(status: int, headers: dict[str, str]) -> None:
         transport = httpx2.MockTransport(lambda request: httpx2.Response(status, headers=headers, request=request))

@@ -202,8 +202,10 @@ def running(results: Path) -> Iterator[str]:
         line = process.stdout.readline()
         found = re.search(r"http://127\.0\.0\.1:\d+/", line)
         assert found, line
-        yield found[0]
-        process.send_signal(signal.SIGINT)
+        try:
+            yield found[0]
+        finally:
+            process.send_signal(signal.SIGINT)  # without it, a test that fails would wait for the process
         assert process.wait(30) == 0
 
 
@@ -231,6 +233,7 @@ def test_rows_are_looked_at_in_the_browser(page: Page, own: Path, tmp_path: Path
         page.wait("document.querySelector('.answer')")
         assert page.text(".answer") == "? Could not be told"
         assert page.texts(".reasons li") == ["generated_image: <i>failed</i>"]
+        page.wait("document.querySelector('.failed .state')")
         assert page.texts(".failed .state") == ["<b>"]
         page.press("ArrowRight")
         page.wait("!document.querySelector('#problem').hidden")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -338,6 +339,13 @@ def test_checkpoint_reads_most_of_long_prompts(checkpoint: ParserCheckpoint) -> 
 def test_checkpoint_reads_held_out_prompts_of_the_grammar(
     checkpoint: ParserCheckpoint, samples: list[PromptSample]
 ) -> None:
-    figures = measure(samples, [checkpoint.reply(sample.prompt) for sample in samples])
+    replies = [reply for some in batched(samples) for reply in checkpoint.replies([each.prompt for each in some])]
+    figures = measure(samples, replies)
     assert figures.unreadable == 0
     assert figures.exact_rate >= 0.9, str(figures)
+
+
+def batched(samples: list[PromptSample]) -> Iterator[list[PromptSample]]:
+    """Yield twenty at a time: half the work of one at a time, and the answers are the same."""
+    for start in range(0, len(samples), 20):
+        yield samples[start : start + 20]

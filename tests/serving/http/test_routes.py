@@ -15,6 +15,7 @@ import pytest
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
+from serve_app import __version__
 from serve_app.config.schema import AppConfig, LimitsConfig, ServingConfig
 from serve_app.errors import (
     DeadlineExceeded,
@@ -447,6 +448,7 @@ async def test_openapi_describes_both_bodies_and_every_error() -> None:
     async with client(FakeService()) as http:
         document = (await http.get("/openapi.json")).json()
         assert (await http.get("/docs")).status_code == 200
+    assert document["info"]["version"] == __version__
     segment = document["paths"]["/v1/segment"]["post"]
     assert set(segment["requestBody"]["content"]) == {"application/json", "multipart/form-data"}
     assert {"200", "400", "401", "413", "415", "422", "429", "500", "502", "503", "504"} <= set(segment["responses"])
