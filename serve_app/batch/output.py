@@ -1,7 +1,7 @@
-"""The output folder of a dataset job: its results and errors as shards. One process writes to it at a time.
+"""The output folder of a batch: its results and errors as shards. One process writes to it at a time.
 
-    DIR/part-00000.jsonl …          result documents, each with its row's id and other columns
-    DIR/errors/part-00000.jsonl …   rows that failed: id, other columns, code, message, field
+    DIR/part-00000.jsonl …          result documents, each with its row's id and extra columns
+    DIR/errors/part-00000.jsonl …   rows that failed: id, extra columns, code, message, field
     DIR/verdicts.csv                the verdicts, if rows have any; see `verdict_rows`
     DIR/summary.json                the figures of the last run
     DIR/wrong-rows.txt              the wrong rows of the manifest, if there are too many for the console
@@ -32,7 +32,8 @@ from serve_app.config.models import NONE
 from serve_app.errors import GensegError
 from serve_app.schemas.dicts import ErrorDict, ResultDict, images_of
 
-_STATE = ".genseg-batch"
+STATE = ".genseg-batch"
+"""The folder inside an output folder that holds the lock and the fingerprint."""
 
 
 class Summary(TypedDict):
@@ -82,9 +83,9 @@ class OutputFolder:
         self._errors = ShardWriter(folder / "errors", rows_per_shard)
         self._error_lines = 0
         try:
-            self.fingerprint = Fingerprint.load(folder / _STATE)
+            self.fingerprint = Fingerprint.load(folder / STATE)
         except (ValueError, KeyError, OSError) as error:
-            raise OutputError(f"{folder}: its {_STATE} cannot be used ({error}); choose another folder") from None
+            raise OutputError(f"{folder}: its {STATE} cannot be used ({error}); choose another folder") from None
         if self.fingerprint is None and shards(folder):
             raise OutputError(f"{folder}: holds shards of something else; choose another folder")
         self._load()
@@ -97,7 +98,7 @@ class OutputFolder:
         """
         self.fingerprint = fingerprint
         with _explained(self.folder):
-            fingerprint.save(self.folder / _STATE)
+            fingerprint.save(self.folder / STATE)
 
     def add(self, row: Row, document: ResultDict) -> None:
         """Write a row's result.
@@ -207,7 +208,7 @@ class OutputFolder:
         if not known.models or (identity and not known.identity):
             known.models, known.identity = models, identity or known.identity
             with _explained(self.folder):
-                known.save_job(self.folder / _STATE)
+                known.save_job(self.folder / STATE)
 
     def _drop_old_errors(self) -> None:
         latest: dict[str, tuple[Path, int]] = {}
@@ -243,8 +244,8 @@ def open_output(folder: Path, rows_per_shard: int) -> Iterator[OutputFolder]:
         OutputError: another job writes there now, the folder holds something else, or it cannot be written.
     """
     try:
-        (folder / _STATE).mkdir(parents=True, exist_ok=True)
-        lock = (folder / _STATE / "lock").open("ab")
+        (folder / STATE).mkdir(parents=True, exist_ok=True)
+        lock = (folder / STATE / "lock").open("ab")
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written: {error.strerror or error}") from None
     with lock:
