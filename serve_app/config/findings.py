@@ -126,7 +126,7 @@ def finding_of(entry: ErrorDetails, model: type[BaseModel]) -> Finding:
 
 
 def unknown_key(path: Path, model: type[BaseModel]) -> Finding:
-    """Report an unknown key, and suggest a known key: a similar one beside it, or the place where its name belongs."""
+    """Report an unknown key, and suggest a similar key of its section, or the section to which the key belongs."""
     *parents, key = path
     neighbours = model_at(model, parents)
     known = list(neighbours.model_fields) if neighbours else []
@@ -194,7 +194,7 @@ def non_finite(value: object, path: Path = ()) -> Iterator[tuple[Path, float]]:
 
 
 def children(value: object) -> Iterable[tuple[object, object]]:
-    """Return the (key, value) pairs of a mapping or the (index, value) pairs of a list; of other values, nothing."""
+    """Return the (key, value) pairs of a mapping or the (index, value) pairs of a list; nothing for other values."""
     if isinstance(value, Mapping):
         return value.items()
     if isinstance(value, list | tuple):
