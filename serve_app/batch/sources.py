@@ -54,7 +54,7 @@ class SourceReader:
             FetchFailed: an image cannot be read.
             TooLarge: an image file is over the limit.
         """
-        return SegmentRequest.of_checked(
+        return SegmentRequest.from_checked(
             row.prompt,
             [self._image(source, f"contextual_images[{index}]") for index, source in enumerate(row.contextual)],
             None if row.generated is None else self._image(row.generated, "generated_image"),
