@@ -275,9 +275,9 @@ def test_run_refuses_a_manifest_that_lacks_rows(dataset: Dataset) -> None:
 @pytest.mark.parametrize(
     ("before", "now", "message"),
     [
-        (["--threshold", "0.4"], ["--threshold", "0.3"], "--threshold was 0.4 and is 0.3"),
-        ([], ["--mask-threshold", "0.0"], "--mask-threshold was None and is 0.0"),
-        (["--standalone"], ["--config", "{}"], "segmentation.threshold was 0.5 and is 0.25"),
+        (["--threshold", "0.4"], ["--threshold", "0.3"], "--threshold was 0.4 and is now 0.3"),
+        ([], ["--mask-threshold", "0.0"], "--mask-threshold was None and is now 0.0"),
+        (["--standalone"], ["--config", "{}"], "segmentation.threshold was 0.5 and is now 0.25"),
     ],
     ids=["changed", "new", "config"],
 )
@@ -338,9 +338,9 @@ def test_run_waits_a_day_for_rows_that_name_no_timeout(dataset: Dataset) -> None
 @pytest.mark.parametrize(
     ("before", "now", "message"),
     [
-        ([], ["--mask-format", "polygon"], "--mask-format was None and is polygon"),
-        (["--mask-format", "polygon"], [], "--mask-format was polygon and is None"),
-        (["--overlays"], [], "--overlays was True and is None"),
+        ([], ["--mask-format", "polygon"], "--mask-format was None and is now polygon"),
+        (["--mask-format", "polygon"], [], "--mask-format was polygon and is now None"),
+        (["--overlays"], [], "--overlays was True and is now None"),
     ],
     ids=["new", "gone", "overlays"],
 )
@@ -366,9 +366,8 @@ def test_run_counts_a_setting_that_the_folder_does_not_record_as_its_default(dat
     job = json.loads(path.read_text())
     del job["settings"]["entity_filter.excluded_terms"]
     path.write_text(json.dumps(job))
-    message = (
-        r"entity_filter\.excluded_terms was \[.*\] \(the default, as the folder does not record it\) and is \['fog'\]"
-    )
+    default = r"\(the default, because the folder does not record it\)"
+    message = rf"entity_filter\.excluded_terms was \[.*\] {default} and is now \['fog'\]"
     with pytest.raises(OutputError, match=message):
         dataset.run(None, "--config", config)
     assert dataset.run(None, "--standalone") == 0
@@ -382,7 +381,7 @@ def test_run_knows_the_models_of_results_of_a_running_service(dataset: Dataset, 
     dataset.run()
     assert dataset.run(None, "--config", config) == 0
     config.write_text("models: {text_parser: {model_name: fake-parser}, segmentation: {model_name: other}}\n")
-    with pytest.raises(OutputError, match=r"models\.segmentation\.model_name was fake-segmenter and is other"):
+    with pytest.raises(OutputError, match=r"models\.segmentation\.model_name was fake-segmenter and is now other"):
         dataset.run(None, "--config", config)
 
 

@@ -238,9 +238,9 @@ def test_run_with_no_verdict_to_write_writes_an_empty_table(manifest: Path) -> N
 @pytest.mark.parametrize(
     ("before", "now", "message"),
     [
-        ([], ["--verdict"], "--verdict was None and is True"),
-        (["--verdict"], [], "--verdict was True and is None"),
-        (["--verdict"], ["--verdict", "--overlay-style", "outline"], "--overlay-style was None and is outline"),
+        ([], ["--verdict"], "--verdict was None and is now True"),
+        (["--verdict"], [], "--verdict was True and is now None"),
+        (["--verdict"], ["--verdict", "--overlay-style", "outline"], "--overlay-style was None and is now outline"),
     ],
     ids=["new", "gone", "style"],
 )
@@ -280,7 +280,7 @@ def test_run_goes_on_in_a_folder_of_a_version_without_verdicts(manifest: Path) -
     job = out / ".genseg-batch" / "job.json"
     job.write_text(json.dumps({key: value for key, value in json.loads(job.read_text()).items() if key != "identity"}))
     assert "verdict" not in read_lines(out)[0]
-    with pytest.raises(OutputError, match="--verdict was None and is True"):
+    with pytest.raises(OutputError, match="--verdict was None and is now True"):
         run(manifest, "--verdict")
     with manifest.open("a") as file:
         file.write(json.dumps({"id": "new", "prompt": "all there", "generated": "images/g0.png", "verdict": True}))
@@ -310,7 +310,7 @@ def test_run_without_an_identity_model(manifest: Path, config: Any) -> None:
     rows = [row for path in out.glob("*.parquet") for row in parquet.read_table(path).to_pylist()]
     assert [row["verdict"] for row in rows if row["id"] != "none"] == [without] * 3
     run(manifest, "--verdict", "--config", config("model_name: none"))
-    with pytest.raises(OutputError, match=r"models\.identity\.model_name was none and is m"):
+    with pytest.raises(OutputError, match=r"models\.identity\.model_name was none and is now m"):
         run(manifest, "--verdict", "--config", config("model_name: m"))
 
 
@@ -345,7 +345,7 @@ def test_outline_is_a_style_of_overlays(manifest: Path) -> None:
     run(manifest, "--overlays", "--outline", segment=segment)
     assert {request.overlay_style for request in segment.requests} == {"outline"}
     run(manifest, "--overlays", "--overlay-style", "outline")
-    with pytest.raises(OutputError, match="--overlay-style was outline and is None"):
+    with pytest.raises(OutputError, match="--overlay-style was outline and is now None"):
         run(manifest, "--overlays")
     with pytest.raises(CommandError, match=r"^--outline: contradicts --overlay-style fill$"):
         run(manifest, "--outline", "--overlay-style", "fill")
@@ -374,10 +374,10 @@ def config(tmp_path: Path) -> Any:
 @pytest.mark.parametrize(
     ("before", "now", "message"),
     [
-        ("model_name: m", "model_name: n", "models.identity.model_name was m and is n"),
-        ("model_name: m", "", "models.identity.model_name was m and is none"),
-        ("threshold: 0.6", "threshold: 0.7", "models.identity.threshold was 0.6 and is 0.7"),
-        ("", "threshold: 0.7", "models.identity.threshold was None and is 0.7"),
+        ("model_name: m", "model_name: n", "models.identity.model_name was m and is now n"),
+        ("model_name: m", "", "models.identity.model_name was m and is now none"),
+        ("threshold: 0.6", "threshold: 0.7", "models.identity.threshold was 0.6 and is now 0.7"),
+        ("", "threshold: 0.7", "models.identity.threshold was None and is now 0.7"),
     ],
     ids=["model", "gone", "threshold", "own threshold"],
 )
@@ -422,7 +422,7 @@ def test_run_counts_an_identity_model_that_the_folder_does_not_record_as_auto(ma
     forget_identity(run(manifest, "--config", config()))
     run(manifest, "--config", config())
     forget_identity(run(manifest, "--config", config()))
-    message = r"model_name was none \(the default, as the folder does not record it\) and is m"
+    message = r"model_name was none \(the default, because the folder does not record it\) and is now m"
     with pytest.raises(OutputError, match=message):
         run(manifest, "--config", config("model_name: m"))
 
@@ -430,8 +430,8 @@ def test_run_counts_an_identity_model_that_the_folder_does_not_record_as_auto(ma
 def test_run_knows_the_identity_model_of_verdicts_of_a_running_service(manifest: Path, config: Any) -> None:
     """Which did not say its configuration."""
     run(manifest, "--verdict")
-    with pytest.raises(OutputError, match=r"models\.identity\.model_name was m and is n"):
+    with pytest.raises(OutputError, match=r"models\.identity\.model_name was m and is now n"):
         run(manifest, "--verdict", "--config", config("model_name: n"))
-    with pytest.raises(OutputError, match=r"models\.identity\.threshold was 0\.6 and is 0\.7"):
+    with pytest.raises(OutputError, match=r"models\.identity\.threshold was 0\.6 and is now 0\.7"):
         run(manifest, "--verdict", "--config", config("model_name: m, threshold: 0.7"))
     run(manifest, "--verdict", "--config", config("model_name: m"))

@@ -97,7 +97,7 @@ class Catalogue:
 
     def _entry(self, job: Job, picture: Picture) -> Entry:
         width, height = picture.image["width"], picture.image["height"]
-        key = (picture.identity, width, height)
+        key = (picture.file_key, width, height)
         if key not in self.pictures:
             number, name = len(self.pictures) + 1, self._file_name(picture.name)
             self.pictures[key] = Entry(number, name, width, height, job.id, picture.role)

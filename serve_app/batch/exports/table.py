@@ -37,7 +37,7 @@ class _Row(TypedDict):
 def write_table(path: Path, results: Results) -> dict[str, int]:
     """Write the table, as Parquet if the file's name ends in .parquet, otherwise as CSV.
 
-    The columns are `id`, the fields of `EntityRow`, and `column.NAME` for every other column of the manifest. CSV is in
+    The columns are `id`, the fields of `EntityRow`, and `column.NAME` for every extra column of the manifest. CSV is in
     UTF-8, with cells as in verdicts.csv: null is an empty cell. In Parquet, `id` is text.
 
     Args:
