@@ -1,4 +1,4 @@
-"""Checks values against pydantic models and describes each fault in plain words, with its place.
+"""Checks values against pydantic models and describes each fault in plain words, with its path.
 
 Knows neither files nor YAML nor Ray.
 """
@@ -52,7 +52,7 @@ class Finding:
     """One fault of a configuration.
 
     Attributes:
-        path: the keys and indices that lead to it.
+        path: the keys and indices that lead to the fault.
         message: what is wrong.
         on_key: whether the key itself is wrong, not its value.
     """
@@ -177,7 +177,7 @@ def submodel(annotation: object) -> type[BaseModel] | None:
 
 
 def places_of(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """Yield the place of every key of a model, the inner ones first."""
+    """Yield the path of every key of a model as text, the inner keys first."""
     for name, field in model.model_fields.items():
         place = f"{prefix}.{name}" if prefix else name
         if inner := submodel(field.annotation):

@@ -17,7 +17,7 @@ from serve_app.config.values import MIB, Fraction, Section, bearer_token
 
 
 class SegmentationConfig(Section):
-    """Thresholds for requests that do not name their own."""
+    """Thresholds for requests that do not set their own."""
 
     threshold: Fraction = Field(
         0.5,
@@ -109,7 +109,7 @@ class FetchConfig(Section):
 class AuthConfig(Section):
     """Bearer tokens that callers must send. Without this section the service asks for no token.
 
-    A request without a token, or with a wrong one, gets 401 `unauthorized`. An `auth` section that names no token is an
+    A request without a token, or with a wrong one, gets 401 `unauthorized`. An `auth` section without a token is an
     error.
     """
 
