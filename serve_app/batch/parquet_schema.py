@@ -12,10 +12,10 @@ from serve_app.batch.shards import Line, ResultLine
 from serve_app.schemas.dicts import ImageDict
 
 ColumnKind = Literal["bool", "int", "float", "text", "json"]
-"""The type of a manifest's column. `json` is the JSON text of lists, objects, or values of several types."""
+"""The type of an extra column (see `row`). `json` is the JSON text of lists, objects, or values of several types."""
 
 PREFIX = "column."
-"""The prefix of a manifest's column in tables of results."""
+"""The prefix of an extra column's name in tables of results."""
 
 _INT64 = range(-(2**63), 2**63)
 _OTHER_MASKS = ("mask_polygons", "mask_png")
@@ -47,13 +47,13 @@ class Contents:
 
 
 def schema(pa: Any, contents: Contents) -> Any:
-    """Build the schema of a table in which each row is a job.
+    """Build the schema of a table that has one row for each result.
 
     The columns are `id` (text), `prompt`, `entities`, `images`, `verdict`, `box_format`, `coordinate_unit`, `meta`, and
-    `column.NAME` for every extra column. An image has `role` and `index` in addition to the document's
-    keys; `presence` is a map. Each object has `mask_rle`, which is null if the row asked for another format.
-    `mask_polygons`, `mask_png` and `overlay` exist if any row of the folder has them. `verdict` has the document's
-    keys; it is null if the row did not ask for one.
+    `column.NAME` for every extra column. An image has `role` and `index` in addition to the document's keys; `presence`
+    is a map. Each object has `mask_rle`, which is null if the row asked for another mask format. `mask_polygons`,
+    `mask_png` and `overlay` exist if any row of the folder has them. `verdict` has the document's keys; it is null if
+    the row did not ask for a verdict.
 
     Args:
         pa: the module pyarrow.

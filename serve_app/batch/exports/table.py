@@ -81,7 +81,7 @@ def _rows_of(job: Job) -> Iterator[EntityRow]:
 
 def _write_csv(path: Path, rows: Iterator[_Row], contents: Contents) -> None:
     with whole_file(path) as whole:
-        # An id may hold half of a surrogate pair. The shards write it the same way.
+        # An id may hold half of a surrogate pair, which is written as its escape, as in the shards.
         file = io.TextIOWrapper(whole, "utf-8", errors="backslashreplace", newline="", write_through=True)
         writer = csv.writer(file)
         writer.writerow(["id", *COLUMNS, *(PREFIX + name for name in contents.columns)])
