@@ -114,7 +114,7 @@ class RequestOptions(Incoming):
     timeout_s: float | None = Field(
         None,
         gt=0,
-        description="Deadline of the request, in seconds. It is at most the configured `serving.max_timeout_s`.",
+        description="Deadline of the request, in seconds. A service shortens it to its `serving.max_timeout_s`.",
     )
 
     def given(self) -> OptionArguments:
