@@ -46,9 +46,9 @@ applications:
 **`args:` or `user_config:`.** Every key except `auth.tokens` may stand in `args:`. A change there restarts all
 replicas. Some keys may also stand in the `user_config:` of a deployment (`Ingress`, `ParserDeployment` or
 `SegmenterDeployment`), as the column "where" says. Ray passes a change there to the running replicas within about a
-second, and no request is lost. A section in `user_config:` replaces every key of this section that the same
-`user_config:` may have. If it leaves out such a key, the key has its default, not the value of `args:`. Keys that are
-only allowed in `args:` keep their values.
+second, and no request is lost. A section in a `user_config:` sets all keys of this section that are allowed there. If
+it leaves out such a key, the key has its default, not the value of `args:`. Keys that are allowed only in `args:` keep
+their values.
 
 **Check a file** with `genseg check-config FILE`. It reports unknown keys, wrong types, numbers outside their range and
 keys in the wrong place, each with its line. Ray itself silently ignores most unknown keys outside `args:` and

@@ -1,6 +1,6 @@
 """A result with the paths of its pictures' files. Reads the file system only to resolve symbolic links.
 
-In exports, a job is one row of a manifest with its result. The run over all rows is called a batch.
+In exports, a job is one row of a manifest with its result. The work on all rows is called a batch.
 """
 
 from __future__ import annotations
@@ -100,10 +100,10 @@ def job_of_result(
 ) -> Job:
     """Build a job from a result without its row. The files are known only from the `path` of each image.
 
-    Two pictures with the same path count as different pictures if the path does not identify a file. This has two
-    reasons: the query of a web address was removed, and a caller of the service may send several pictures with one
-    name. Only local files get a `source`, because the document may come from an untrusted source, which must not choose
-    addresses that are fetched.
+    Two pictures with the same path count as different pictures if the path does not identify a file. It does not if the
+    query of a web address was removed, or if a caller of the service sent several pictures with one name. Only local
+    files get a `source`, because an untrusted person may have written the document, who must not choose the addresses
+    that are fetched.
 
     Args:
         job_id: the id of the job.
