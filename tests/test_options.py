@@ -160,7 +160,7 @@ def test_the_manifest_takes_it(tmp_path: Path, name: str, suffix: str) -> None:
     path.write_text(text.getvalue())
     (placed,) = read_rows(path)
     assert placed.row.given() == {name: EXAMPLES[name]}
-    assert SegmentRequest.of_checked("", [], None, placed.row).given() == {name: EXAMPLES[name]}
+    assert SegmentRequest.from_checked("", [], None, placed.row).given() == {name: EXAMPLES[name]}
 
 
 def flags(name: str) -> list[str]:

@@ -101,7 +101,7 @@ def test_twenty_thousand_pictures_of_one_name_are_told_apart(results: Path, tmp_
     document["contextual_images"] = []
     catalogue = Catalogue()
     for number in range(20_000):
-        assert [*catalogue.add(job_of_result(number, document, tmp_path, {}, paths_are_files=False))]
+        assert [*catalogue.add(job_of_result(number, document, tmp_path, {}, same_path_same_file=False))]
     names = [each.file_name for each in catalogue.pictures.values()]
     assert [names[0], names[1], names[-1]] == ["b/p.png", "b/p.png#2", "b/p.png#20000"]
     assert len({*names}) == 20_000
