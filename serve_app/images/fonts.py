@@ -38,7 +38,7 @@ _FAMILIES = (
 )  # fmt: skip
 """Names of font files without their suffixes, in order of preference."""
 _ENDINGS = (".ttf", ".otf", ".ttc")
-_MOST_FILES = 20_000
+_MAX_FILES = 20_000
 _TEST_SIZE = 20
 _NO_LETTER = "\U0010ffff"
 _MARKS = "CMS"
@@ -138,7 +138,7 @@ def _system_files(folders: tuple[str, ...]) -> tuple[str, ...]:
     found: dict[str, str] = {}
     walks = itertools.chain.from_iterable(os.walk(folder) for folder in folders)
     files = ((folder, name) for folder, _, names in walks for name in names)
-    for folder, name in itertools.islice(files, _MOST_FILES):
+    for folder, name in itertools.islice(files, _MAX_FILES):
         path = Path(folder, name)
         if path.suffix.lower() in _ENDINGS and path.stem in _FAMILIES:
             found[path.stem] = min(str(path), found.get(path.stem, str(path)))

@@ -1,4 +1,4 @@
-"""Turns a verdict into marks for pictures: colours of matched individuals, similarities, and reasons. Pure."""
+"""Turns a verdict into marks for pictures: colours of matched individuals, similarities, and reasons."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from serve_app.schemas.dicts import ReferenceVerdictDict, VerdictDict
 from serve_app.schemas.events import Role
 
 _CONTEXTUAL = re.compile(r"\bcontextual_images\[(\d+)\]")
-_MOST_VIEWS = 2  # views of an individual that a note names
+_MAX_VIEWS = 2  # views of an individual that a note names
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def _match_notes(each: _Individual, of_label: Sequence[_Individual]) -> tuple[st
     relation = "unlike" if each.views[0]["status"] == "different" else "="
     similarity = max(view["similarity"] or 0.0 for view in each.views)
     crowd = Counter(view["image"] for other in of_label for view in other.views)
-    views = sorted(each.views, key=lambda view: -(view["similarity"] or 0.0))[:_MOST_VIEWS]
+    views = sorted(each.views, key=lambda view: -(view["similarity"] or 0.0))[:_MAX_VIEWS]
     long = ", ".join(_place(view, named=crowd[view["image"]] > 1) for view in views)
     short = ", ".join(_place(view, named=False) for view in views)
     more = f" and {len(each.views) - len(views)} more" if len(each.views) > len(views) else ""

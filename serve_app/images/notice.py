@@ -13,7 +13,7 @@ from serve_app.images.fonts import without_boxes
 from serve_app.images.lettering import Box, draw_text, font_of, printable, shared_pixels, width_of, wrap
 from serve_app.images.palette import Rgb
 
-MOST_LINES = 20
+MAX_LINES = 20
 """Most lines on a panel. The panel says how many more there are."""
 
 _PAPER: Rgb = (24, 24, 30)
@@ -21,9 +21,9 @@ _PAPER_ALPHA = 0.82
 _INK: Rgb = (255, 255, 255)
 _BAR: Rgb = (255, 80, 80)
 _WIDTHS = (1.0, 0.6, 0.4, 0.25)  # shares of the image's width that are tried
-_MOST_AREA = 1 / 3  # share of the image
-_MOST_HEIGHT = 0.6  # share of the image's height
-_MOST_HIDDEN = 0.2  # share of an object's box
+_MAX_AREA = 1 / 3  # share of the image
+_MAX_HEIGHT = 0.6  # share of the image's height
+_MAX_HIDDEN = 0.2  # share of an object's box
 _STEPS = 8  # positions along an edge, less one
 _INDENT = "   "  # before each row of a line except its first
 
@@ -53,15 +53,15 @@ def draw_notice(canvas: Image.Image, lines: Sequence[str], font_size: int, avoid
     """
     columns = [_column(lines, font_size, canvas.size, share) for share in _WIDTHS]
     chosen: tuple[Box, list[str]] | None = None
-    for kept in range(min(len(lines), MOST_LINES), 0, -1):
+    for kept in range(min(len(lines), MAX_LINES), 0, -1):
         panels = [rows for column in columns for rows in _rows(column, kept, len(lines))]
         places = [(box, rows) for rows in panels for box in _places(_size(rows, font_size), canvas.size)]
         if places:
             hidden = _hidden(np.array([box for box, _ in places]), avoid)
             worst = hidden.max(axis=1, initial=0.0)
-            best = int((hidden.sum(axis=1) + len(avoid) * (worst > _MOST_HIDDEN)).argmin())
+            best = int((hidden.sum(axis=1) + len(avoid) * (worst > _MAX_HIDDEN)).argmin())
             chosen = places[best]
-            if worst[best] <= _MOST_HIDDEN:
+            if worst[best] <= _MAX_HIDDEN:
                 break
     if chosen is None:
         return None
@@ -73,10 +73,10 @@ def _column(lines: Sequence[str], font_size: int, size_wh: tuple[int, int], shar
     """Wrap lines to a share of the image's width; no rows fit if that is too narrow to read."""
     font, padding = font_of(font_size), _padding(font_size)
     max_width = int(size_wh[0] * share) - 3 * padding - width_of(_INDENT, font)
-    height = int(size_wh[1] * min(_MOST_HEIGHT, _MOST_AREA / share)) - 2 * padding
+    height = int(size_wh[1] * min(_MAX_HEIGHT, _MAX_AREA / share)) - 2 * padding
     if max_width < 8 * font_size:
         return _Column([], 0)
-    wrapped = [wrap(without_boxes(printable(line)), font, max_width) for line in lines[:MOST_LINES]]
+    wrapped = [wrap(without_boxes(printable(line)), font, max_width) for line in lines[:MAX_LINES]]
     return _Column(wrapped, height // _row_height(font_size))
 
 

@@ -121,8 +121,8 @@ def draw_steps(
 
     Only the `MAX_LABELS` objects with the best scores get a label.
 
-    Bound: the canvas (4 bytes a pixel) and, for one mask at a time, 8 bytes a pixel of its box. Together, 600 MB at 50
-    megapixels. Measured at 50 megapixels: 0.7 s for a disc over the whole image; 1.6 s for noise, half of it in the
+    Memory: the canvas (4 bytes per pixel) and, for one mask at a time, 8 bytes per pixel of its box; together 600 MB at
+    50 megapixels. Measured at 50 megapixels: 0.7 s for a disc over the whole image; 1.6 s for noise, half of it in the
     longest step. The panel takes 0.04 s with 8 objects, and 0.5 s for 500 lines with 4,000 objects.
     """
     canvas = Image.fromarray(np.ascontiguousarray(image))
@@ -158,8 +158,8 @@ def within_jpeg(image: Image.Image) -> Image.Image:
 def overlay_data_uri(image: Image.Image) -> str:
     """Encode an RGB picture as a JPEG in a data URI.
 
-    Bound: 1.2 characters a pixel, and three times that in memory. Measured at 50 megapixels: 0.5 s, 60 MB of text and
-    170 MB of memory for black and white noise; 0.1 s and 1 MB for one colour.
+    The result has up to 1.2 characters per pixel. Memory: up to three times that. Measured at 50 megapixels: 0.5 s,
+    60 MB of text and 170 MB of memory for black and white noise; 0.1 s and 1 MB for one colour.
     """
     buffer = io.BytesIO()
     within_jpeg(image).save(buffer, format="JPEG", quality=_JPEG_QUALITY)

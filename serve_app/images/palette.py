@@ -1,4 +1,4 @@
-"""Colours for entities and individuals, and text colours that are readable on them. Pure."""
+"""Colours for entities and individuals, and text colours that are readable on them."""
 
 from __future__ import annotations
 

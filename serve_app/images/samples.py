@@ -1,4 +1,4 @@
-"""Reads samples from the unpacked lines of a TIFF, and converts them to 8-bit RGB on white. Pure; knows no Pillow.
+"""Reads samples from the unpacked lines of a TIFF, and converts them to 8-bit RGB on white. Does not use Pillow.
 
 Source: TIFF 6.0, sections 14 (predictor), 16 (CMYK), 18 (alpha) and 19 (sample formats).
 """
@@ -91,9 +91,9 @@ def _samples(planes: Sequence[Lines], layout: TiffLayout) -> Floats:
     (width, _), (chunk_width, _) = layout.size_wh, layout.chunk_wh
     found = []
     for plane in planes:  # each line of each tile is stored, and predicted, separately
-        lines = plane.reshape(len(plane) * layout.across, layout.chunk_line_bytes)
+        lines = plane.reshape(len(plane) * layout.chunks_across, layout.chunk_line_bytes)
         samples = _line_samples(lines, layout, chunk_width, layout.samples // layout.planes)
-        samples = samples.reshape(len(plane), layout.across * chunk_width, -1)
+        samples = samples.reshape(len(plane), layout.chunks_across * chunk_width, -1)
         found.append(samples[:, :width, : needed(layout)].astype(np.float64))
     return np.concatenate(found, axis=2) if len(found) > 1 else found[0]
 

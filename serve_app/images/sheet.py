@@ -1,4 +1,4 @@
-"""Puts annotated images on one sheet, with a legend of the objects found in each. Pure."""
+"""Puts annotated images on one sheet, with a legend of the objects found in each."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _LEGEND_LINE = 28
 _MAX_COLUMNS = 4
 _NOTE_SIZE = 20
 _NOTE_LINE = 30
-_MOST_NOTES = 40
-_MOST_SWATCHES = 4  # for an entity of an image
+_MAX_NOTES = 40
+_MAX_SWATCHES = 4  # for an entity of an image
 _PAPER: Rgb = (250, 250, 252)
 _INK: Rgb = (28, 28, 34)
 _FAINT: Rgb = (168, 168, 178)
@@ -60,7 +60,7 @@ class _Entry:
 def compare_sheet(panels: Sequence[Panel], colours: Mapping[str, Rgb], notes: Sequence[str] = ()) -> Image.Image:
     """Put images side by side, each below its title and above its number of objects by entity.
 
-    Bound: 4 bytes a pixel of the sheet, 1.5 MB for a panel and its legend, and an RGB copy of one image at a time.
+    Memory: 4 bytes per pixel of the sheet, 1.5 MB for a panel and its legend, and an RGB copy of one image at a time.
 
     Args:
         panels: the images in order, at least one. A row has up to four.
@@ -139,7 +139,7 @@ def _legend_lines(panel: Panel, colours: Mapping[str, Rgb]) -> list[list[_Entry]
     x = 0
     for place, (entity, count) in enumerate(panel.counts.items(), start=1):
         number = f"  {count}"
-        own = tuple(panel.swatches.get(entity, ()))[:_MOST_SWATCHES] or (colours.get(entity, _FRAME),)
+        own = tuple(panel.swatches.get(entity, ()))[:_MAX_SWATCHES] or (colours.get(entity, _FRAME),)
         swatches = len(own) * (2 * (_LEGEND_SIZE // 3) + 6)
         max_width = _PANEL_WH[0] - swatches - width_of(number, font)
         text = shorten(label_of(entity, place), font, max_width) + number
@@ -154,7 +154,7 @@ def _legend_lines(panel: Panel, colours: Mapping[str, Rgb]) -> list[list[_Entry]
 
 def _set_notes(notes: Sequence[str], width: int) -> list[tuple[str, int]]:
     """Wrap the notes; return each line with its font size in pixels."""
-    shown = [*notes[:_MOST_NOTES], *([f"and {len(notes) - _MOST_NOTES} more"] if len(notes) > _MOST_NOTES else [])]
+    shown = [*notes[:_MAX_NOTES], *([f"and {len(notes) - _MAX_NOTES} more"] if len(notes) > _MAX_NOTES else [])]
     lines = []
     for place, note in enumerate(shown):
         size = _NOTE_SIZE if place else _TITLE_SIZE + 4
