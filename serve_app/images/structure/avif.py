@@ -24,7 +24,7 @@ _FRAMES_PER_PICTURE = 4
 """Largest area of all frames, in areas of the picture: colours, transparency, a thumbnail and a gain map."""
 _SEQUENCE_HEADER = 1
 _TRACK_BYTES = 4096
-"""Number of bytes of a track that are read. Its first sample begins with its sequence header; others are not decoded."""
+"""Number of bytes of a track that are read. Its first sample begins with its sequence header; others are not read."""
 
 
 def avif_size(data: bytes) -> tuple[int, int]:
