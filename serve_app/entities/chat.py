@@ -1,6 +1,6 @@
 """Builds the chat that asks a language model for the entities of a prompt, and reads the model's reply.
 
-Pure text. The module does not know models, Ray or the wire format. `filter` decides which entities are dropped.
+The module does not use models, Ray or the wire format. `filter` decides which entities are dropped.
 """
 
 # ruff: noqa: RUF001 - the instruction and the patterns contain full-width characters on purpose
@@ -56,7 +56,7 @@ NAME_KEYS = ("entity", "name", "label", "object")
 """Keys under which models wrap one entity, likeliest first."""
 
 MAX_BRACKETS = 256
-"""Opening brackets that are tried before a reply counts as having no array. This bounds the work on a hostile reply."""
+"""At most this many opening brackets of a reply are tried. This limits the work on a hostile reply."""
 
 MAX_REPETITIONS = 8
 """An unfinished reply that contains its last item this many times is taken for an endless loop."""

@@ -1,8 +1,8 @@
 """The entity filter: drops phrases that describe the picture and name no thing in it.
 
 The filter works on English noun phrases. The words before the first preposition are the phrase's head, and the last
-word of the head says what the phrase names ("soft shadows | on the wall": shadows). Pure text. The module knows the
-configuration's `entity_filter` section and no model.
+word of the head says what the phrase names ("soft shadows | on the wall": shadows). The module reads the
+configuration's `entity_filter` section; it does not use a model.
 
 The rules are tried from top to bottom, and the first that applies decides. A "but" row shows an exception to the rule
 above it; an "or" row shows another case of that rule. The lists are in `terms`; `excluded_terms` is a key of the
@@ -56,7 +56,7 @@ EXCLUDED = "excluded by config"
 PROMPT_TAG = "prompt tag"
 NOT_COPIED = "not in the prompt"
 MAX_WORDS = 48
-"""A phrase with more words is kept without applying the rules. This bounds the recursion and the work."""
+"""A phrase with more words is kept without applying the rules. This limits the recursion and the work."""
 
 _OPTICS = re.compile(r"(?:f/?\d+(?:\.\d+)?|f\.\d+|\d+mm|iso\d+|\d+k|\d+fps|\d{3,4}p)$")
 
@@ -126,7 +126,7 @@ class EntityFilter:
         return result
 
     def reason(self, entity: str) -> str | None:
-        """Say why an entity is dropped whatever the prompt says; None if it is kept.
+        """Say why an entity is dropped, for any prompt; None if it is kept.
 
         >>> entity_filter = EntityFilter(EntityFilterConfig(excluded_terms=("fog",)))
         >>> [entity_filter.reason(phrase) for phrase in ("fog", "fog machine", "soft golden light", "traffic light")]

@@ -26,7 +26,7 @@ from serve_app.images.plugins import Gif
 from serve_app.images.structure import containers, jpeg
 
 _BAND_PIXELS = 1 << 20
-"""Pixels that are converted at once. They bound the memory of a conversion."""
+"""Number of pixels that are converted at once. It limits the memory of a conversion."""
 _READ_FORMATS = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, HEIC and binary PPM"
 
 

@@ -14,7 +14,7 @@ from serve_app.images.lettering import Box, draw_text, font_of, printable, share
 from serve_app.images.palette import Rgb
 
 MAX_LINES = 20
-"""Most lines on a panel. The panel says how many more there are."""
+"""Largest number of lines on a panel. The panel says how many more there are."""
 
 _PAPER: Rgb = (24, 24, 30)
 _PAPER_ALPHA = 0.82
@@ -106,7 +106,7 @@ def _places(size: tuple[int, int], size_wh: tuple[int, int]) -> list[Box]:
 
 
 def _hidden(places: NDArray[np.int64], boxes: Sequence[Box]) -> NDArray[np.float64]:
-    """Return the share of each box that each place hides: (N, 4) and M boxes to (N, M) in [0, 1]."""
+    """Return the share of each of M boxes that each of N positions hides: (N, M) in [0, 1]."""
     areas = np.array([(x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in boxes], dtype=np.float64)
     return shared_pixels(places, boxes) / np.maximum(areas, 1.0)
 

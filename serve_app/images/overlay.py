@@ -35,7 +35,7 @@ from serve_app.schemas.base import OverlayStyle
 from serve_app.schemas.dicts import ObjectDict, RleDict
 
 MAX_LABELS = 256
-"""Most labels on one image. More would hide the picture, and each new label is compared with all before it."""
+"""Largest number of labels on one image. More would hide the picture, and each new label is compared with all before it."""
 BOXES_A_STEP = 16
 """Boxes that `draw_steps` draws in one step."""
 

@@ -71,7 +71,7 @@ def images_not_given(asked: Sequence[Asked]) -> list[str]:
     return [
         f"{each.entity}: the prompt names image {number}, which was not given"
         for each in asked
-        for number in each.beyond
+        for number in each.missing_images
     ]
 
 
@@ -92,14 +92,14 @@ def compared_labels(asked: Sequence[Asked], contextual_images: int, image: int |
 
 def _is_tied(asked: Sequence[Asked]) -> bool:
     """Tell whether the prompt names a contextual image for any entity."""
-    return any(each.sources or each.beyond for each in asked)
+    return any(each.sources or each.missing_images for each in asked)
 
 
 def _compared(asked: Sequence[Asked], contextual_images: int) -> Iterator[tuple[Asked, tuple[int, ...]]]:
     """Yield each entity whose objects are compared, with the indices of its contextual images."""
     is_tied = _is_tied(asked)
     for each in asked:
-        if each.asked != 0 and (each.sources or each.beyond or not is_tied):
+        if each.asked != 0 and (each.sources or each.missing_images or not is_tied):
             yield each, each.sources if is_tied else tuple(range(contextual_images))
 
 

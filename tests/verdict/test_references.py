@@ -129,7 +129,7 @@ def test_only_tied_entities_are_compared_and_only_with_their_images() -> None:
 
 
 def test_an_image_that_was_not_given_is_unknown() -> None:
-    found = judged([Asked("dog", 1, beyond=(3,))], [EMPTY], picture(seen("dog", 3)))
+    found = judged([Asked("dog", 1, missing_images=(3,))], [EMPTY], picture(seen("dog", 3)))
     assert rows(found) == [(None, None, None, None, "unknown")]
     assert found.remarks == ["dog: the prompt names image 3, which was not given"]
 
@@ -158,8 +158,8 @@ def test_the_best_objects_take_part_and_the_rest_is_said() -> None:
         ([DOG, Asked("sofa", 1)], [["dog", "sofa"], ["dog", "sofa"], ["dog", "sofa"]]),
         ([TIED, Asked("sofa", 1)], [["dog"], ["dog"], []]),
         ([DOG, Asked("sofa", 0, True)], [["dog"], ["dog"], ["dog"]]),
-        ([DOG, Asked("hat", 1, beyond=(3,))], [[], [], []]),
-        ([DOG, Asked("hat", 1, sources=(1,), beyond=(3,))], [["hat"], [], ["hat"]]),
+        ([DOG, Asked("hat", 1, missing_images=(3,))], [[], [], []]),
+        ([DOG, Asked("hat", 1, sources=(1,), missing_images=(3,))], [["hat"], [], ["hat"]]),
     ],
     ids=["untied", "tied", "excluded", "an image that was not given", "one given, one not"],
 )
