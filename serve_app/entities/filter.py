@@ -204,13 +204,13 @@ def _head_reason(head: Words, tail: Words) -> str | None:
         return None
     if head == ("shot",) and tail[:1] == ("of",):  # "shot of whiskey"
         return None
-    found = _split_category(head, terms.BESIDE_ADJECTIVES)
-    if found is not None:
-        category, modifiers = found
+    split = _split_category(head, terms.BESIDE_ADJECTIVES)
+    if split is not None:
+        category, modifiers = split
         return category if _all_describe(modifiers, head[-1]) else None
-    found = _split_category(head, terms.ONLY_WITH_ADJECTIVES)
-    if found is not None:
-        category, modifiers = found
+    split = _split_category(head, terms.ONLY_WITH_ADJECTIVES)
+    if split is not None:
+        category, modifiers = split
         return category if modifiers and _all_specific(modifiers, category) else None
     return None
 
@@ -228,8 +228,8 @@ def _all_describe(modifiers: Words, head: str) -> bool:
 def _all_specific(modifiers: Words, category: str) -> bool:
     """Tell whether the words before a head make it describe the picture: "oil" before "painting" does."""
     specific = terms.SPECIFIC.get(category, terms.ADJECTIVES[category])
-    found = [word in specific or _OPTICS.match(word) is not None for word in modifiers]
-    return any(found) and all(hit or _is_filler(word) for hit, word in zip(found, modifiers, strict=True))
+    fits = [word in specific or _OPTICS.match(word) is not None for word in modifiers]
+    return any(fits) and all(fit or _is_filler(word) for fit, word in zip(fits, modifiers, strict=True))
 
 
 def _is_filler(word: str) -> bool:

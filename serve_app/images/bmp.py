@@ -64,8 +64,8 @@ class Bmp(BmpImagePlugin.BmpImageFile):
 def unpack_fields(data: bytes, fields: BitFields, size_wh: tuple[int, int]) -> NDArray[np.uint8]:
     """Unpack pixels whose colours are bit fields.
 
-    Work: a few passes over the pixels. Memory: about 12 bytes per pixel; a pixel takes two bytes of
-    the file, or more.
+    Work: a few passes over the pixels. Memory: about 12 bytes per pixel. Each pixel takes at least two
+    bytes of the file.
 
     Args:
         data: the whole file.

@@ -33,7 +33,7 @@ class _Column:
     """Lines wrapped to one width, and the number of rows that fit on the image."""
 
     lines: list[list[str]]
-    most_rows: int
+    max_rows: int
 
 
 def draw_notice(canvas: Image.Image, lines: Sequence[str], font_size: int, avoid: Sequence[Box]) -> Box | None:
@@ -82,10 +82,10 @@ def _column(lines: Sequence[str], font_size: int, size_wh: tuple[int, int], shar
 
 def _rows(column: _Column, kept: int, count: int) -> Iterator[list[str]]:
     """Yield the rows of the first `kept` of `count` lines, if they fit on the image."""
-    rows = [f"{_INDENT if place else ''}{row}" for line in column.lines[:kept] for place, row in enumerate(line)]
+    rows = [f"{_INDENT if index else ''}{row}" for line in column.lines[:kept] for index, row in enumerate(line)]
     if kept < count:
         rows.append(f"and {count - kept} more")
-    if column.lines and len(rows) <= column.most_rows:
+    if column.lines and len(rows) <= column.max_rows:
         yield rows
 
 
@@ -117,8 +117,8 @@ def _draw(canvas: Image.Image, box: Box, rows: Sequence[str], font_size: int) ->
     canvas.paste(_PAPER, box, Image.new("L", (x2 - x1, y2 - y1), round(255 * _PAPER_ALPHA)))
     draw = ImageDraw.Draw(canvas)
     draw.rectangle((x1, y1, x1 + max(1, padding // 2), y2 - 1), fill=_BAR)
-    for place, row in enumerate(rows):
-        middle = (x1 + 2 * padding, y1 + padding + (place + 0.5) * row_height)
+    for index, row in enumerate(rows):
+        middle = (x1 + 2 * padding, y1 + padding + (index + 0.5) * row_height)
         draw_text(draw, middle, row, font_of(font_size), _INK)
 
 

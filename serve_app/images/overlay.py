@@ -35,9 +35,9 @@ from serve_app.schemas.base import OverlayStyle
 from serve_app.schemas.dicts import ObjectDict, RleDict
 
 MAX_LABELS = 256
-"""Largest number of labels on one image. More would hide the picture, and each new label is compared with all before it."""
-BOXES_A_STEP = 16
-"""Boxes that `draw_steps` draws in one step."""
+"""Largest number of labels on one image. More would hide the picture; each label is compared with all before it."""
+BOXES_PER_STEP = 16
+"""Number of boxes that `draw_steps` draws in one step."""
 
 _UNKNOWN: Rgb = (200, 200, 200)  # an object whose label has no colour
 _FILL_ALPHA = 0.38
@@ -117,7 +117,7 @@ def draw_steps(
 ) -> Steps[Image.Image]:
     """Do the same as `draw_objects` in steps, so that the caller can do other work between them.
 
-    A mask takes two or three steps, `BOXES_A_STEP` boxes one, the panel of lines one, and all labels one.
+    A mask takes two or three steps, `BOXES_PER_STEP` boxes one, the panel of lines one, and all labels one.
 
     Only the `MAX_LABELS` objects with the best scores get a label.
 
@@ -135,7 +135,7 @@ def draw_steps(
     draw = ImageDraw.Draw(canvas)
     for index, each in enumerate(things):
         _draw_box(draw, each, strokes, canvas.size)
-        if index % BOXES_A_STEP == 0:
+        if index % BOXES_PER_STEP == 0:
             yield
     taken: list[Box] = []
     if marks is not None and marks.lines:

@@ -104,13 +104,14 @@ def _draw_panel(sheet: Image.Image, panel: Panel, corner: tuple[int, int], colou
     top += _TITLE_SIZE + _GAP // 2
     small = panel.image.convert("RGB")
     small.thumbnail(_PANEL_WH, Image.Resampling.LANCZOS, reducing_gap=3.0)
-    place = (left + (_PANEL_WH[0] - small.width) // 2, top + (_PANEL_WH[1] - small.height) // 2)
-    frame = (place[0] - 1, place[1] - 1, place[0] + small.width, place[1] + small.height)
+    image_corner = (left + (_PANEL_WH[0] - small.width) // 2, top + (_PANEL_WH[1] - small.height) // 2)
+    x, y = image_corner
+    frame = (x - 1, y - 1, x + small.width, y + small.height)
     if panel.highlighted:
         draw.rectangle((frame[0] - 3, frame[1] - 3, frame[2] + 3, frame[3] + 3), outline=_INK, width=4)
     else:
         draw.rectangle(frame, outline=_FRAME)
-    sheet.paste(small, place)
+    sheet.paste(small, image_corner)
 
     top += _PANEL_WH[1] + _GAP // 2
     for line in _legend_lines(panel, colours):
@@ -137,12 +138,12 @@ def _legend_lines(panel: Panel, colours: Mapping[str, Rgb]) -> list[list[_Entry]
     font = font_of(_LEGEND_SIZE)
     lines: list[list[_Entry]] = [[]]
     x = 0
-    for place, (entity, count) in enumerate(panel.counts.items(), start=1):
-        number = f"  {count}"
+    for number, (entity, count) in enumerate(panel.counts.items(), start=1):
+        suffix = f"  {count}"
         own = tuple(panel.swatches.get(entity, ()))[:_MAX_SWATCHES] or (colours.get(entity, _FRAME),)
         swatches = len(own) * (2 * (_LEGEND_SIZE // 3) + 6)
-        max_width = _PANEL_WH[0] - swatches - width_of(number, font)
-        text = shorten(label_of(entity, place), font, max_width) + number
+        max_width = _PANEL_WH[0] - swatches - width_of(suffix, font)
+        text = shorten(label_of(entity, number), font, max_width) + suffix
         width = swatches + width_of(text, font)
         if x and x + width > _PANEL_WH[0]:
             lines.append([])
@@ -156,8 +157,8 @@ def _set_notes(notes: Sequence[str], width: int) -> list[tuple[str, int]]:
     """Wrap the notes; return each line with its font size in pixels."""
     shown = [*notes[:_MAX_NOTES], *([f"and {len(notes) - _MAX_NOTES} more"] if len(notes) > _MAX_NOTES else [])]
     lines = []
-    for place, note in enumerate(shown):
-        size = _NOTE_SIZE if place else _TITLE_SIZE + 4
+    for index, note in enumerate(shown):
+        size = _NOTE_SIZE if index else _TITLE_SIZE + 4
         lines += [(line, size) for line in wrap(without_boxes(printable(note)), font_of(size), width)]
     return lines
 

@@ -109,11 +109,11 @@ def _items(data: bytes, boxes: list[tuple[bytes, int, int]]) -> Iterator[memoryv
 
 
 def _locations(data: bytes, start: int) -> Iterator[list[tuple[bool, int, int]]]:
-    """Yield the extents of each item of an iloc box: (whether it is in idat, offset, length in bytes)."""
+    """Yield the extents of each item of an iloc box: (is in idat, offset, length), in bytes."""
     version = data[start]
     sizes = data[start + 4] >> 4, data[start + 4] & 15, data[start + 5] >> 4, data[start + 5] & 15
     offset_size, length_size, base_size, index_size = sizes
-    wide = 4 if version >= 2 else 2
+    id_size = 4 if version >= 2 else 2
     at = start + 6
 
     def number(size: int) -> int:
@@ -123,22 +123,22 @@ def _locations(data: bytes, start: int) -> Iterator[list[tuple[bool, int, int]]]
             raise IndexError
         return int.from_bytes(data[at - size : at], "big")
 
-    extents = 0
-    for item in range(number(wide)):
+    extent_count = 0
+    for item in range(number(id_size)):
         if item > MAX_PIXEL_CHUNKS:  # also items without extents
             raise InvalidImage("a broken AVIF file: too many items")
-        number(wide)
-        inside = version >= 1 and number(2) & 15 == 1
+        number(id_size)
+        in_idat = version >= 1 and number(2) & 15 == 1
         number(2)
         base = number(base_size)
-        found = []
+        extents = []
         for _ in range(number(2)):
-            extents += 1
-            if extents > MAX_PIXEL_CHUNKS:
-                raise InvalidImage("a broken AVIF file: too many items")
+            extent_count += 1
+            if extent_count > MAX_PIXEL_CHUNKS:
+                raise InvalidImage("a broken AVIF file: too many extents")
             number(index_size if version >= 1 else 0)
-            found.append((inside, base + number(offset_size), number(length_size)))
-        yield found
+            extents.append((in_idat, base + number(offset_size), number(length_size)))
+        yield extents
 
 
 def _obus(item: memoryview) -> Iterator[tuple[int, int] | None]:

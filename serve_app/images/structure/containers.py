@@ -209,14 +209,14 @@ def pnm_header(data: bytes) -> PnmHeader:
     match = _PNM_HEADER.match(data[:4096])
     if match is None:
         raise InvalidImage("a broken PPM file: its header is invalid")
-    kind, width, height, *maximum = (group for group in match.groups() if group is not None)
+    kind, width, height, *last = (group for group in match.groups() if group is not None)
     if kind == b"PF":
         raise InvalidImage("a PPM file of a variant that is not read (PF: colours as floats)")
     if max(len(width), len(height)) > 10:
         raise InvalidImage("a broken PPM file: its size is out of range")
-    value = maximum[0] if maximum else b""
-    most = int(value[:10]) if kind in {b"P5", b"P6"} else 0
-    if kind in {b"P5", b"P6"} and not 0 < most <= 65_535:
+    value = last[0] if last else b""
+    maximum = int(value[:10]) if kind in {b"P5", b"P6"} else 0
+    if kind in {b"P5", b"P6"} and not 0 < maximum <= 65_535:
         raise InvalidImage("a broken PPM file: its maximum value is not between 1 and 65535")
     plain = b"%b %d %d %b\n" % (kind, int(width), int(height), value)
-    return PnmHeader((int(width), int(height)), most, plain, match.end())
+    return PnmHeader((int(width), int(height)), maximum, plain, match.end())

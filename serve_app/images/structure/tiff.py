@@ -80,18 +80,18 @@ def tag_values(data: bytes) -> dict[int, tuple[int, ...]]:
         The numbers by tag. If a tag is repeated, its first occurrence counts.
     """
     mark = "<" if _order(data) == "little" else ">"
-    found: dict[int, tuple[int, ...]] = {}
+    values: dict[int, tuple[int, ...]] = {}
     for tag, kind, count, inline in _tags(data):
         code = _NUMBERS.get(kind)
-        if code is None or tag in found or count > MAX_PIXEL_CHUNKS:
+        if code is None or tag in values or count > MAX_PIXEL_CHUNKS:
             continue
         layout = f"{mark}{count}{code}"
         size = struct.calcsize(layout)
         start = int.from_bytes(inline, _order(data))
         value = inline[:size] if size <= len(inline) else data[start : start + size]
         if len(value) == size:
-            found[tag] = struct.unpack(layout, value)
-    return found
+            values[tag] = struct.unpack(layout, value)
+    return values
 
 
 def exif_orientation(exif: bytes) -> int:

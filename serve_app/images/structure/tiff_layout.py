@@ -16,9 +16,8 @@ from serve_app.errors import InvalidImage, TooLarge
 from serve_app.images.structure.bounds import MAX_SAMPLE_BYTES
 from serve_app.images.structure.tiff import tag_values
 
-_COMPRESSIONS = frozenset(
-    {1, 5, 8, 32773, 32946, 34925, 50000}
-)  # none, LZW, deflate, PackBits, deflate (old), LZMA, Zstd
+# None, LZW, deflate, PackBits, deflate (an older number), LZMA, Zstd.
+_COMPRESSIONS = frozenset({1, 5, 8, 32773, 32946, 34925, 50000})
 _WITH_PREDICTOR = _COMPRESSIONS - {1, 32773}
 """Compressions that can have a predictor. With the others, libtiff ignores the Predictor tag."""
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _CMYK = 0, 1, 2, 5
