@@ -91,7 +91,7 @@ def compared_labels(asked: Sequence[Asked], contextual_images: int, image: int |
 
 
 def _is_tied(asked: Sequence[Asked]) -> bool:
-    """Tell whether the prompt names a contextual image for any entity."""
+    """Tell whether the prompt ties any entity to a contextual image: "the dog from image 1"."""
     return any(each.sources or each.missing_images for each in asked)
 
 
