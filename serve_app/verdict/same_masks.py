@@ -30,7 +30,7 @@ BYTES_PER_STEP = 4 * 1024 * 1024
 
 
 class _Masks:
-    """The masks of an image, with their boxes (N, 4) and areas (N,), a fast test of whether two masks can be similar."""
+    """The masks of an image, with their boxes (N, 4) and areas (N,): a fast test of whether two can be similar."""
 
     def __init__(self, rles: Sequence[RleDict], boxes: NDArray[np.int64], areas: NDArray[np.int64]) -> None:
         self._rles, self._boxes, self._areas = rles, boxes, areas
