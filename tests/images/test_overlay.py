@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from serve_app.images.lettering import Box, font_of, place_tag, printable, shorten, tag_size, width_of
-from serve_app.images.overlay import BOXES_A_STEP, draw_objects, draw_steps, overlay_data_uri
+from serve_app.images.overlay import BOXES_PER_STEP, draw_objects, draw_steps, overlay_data_uri
 from serve_app.images.palette import contrast, entity_colours, text_colour
 from serve_app.images.sheet import Panel, compare_sheet
 from serve_app.masks.formats import ENCODINGS
@@ -290,7 +290,7 @@ def test_draw_objects_labels_the_surest_of_thousands_of_objects_only() -> None:
 def test_draw_steps_stops_between_masks_and_boxes() -> None:
     items = [found("dog", disc((64, 64), (32, 32), 20))] * 40
     steps = draw_steps(grey(64, 64), items, {})
-    assert sum(1 for _ in steps) >= 40 * 2 + 40 // BOXES_A_STEP
+    assert sum(1 for _ in steps) >= 40 * 2 + 40 // BOXES_PER_STEP
 
 
 def test_place_tag_tries_few_places_in_a_tall_box() -> None:

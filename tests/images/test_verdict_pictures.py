@@ -11,7 +11,7 @@ from PIL import Image
 
 from serve_app.images.lettering import Box, font_of, width_of, wrap
 from serve_app.images.marks import Marks
-from serve_app.images.notice import MOST_LINES, draw_notice
+from serve_app.images.notice import MAX_LINES, draw_notice
 from serve_app.images.overlay import draw_objects
 from serve_app.images.palette import entity_colours
 from serve_app.images.sheet import Panel, compare_sheet
@@ -128,7 +128,7 @@ def test_a_panel_shows_fewer_lines_rather_than_hide_an_object() -> None:
 def test_of_thousands_of_lines_a_panel_shows_the_first() -> None:
     box = draw_notice(canvas := Image.new("RGB", (3000, 3000)), ["dog: 2 asked, 1 found"] * 5000, 60, [])
     assert box is not None
-    assert box[3] - box[1] <= 60 * 1.35 * (MOST_LINES + 1) + 60
+    assert box[3] - box[1] <= 60 * 1.35 * (MAX_LINES + 1) + 60
     assert canvas.getpixel((box[0] + 60, box[3] - 1)) != (0, 0, 0)
 
 

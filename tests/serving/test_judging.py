@@ -132,7 +132,7 @@ async def test_a_failed_image_is_unknown_and_never_missing() -> None:
     segmenter = Witness({10: TWO_DOGS, 11: ONE_DOG}, outcomes={10: InternalError("died")})
     verdict = (await run(job(10, 11, verdict=True), pipeline(FakeParser(READ), segmenter)))["verdict"]
     assert [row["status"] for row in verdict["references"]] == ["unknown"]
-    assert "contextual_images[0]: segmentation failed, so dogs cannot be compared" in verdict["reasons"]
+    assert "contextual_images[0]: segmentation failed, so 'dogs' cannot be compared" in verdict["reasons"]
 
 
 async def test_without_a_generated_image_nothing_is_known() -> None:
