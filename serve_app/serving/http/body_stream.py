@@ -106,7 +106,7 @@ class IncomingBody:
         self._closes = not stays_open
 
     @property
-    def would_be_reset(self) -> bool:
+    def connection_would_be_reset(self) -> bool:
         """Whether an answer that is sent now may be lost because the connection is reset."""
         return self._closes and not self.ended
 

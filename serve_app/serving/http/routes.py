@@ -30,7 +30,7 @@ from serve_app.serving.http.docs_page import POLICY, docs_page
 from serve_app.serving.http.json_text import dump_chunks
 from serve_app.serving.http.middleware import (
     CLIENT_LEFT,
-    Envelope,
+    RequestChecks,
     error_response,
     internal_error,
     printable,
@@ -104,7 +104,7 @@ def make_app(service: Service, *, echo_request_id: bool = True) -> ASGIApp:
     _add_health_routes(app, service)
     app.api_route("/docs", methods=["GET", "HEAD"], include_in_schema=False)(_docs)
     open_routes = {"", "/healthz", *_add_page(app, service)}
-    return Envelope(
+    return RequestChecks(
         app,
         lambda: service.config,
         service.tokens,
