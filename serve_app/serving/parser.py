@@ -24,12 +24,12 @@ from serve_app.models.interface import LocalParser, Parser, RemoteParser
 from serve_app.models.registry import load_parser
 from serve_app.serving.autoscaling import CALLS_S
 from serve_app.serving.messages import ParsedPrompt
-from serve_app.serving.replica.batching import Device, PullBatcher
+from serve_app.serving.replica.batching import ModelThread, PullBatcher
 from serve_app.serving.replica.cache import CachedWork
 from serve_app.serving.replica.health import ModelHealth
 from serve_app.serving.replica.heap import give_back_free_memory
 from serve_app.serving.replica.metrics import Metrics
-from serve_app.serving.replica.model_steps import model_step, step_cache, watch_device
+from serve_app.serving.replica.model_steps import model_step, step_cache, watch_model
 from serve_app.serving.replica.stage import Stage
 from serve_app.serving.replica.work import BusyTime
 
@@ -60,11 +60,16 @@ class LocalReplies:
 
     def __init__(self, parser: LocalParser, max_prompts: int, metrics: Metrics) -> None:
         self._health = ModelHealth()
-        self._device = Device(ThreadPoolExecutor(1, "parser-model"))
+        self._model_thread = ModelThread(ThreadPoolExecutor(1, "parser-model"))
         self._batcher: PullBatcher[str, str] = model_step(
-            "prompts", parser.generate_each, max_prompts, device=self._device, health=self._health, metrics=metrics
+            "prompts",
+            parser.generate_each,
+            max_prompts,
+            thread=self._model_thread,
+            health=self._health,
+            metrics=metrics,
         )
-        watch_device(self._device, metrics)
+        watch_model(self._model_thread, metrics)
 
     async def reply(self, prompt: str, stage: Stage) -> str:
         """Return the model's reply to a prompt; see Replies."""
@@ -86,7 +91,7 @@ class LocalReplies:
 
     def work(self) -> dict[str, float]:
         """Return the work of the model's device."""
-        return self._device.work.report()
+        return self._model_thread.work.report()
 
 
 class RemoteReplies:
