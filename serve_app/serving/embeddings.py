@@ -31,7 +31,7 @@ from serve_app.serving.replica.turns import FairSlots, FairThreads
 from serve_app.verdict.evidence import Seen
 
 CROPS = 32
-"""Crops in one pass of the identity model, at most."""
+"""At most this many crops in one batch of the identity model."""
 
 PICTURES = 4
 """At most this many decoded images are cropped at the same time: 600 MB at 50 megapixels."""

@@ -65,7 +65,7 @@ logger = logging.getLogger("ray.serve")
 Value = TypeVar("Value")
 
 PHRASES = 256
-"""Phrases in one text pass, at most."""
+"""At most this many phrases in one batch of the text encoder."""
 
 ENTRY_BYTES = 1024
 """Memory of a cache entry besides its features: the key, the objects and the entries in dicts."""
@@ -188,8 +188,8 @@ class SegmenterDeployment:
             task: the image and the entities.
 
         Returns:
-            The segmented image; OtherModel if the task requires another version than this replica has; InputsLost if an
-            object of the task is lost; or an error, which is returned and not raised.
+            The segmented image; OtherModel if the task requires another version than this replica has; InputsLost if
+            Ray's object store has lost an input of the task; or an error, which is returned and not raised.
         """
         if task.version not in (None, self._stamp.version):
             return OtherModel(self._stamp)
@@ -208,7 +208,7 @@ class SegmenterDeployment:
     async def _in_time(
         self, work: Coroutine[Any, Any, Value], timeout_s: float, request_id: str
     ) -> Value | GensegError | InputsLost:
-        """Run work of a request within its deadline, and return its error instead of raising it (see ImageOutcome)."""
+        """Run work within the request's deadline, and return an error instead of raising it (see ImageOutcome)."""
         try:
             async with asyncio.timeout(timeout_s):
                 return await work
