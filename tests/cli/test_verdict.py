@@ -94,7 +94,7 @@ def test_the_answer_is_a_word(contextual: Any, generated: Any, answer: str) -> N
 
 
 def test_images_that_say_nothing_have_rows_too() -> None:
-    tied = Asked("dogs", 1, sources=(0, 1), beyond=(7,))
+    tied = Asked("dogs", 1, sources=(0, 1), missing_images=(7,))
     lines = table(contextual=(TWO_DOGS, FAILED), asked=(tied,))
     rows = [" ".join(line.split()) for line in lines if line.endswith("could not tell")]
     assert rows == ["ref 1 - - could not tell", "image not given - - could not tell", "arrived: could not tell"]

@@ -129,7 +129,7 @@ def test_header_bytes_that_are_not_utf8_are_a_400_in_our_shape(small: Graph, nam
         answer.begin()
         error = json.loads(answer.read())["error"]
     assert (answer.status, error["code"]) == (400, "invalid_request")
-    assert error["message"] == f"the header {name.lower()} is not UTF-8"
+    assert error["message"] == f"the value of the header {name.lower()} is not UTF-8"
 
 
 def test_headers_of_callers_do_not_steer_ray(small: Graph) -> None:

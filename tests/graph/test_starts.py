@@ -116,12 +116,12 @@ ON_A_RAY_WITH_A_GPU = """
 import json, os, ray
 from serve_app.cli import ray_session
 from serve_app.config.schema import AppConfig
-from serve_app.serving.gpus import cluster_gpus, is_autoscaled, on_lent_device
+from serve_app.serving.gpus import cluster_gpus, is_autoscaled, on_assigned_device
 from tests.graph.test_starts import devices
 
 ray_session.set_environment(CUDA_VISIBLE_DEVICES="0")  # one GPU in Ray's books; no GPU is used
 ray_session.start(logs=False)
-load = ray.remote(lambda: [on_lent_device(devices)(AppConfig()), os.environ.get("HF_TOKEN")])
+load = ray.remote(lambda: [on_assigned_device(devices)(AppConfig()), os.environ.get("HF_TOKEN")])
 lent = {share: ray.get(load.options(num_cpus=0, num_gpus=share).remote()) for share in (0, 0.5)}
 print(json.dumps({"gpus": cluster_gpus(), "autoscaled": is_autoscaled(), "lent": lent}))
 ray_session.leave()

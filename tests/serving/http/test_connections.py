@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 import uvicorn
 
-from serve_app.serving.http.proxy_guard import HOLD_S
+from serve_app.serving.http.proxy_guard import PAUSE_S
 from serve_app.serving.http.routes import make_app
 from tests.serving.http.test_proxy_guard import guarded
 from tests.serving.http.test_routes import FakeService, body
@@ -87,7 +87,7 @@ async def test_a_body_that_is_taken_is_asked_for(length: int) -> None:
         begin = asyncio.get_running_loop().time()
         assert (await reader.readline()).startswith(CONTINUE)
         if length > len(JOB):
-            assert asyncio.get_running_loop().time() - begin >= HOLD_S
+            assert asyncio.get_running_loop().time() - begin >= PAUSE_S
         writer.write(JOB + b" " * (length - len(JOB)))
         got = await read_until_closed(reader)
         writer.close()

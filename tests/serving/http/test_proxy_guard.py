@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve_app.serving.http.proxy_guard import HOLD_S, middlewares
+from serve_app.serving.http.proxy_guard import PAUSE_S, middlewares
 
 
 def guarded(app: ASGIApp) -> ASGIApp:
@@ -55,7 +55,10 @@ async def test_headers_that_ray_reads_as_utf8_are_refused_where_they_are_not(nam
     assert reached is None
     assert answer[0]["status"] == 400
     error = json.loads(answer[1]["body"])["error"]
-    assert (error["code"], error["message"]) == ("invalid_request", f"the header {name.decode()} is not UTF-8")
+    assert (error["code"], error["message"]) == (
+        "invalid_request",
+        f"the value of the header {name.decode()} is not UTF-8",
+    )
 
 
 async def test_other_headers_may_hold_any_bytes() -> None:
@@ -284,5 +287,5 @@ async def test_a_body_that_is_not_refused_is_asked_for_after_a_while() -> None:
 
     begin = time.monotonic()
     answer = await ask(proxy, (b"expect", b"100-continue"))
-    assert time.monotonic() - begin >= HOLD_S
+    assert time.monotonic() - begin >= PAUSE_S
     assert answer[0]["headers"] == [(b"content-length", b"0")]
