@@ -1,5 +1,6 @@
 # make demo   the whole job on the models that ship inside: results/demo/
-# make test   ruff, mypy and every test
+# make test   ruff, mypy and every test; prints the times of the parts
+# make coverage   which lines and branches the tests run, in every process that they start: results/coverage/html/
 # make bench  measures against the plain loop; BENCH=--quick only tries whether it runs, BENCH=batch one part
 # make gpu    what only a GPU can show; GPU="plain split" some parts, PYTHON=python3 installs nothing and uses that Python
 # Each makes .venv first; each step is skipped when nothing changed.
@@ -9,7 +10,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: install demo test check bench gpu chaos overload soak hostile cluster-test format clean
+.PHONY: install demo test check coverage bench gpu chaos overload soak hostile cluster-test format clean
 
 install: $(STAMP)
 
@@ -23,7 +24,16 @@ demo: install
 	$(BIN)/genseg demo --output results/demo
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m tests.parts
+
+coverage: install
+	rm -rf results/coverage
+	mkdir -p results/coverage
+	PYTHONPATH=$(CURDIR) __RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR=tests.keep_coverage.again_and_again \
+	    $(BIN)/coverage run -m tests.parts
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage html --quiet
+	$(BIN)/coverage report
 
 check: install
 	$(BIN)/ruff check .

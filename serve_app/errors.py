@@ -9,7 +9,8 @@
     ├── InvalidImage            422 invalid_image
     ├── FetchFailed             422 fetch_failed
     ├── Overloaded              503 overloaded        (carries retry_after_s)
-    │   └── TooManyRequests     429 overloaded
+    │   ├── TooManyRequests     429 overloaded
+    │   └── DeploymentUnavailable
     ├── InvalidModelReply       502 invalid_model_reply
     ├── ModelUnavailable        502 model_unavailable (may carry retry_after_s)
     ├── DeadlineExceeded        504 timeout
@@ -121,6 +122,10 @@ class TooManyRequests(Overloaded):
     """The ingress already handles as many requests as it admits."""
 
     status = 429
+
+
+class DeploymentUnavailable(Overloaded):
+    """A model's deployment accepts no calls at the moment, for example because its replicas failed to start."""
 
 
 class InvalidModelReply(GensegError):

@@ -47,6 +47,8 @@ def metrics_url() -> str:
 @pytest.fixture(scope="session")
 def ray_serve(metrics_url: str) -> Iterator[str]:
     """A Ray with Serve on this machine; yields the HTTP address."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        pytest.fail("a file whose tests use Ray belongs into GRAPH or COMMANDS of tests/parts.py", pytrace=False)
     import ray
     from ray import serve
 

@@ -1,4 +1,4 @@
-"""An image's document made in one go, of all its detections, for tests and benchmarks that hold no deployment."""
+"""Writes the document of one image from all its detections, for tests and benchmarks without a deployment."""
 
 from __future__ import annotations
 

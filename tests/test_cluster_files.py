@@ -274,9 +274,9 @@ def test_workers_wait_for_the_marks_of_all_their_models_and_say_for_which(index:
 def test_sizing_costs_more_for_more_work(sizing: ModuleType) -> None:
     for gpu in sizing.GPUS:
         for few, many in ((sizing.Request(1, 4), sizing.Request(2, 4)), (sizing.Request(1, 4), sizing.Request(1, 8))):
-            assert sizing.request_s(few, gpu, sizing.HOPEFUL) < sizing.request_s(many, gpu, sizing.HOPEFUL)
-        assert sizing.request_s(sizing.TYPICAL, gpu, sizing.HOPEFUL) < sizing.request_s(
-            sizing.TYPICAL, gpu, sizing.CAUTIOUS
+            assert sizing.request_s(few, gpu, sizing.OPTIMISTIC) < sizing.request_s(many, gpu, sizing.OPTIMISTIC)
+        assert sizing.request_s(sizing.TYPICAL, gpu, sizing.OPTIMISTIC) < sizing.request_s(
+            sizing.TYPICAL, gpu, sizing.PESSIMISTIC
         )
 
 
@@ -285,6 +285,11 @@ def test_dashboard_shows_every_metric_of_the_service_and_no_other() -> None:
     shown = {re.sub(r"_(bucket|sum|count)$", "", name) for name in re.findall(r"ray_(genseg_\w+)", text)}
     source = (ROOT / "serve_app" / "serving" / "replica" / "metrics.py").read_text()
     assert shown == set(re.findall(r'"(genseg_\w+)"', source))
+
+
+def test_the_guide_lists_every_metric_of_the_service_and_no_other() -> None:
+    source = (ROOT / "serve_app" / "serving" / "replica" / "metrics.py").read_text()
+    assert set(re.findall(r"`(genseg_\w+)`", GUIDE)) == set(re.findall(r'"(genseg_\w+)"', source))
 
 
 def test_alerts_use_metrics_of_the_service() -> None:
@@ -391,16 +396,16 @@ def commands_on(kind: str, tmp_path: Path) -> list[str]:
     from ray.autoscaler.node_provider import NodeProvider
 
     class Provider(NodeProvider):
-        def node_tags(self, node_id: str) -> dict[str, str]:
+        def node_tags(self, _: str) -> dict[str, str]:
             return {}
 
         def set_node_tags(self, node_id: str, tags: dict[str, str]) -> None:
             pass
 
-        def is_terminated(self, node_id: str) -> bool:
+        def is_terminated(self, _: str) -> bool:
             return False
 
-        def internal_ip(self, node_id: str) -> str:
+        def internal_ip(self, _: str) -> str:
             return "10.0.0.2"
 
     config = yaml.safe_load(LAUNCHER.read_text())

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from ray.serve.schema import ServeDeploySchema
 
-from serve_app.app import ANSWERED, SPARE_SLOTS
+from serve_app.app import ACCEPTED_PER_ADMITTED, SPARE_SLOTS
 from serve_app.config.files import LoadedConfig, check_file, load_file
 from serve_app.config.serve_config import IMPORT_PATH
 from serve_app.config.user_config import SETTINGS
@@ -62,7 +62,7 @@ def test_what_may_change_at_run_time_is_not_in_args(path: Path) -> None:
 
 def test_the_ingress_itself_refuses_before_ray_does(path: Path) -> None:
     admitted = loaded(path).app.serving.max_concurrent_requests
-    assert deployments(path)["Ingress"]["max_ongoing_requests"] >= ANSWERED * admitted + SPARE_SLOTS
+    assert deployments(path)["Ingress"]["max_ongoing_requests"] >= ACCEPTED_PER_ADMITTED * admitted + SPARE_SLOTS
 
 
 def test_queued_images_of_admitted_requests_fit(path: Path) -> None:

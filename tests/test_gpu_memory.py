@@ -61,7 +61,7 @@ def segmenter_parts(name: str) -> float:
     app = load_file(ROOT / "configs" / f"{name}.yaml").app
     images = app.batching.max_pixels // 1008**2
     assert app.batching.max_pixels == images * 1008**2
-    under_way = deployment(name, "SegmenterDeployment")["max_ongoing_requests"]
+    under_way: int = deployment(name, "SegmenterDeployment")["max_ongoing_requests"]
     return (
         measured("weights")
         + app.batching.max_pairs * measured("a pair with masks")
@@ -99,7 +99,7 @@ def test_the_shares_of_one_gpu_leave_room_for_both_contexts_and_are_one_gpu_for_
 def test_the_comment_adds_up_as_the_keys_do(name: str) -> None:
     text = (ROOT / "configs" / f"{name}.yaml").read_text()
     app = load_file(ROOT / "configs" / f"{name}.yaml").app
-    said = re.findall(r"([\d.]+) of (0\.\d+) x ([\d.]+) = +([\d.]+) GiB", text)
+    said = re.findall(r"needs ([\d.]+) GiB, (?:may take|has) +(0\.\d+) x ([\d.]+) = +([\d.]+) GiB", text)
     shares = [app.models.text_parser.gpu_memory_fraction, app.models.segmentation.gpu_memory_fraction]
     assert [float(share) for _, share, _, _ in said[:2]] == shares
     assert sum(float(share) for _, share, _, _ in said) == pytest.approx(1)
@@ -108,10 +108,10 @@ def test_the_comment_adds_up_as_the_keys_do(name: str) -> None:
         assert float(product) == pytest.approx(float(share) * float(card), abs=0.06)
     for (used, *_), parts in zip(said, (max(parser_parts(name)), segmenter_parts(name)), strict=False):
         assert float(used) == pytest.approx(parts, abs=0.1)  # a sum of rounded parts
-    under_way = deployment(name, "SegmenterDeployment")["max_ongoing_requests"]
+    under_way: int = deployment(name, "SegmenterDeployment")["max_ongoing_requests"]
     for count, what, unit in (
         (app.batching.max_pairs, "pairs", measured("a pair with masks")),
-        (under_way, "images under way", measured("an image's features")),
+        (under_way, r"images in progress \(max_ongoing_requests\)", measured("an image's features")),
     ):
         (said_count, product) = re.findall(rf"(\d+) {what} x [\d.]+ GiB = ([\d.]+) GiB", text)[0]
         assert int(said_count) == count

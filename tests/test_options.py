@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Union, cast, get_args, get_origin, get_type_hints
 
 import pytest
 from starlette.datastructures import Headers
@@ -76,9 +76,11 @@ async def test_the_form_takes_it(name: str) -> None:
     assert request.given() == {name: EXAMPLES[name]}
 
 
+REQUEST_BODY: dict[str, Any] = cast(dict[str, Any], openapi.SEGMENT["openapi_extra"])["requestBody"]
+
+
 def described(media_type: str) -> dict[str, Any]:
-    body = openapi.SEGMENT["openapi_extra"]["requestBody"]["content"][media_type]["schema"]
-    properties: dict[str, Any] = body["properties"]
+    properties: dict[str, Any] = REQUEST_BODY["content"][media_type]["schema"]["properties"]
     return properties
 
 
@@ -94,8 +96,8 @@ def test_openapi_describes_it_with_its_range(name: str) -> None:
     assert described("application/json")[name]["description"] == schema["description"]
     assert schema["description"] in form["description"]
     if schema["type"] in {"array", "object"}:
-        encoding: Any = openapi.SEGMENT["openapi_extra"]["requestBody"]
-        assert encoding["content"]["multipart/form-data"]["encoding"][name] == {"contentType": "application/json"}
+        encoding = REQUEST_BODY["content"]["multipart/form-data"]["encoding"]
+        assert encoding[name] == {"contentType": "application/json"}
         assert {**form, "description": schema["description"]}.items() <= schema.items()
         assert form.keys() & {"items", "additionalProperties"}
     else:
@@ -132,11 +134,13 @@ def test_the_client_names_these_options_with_their_types() -> None:
 @each_option
 def test_the_client_sends_it(name: str) -> None:
     value = EXAMPLES[name]
-    as_form = segment_call("", "a dog", [b"x"], None, {name: value}, timeout_s=60)  # type: ignore[misc]
-    as_json = segment_call("", "a dog", [], None, {name: value}, timeout_s=60)  # type: ignore[misc]
-    sent = as_form.body["data"][name]
+    options = cast(SegmentOptions, {name: value})
+    as_form = segment_call("", "a dog", [b"x"], None, options, timeout_s=60)
+    as_json = segment_call("", "a dog", [], None, options, timeout_s=60)
+    form, document = cast(dict[str, Any], as_form.body["data"]), cast(dict[str, Any], as_json.body["json"])
+    sent = form[name]
     assert (sent if isinstance(value, str) else json.loads(sent)) == value
-    assert as_json.body["json"][name] == value
+    assert document[name] == value
 
 
 def test_the_manifest_has_no_other_options() -> None:
@@ -156,7 +160,7 @@ def test_the_manifest_takes_it(tmp_path: Path, name: str, suffix: str) -> None:
     path.write_text(text.getvalue())
     (placed,) = read_rows(path)
     assert placed.row.given() == {name: EXAMPLES[name]}
-    assert SegmentRequest.of_checked("", [], None, placed.row).given() == {name: EXAMPLES[name]}
+    assert SegmentRequest.from_checked("", [], None, placed.row).given() == {name: EXAMPLES[name]}
 
 
 def flags(name: str) -> list[str]:

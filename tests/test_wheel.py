@@ -21,6 +21,7 @@ DATA = {
                    "tokenizer_config.json", "README.md")),
     *(f"embedded/checkpoints/identity/{name}"
       for name in ("config.json", "model.safetensors", "preprocessor_config.json", "README.md")),
+    "py.typed",
     "embedded/checkpoints/parser/chat_template.jinja",
     "embedded/checkpoints/parser/generation_config.json",
     *(f"embedded/images/{name}" for name in ("contextual_0.jpg", "contextual_1.jpg", "generated.jpg", "result.jpg")),
@@ -54,6 +55,29 @@ def test_the_wheel_holds_every_module_and_the_data_and_nothing_else(wheel: Path)
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "serve_app").rglob("*.py")}
     assert names == modules | {f"serve_app/{name}" for name in DATA}
+
+
+def test_the_wheel_says_its_licence_and_its_version(wheel: Path) -> None:
+    folder = f"genseg-{__version__}.dist-info"
+    with ZipFile(wheel) as archive:
+        licence, metadata = (archive.read(f"{folder}/{name}").decode() for name in ("licenses/LICENSE", "METADATA"))
+    assert licence == (ROOT / "LICENSE").read_text()
+    assert f"\nVersion: {__version__}\n" in metadata
+    assert "\nLicense-Expression: Apache-2.0\n" in metadata
+
+
+def test_type_checkers_read_the_annotations_of_the_installed_package(wheel: Path, tmp_path: Path) -> None:
+    installed, caller = tmp_path / "installed", tmp_path / "caller" / "caller.py"
+    with ZipFile(wheel) as archive:
+        archive.extractall(installed)
+    caller.parent.mkdir()
+    caller.write_text("from serve_app.errors import InvalidImage\nreveal_type(InvalidImage.status)\n")
+    environment = {"PYTHONPATH": str(installed), "PATH": "/usr/bin:/bin"}
+    answer = subprocess.run(
+        [sys.executable, "-P", "-m", "mypy", f"--cache-dir={tmp_path / 'cache'}", caller.name],
+        cwd=caller.parent, env=environment, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert answer.stdout.splitlines()[0] == 'caller.py:2: note: Revealed type is "int"'
 
 
 def test_the_wheel_runs_where_the_sources_are_not(wheel: Path, tmp_path: Path) -> None:

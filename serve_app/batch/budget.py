@@ -12,7 +12,8 @@ FIRST_GUESS_BYTES = 4 * 1024 * 1024
 class ByteBudget:
     """Makes pieces of work wait until their bytes fit; a piece larger than the whole budget runs alone.
 
-    The size of a piece is known only after it was read. Until then it counts as the largest size so far.
+    The size of a piece is known only after it was read. Until then it counts as the largest piece that was read so far,
+    or as `guess_bytes` if none was.
 
     Args:
         total_bytes: largest number of bytes at the same time.

@@ -28,13 +28,13 @@ def csv_records(path: Path, name: str, encoding: str) -> Iterator[Record]:
     """Yield the rows of a CSV file. Blank lines and rows with only empty cells are skipped.
 
     Args:
-        path: path of the file. The first line that is not empty names the columns; a line such as `sep=;` may come
-            before it. Without such a line, the separator is the one with which most column names are fields of a row.
+        path: path of the file. The first line that is not empty names the columns. A line such as `sep=;` may come
+            before it. Without such a line, the separator that makes most column names fields of a row is used.
         name: the file's name in messages.
         encoding: the file's encoding.
 
     Raises:
-        ManifestError: the column names are wrong, or the file is not in that encoding.
+        ManifestError: the column names are wrong, or the file does not have that encoding.
         OSError: the file cannot be read.
     """
     with path.open(encoding=encoding, newline="") as file:
@@ -153,7 +153,7 @@ def _line(reader: Iterator[list[str]]) -> int:
 
 
 def _value(name: str, cell: str, delimiter: str) -> JsonValue:
-    """Convert a cell to its field's type; a cell of a column that is not a field stays as it is."""
+    """Convert a cell to its field's type. A cell of an extra column stays as it is."""
     kind, text = kind_of(name), cell.strip()
     match kind:
         case None:

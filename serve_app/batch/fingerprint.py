@@ -1,6 +1,7 @@
-"""Records the settings and rows of an output folder's job, so that a different job cannot add its results there.
+"""Records the settings and rows of the batch whose results a folder holds.
 
-A row is recorded as two 64-bit digests: of its id, and of everything else.
+So a batch with other settings can be refused there. A row is recorded as two 64-bit digests: one of its id, and one of
+its other fields. Its extra columns (see `row`) are not recorded.
 """
 
 from __future__ import annotations
@@ -26,17 +27,17 @@ Setting = str | float | list[str] | None
 
 @dataclass
 class Fingerprint:
-    """The job whose results a folder holds.
+    """The batch whose results a folder holds.
 
     Attributes:
-        settings: values that influence the results, by the name of the flag or configuration key. A job on a running
-            service does not know the service's configuration.
-        rows: digest of the row, by the digest of its id.
+        settings: values that influence the results, by the name of the flag or configuration key. If the batch used a
+            running service, the service's configuration is not known, and the settings hold only flags.
+        rows: the digest of each row, by the digest of its id.
         models: names of the models, from the first result; empty before it.
         identity: `model` and `threshold` of the identity model, from the first verdict; `model` is "none" if no objects
             were compared. Empty before the first verdict.
-        manifest: absolute path of the last job's manifest; None if it came through a pipe, or if the folder is from an
-            earlier version.
+        manifest: absolute path of the last manifest; None if it came through a pipe, or if an earlier version wrote
+            the folder.
     """
 
     settings: dict[str, Setting] = field(default_factory=dict)
@@ -46,7 +47,10 @@ class Fingerprint:
     manifest: str | None = None
 
     def save(self, folder: Path) -> None:
-        """Write it into a folder. The rows come first, so that a folder with a job file has them too."""
+        """Write the fingerprint into a folder.
+
+        The file with the rows is written first. So if the job file exists, the rows do too.
+        """
         numbers = array("Q", (number for pair in self.rows.items() for number in pair))
         if sys.byteorder == "big":
             numbers.byteswap()
@@ -66,10 +70,10 @@ class Fingerprint:
 
     @classmethod
     def load(cls, folder: Path) -> Fingerprint | None:
-        """Read it from a folder; None if no job has begun there.
+        """Read the fingerprint of a folder; None if no batch has started there.
 
         Raises:
-            ValueError: the files are damaged, or of another version of this package.
+            ValueError: the files are damaged, or another version of this package wrote them.
         """
         if not (folder / _JOB_FILE).is_file():
             return None
@@ -85,24 +89,24 @@ class Fingerprint:
 
 
 def settings_difference(before: Fingerprint, now: Mapping[str, Setting], defaults: Mapping[str, Setting]) -> str | None:
-    """Describe in words which settings differ from those of the folder's last job; None if they are the same.
+    """Describe in words which settings differ from those of the folder; None if they are the same.
 
     Args:
-        before: of the folder's last job; without settings if there was none.
-        now: settings of this job. Settings of a running service are not in it and are not compared.
+        before: the fingerprint of the folder; its `settings` are empty if no batch ran there.
+        now: settings of this run. If it uses a running service, the service's configuration is not in them.
         defaults: values of the settings that the folder does not record.
     """
     if not before.settings:
         return None
-    recorded = {**_told_by_results(before, now), **before.settings}
-    was, comes = _meant({**defaults, **recorded}), _meant(now)
+    recorded = {**_known_from_results(before, now), **before.settings}
+    old, new = _with_auto_resolved({**defaults, **recorded}), _with_auto_resolved(now)
     flags = [name for name in {**before.settings, **now} if name.startswith("--")]
     parts = []
     for name in dict.fromkeys([*flags, *now]):
-        if was.get(name) != comes.get(name):
+        if old.get(name) != new.get(name):
             unrecorded = name not in recorded and name in defaults
             note = " (the default, because the folder does not record it)" if unrecorded else ""
-            parts.append(f"{_written(name, was.get(name))}{note}, but {_given(name, comes.get(name))}")
+            parts.append(f"{_written(name, old.get(name))}{note}, but {_given(name, new.get(name))}")
     return "; ".join(parts) or None
 
 
@@ -142,20 +146,21 @@ def _in_words(value: Setting) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _meant(settings: Mapping[str, Setting]) -> Mapping[str, Setting]:
-    """Return the settings with the identity model `auto` resolved, which depends on the segmenter's model."""
+def _with_auto_resolved(settings: Mapping[str, Setting]) -> Mapping[str, Setting]:
+    """Replace the identity model `auto` by the model that it means. This depends on the segmenter's model."""
     if settings.get(_IDENTITY) != AUTO:
         return settings
     segmentation = SegmentationModel(model_name=str(settings[_SEGMENTER]))
     return {**settings, _IDENTITY: ModelsConfig(segmentation=segmentation).identity_name or NONE}
 
 
-def _told_by_results(before: Fingerprint, now: Mapping[str, Setting]) -> dict[str, Setting]:
-    """Return the settings that the results themselves tell, also if a running service made them."""
-    told: dict[str, Setting] = {f"models.{part}.model_name": name for part, name in before.models.items()}
+def _known_from_results(before: Fingerprint, now: Mapping[str, Setting]) -> dict[str, Setting]:
+    """Return the settings that are known from the results, also if a running service made these."""
+    known: dict[str, Setting] = {f"models.{part}.model_name": name for part, name in before.models.items()}
     if before.identity:
-        told[_IDENTITY] = before.identity["model"]
-        # If the configuration leaves the threshold to the model, the next verdict tells it; it is compared then.
+        known[_IDENTITY] = before.identity["model"]
+        # If the new threshold is null, the model's own value counts, which only the first verdict shows. So it is not
+        # compared here, but with that verdict; see OutputFolder.
         threshold = now.get("models.identity.threshold")
-        told["models.identity.threshold"] = None if threshold is None else before.identity.get("threshold")
-    return told
+        known["models.identity.threshold"] = None if threshold is None else before.identity.get("threshold")
+    return known

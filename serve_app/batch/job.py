@@ -1,4 +1,4 @@
-"""Runs a dataset job: several rows at a time, each result written as soon as it is there.
+"""Runs a batch: several rows at a time. Each result is written as soon as its row is done.
 
 Memory holds the images and results of the rows in progress, within a budget, and the id of every row. Knows no Ray.
 """
@@ -25,12 +25,12 @@ from serve_app.schemas.phrase_key import phrase_key
 from serve_app.schemas.requests import OptionArguments, SegmentRequest
 
 LONGEST_TIMEOUT_S = 86400.0
-"""Timeout of a row that names none. The service shortens it to its own maximum. It is long because no user waits for a
-single row."""
+"""Timeout of a row that has no `timeout_s` of its own. The service shortens it to its own maximum. It is long because
+no user waits for a single row."""
 
 MAX_READERS = 32
 MAX_IMAGE_BYTES = 512 * 1024 * 1024
-"""Total size of the image files in memory at the same time. A row with more runs alone."""
+"""Total size of the image files in memory at the same time. A row whose images are larger runs alone."""
 
 
 class Job:
@@ -40,9 +40,9 @@ class Job:
         output: stores the results.
         reader: reads the images.
         segment: segments one row; see patience.Segment.
-        defaults: options of the request for rows that do not name them.
+        defaults: options of the request for rows that do not have them.
         meter: counts the rows.
-        reporter: is told about each failure.
+        reporter: shows the progress and each failure.
     """
 
     def __init__(
@@ -70,8 +70,8 @@ class Job:
             concurrency: number of rows in progress at the same time.
 
         Raises:
-            ServiceLost, OutputError: the job cannot go on.
-            asyncio.CancelledError: the job was stopped. Rows in progress are dropped; finished rows are kept.
+            ServiceLost, OutputError: the run cannot continue.
+            asyncio.CancelledError: the run was stopped. Rows in progress are dropped; finished rows are kept.
         """
         rows = plan.pending(self._output)
         count = max(1, min(concurrency, plan.left))
@@ -82,16 +82,16 @@ class Job:
                     async with asyncio.TaskGroup() as workers:
                         for _ in range(count):
                             workers.create_task(self._work(rows, threads))
-                except ExceptionGroup as failed:  # the first ends the job
+                except ExceptionGroup as failed:  # the first error ends the run
                     raise failed.exceptions[0] from None
                 finally:
                     self._meter.stop()
         finally:
-            # Without waiting, because a stopped job must not hang on a store that does not answer.
+            # Without waiting, because a stopped run must not hang on a store that does not answer.
             threads.shutdown(wait=False, cancel_futures=True)
 
     async def _work(self, rows: Iterator[Row], threads: ThreadPoolExecutor) -> None:
-        for row in rows:  # one loop, one thread: workers may share the iterator
+        for row in rows:  # workers share the iterator; all of them run in the event loop's one thread
             try:
                 document = await self._do(row, threads)
             except (ServiceLost, OutputError):
@@ -118,7 +118,7 @@ class Job:
                 if unused:
                     missing["thresholds"] = {n: value for n, value in request.thresholds.items() if n not in unused}
                 document = await self._segment(request.model_copy(update=missing))
-                if unused:  # the service did not get them, so it lists none
+                if unused:  # the service did not get these thresholds, so it does not list them
                     document["meta"]["unused_thresholds"] = unused
                 return document
             except GensegError:
@@ -133,18 +133,18 @@ class Job:
 
 
 def run_job(job: Job, plan: Plan, concurrency: int) -> bool:
-    """Run a job to its end, or until Ctrl-C or a termination signal.
+    """Process the rows of a plan until all are done, or until Ctrl-C or a termination signal.
 
     Args:
-        job: the job.
+        job: processes the rows.
         plan: the plan that was made with the job's output folder.
         concurrency: number of rows in progress at the same time.
 
     Returns:
-        True if it came to its end, False if it was stopped.
+        True if all rows are done, False if the run was stopped.
 
     Raises:
-        ServiceLost, OutputError: the job cannot go on.
+        ServiceLost, OutputError: the run cannot continue.
     """
     return asyncio.run(_until_stopped(job.run(plan, concurrency)))
 
@@ -186,7 +186,7 @@ def unused_thresholds(request: SegmentRequest) -> list[str]:
     """Return the names of a row's thresholds that are not among its own entities.
 
     The service refuses a request with such a threshold, because it is probably a mistake. In a manifest, many rows with
-    different entities may share one set of thresholds, so the job lists the unused ones in the row's result instead.
+    different entities may share one set of thresholds. So the unused ones are listed in the row's result instead.
     """
     if request.entities is None:
         return []

@@ -12,8 +12,8 @@ from pydantic import JsonValue
 from serve_app.batch.row import ManifestError
 
 Record = tuple[int, dict[str, JsonValue] | str]
-"""A row of a manifest: its line in the file, counted from 1 (in an array and in Parquet, its number); and its values,
-or a message that says what is wrong with it."""
+"""A row of a manifest: first its line in the file, from 1 (in an array and in Parquet, the row's number, from 1); then
+its values, or a message that says what is wrong with the row."""
 
 UTF_8 = frozenset({"utf-8", "utf-8-sig"})
 
@@ -31,8 +31,8 @@ def json_records(path: Path, name: str, encoding: str) -> Iterator[Record]:
         encoding: the file's encoding.
 
     Raises:
-        ManifestError: the file is a faulty array, or is not in that encoding.
-        OSError: it cannot be read.
+        ManifestError: the file is a faulty array, or does not have that encoding.
+        OSError: the file cannot be read.
     """
     with path.open(encoding=encoding, errors="replace") as file:
         start = file.read(4096).lstrip()
@@ -115,7 +115,7 @@ def _items(path: Path, name: str, encoding: str) -> Iterator[Record]:
 
 
 def _one_object(path: Path, encoding: str) -> dict[str, JsonValue] | str | None:
-    """Read a file that is one object over several lines; None if it is something else."""
+    """Read a file that is one object over several lines; None if the file is something else."""
     try:
         values = parse(path.read_text(encoding))
     except NamedTwice as error:

@@ -18,7 +18,7 @@ MAX_SHOWN = 20
 
 @dataclass(frozen=True)
 class PlacedRow:
-    """A checked row and its line in the file, counted from 1; in a JSON array and in Parquet, its number."""
+    """A checked row and its line in the file, from 1; in a JSON array and in Parquet, the row's number, from 1."""
 
     line: int
     row: Row
@@ -45,7 +45,7 @@ def check_rows(path: Path, name: str | None = None, all_wrong: Path | None = Non
     Args:
         path: path of the manifest.
         name: its name in messages; None for the path.
-        all_wrong: file that lists every wrong row if there are more than `MAX_SHOWN`; an old one is removed.
+        all_wrong: file that lists every wrong row if there are more than `MAX_SHOWN`; an old file is removed.
 
     Raises:
         ManifestError: the file cannot be read; or, after the last row: rows are wrong, an id occurs twice, or there are
@@ -81,7 +81,10 @@ def _placed(record: Record, name: str) -> PlacedRow:
 
 
 class _Wrong:
-    """Collects the messages about wrong rows: the first ones in memory, and all in a file once there are more."""
+    """Collects the messages about wrong rows.
+
+    The first `MAX_SHOWN` messages are in memory. If there are more, all of them are in a file.
+    """
 
     def __init__(self, name: str, path: Path | None) -> None:
         self._name = name

@@ -1,13 +1,13 @@
-"""The output folder of a dataset job: its results and errors as shards. One process writes to it at a time.
+"""The output folder of a batch: its results and errors as shards. One process writes to it at a time.
 
-    DIR/part-00000.jsonl …          result documents, each with its row's id and other columns
-    DIR/errors/part-00000.jsonl …   rows that failed: id, other columns, code, message, field
+    DIR/part-00000.jsonl …          result documents, each with its row's id and extra columns
+    DIR/errors/part-00000.jsonl …   rows that failed: id, extra columns, code, message, field
     DIR/verdicts.csv                the verdicts, if rows have any; see `verdict_rows`
     DIR/summary.json                the figures of the last run
     DIR/wrong-rows.txt              the wrong rows of the manifest, if there are too many for the console
     DIR/.genseg-batch/              the lock and the fingerprint
 
-The shards themselves tell which rows are done. There is no second record that could contradict them.
+The rows that are done are known only from the shards, so no second record can contradict them.
 """
 
 from __future__ import annotations
@@ -32,13 +32,14 @@ from serve_app.config.models import NONE
 from serve_app.errors import GensegError
 from serve_app.schemas.dicts import ErrorDict, ResultDict, images_of
 
-_STATE = ".genseg-batch"
+STATE = ".genseg-batch"
+"""The folder inside an output folder that holds the lock and the fingerprint."""
 
 
 class Summary(TypedDict):
-    """The figures of a job, over everything in its folder; `images_per_s` and `seconds` are those of the last run.
+    """The figures of an output folder, over all runs. Only `images_per_s` and `seconds` are those of the last run.
 
-    `verdict` is null if no result has one.
+    `verdict` is null if no result has a verdict.
     """
 
     rows: int
@@ -58,16 +59,16 @@ class OutputError(GensegError):
 
 
 class OutputFolder:
-    """A folder that takes a job's results; `open_output` makes one.
+    """A folder into which the results of a batch are written. Use `open_output` to open it.
 
     Attributes:
         wrong_rows: path of the file that lists the wrong rows of a manifest.
         done: ids of the rows with a result, as text.
-        failed: error code, by the id of each row whose last try failed.
+        failed: error code of each row whose last try failed, by the row's id as text.
         images: number of images in all results.
         objects: number of objects in all results.
         verdicts: means over the verdicts of all results.
-        fingerprint: the settings and rows of the job; None before the first job.
+        fingerprint: the settings and rows of the batch; None before its first run.
     """
 
     def __init__(self, folder: Path, rows_per_shard: int) -> None:
@@ -82,28 +83,28 @@ class OutputFolder:
         self._errors = ShardWriter(folder / "errors", rows_per_shard)
         self._error_lines = 0
         try:
-            self.fingerprint = Fingerprint.load(folder / _STATE)
+            self.fingerprint = Fingerprint.load(folder / STATE)
         except (ValueError, KeyError, OSError) as error:
-            raise OutputError(f"{folder}: its {_STATE} cannot be used ({error}); choose another folder") from None
+            raise OutputError(f"{folder}: its {STATE} cannot be used ({error}); choose another folder") from None
         if self.fingerprint is None and shards(folder):
             raise OutputError(f"{folder}: holds shards of something else; choose another folder")
         self._load()
 
     def begin(self, fingerprint: Fingerprint) -> None:
-        """Record the settings and rows of the job whose results follow.
+        """Record the settings and rows of the batch whose results follow.
 
         Raises:
             OutputError: they cannot be written.
         """
         self.fingerprint = fingerprint
         with _explained(self.folder):
-            fingerprint.save(self.folder / _STATE)
+            fingerprint.save(self.folder / STATE)
 
     def add(self, row: Row, document: ResultDict) -> None:
         """Write a row's result.
 
         Raises:
-            OutputError: it cannot be written, or it is from other models than the earlier results.
+            OutputError: it cannot be written, or other models made it than the earlier results.
         """
         self._check_models(document)
         with _explained(self.folder):
@@ -200,14 +201,15 @@ class OutputFolder:
         known = self.fingerprint
         assert known is not None  # begin() comes first
         models, identity = {name: str(value) for name, value in document["meta"]["models"].items()}, _identity(document)
-        for what, before, now in (("results", known.models, models), ("verdicts", known.identity, identity)):
+        for kind, before, now in (("results", known.models, models), ("verdicts", known.identity, identity)):
             if before and now and before != now:
-                was, comes = _named(before), _named(now)
-                raise OutputError(f"{self.folder}: holds {what} of {was}, but the new ones are of {comes}")
+                raise OutputError(
+                    f"{self.folder}: holds {kind} of {_named(before)}, but the new ones are of {_named(now)}"
+                )
         if not known.models or (identity and not known.identity):
             known.models, known.identity = models, identity or known.identity
             with _explained(self.folder):
-                known.save_job(self.folder / _STATE)
+                known.save_job(self.folder / STATE)
 
     def _drop_old_errors(self) -> None:
         latest: dict[str, tuple[Path, int]] = {}
@@ -233,18 +235,18 @@ def _named(models: Mapping[str, Setting]) -> str:
 
 @contextmanager
 def open_output(folder: Path, rows_per_shard: int) -> Iterator[OutputFolder]:
-    """Open an output folder for one job, and complete its shards when the block ends.
+    """Open an output folder for one run, and complete its shards when the block ends.
 
     Args:
-        folder: created if it does not exist.
+        folder: the folder; it is created if it does not exist.
         rows_per_shard: number of lines after which a shard is complete.
 
     Raises:
-        OutputError: another job writes there now, the folder holds something else, or it cannot be written.
+        OutputError: another process writes there now, the folder holds something else, or it cannot be written.
     """
     try:
-        (folder / _STATE).mkdir(parents=True, exist_ok=True)
-        lock = (folder / _STATE / "lock").open("ab")
+        (folder / STATE).mkdir(parents=True, exist_ok=True)
+        lock = (folder / STATE / "lock").open("ab")
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written: {error.strerror or error}") from None
     with lock:

@@ -26,9 +26,9 @@ def load_pyarrow() -> Any:
 
 
 def write_missing(folder: Path) -> int:
-    """Write the Parquet file of every shard that has none, or has one with another schema.
+    """Write the Parquet file of every shard that has no Parquet file, or one with another schema.
 
-    All files of a folder have the same schema, see `parquet_schema`. It depends on the rows' other columns and on their
+    All files of a folder have the same schema, see `parquet_schema`. It depends on the rows' extra columns and on their
     mask formats, so existing files are rewritten if later rows add some. One shard at a time is in memory.
 
     Returns:

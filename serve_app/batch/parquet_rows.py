@@ -88,7 +88,7 @@ def _value(one: Any, *, is_field: bool) -> Any:
 
 
 def _record(values: dict[str, Any]) -> dict[str, JsonValue] | str:
-    """Build a row from its columns. Columns that are not fields stay as they are; `read_row` converts them."""
+    """Build a row from its columns. Extra columns stay as they are; `read_row` converts them."""
     row: dict[str, JsonValue] = {}
     for column, value in values.items():
         try:

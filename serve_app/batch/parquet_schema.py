@@ -12,10 +12,10 @@ from serve_app.batch.shards import Line, ResultLine
 from serve_app.schemas.dicts import ImageDict
 
 ColumnKind = Literal["bool", "int", "float", "text", "json"]
-"""The type of a manifest's column. `json` is the JSON text of lists, objects, or values of several types."""
+"""The type of an extra column (see `row`). `json` is the JSON text of lists, objects, or values of several types."""
 
 PREFIX = "column."
-"""The prefix of a manifest's column in tables of results."""
+"""The prefix of an extra column's name in tables of results."""
 
 _INT64 = range(-(2**63), 2**63)
 _OTHER_MASKS = ("mask_polygons", "mask_png")
@@ -25,7 +25,7 @@ class Contents:
     """The parts of a folder's results that its schema depends on.
 
     Attributes:
-        columns: type of each other column of the manifest, by its name.
+        columns: type of each extra column (see `row`), by its name.
         further: keys that some results have: `mask_polygons`, `mask_png`, `overlay`.
     """
 
@@ -40,20 +40,20 @@ class Contents:
         self.further.update(key for key in (*_OTHER_MASKS, "overlay") if f'"{key}": '.encode() in line.raw)
 
     def note_columns(self, columns: Mapping[str, JsonValue]) -> None:
-        """Add the other columns of a row."""
+        """Add the extra columns of a row."""
         for name, value in columns.items():
             kind = _kind(value)
             self.columns[name] = _both(self.columns.get(name, kind), kind)
 
 
 def schema(pa: Any, contents: Contents) -> Any:
-    """Build the schema of a table in which each row is a job.
+    """Build the schema of a table that has one row for each result.
 
     The columns are `id` (text), `prompt`, `entities`, `images`, `verdict`, `box_format`, `coordinate_unit`, `meta`, and
-    `column.NAME` for every other column of the manifest. An image has `role` and `index` in addition to the document's
-    keys; `presence` is a map. Each object has `mask_rle`, which is null if the row asked for another format.
-    `mask_polygons`, `mask_png` and `overlay` exist if any row of the folder has them. `verdict` has the document's
-    keys; it is null if the row did not ask for one.
+    `column.NAME` for every extra column. An image has `role` and `index` in addition to the document's keys; `presence`
+    is a map. Each object has `mask_rle`, which is null if the row asked for another mask format. `mask_polygons`,
+    `mask_png` and `overlay` exist if any row of the folder has them. `verdict` has the document's keys; it is null if
+    the row did not ask for a verdict.
 
     Args:
         pa: the module pyarrow.
@@ -99,7 +99,7 @@ def schema(pa: Any, contents: Contents) -> Any:
 
 
 def column_types(pa: Any, contents: Contents) -> Any:
-    """Return the pyarrow type of each of the rows' other columns, by its name in tables."""
+    """Return the pyarrow type of each of the rows' extra columns, by its name in tables."""
     text = pa.string()
     kinds = {"bool": pa.bool_(), "int": pa.int64(), "float": pa.float64(), "text": text, "json": text}
     return {PREFIX + name: kinds[kind] for name, kind in contents.columns.items()}

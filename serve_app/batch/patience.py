@@ -28,19 +28,19 @@ class ServiceAway(InternalError):
 
 
 class ServiceLost(GensegError):
-    """The service did not answer for too long: the whole job ends, and no row counts as failed."""
+    """The service did not answer for too long: the whole batch ends, and no row counts as failed because of this."""
 
 
 class Patient:
-    """A Segment that repeats the call after a pause, as long as that may help.
+    """Calls a `Segment` function again after a pause, as long as that may help.
 
-    A waiting row counts as one of the rows in progress, so a full service gets fewer requests.
+    A row that waits still counts as in progress, so a full service gets fewer new requests.
 
     Args:
-        segment: the Segment to call.
+        segment: the function to call.
         full_for_s: how long one row waits while the service is full; then the row fails as `overloaded`.
-        away_for_s: how long one row waits while the service does not answer; then the whole job ends. A row also waits
-            this long for the text model's server; then the row fails as `model_unavailable`.
+        away_for_s: how long one row waits while the service does not answer; then the whole batch ends. A row also
+            waits this long if the text model's server does not answer; then only the row fails, as `model_unavailable`.
         sleep: waits for some seconds; tests pass one that does not wait.
         clock: returns monotonic seconds.
     """

@@ -21,12 +21,12 @@ def plain(value: Any, levels: int = MAX_LEVELS) -> JsonValue:
         levels: how deep it may be nested.
 
     Returns:
-        NaN becomes null, because tables write a missing number so; infinity becomes text. Decimals become numbers,
-        times ISO 8601 texts, durations seconds. Bytes become text if they are UTF-8, else `<N bytes>`. Other objects
-        become `str(value)`.
+        The value. NaN becomes null, because tables write a missing number as NaN. Infinity becomes text. Decimals
+        become numbers, times ISO 8601 texts, durations seconds. Bytes become text if they are UTF-8, else `<N bytes>`.
+        Other objects become `str(value)`.
 
     Raises:
-        ValueError: it is nested too deep.
+        ValueError: the value is nested too deep.
 
     >>> plain({"at": date(2026, 1, 2), "cost": Decimal("0.30"), "lost": float("nan"), "raw": b"\xff"})
     {'at': '2026-01-02', 'cost': 0.3, 'lost': None, 'raw': '<1 bytes>'}

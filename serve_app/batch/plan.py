@@ -1,4 +1,4 @@
-"""Compares the manifest with the output folder and decides which rows a run does, before anything is started."""
+"""Compares the manifest with the output folder, and decides which rows a run processes. Starts nothing."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Plan:
         manifest: path of the manifest.
         name: the manifest's name in messages.
         rows: number of rows in the manifest.
-        left: number of rows that this run does.
-        redo: ids of the failed rows that this run does again.
-        mask_formats: the mask formats that rows ask for.
+        left: number of rows that this run processes.
+        redo: ids of the failed rows that this run processes again.
+        mask_formats: the mask formats for which rows ask.
     """
 
     manifest: Path
@@ -36,7 +36,7 @@ class Plan:
     mask_formats: frozenset[str]
 
     def pending(self, output: OutputFolder) -> Iterator[Row]:
-        """Read the manifest again and yield the rows that this run does.
+        """Read the manifest again and yield the rows that this run processes.
 
         Args:
             output: the folder that the plan was made with. Results may be added to it during the iteration.
@@ -52,7 +52,7 @@ class Plan:
 
 @dataclass
 class _Seen:
-    """What one pass over the manifest found."""
+    """The findings of one pass over the manifest."""
 
     rows: dict[int, int] = field(default_factory=dict)
     schemes: set[str | None] = field(default_factory=set)
@@ -72,19 +72,19 @@ def make_plan(
     name: str | None = None,
     recorded: Path | None = None,
 ) -> Plan:
-    """Check a manifest, find the rows without a result, and record the job's settings and rows in the folder.
+    """Check a manifest, find the rows without a result, and record the settings and rows in the folder.
 
-    Since the folder's last job, rows may have been added, and rows without a result may have changed. A failed row that
-    changed is done again.
+    Since the folder's last run, rows may have been added, and rows without a result may have changed. A failed row that
+    changed is processed again.
 
     Args:
         manifest: path of the manifest.
         output: the open output folder.
         settings: flags and configuration keys that influence the results.
-        retry_errors: whether to do failed rows again.
+        retry_errors: whether to process failed rows again.
         defaults: default values of the settings. A setting that the folder does not record counts as its default.
         name: the manifest's name in messages; None for its path.
-        recorded: the path that the folder records as its manifest; None if the file is deleted after the job.
+        recorded: the path that the folder records as its manifest; None if the file is deleted after the run.
 
     Raises:
         ManifestError: rows are wrong, or a package that reads their images is missing.

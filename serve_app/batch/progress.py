@@ -1,4 +1,4 @@
-"""Progress of a job: counts rows and images, and defines what a reporter of progress must offer."""
+"""Counts the rows and images of a run, and defines the methods of a reporter of progress."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Meter:
     """Counts rows and images, and computes rates.
 
     Args:
-        rows: number of rows of this run.
-        before: number of rows that earlier runs did.
+        rows: number of rows that this run processes.
+        before: number of rows that earlier runs processed.
         clock: returns monotonic seconds.
     """
 
@@ -29,11 +29,11 @@ class Meter:
         self.done = 0
         self.failed = 0
         self.images = 0
-        # (time, rows, images) of the last minute, so that the rates show what the service does now.
+        # (time, rows, images) of the last minute, so that the rates show the service's present speed.
         self._marks: deque[tuple[float, int, int]] = deque([(self._started, 0, 0)])
 
     def count(self, images: int, failed: bool) -> None:
-        """Count one finished row; its images count only if it did not fail."""
+        """Count one finished row. The images of a failed row do not count."""
         self.done += not failed
         self.failed += failed
         self.images += 0 if failed else images
@@ -72,7 +72,7 @@ class Meter:
 
 
 class Reporter(Protocol):
-    """Shows the progress of a job, for example on the console."""
+    """Shows the progress of a run, for example on the console."""
 
     def failure(self, text: str) -> None:
         """Report that a row failed."""

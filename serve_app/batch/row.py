@@ -1,4 +1,8 @@
-"""A row of a manifest: its fields, its other columns, and the check that reports a wrong row in one line."""
+"""A row of a manifest: its fields, its extra columns, and the check that reports a wrong row in one line.
+
+Extra columns are the columns of a manifest that are not fields of a row, such as `group` or `seed`. They are copied to
+the results and do not change them.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +39,8 @@ class ManifestError(GensegError):
 
 
 class _Inputs(Incoming):
-    # A base class of its own: fields of the last base come first, so that error messages begin with `id`.
+    # Pydantic lists the fields of the last base class first. This separate class is the last base, so that error
+    # messages begin with `id`.
     id: Annotated[str, Field(min_length=1, max_length=1024)] | int
     prompt: Text = ""
     contextual: list[Source] = Field(default_factory=list)
@@ -62,7 +67,7 @@ class Row(RequestOptions, _Inputs):
 
     @property
     def columns(self) -> dict[str, JsonValue]:
-        """The manifest's other columns, by name. They do not change the result, so the digest does not include them."""
+        """The extra columns, by name. They do not change the result, so the digest does not include them."""
         return self._columns
 
     @property
@@ -71,13 +76,13 @@ class Row(RequestOptions, _Inputs):
         return (*self.contextual, *([] if self.generated is None else [self.generated]))
 
     def digest(self) -> int:
-        """Return a 64-bit digest of everything but the id and the other columns; it changes if the row changes."""
+        """Return a 64-bit digest of all fields except the id. The extra columns are not in it."""
         values = self.model_dump(exclude={"id"}, exclude_defaults=True)
         return digest(json.dumps(values, sort_keys=True, ensure_ascii=False))
 
 
 FIELDS = frozenset(Row.model_fields)
-"""The names of a row's fields; any other name is another column."""
+"""The names of a row's fields. A column with any other name is an extra column."""
 
 
 def digest(text: str) -> int:
@@ -184,7 +189,7 @@ def _distance(one: str, other: str) -> int:
 
 @cache
 def kind_of(name: str) -> JsonType | None:
-    """Return a field's type in JSON; None for a column that is not a field."""
+    """Return a field's type in JSON; None for an extra column."""
     return field_schemas(Row).get(name, {}).get("type", "string") if name in FIELDS else None
 
 
@@ -202,7 +207,7 @@ def _of_table(name: str, value: JsonValue) -> JsonValue:
         raise ManifestError("id: must be a text or a whole number")
     if name == "id" and isinstance(value, dict):
         raise ManifestError(
-            "id: an object. Write one object a row; pandas does with to_json(path, orient='records', lines=True)"
+            "id: an object. Write one object per row; pandas does with to_json(path, orient='records', lines=True)"
         )
     kind = kind_of(name)
     if kind == "array" and isinstance(value, str):
@@ -214,7 +219,7 @@ def _of_table(name: str, value: JsonValue) -> JsonValue:
 
 
 def _named(columns: Mapping[str, JsonValue]) -> str:
-    """List the columns that are not fields, because one of them may be meant as the missing field."""
+    """List the extra columns, because one of them may be meant as the missing field."""
     if not columns:
         return ""
     more = f" and {len(columns) - MAX_NAMED} more" if len(columns) > MAX_NAMED else ""

@@ -2,7 +2,8 @@
 
 A shard is written as a hidden file, `.part-00000.jsonl.partial`, and renamed when it is complete. Lines are appended
 and flushed one by one, so a killed process loses at most the line that it was writing, and the next process continues
-the same file. A line is a JSON object. Its first key is `id`; the second is `columns` if the row has other columns.
+the same file. A power cut may lose more lines of an incomplete shard. A line is a JSON object. Its first key is `id`;
+the second is `columns` if the row has extra columns (see `row`).
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ _LONGEST_ID = 8192  # bytes, including the next key; an id has up to 1024 charac
 
 
 class ResultLine(ResultDict):
-    """A row's result document, with the row's id and its other columns."""
+    """A row's result document, with the row's id and its extra columns."""
 
     id: str | int
     columns: NotRequired[dict[str, JsonValue]]
 
 
 class ErrorLine(ErrorDict):
-    """A row's error, with the row's id and its other columns."""
+    """A row's error, with the row's id and its extra columns."""
 
     id: str | int
     columns: NotRequired[dict[str, JsonValue]]
@@ -58,7 +59,7 @@ class Line:
 
     @property
     def columns(self) -> dict[str, JsonValue]:
-        """The row's other columns, read without decoding the rest."""
+        """The row's extra columns, read without decoding the rest."""
         start = self.raw[:_LONGEST_ID].decode("utf-8", "ignore")
         _, end = _DECODER.raw_decode(start, len(_ID_START))
         if not start.startswith(_COLUMNS_START, end):
@@ -131,7 +132,7 @@ class ShardWriter:
         Args:
             identifier: the row's id, the first key of the line.
             document: the other keys; it must not have the keys `id` and `columns`.
-            columns: the row's other columns. Without any, the line has no key `columns`.
+            columns: the row's extra columns. Without any, the line has no key `columns`.
 
         Raises:
             OSError: the line cannot be written, for example because the disk is full.

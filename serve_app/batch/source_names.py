@@ -1,7 +1,7 @@
 """Interprets the paths and URIs of images in a manifest: finds the scheme, compares names, removes secrets.
 
 In a path or a store's key, `#`, `?`, `%` and `::` are ordinary characters; in a `file:` URI, `%23` is `#`. Only
-`identity_of` reads the file system, because it follows symbolic links.
+`file_key_of` reads the file system, because it follows symbolic links.
 """
 
 from __future__ import annotations
@@ -107,12 +107,12 @@ def without_secrets(text: str, source: str) -> str:
     return text
 
 
-def identity_of(source: str, folder: Path) -> str:
-    """Write a path or URI so that different names of one file are equal: `./a.png`, `a.png`, `file:///…/a.png`.
+def file_key_of(source: str, folder: Path) -> str:
+    """Return a text that is equal for different names of one file, such as `./a.png`, `a.png` and `file:///…/a.png`.
 
     Args:
-        source: the path or URI. A web address keeps its query, which may select the image, without the signature.
-        folder: the folder to which relative paths refer.
+        source: the path or URI. A web address keeps its query, because it may select the image, but not a signature.
+        folder: the folder from which relative paths start.
     """
     scheme = scheme_of(source)
     if scheme in {None, "file"}:

@@ -1,7 +1,8 @@
-"""Reads image files by path or URI, in the process of the job: local files, http(s), and fsspec's stores (s3, gs, …).
+"""Reads image files by path or URI: local files, http(s), and fsspec's stores (s3, gs, …).
 
-The user wrote the manifest, so this module also reads private addresses and any local path, unlike the service's
-fetcher. Knows no image formats. `source_names` interprets the names and removes secrets from them.
+It runs in the process of `genseg batch`. The user wrote the manifest, so this module also reads private addresses and
+any local path, unlike the service's fetcher. Knows no image formats. `source_names` interprets the names and removes
+secrets from them.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ class SourceReader:
     """Reads image files. Several threads may share one reader.
 
     Args:
-        folder: the folder to which relative paths refer.
-        max_bytes: size of the largest allowed image file.
-        pauses_s: seconds before each further try, if a web server is busy or the connection breaks.
+        folder: the folder from which relative paths start.
+        max_bytes: largest size of an image file.
+        pauses_s: seconds to wait before each further try, if a web server is busy or the connection breaks.
     """
 
     def __init__(self, folder: Path, max_bytes: int, pauses_s: Sequence[float] = (0.5, 2.0)) -> None:
@@ -48,13 +49,13 @@ class SourceReader:
         """Read a row's images and build its request.
 
         Args:
-            row: a checked row. The result repeats its paths and URIs as `path`, without secrets; see `shown`.
+            row: a checked row. The result shows its paths and URIs as `path`, without secrets; see `shown`.
 
         Raises:
             FetchFailed: an image cannot be read.
             TooLarge: an image file is over the limit.
         """
-        return SegmentRequest.of_checked(
+        return SegmentRequest.from_checked(
             row.prompt,
             [self._image(source, f"contextual_images[{index}]") for index, source in enumerate(row.contextual)],
             None if row.generated is None else self._image(row.generated, "generated_image"),

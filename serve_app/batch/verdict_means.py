@@ -18,7 +18,7 @@ GROUP = "group"
 
 
 class MeanDict(TypedDict):
-    """A mean and the number of rows that it covers; null if it covers no row."""
+    """A mean and the number of rows that it covers. Without any rows, `mean` is null."""
 
     mean: float | None
     rows: int
@@ -27,7 +27,7 @@ class MeanDict(TypedDict):
 class GroupDict(TypedDict):
     """The number of rows with a verdict, and the means of their values that are not null.
 
-    The mean of `arrived` is the share of true among true and false.
+    The mean of `arrived` is the share of rows where it is true, among the rows where it is not null.
     """
 
     rows: int
@@ -48,7 +48,7 @@ def group_of(columns: Mapping[str, JsonValue]) -> str:
     """Return the name of a row's group; "" for a row without one.
 
     Args:
-        columns: the row's other columns. A group that is not text is written as JSON, so 1 and "1" are the same group.
+        columns: the row's extra columns. A group that is not text is written as JSON, so 1 and "1" are the same group.
 
     >>> group_of({"group": "sdxl"}), group_of({"group": 7}), group_of({"seed": 7})
     ('sdxl', '7', '')

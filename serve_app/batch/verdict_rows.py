@@ -21,7 +21,8 @@ from serve_app.schemas.verdict import EntityVerdict, ReferenceVerdict
 FILE_NAME = "verdicts.csv"
 OF_THE_JOB = ("id", "group", "arrived", "kind")
 COLUMNS = tuple(dict.fromkeys([*OF_THE_JOB, *EntityVerdict.model_fields, *ReferenceVerdict.model_fields]))
-"""The columns of both kinds of rows. Both have `status`; a column that a kind does not have is empty in its rows."""
+"""The columns of the table. Rows about entities and rows about references both have `status`. The columns of the other
+kind are empty."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,9 @@ class Written:
 def write_verdicts(path: Path, results: Iterable[ResultLine]) -> Written:
     """Write the verdicts of results as CSV in UTF-8. A result without a verdict has no row.
 
-    The columns are `COLUMNS`: `id`, `group` and `arrived` of the job, `kind` (`entity` or `reference`), then the fields
-    of the verdict's rows. Null is an empty cell, a list or an object is JSON. A text that a spreadsheet would read as a
-    formula gets an apostrophe before it.
+    The columns are `COLUMNS`: `id`, `group` and `arrived` of the manifest's row, `kind` (`entity` or `reference`), then
+    the fields of the verdict's rows. Null is an empty cell, a list or an object is JSON. A text that a spreadsheet
+    would read as a formula gets an apostrophe before it.
 
     Args:
         path: the file to write; see `whole_file`.
@@ -52,7 +53,7 @@ def write_verdicts(path: Path, results: Iterable[ResultLine]) -> Written:
     counts = {"entity": 0, "reference": 0}
     try:
         with whole_file(path) as whole:
-            # An id may hold half of a surrogate pair. The shards write it the same way.
+            # An id may hold half of a surrogate pair, which is written as its escape, as in the shards.
             file = io.TextIOWrapper(whole, "utf-8", errors="backslashreplace", newline="", write_through=True)
             writer = csv.writer(file)
             writer.writerow(COLUMNS)

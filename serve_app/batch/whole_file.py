@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 UNFINISHED = ".unfinished"
-"""Ending of the hidden file that is written first, in the same folder. It remains only if the process is killed."""
+"""Ending of the hidden file that is written first, in the same folder. The file remains only if the process is
+killed."""
 
 
 @contextmanager

@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serve_app.batch import verdict_rows
+from serve_app.batch.output import STATE
 from serve_app.batch.source_names import scheme_of, shown
 from serve_app.cli.options import CommandError
 from serve_app.cli.outputs import check_file, check_folder
 
 _RESULTS = frozenset({"summary.json", "wrong-rows.txt", verdict_rows.FILE_NAME})
+_FOLDERS = frozenset({"errors", STATE})
+"""Folders inside the folder of the results in which only `genseg batch` writes."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ def _check_coco(coco: str, output: Path, manifest: str) -> None:
 
 
 def check_not_a_result(flag: str, given: str, results: Path) -> None:
-    """Refuse a file that would replace a file of the results.
+    """Refuse a file that belongs to the results, or that would later be read as a file of the results.
 
     Args:
         flag: the flag that names the file, for messages.
@@ -109,5 +112,9 @@ def check_not_a_result(flag: str, given: str, results: Path) -> None:
         CommandError: the results have a file of that name.
     """
     path = Path(given).resolve()
-    if path.parent == results and (path.name in _RESULTS or path.name.startswith("part-")):
+    if not path.is_relative_to(results):
+        return
+    first, *rest = path.relative_to(results).parts or (".",)
+    is_own = first in _FOLDERS if rest else first in _RESULTS or first.startswith(("part-", ".part-"))
+    if is_own:
         raise CommandError(f"{flag} {given}: the results have a file of that name; choose another")

@@ -16,6 +16,7 @@ from serve_app.batch.exports.formats import FORMATS, ExportFormat, Means
 from serve_app.batch.exports.reading import Results, open_results
 from serve_app.batch.exports.report import MAX_PICTURES
 from serve_app.batch.exports.yolo import is_replaceable
+from serve_app.batch.output import STATE
 from serve_app.batch.source_names import scheme_of, shown
 from serve_app.cli.batch_paths import check_not_a_result
 from serve_app.cli.console import Progress
@@ -99,8 +100,9 @@ def _check_output(given: str, chosen: ExportFormat, results: Results) -> None:
             raise CommandError(f"--output {given}: holds other files; choose a new or an empty folder")
         return
     check_file("--output", output)
-    if source.is_dir():
-        check_not_a_result("--output", given, source.resolve())
+    folder = source.resolve() if source.is_dir() else source.resolve().parent
+    if source.is_dir() or (folder / STATE).is_dir():  # a shard may be exported alone
+        check_not_a_result("--output", given, folder)
     _check_inputs(given, results.files)
 
 

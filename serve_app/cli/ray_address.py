@@ -99,8 +99,8 @@ def asks_for_token(address: str) -> bool:
 
 def _running_here() -> Iterator[str]:
     """Yield the heads of clusters on this machine, first the one that `ray start` recorded. Some may have ended."""
-    from ray._private.utils import read_ray_address  # first: Ray puts its own copy of psutil on the path
-    import psutil  # isort: skip
+    import psutil
+    from ray._private.utils import read_ray_address
 
     recorded = read_ray_address()
     seen = {recorded: None} if recorded else {}

@@ -113,8 +113,9 @@ class FolderView:
         return self._pictures.original(picture)
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections and the file of the documents."""
         self._pictures.close()
+        self._laid_out.close()
 
 
 def _listening(port: int) -> socket.socket:

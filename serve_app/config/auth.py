@@ -16,7 +16,7 @@ from serve_app.config.values import bearer_token
 from serve_app.errors import ConfigError
 
 TOKENS_IN_ARGS = (
-    "tokens may not stand in args, because Ray writes args into its logs; "
+    "tokens are not allowed in args, because Ray writes args into its logs; "
     "use auth.token_env, or auth.tokens in the user_config of the Ingress"
 )
 
@@ -64,10 +64,10 @@ def unset_variables(document: object, environment: Mapping[str, str], path: Path
     """Find every `auth.token_env` whose variable holds no usable token in this environment.
 
     Args:
-        document: a configuration or a Serve config, as YAML gives it.
+        document: a configuration or a Serve config, as read from YAML.
         environment: the environment variables of this process. The service may have others, for example on a cluster.
-            An application's `runtime_env.env_vars` override them.
-        path: the place of `document` in the whole file.
+            The `runtime_env.env_vars` of an application override them.
+        path: the path of `document` in the whole file.
 
     Yields:
         One finding for each such `token_env`.
@@ -88,8 +88,8 @@ def auth_findings(section: object, *, in_args: bool = False) -> Iterator[Finding
     """Find the faults of an `auth` section that its schema does not find.
 
     Args:
-        section: as YAML gives it. Only a mapping is examined; the schema reports anything else.
-        in_args: whether the section stands in the `args:` of a Serve config.
+        section: the section as read from YAML. Only a mapping is examined; the schema reports anything else.
+        in_args: whether the section is in the `args:` of a Serve config.
 
     Yields:
         A finding for a section without any token, because the service would be open by mistake, and for tokens that

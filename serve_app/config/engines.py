@@ -1,4 +1,4 @@
-"""The tables of engines: the name in the configuration, and the function that loads the model.
+"""The tables of engines. Each maps a name in the configuration to the function that loads the model.
 
 To add a model, write one module in `models` (`models.interface` says what it must offer) and add one line here. The
 tables hold import paths instead of functions, so that an engine's libraries are imported only when it is loaded.

@@ -30,7 +30,7 @@ class Problem:
 
     Attributes:
         line: counted from 1; None if the fault concerns the whole file.
-        place: the key, such as "applications[0].args"; empty if the fault concerns the whole file.
+        place: the path of the key, such as "applications[0].args"; empty if the fault concerns the whole file.
         message: what is wrong.
     """
 
@@ -51,9 +51,9 @@ class LoadedConfig:
     """A configuration file without faults.
 
     Attributes:
-        app: the configuration of the graph. For a Serve config: its `args:`, with each deployment's `user_config`
-            applied.
-        serve: the whole Serve config as YAML gives it; None if the file is an AppConfig.
+        app: the configuration of the application. For a Serve config, these are its `args:` with each deployment's
+            `user_config` applied.
+        serve: the whole Serve config as read from YAML; None if the file is an AppConfig.
     """
 
     app: AppConfig
@@ -67,7 +67,7 @@ def check_file(path: str | PathLike[str]) -> list[Problem]:
         path: an AppConfig or a Serve config, in YAML.
 
     Returns:
-        The problems in the order of the file; empty if there is none. A file that cannot be read, or is not YAML, has
+        The problems in the order of the file; empty if there are none. A file that cannot be read, or is not YAML, has
         one problem.
     """
     return _examine(path)[1]
@@ -208,7 +208,7 @@ def _construct(root: yaml.Node) -> dict[str, Any]:
 
 
 def _repeated_keys(node: yaml.Node, path: Path = ()) -> Iterator[Path]:
-    """Yield the place of every key that a mapping holds twice, because PyYAML keeps the last one without a warning."""
+    """Yield the path of every key that a mapping has twice, because PyYAML keeps the last one without a warning."""
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
@@ -223,7 +223,7 @@ def _repeated_keys(node: yaml.Node, path: Path = ()) -> Iterator[Path]:
 
 
 def _line_of(root: yaml.Node, finding: Finding) -> int:
-    """Return the line of a finding: the key's if the key is wrong or its value is a collection, else the value's."""
+    """Return the line of the key if the key is wrong or its value is a collection, otherwise the line of the value."""
     node, line = root, _line(root)
     for part in finding.path:
         if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):

@@ -1,4 +1,4 @@
-"""Checks values against pydantic models and describes each fault in plain words, with its place.
+"""Checks values against pydantic models and describes each fault in plain words, with its path.
 
 Knows neither files nor YAML nor Ray.
 """
@@ -52,7 +52,7 @@ class Finding:
     """One fault of a configuration.
 
     Attributes:
-        path: the keys and indices that lead to it.
+        path: the keys and indices that lead to the fault.
         message: what is wrong.
         on_key: whether the key itself is wrong, not its value.
     """
@@ -126,7 +126,7 @@ def finding_of(entry: ErrorDetails, model: type[BaseModel]) -> Finding:
 
 
 def unknown_key(path: Path, model: type[BaseModel]) -> Finding:
-    """Report an unknown key, and suggest a known key: a similar one beside it, or the place where its name belongs."""
+    """Report an unknown key, and suggest a similar key of its section, or the section to which the key belongs."""
     *parents, key = path
     neighbours = model_at(model, parents)
     known = list(neighbours.model_fields) if neighbours else []
@@ -177,7 +177,7 @@ def submodel(annotation: object) -> type[BaseModel] | None:
 
 
 def places_of(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """Yield the place of every key of a model, the inner ones first."""
+    """Yield the path of every key of a model as text, the inner keys first."""
     for name, field in model.model_fields.items():
         place = f"{prefix}.{name}" if prefix else name
         if inner := submodel(field.annotation):
@@ -194,7 +194,7 @@ def non_finite(value: object, path: Path = ()) -> Iterator[tuple[Path, float]]:
 
 
 def children(value: object) -> Iterable[tuple[object, object]]:
-    """Return the (key, value) pairs of a mapping or the (index, value) pairs of a list; of other values, nothing."""
+    """Return the (key, value) pairs of a mapping or the (index, value) pairs of a list; nothing for other values."""
     if isinstance(value, Mapping):
         return value.items()
     if isinstance(value, list | tuple):

@@ -13,17 +13,17 @@ class ImageLimits(Section):
     max_image_bytes: int = Field(
         32 * MIB,
         gt=0,
-        description="Size of one image file, in bytes. Raise `max_body_bytes` with it: base64 in a JSON body takes a "
-        "third more.",
+        description="Largest size of one image file, in bytes. If you raise it, raise `max_body_bytes` too: base64 in "
+        "a JSON body takes a third more.",
     )
     max_megapixels: float = Field(
         50.0,
         gt=0,
         le=500,
-        description="Width times height of one image, in millions of pixels. A decoded image takes 3 bytes a pixel of "
-        "memory.",
+        description="Largest width x height of one image, in millions of pixels. A decoded image takes 3 bytes of "
+        "memory for each pixel.",
     )
-    max_side: int = Field(65_535, ge=1, le=2**24, description="Length of an image's longer side, in pixels.")
+    max_side: int = Field(65_535, ge=1, le=2**24, description="Longest side of an image, in pixels.")
 
 
 class SegmenterLimits(ImageLimits):
@@ -32,8 +32,8 @@ class SegmenterLimits(ImageLimits):
     max_mask_bytes: int = Field(
         32 * MIB,
         gt=0,
-        description="Size of all masks of one image in the answer, in bytes of text. A point of a polygon counts as "
-        "64 bytes. The limit is checked while the masks are written, after the model's work.",
+        description="Largest total size of the masks of one image, in bytes as they are written in the answer. A point "
+        "of a polygon counts as 64 bytes. The limit is checked while the masks are written, after the model's work.",
     )
 
 
@@ -43,39 +43,39 @@ class IngressLimits(ImageLimits):
     max_body_bytes: int = Field(
         64 * MIB,
         gt=0,
-        description="Size of a request's body, in bytes. An ingress replica holds up to twice this size in memory for "
-        "each request that it reads.",
+        description="Largest size of a request's body, in bytes. An ingress replica holds up to twice this size in "
+        "memory for each request that it reads.",
     )
-    max_images: int = Field(16, ge=1, le=1024, description="Number of images in a request.")
+    max_images: int = Field(16, ge=1, le=1024, description="Largest number of images in a request.")
     max_entities: int = Field(
         32,
         ge=1,
         le=1024,
-        description="Number of entities that a request may name. Further entities that the parser finds in a prompt "
-        "are listed in `meta.dropped`, without an error.",
+        description="Largest number of entities that a request may name. If the parser finds more in a prompt, the "
+        "others are listed in `meta.dropped`, without an error.",
     )
     max_entity_chars: int = Field(
         256,
         ge=1,
-        description="Length of an entity that a request names, in characters. SAM3 reads 32 tokens, so a long entity "
-        "may be refused below this limit. A longer entity of the parser is listed in `meta.dropped`; the parser takes "
-        "this limit from `args:`.",
+        description="Longest entity that a request may name, in characters. SAM3 reads at most 32 tokens, so it may "
+        "refuse an entity that is within this limit. If the parser finds a longer entity, it is listed in "
+        "`meta.dropped`. For the parser, only the value in `args:` counts.",
     )
-    max_prompt_chars: int = Field(4000, ge=1, description="Length of a prompt, in characters.")
+    max_prompt_chars: int = Field(4000, ge=1, description="Longest prompt, in characters.")
     max_identity_objects: int = Field(
         16,
         ge=1,
         le=256,
-        description="Number of objects of one entity and image that a verdict compares. If there are more, those with "
-        "the best scores are compared, and the verdict's `reasons` mention it; the request does not fail.",
+        description="Largest number of objects of one entity in one image that a verdict compares. If there are more, "
+        "those with the best scores are compared, and the verdict's `reasons` mention it. The request does not fail.",
     )
 
 
 class LimitsConfig(IngressLimits, SegmenterLimits):
     """Limits of a request.
 
-    A request over a limit gets 413 `too_large` before any work on it, unless the key says otherwise. Raise a limit only
-    if your requests need it: each limit bounds the memory or the time that one caller can take. The ingress and the
-    segmenter both check an image's limits (`max_image_bytes`, `max_megapixels`, `max_side`), so change those in `args:`
-    or in the `user_config:` of both.
+    A request over a limit gets 413 `too_large` before any work is done for it. If a limit works differently, its
+    description says so. Raise a limit only if your requests need it: each limit bounds the memory or the time that one
+    caller can take. The ingress and the segmenter both check an image's limits (`max_image_bytes`, `max_megapixels`,
+    `max_side`), so change those in `args:` or in the `user_config:` of both.
     """

@@ -19,9 +19,9 @@ AUTO, NONE = "auto", "none"
 """Further values of `models.identity.model_name`."""
 
 _MEMORY_CAP = (
-    "Largest part of the GPU's memory that the replica's process may allocate. Beyond it, a batch is halved as if the "
-    "GPU were full; a replica whose model does not fit does not start. Null sets no limit. Set it if two models share "
-    "a GPU. It has no effect on a CPU."
+    "Largest share of the GPU's memory that the replica's process may allocate. If a batch needs more, it is halved, "
+    "as on a full GPU. If the model itself needs more, the replica does not start. Null sets no limit. Set it if two "
+    "models share a GPU. It has no effect on a CPU."
 )
 
 
@@ -45,8 +45,8 @@ class OpenAIConfig(Section):
     )
     api_key_env: str | None = Field(
         None,
-        description="Name of the environment variable that holds the server's key, where the replicas run. Null, or "
-        "an empty variable, sends no key.",
+        description="Name of the environment variable that holds the server's key, on the nodes of the parser's "
+        "replicas. If it is null, or the variable is empty, no key is sent.",
     )
     timeout_s: float = Field(
         30.0,
@@ -58,15 +58,15 @@ class OpenAIConfig(Section):
         2,
         ge=0,
         le=10,
-        description="How often a call is repeated after a connection error or a status of 429 or 5xx. After the last "
-        "try the request gets 503 `overloaded` if the server is busy, otherwise 502 `model_unavailable`.",
+        description="How many times a call is repeated after a connection error or a status of 429 or 5xx. After the "
+        "last try the request gets 503 `overloaded` if the server is busy, otherwise 502 `model_unavailable`.",
     )
     extra_body: Annotated[Mapping[str, JsonValue], BeforeValidator(with_lists), AfterValidator(additions_to_a_call)] = (
         Field(
             {},
             description="Keys that are added to the body of each call, such as `chat_template_kwargs: "
-            "{enable_thinking: false}`. Null removes a key, such as `temperature: null`. `messages`, `stream` and `n` "
-            "are not allowed.",
+            "{enable_thinking: false}`. The value null removes a key that genseg would send, for example "
+            "`temperature: null`. `messages`, `stream` and `n` are not allowed.",
         )
     )
 
@@ -93,8 +93,9 @@ class TextParserModel(Section):
     device_map: Device = Field(
         "auto",
         description="`auto`, `cpu`, `cuda` or `cuda:N`. `auto` is the GPU that Ray assigns to the replica, or the CPU "
-        "if the cluster has no GPU when the graph is built. Use `cuda` if the replica shall wait for a GPU. N counts "
-        "the GPUs that Ray assigns to the replica, from 0.",
+        "if Ray assigns none. Without `ray_actor_options` in the file, a replica with `auto` asks for a GPU only if "
+        "the cluster has one when the service is deployed. A replica with `cuda` waits until a GPU is free. In "
+        "`cuda:N`, N is the index among the GPUs that Ray assigns to the replica, from 0.",
     )
     engine: Annotated[str, one_of(PARSERS)] = Field(
         "transformers",
@@ -107,12 +108,13 @@ class TextParserModel(Section):
         ge=8,
         le=4096,
         description="Longest reply of the model, in tokens. If a reply is cut off, the request gets 502 "
-        "`invalid_model_reply`. 256 tokens hold about 32 entities; raise it with `limits.max_entities`.",
+        "`invalid_model_reply`. 256 tokens hold about 32 entities. If you raise `limits.max_entities`, raise this too.",
     )
     constrained_decoding: bool = Field(
         False,
-        description="Let the model write nothing but a JSON array of strings. The array has at most twice "
-        "`limits.max_entities` of `args:`. Needs the package xgrammar (`pip install 'genseg[constrained]'`).",
+        description="Let the model write nothing but a JSON array of strings. The array has at most 2 x "
+        "`limits.max_entities` strings; only the value in `args:` counts. It needs the package xgrammar (`pip install "
+        "'genseg[constrained]'`).",
     )
     gpu_memory_fraction: float | None = Field(None, gt=0, le=1, description=_MEMORY_CAP)
 
@@ -133,8 +135,9 @@ class SegmentationModel(Section):
     )
     head_dtype: Dtype = Field(
         "auto",
-        description="Type in which the detector head multiplies. Scores, presence and boxes are always float32. "
-        "`auto` is float16 on a GPU and float32 on a CPU.",
+        description="Type in which the attention and MLP layers of the detector head compute. Scores, boxes and "
+        "`presence` (the probability that the image shows the entity at all) are always float32. `auto` is float16 on "
+        "a GPU and float32 on a CPU.",
     )
     device: Device = Field(
         "auto",
@@ -145,14 +148,14 @@ class SegmentationModel(Section):
     )
     tf32: bool = Field(
         False,
-        description="Let a GPU round float32 to TF32 in matrix products and convolutions. It affects what `dtype` and "
-        "`head_dtype` leave in float32: faster and less exact.",
+        description="Let a GPU round float32 to TF32 in matrix products and convolutions. The parts that `dtype` and "
+        "`head_dtype` leave in float32 are then computed faster and less exactly.",
     )
     compile: bool = Field(
         False,
         description="Compile the model with torch.compile. A replica then takes minutes to start, because it compiles "
-        "every batch size within `batching` of `args:`. Needs gcc, g++ and Python's headers. `batching` in "
-        "`user_config:` may then be lower than in `args:`, not higher.",
+        "every batch size up to the values of `batching` in `args:`. The values in `user_config:` may be lower, not "
+        "higher. It needs gcc, g++ and Python's headers.",
     )
     gpu_memory_fraction: float | None = Field(None, gt=0, le=1, description=_MEMORY_CAP)
 
@@ -164,15 +167,15 @@ class IdentityConfig(Section):
         AUTO,
         min_length=1,
         description="Name on the Hugging Face hub or local folder of a DINOv2 or DINOv3 ViT model, `embedded`, `none` "
-        "or `auto`. `none` compares no objects: a verdict then has no `references`. `auto` is `embedded` if the "
-        "segmenter is `embedded`, otherwise `none`.",
+        "or `auto`. With `none`, no objects are compared, and `references` of a verdict is empty. `auto` is `embedded` "
+        "if the segmenter is `embedded`, otherwise `none`.",
     )
     threshold: float | None = Field(
         None,
         ge=-1,
         le=1,
-        description="Cosine similarity from which two objects are the same one. Null takes the model's own value: "
-        "`genseg_threshold` in its config.json, or 0.6 if there is none.",
+        description="Two objects count as the same individual if their cosine similarity is at least this. Null means "
+        "the model's own value: `genseg_threshold` in its config.json, or 0.6 if there is none.",
     )
     dtype: Dtype = Field(
         "auto",

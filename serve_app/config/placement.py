@@ -9,6 +9,7 @@ from serve_app.config.serve_config import items_at
 from serve_app.config.strict_schema import value_at
 
 ROUNDING = 1e-6
+"""A need may exceed the resources by this much, because sums of shares such as 3 x 1/3 are rounded."""
 
 
 @dataclass(frozen=True)
@@ -17,10 +18,9 @@ class Need:
 
     Attributes:
         deployment: its name.
-        replicas: their number.
-        per_node: largest number of them on one node; None means no limit.
-        resources: what one replica needs, by Ray's names such as "CPU". A resource of which it needs nothing may be
-            missing.
+        replicas: the number of replicas.
+        per_node: largest number of replicas on one node; None means no limit.
+        resources: what one replica needs, by Ray's names such as "CPU". A resource that is not listed is not needed.
     """
 
     deployment: str
@@ -33,8 +33,9 @@ def needs_of(application: object, defaults: Mapping[str, Mapping[str, float]]) -
     """Return the replicas that our deployments start with.
 
     Args:
-        application: an application of a checked Serve config; None if there is no such file.
-        defaults: `num_cpus` and `num_gpus` of a replica, by deployment, if the file does not set them.
+        application: an application of a checked Serve config; None without a Serve config.
+        defaults: `num_cpus` and `num_gpus` of a replica, by deployment. They count only if the file has no
+            `ray_actor_options` for the deployment.
     """
     given = {value_at(entry, ("name",)): entry for _, entry in items_at(application, "deployments")}
     return [_need(name, given.get(name), options) for name, options in defaults.items()]
@@ -79,35 +80,36 @@ def unplaceable(needs: Sequence[Need], nodes: Sequence[Mapping[str, float]]) -> 
     """Find replicas that will never fit on the nodes.
 
     Args:
-        needs: of all deployments.
+        needs: what each deployment needs.
         nodes: total resources of each node, whether free or in use.
 
     Returns:
-        A line for the user about the first fault; None if the replicas may fit.
+        A line for the user about the first fault; None if no fault was found, which does not prove that all replicas
+        fit.
     """
     for need in needs:
-        if fault := _lacking(need, nodes) or _crowded(need, nodes):
+        if fault := _too_large_for_a_node(need, nodes) or _too_many_for_the_nodes(need, nodes):
             return fault
     for resource in dict.fromkeys(resource for need in needs for resource in need.resources):
         wanted = sum(need.replicas * need.resources.get(resource, 0) for need in needs)
-        there = sum(node.get(resource, 0) for node in nodes)
-        if wanted > there + ROUNDING:
-            return f"the replicas ask for {wanted:g} {resource} together, and there is {there:g} here"
+        available = sum(node.get(resource, 0) for node in nodes)
+        if wanted > available + ROUNDING:
+            return f"the replicas together ask for {wanted:g} {resource}, but there is only {available:g} here"
     return None
 
 
-def _lacking(need: Need, nodes: Sequence[Mapping[str, float]]) -> str | None:
+def _too_large_for_a_node(need: Need, nodes: Sequence[Mapping[str, float]]) -> str | None:
     if not need.replicas:
         return None
     for resource, amount in need.resources.items():
         most = max((node.get(resource, 0) for node in nodes), default=0)
         if amount > most + ROUNDING:
-            there = f"there is no {resource} here" if not most else f"no node has more than {most:g}"
-            return f"{need.deployment} asks for {amount:g} {resource} a replica, and {there}"
+            lacking = f"there is no {resource} here" if not most else f"no node has more than {most:g}"
+            return f"{need.deployment} asks for {amount:g} {resource} per replica, but {lacking}"
     return None
 
 
-def _crowded(need: Need, nodes: Sequence[Mapping[str, float]]) -> str | None:
+def _too_many_for_the_nodes(need: Need, nodes: Sequence[Mapping[str, float]]) -> str | None:
     bound = need.replicas if need.per_node is None else need.per_node
     fitting = [
         min([bound, *(int(node.get(name, 0) / amount + ROUNDING) for name, amount in need.resources.items())])
@@ -116,8 +118,8 @@ def _crowded(need: Need, nodes: Sequence[Mapping[str, float]]) -> str | None:
     if sum(fitting) >= need.replicas:
         return None
     count = f"{len(nodes)} node{'s' if len(nodes) != 1 else ''}"
-    are = "are" if len(nodes) != 1 else "is"
+    unfit = f"{need.deployment}: {need.replicas} replicas do not fit on {count}"
     if need.per_node is not None and need.per_node * len(nodes) < need.replicas:
-        return f"{need.deployment}: {need.replicas} replicas, at most {need.per_node} a node, and there {are} {count}"
+        return f"{unfit} with at most {need.per_node} per node (max_replicas_per_node)"
     each = ", ".join(f"{amount:g} {name}" for name, amount in need.resources.items())
-    return f"{need.deployment}: {need.replicas} replicas of {each}, and {count} with room for {sum(fitting)}"
+    return f"{unfit}; each asks for {each}, so at most {sum(fitting)} fit"

@@ -60,7 +60,7 @@ def _function_findings(path: object, kwargs: object) -> Iterator[Finding]:
 
 
 def argument_findings(policy: type, kwargs: Mapping[str, JsonValue]) -> Iterator[Finding]:
-    """Yield the arguments that a policy's class does not know, and the error that it raises for the others."""
+    """Yield the arguments that a policy's class does not know, and its error if the known ones have wrong values."""
     try:
         known = inspect.signature(policy).parameters
     except ValueError:  # a class that is written in C

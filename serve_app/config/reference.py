@@ -46,11 +46,13 @@ applications:
 **`args:` or `user_config:`.** Every key except `auth.tokens` may stand in `args:`. A change there restarts all
 replicas. Some keys may also stand in the `user_config:` of a deployment (`Ingress`, `ParserDeployment` or
 `SegmenterDeployment`), as the column "where" says. Ray passes a change there to the running replicas within about a
-second, and no request is lost. A section in `user_config:` replaces the same section of `args:` as a whole: a key that
-it leaves out has its default, not the value of `args:`.
+second, and no request is lost. A section in a `user_config:` sets all keys of this section that are allowed there. If
+it leaves out such a key, the key has its default, not the value of `args:`. Keys that are allowed only in `args:` keep
+their values.
 
 **Check a file** with `genseg check-config FILE`. It reports unknown keys, wrong types, numbers outside their range and
-keys in the wrong place, each with its line. Ray itself ignores most unknown keys of its own part without a message.
+keys in the wrong place, each with its line. Ray itself silently ignores most unknown keys outside `args:` and
+`user_config:`.
 
 `python -m serve_app.config.reference` writes this page from the schema in `serve_app/config/`.
 """
@@ -122,7 +124,7 @@ def _section(model: type[Section], path: str) -> Iterator[str]:
 
 
 def _takers(path: str) -> dict[str, frozenset[str]]:
-    """Return the deployments whose `user_config` takes a section, and the keys of it that each takes."""
+    """Return the keys of a section that each deployment's `user_config` may have, by deployment."""
     found = {}
     for deployment, settings in SETTINGS.items():
         for section in get_args(settings.model_fields[path].annotation) if path in settings.model_fields else ():
@@ -132,7 +134,7 @@ def _takers(path: str) -> dict[str, frozenset[str]]:
 
 
 def _places(path: str, key: str, takers: Mapping[str, frozenset[str]]) -> str:
-    """Name the places in a Serve config where a key may stand."""
+    """Name the parts of a Serve config in which a key is allowed."""
     names = [name for name, keys in takers.items() if key in keys]
     places = [] if f"{path}.{key}" in ONLY_USER_CONFIG else ["`args:`"]
     if names:
@@ -158,7 +160,7 @@ def _number(value: float) -> str:
 
 
 def _type(schema: JsonSchemaValue) -> str:
-    """Say in words what values a key takes.
+    """Describe in words which values a key may have.
 
     >>> _type({"type": "integer", "minimum": 1, "maximum": 10})
     'integer, at least 1 and at most 10'

@@ -17,7 +17,7 @@ from serve_app.config.values import MIB, Fraction, Section, bearer_token
 
 
 class SegmentationConfig(Section):
-    """Thresholds for requests that do not name their own."""
+    """Thresholds for requests that do not set their own."""
 
     threshold: Fraction = Field(
         0.5,
@@ -32,12 +32,15 @@ class SegmentationConfig(Section):
 
 
 class EntityFilterConfig(Section):
-    """Which phrases of the text parser are not segmented. `meta.dropped` of the answer lists them with the reason."""
+    """Which phrases of the text parser are dropped, so that nothing is searched for them.
+
+    `meta.dropped` of the answer lists them with the reason.
+    """
 
     excluded_terms: tuple[str, ...] = Field(
         (),
-        description="Terms to drop in addition to the built-in ones, such as `shadows`. Upper and lower case, "
-        "singular and plural are the same term.",
+        description="Terms to drop in addition to the built-in ones, such as `shadows`. Case does not matter, and "
+        "singular and plural count as the same term.",
     )
     builtin_terms: bool = Field(
         True,
@@ -52,7 +55,10 @@ class EntityFilterConfig(Section):
 
 
 class OutputConfig(Section):
-    """What `genseg run` writes in addition to the JSON. `genseg serve` and `genseg batch` ignore this section."""
+    """The form of the boxes, which is fixed, and the pictures that `genseg run` draws.
+
+    `genseg serve` and `genseg batch` ignore this section.
+    """
 
     box_format: Literal["xyxy"] = Field("xyxy", description="Boxes are `[x1, y1, x2, y2]`. No other value is allowed.")
     coordinate_unit: Literal["pixels"] = Field(
@@ -67,13 +73,13 @@ class OutputConfig(Section):
 
 
 class DeviceConfig(Section):
-    """Which GPU and which attention the models use."""
+    """Which GPU the models use, and which implementation of attention the text parser uses."""
 
     cuda_device: int = Field(
         0,
         ge=0,
         description="Index of the GPU that the devices `auto` and `cuda` mean, counted from 0 among the GPUs that Ray "
-        "assigns to the replica. A value above 0 is an error unless `num_gpus` of the deployment is greater than it.",
+        "assigns to the replica. It must be 0 or less than `num_gpus` of the deployment.",
     )
     use_flash_attention: bool = Field(
         False,
@@ -83,7 +89,7 @@ class DeviceConfig(Section):
 
 
 class FetchConfig(Section):
-    """How the ingress fetches the image URLs of a request. A fetch that fails is answered with 422 `fetch_failed`."""
+    """How the ingress fetches the image URLs of a request. If a fetch fails, the request gets 422 `fetch_failed`."""
 
     enabled: bool = Field(
         True,
@@ -91,38 +97,38 @@ class FetchConfig(Section):
     )
     allowed_hosts: tuple[str, ...] = Field(
         (),
-        description="Hosts, as `host` or `host:port`, that may be fetched although their address is private, such as "
-        "an image store in the cluster. All other private addresses are refused.",
+        description="Hosts with a private address from which images may be fetched, such as an image store in the "
+        "cluster, as `host` or `host:port`. All other private addresses are refused.",
     )
     timeout_s: float = Field(
         10.0, gt=0, le=300, description="Longest time for one image, in seconds, redirects included."
     )
-    max_redirects: int = Field(3, ge=0, le=10, description="Number of redirects that one fetch follows.")
+    max_redirects: int = Field(3, ge=0, le=10, description="Largest number of redirects that one fetch follows.")
 
 
 class AuthConfig(Section):
     """Bearer tokens that callers must send. Without this section the service asks for no token.
 
-    A request without a token, or with a wrong one, gets 401 `unauthorized`. An `auth` section that names no token is an
+    A request without a token, or with a wrong one, gets 401 `unauthorized`. An `auth` section without a token is an
     error.
     """
 
     tokens: tuple[Annotated[str, AfterValidator(bearer_token)], ...] = Field(
         (),
-        description="Accepted tokens, each of printable ASCII characters without spaces. Two of them let callers "
-        "change over from one to the other. Not allowed in `args:` of a Serve config, because Ray writes `args:` into "
-        "its logs.",
+        description="Accepted tokens, each of printable ASCII characters without spaces. List the old and the new "
+        "token while callers change from one to the other. This key is not allowed in `args:` of a Serve config, "
+        "because Ray writes `args:` into its logs.",
     )
     token_env: str | None = Field(
         None,
         min_length=1,
-        description="Name of an environment variable that holds one token, or several separated by commas. The "
-        "ingress does not start if the variable is empty where it runs.",
+        description="Name of an environment variable that holds one token, or several separated by commas. If the "
+        "variable is empty on the ingress's node, the ingress does not start.",
     )
 
 
 class SegmenterBatching(Section):
-    """How much work one forward pass of the segmenter takes. Further work waits for the next pass."""
+    """How much work the segmenter does at once. Further work waits for the next batch."""
 
     max_pixels: int = Field(
         8 * 1008 * 1008,
@@ -140,7 +146,7 @@ class SegmenterBatching(Section):
 
 
 class ParserBatching(Section):
-    """How much work one forward pass of the parser takes. Further work waits for the next pass."""
+    """How much work the parser does at once. Further work waits for the next batch."""
 
     max_prompts: int = Field(
         8,
@@ -151,25 +157,25 @@ class ParserBatching(Section):
 
 
 class BatchingConfig(SegmenterBatching, ParserBatching):
-    """How much work one forward pass takes.
+    """How much work a model does at once.
 
-    Further work waits for the next pass. If a batch does not fit into the device's memory, the replica runs its halves
+    Further work waits for the next batch. If a batch does not fit into the device's memory, the replica runs its halves
     one after the other. The GPU configurations beside this page say how much memory a batch takes.
     """
 
 
 class CacheConfig(Section):
-    """How much the caches of a replica hold.
+    """The sizes of the caches. Each replica has its own caches.
 
-    When a cache is full, it drops the entries that were not used for the longest time. 0 switches a cache off. Each
-    replica has its own caches.
+    When a cache is full, it drops the entries that were not used for the longest time. 0 switches a cache off.
     """
 
     vision_bytes: int = Field(
         1024 * MIB,
         ge=0,
         description="Segmenter: features of images, in bytes of the device's memory. SAM3 with the vision encoder in "
-        "bfloat16 takes 58 MB for each image. Raise it if callers send the same images again and memory is free.",
+        "bfloat16 takes 58 MB (56 MiB) for each image. Raise it if callers send the same images again and memory is "
+        "free.",
     )
     phrase_bytes: int = Field(
         64 * MIB, ge=0, description="Segmenter: embeddings of phrases, in bytes of the device's memory."
@@ -189,19 +195,19 @@ class CacheConfig(Section):
 
 
 class IngressServing(Section):
-    """Deadlines, retries and admission at the ingress, which may change while it runs."""
+    """Deadlines, retries and the number of requests at the ingress; they may change while it runs."""
 
     timeout_s: float = Field(
         60.0,
         gt=0,
-        description="Deadline of a request that names none, in seconds; at most `max_timeout_s`. After it the request "
-        "gets 504 `timeout`.",
+        description="Deadline of a request that has no `timeout_s` of its own, in seconds. It must not be over "
+        "`max_timeout_s`. After it the request gets 504 `timeout`.",
     )
     max_timeout_s: float = Field(
         300.0,
         gt=0,
         description="Longest deadline of a request, in seconds. A request that asks for more gets this deadline. A "
-        "body that takes longer to arrive gets 504.",
+        "request whose body takes longer than this to arrive gets 504.",
     )
     body_pause_s: float = Field(
         15.0,
@@ -211,27 +217,28 @@ class IngressServing(Section):
     min_body_rate: int = Field(
         4096,
         ge=1,
-        description="Lowest average rate of a body, in bytes per second, once `body_pause_s` has passed. A slower "
-        "request gets 504. Lower it for callers on very slow networks.",
+        description="Lowest average rate of a body, in bytes per second. The first `body_pause_s` seconds do not "
+        "count. A slower request gets 504. Lower it for callers on very slow networks.",
     )
     max_retries: int = Field(
         2,
         ge=0,
         le=10,
-        description="How often a call is repeated if the replica that works on it dies. After the last try the "
+        description="How many times a call is repeated if the replica that works on it dies. After the last try the "
         "request fails with 500, or the image has an `error` if the request has several images.",
     )
     max_concurrent_requests: int = Field(
         64,
         ge=1,
-        description="Requests at the same time in one ingress replica, those whose body is still arriving included. "
-        "Further ones get 429 with `Retry-After`. If the file sets `max_ongoing_requests` of the Ingress, make it "
-        "four times this value plus 64.",
+        description="Largest number of requests in one ingress replica at the same time. A request whose body is "
+        "still arriving counts too. Further ones get 429 with `Retry-After`. If the file sets `max_ongoing_requests` "
+        "of the Ingress, make it four times this value plus 64.",
     )
     retry_after_s: float = Field(
         1.0,
         gt=0,
-        description="Header `Retry-After` of 429 and 503 answers, in seconds, written as a whole number of at least 1.",
+        description="Value of the header `Retry-After` in 429 and 503 answers, in seconds. It is rounded to a whole "
+        "number, at least 1.",
     )
 
     @model_validator(mode="after")
@@ -242,17 +249,20 @@ class IngressServing(Section):
 
 
 class ServingConfig(IngressServing):
-    """Deadlines, retries and admission at the ingress, the web page, and how often replicas may fail to start."""
+    """The ingress: deadlines, retries, and how many requests it accepts at once.
+
+    Also the web page, and how many times replicas may fail to start.
+    """
 
     page: bool = Field(True, description="Serve the web page at `/`. False answers it with 404.")
     max_failed_starts: int | None = Field(
         None,
         ge=1,
         le=1000,
-        description="How often the replicas of a deployment may fail to start before Ray Serve stops trying and the "
-        "deployment fails. Null means 20, Ray's default, or 2 if `genseg` starts Ray itself, because a model that "
-        "cannot be loaded there will not load later. Any other Ray also stops after "
-        "RAY_SERVE_MAX_PER_REPLICA_RETRY_COUNT (3 if not set) times the number of replicas.",
+        description="How many times the replicas of a deployment may fail to start before Ray Serve stops trying and "
+        "the deployment fails. Null means 2 if `genseg` starts Ray itself, otherwise 20, Ray's default. If `genseg` "
+        "did not start Ray, Ray also stops after 3 failures x the number of replicas; the environment variable "
+        "`RAY_SERVE_MAX_PER_REPLICA_RETRY_COUNT` changes the 3.",
     )
 
 

@@ -35,7 +35,7 @@ MAX_PORT = 65535
 
 
 def is_serve_config(document: object) -> bool:
-    """Tell a Serve config from an AppConfig, also if the key `applications` is misspelt."""
+    """Tell whether a document is a Serve config and not an AppConfig, also if the key `applications` is misspelt."""
     keys = {key for key, _ in children(document) if isinstance(key, str)}
     if keys <= set(AppConfig.model_fields):
         return False
@@ -79,7 +79,7 @@ def serve_findings(document: object) -> tuple[AppConfig | None, list[Finding]]:
 def number_findings(document: object) -> Iterator[Finding]:
     """Yield numbers that Ray's schema accepts but that never work: infinity, NaN, and ports out of range."""
     for path, number in non_finite(document):
-        if not {"args", "user_config"} & set(path):  # ours are checked elsewhere; others are not ours to judge
+        if not {"args", "user_config"} & set(path):  # ours are checked elsewhere; other applications' may be infinite
             yield Finding(path, f"must be a finite number, got {number}")
     for section in ("http_options", "grpc_options"):
         port = value_at(document, (section, "port"))
@@ -124,13 +124,13 @@ def deployment_findings(deployment: object) -> Iterator[Finding]:
 
 
 def autoscaling_findings(deployment: object) -> Iterator[Finding]:
-    """Yield the faults of an autoscaling_config, for which Ray's schema of a file accepts any mapping."""
+    """Yield the faults of an autoscaling_config. Ray's schema of a file accepts any mapping there."""
     from ray.serve.config import AutoscalingConfig
 
     given = value_at(deployment, ("autoscaling_config",))
     if not isinstance(given, Mapping):
         return
-    # Without the policy: the schema would import it, and raise if that fails.
+    # The policy is left out, because the schema would import it, and raise if that fails.
     for finding in strict_findings(AutoscalingConfig, {key: given[key] for key in given if key != "policy"}, []):
         yield finding.under(("autoscaling_config",))
     if "policy" in given:
@@ -144,7 +144,7 @@ def autoscaling_findings(deployment: object) -> Iterator[Finding]:
 
 
 def runtime_env_findings(value: object, path: Path) -> Iterator[Finding]:
-    """Yield unknown keys of a runtime_env and environment variables that are not text; Ray fails to start with them."""
+    """Yield unknown keys of a runtime_env, and environment variables that are not text. Ray refuses both."""
     if not isinstance(value, Mapping):
         return
     from ray.runtime_env import RuntimeEnv
@@ -192,7 +192,7 @@ def our_findings(application: object) -> tuple[AppConfig | None, list[Finding]]:
 
 
 def gpus_of(application: object) -> dict[str, float]:
-    """Return the GPUs of a replica, by deployment, for each deployment whose `ray_actor_options` the file sets."""
+    """Return the GPUs of a replica, by deployment. Deployments without `ray_actor_options` in the file are left out."""
     found = {}
     for _, deployment in items_at(application, "deployments"):
         name, options = value_at(deployment, ("name",)), value_at(deployment, ("ray_actor_options",))
@@ -203,10 +203,10 @@ def gpus_of(application: object) -> dict[str, float]:
 
 
 def misplaced(deployment: str, finding: Finding) -> Finding:
-    """Add to an unknown key of a user_config the place where it belongs, if it is a key of AppConfig.
+    """If an unknown key of a `user_config` is a key of AppConfig, say where it is allowed.
 
     Args:
-        deployment: whose `user_config` has the key.
+        deployment: the deployment whose `user_config` has the key.
         finding: any finding about that `user_config`.
 
     Returns:

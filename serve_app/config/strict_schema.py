@@ -1,4 +1,4 @@
-"""Checks a document against another library's pydantic model in strict mode, and reports the place of every fault.
+"""Checks a document against another library's pydantic model in strict mode, and reports the path of every fault.
 
 Knows neither files nor YAML nor Ray.
 """
@@ -25,7 +25,7 @@ def strict_findings(model: type[BaseModel], document: object, known: Iterable[Fi
 
     Args:
         model: the schema. Unknown keys are faults at any depth; "5" and `true` are not numbers.
-        document: as YAML gives it.
+        document: the document as read from YAML.
         known: the faults that were found before.
     """
     seen = {finding.path for finding in known}
@@ -60,7 +60,10 @@ def value_at(document: object, path: Sequence[object]) -> object:
 
 
 def _entries(model: type[BaseModel], document: object) -> list[ErrorDetails]:
-    """Return pydantic's errors. The document is checked as JSON: only there strict mode accepts the names of enums."""
+    """Return pydantic's errors.
+
+    The document is checked as JSON, because strict mode accepts the names of enums only in JSON.
+    """
     text = json.dumps(document, default=str)
     try:
         with warnings.catch_warnings():
@@ -86,8 +89,8 @@ def _without(document: object, paths: Iterable[Path]) -> object:
 def _place_in(document: object, entry: ErrorDetails) -> Path:
     """Return the path of a fault in a document.
 
-    Pydantic's path also names the branches of a union; it is cut where the document has no such key. If a validator of
-    a whole section failed, the place is the first key of the section that its message names.
+    Pydantic's path also names the branches of a union, so it is cut at the first part that is not a key of the
+    document. If a validator of a whole section failed, the path leads to the first key that its message names.
     """
     place: Path = ()
     for part in entry["loc"]:

@@ -55,7 +55,7 @@ class Settings(Section):
 
         Returns:
             A copy of `config`. In each section that this `user_config` has, all keys that the deployment takes are
-            replaced: a key that is left out gets its default, not its value in `config`.
+            replaced. A key that is left out gets its default, not its value in `config`.
         """
         sections = {}
         for name, field in type(self).model_fields.items():
@@ -186,8 +186,7 @@ def settings_from(config: AppConfig, *given: Settings) -> AppConfig:
         given: the `user_config` of each deployment that has one.
 
     Returns:
-        A copy of `config` with all settings, except `limits` of the segmenter: the configuration has the ingress's
-        limits.
+        A copy of `config` with all settings except the segmenter's `limits`: `limits` of the copy holds the ingress's.
     """
     for settings in given:
         own = settings.model_copy(update={"limits": None}) if isinstance(settings, SegmenterSettings) else settings

@@ -19,7 +19,7 @@ def known_device(text: str) -> str:
     """Return the text if it is the name of a supported device.
 
     Raises:
-        ValueError: it is not.
+        ValueError: the device is unknown or not supported.
     """
     if re.fullmatch(r"(mps|xpu)(:\d+)?", text):
         raise ValueError(f"{text!r} is not supported: nothing was tested on it; use auto, cpu, cuda or cuda:N")
@@ -35,7 +35,7 @@ def http_address(text: str) -> str:
     """Return the text if it is an address that starts with http:// or https://.
 
     Raises:
-        ValueError: it is not.
+        ValueError: it is not such an address.
     """
     parts = urlsplit(text)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -67,7 +67,7 @@ class Section(BaseModel):
 def with_lists(value: object) -> object:
     """Return the value with lists in place of tuples, at any depth.
 
-    Configurations are read with tuples; the value of a JsonValue must have lists.
+    Configurations are read with tuples, but a JsonValue must not contain tuples.
     """
     if isinstance(value, Mapping):
         return {key: with_lists(item) for key, item in value.items()}
@@ -75,10 +75,10 @@ def with_lists(value: object) -> object:
 
 
 def bearer_token(text: str) -> str:
-    """Return the text if it may stand in a header as a bearer token.
+    """Return the text if it is allowed as a bearer token in a header.
 
     Raises:
-        ValueError: it may not. The message does not quote the text.
+        ValueError: it is not allowed. The message does not quote the text.
     """
     if not re.fullmatch(r"[\x21-\x7e]+", text):
         raise ValueError("a token must consist of printable ASCII characters, without spaces, and must not be empty")

@@ -1,4 +1,4 @@
-"""What makes training quicker, on a CPU first of all; knows nothing of what is trained."""
+"""Settings that make training faster, mostly on a CPU. Knows no model and no data."""
 
 import ctypes
 
@@ -6,9 +6,9 @@ import torch
 
 
 def fast_dtype(device: str = "cpu") -> torch.dtype:
-    """Choose the type of the large products: bfloat16 where the device multiplies it in hardware, else float32.
+    """Return the dtype for large matrix products: bfloat16 if the device multiplies it in hardware, else float32.
 
-    Without such instructions bfloat16 is emulated, on a CPU at a twentieth of the speed of float32.
+    Without such instructions, bfloat16 is emulated. On a CPU, that has a twentieth of the speed of float32.
 
     Args:
         device: `cpu` or `cuda`.
@@ -19,7 +19,7 @@ def fast_dtype(device: str = "cpu") -> torch.dtype:
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc to keep freed memory: the page faults of fresh activations take a fifth of a step otherwise."""
+    """Make glibc keep freed memory. Otherwise, page faults of new activations take a fifth of a training step."""
     trim_threshold, top_pad, mmap_max = -1, -2, -4  # Source: malloc.h
     try:
         libc = ctypes.CDLL("libc.so.6")

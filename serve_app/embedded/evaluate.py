@@ -1,4 +1,7 @@
-"""Measures an embedded checkpoint: `python -m serve_app.embedded.evaluate segmenter|parser [options]`."""
+"""Measures an embedded checkpoint: `python -m serve_app.embedded.evaluate segmenter|parser|identity [options]`.
+
+`python -m serve_app.embedded.evaluate MODEL --help` lists the options of a model.
+"""
 
 import sys
 from collections.abc import Sequence
@@ -10,7 +13,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate the named model.
 
     Args:
-        argv: the arguments; those of the process if None.
+        argv: the command-line arguments; None means those of the process.
 
     Returns:
         The exit status.

@@ -1,4 +1,4 @@
-"""English plurals of the nouns in generated training data."""
+"""Forms English plurals, for generated training data."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ VOWELS = "aeiou"
 
 
 def plural(noun: str, irregular: Mapping[str, str]) -> str:
-    """Form the plural of a singular noun; of a compound, that of the last word.
+    """Return the plural of a singular noun. In a compound, the last word changes.
 
     Args:
-        noun: one word or several.
-        irregular: plurals that the rules do not give, of words or of whole compounds.
+        noun: one or several words.
+        irregular: irregular plurals, of single words or of whole compounds.
 
     >>> plural("palm tree", {}), plural("cherry", {}), plural("red sheep", {"sheep": "sheep"})
     ('palm trees', 'cherries', 'red sheep')
@@ -24,7 +24,7 @@ def plural(noun: str, irregular: Mapping[str, str]) -> str:
 
 
 def with_s(word: str) -> str:
-    """Add the "s" of a plural, or of a verb's third person.
+    """Add the ending "s" of a plural, or of a verb in the third person.
 
     >>> with_s("dog"), with_s("box"), with_s("carry"), with_s("play")
     ('dogs', 'boxes', 'carries', 'plays')

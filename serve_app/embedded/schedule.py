@@ -1,4 +1,4 @@
-"""The learning rate of a training run. Pure."""
+"""Computes the learning rate of a training step."""
 
 from __future__ import annotations
 
@@ -6,5 +6,13 @@ import math
 
 
 def schedule(step: int, warmup: int, steps: int) -> float:
-    """Learning rate as a part of its peak: a short linear rise, then half a cosine down to 0 at `steps`."""
+    """Return the learning rate relative to its peak, in [0, 1].
+
+    It is half a cosine from 1 down to 0 at `steps`, multiplied by a linear rise over the first `warmup` steps.
+
+    Args:
+        step: number of steps already done.
+        warmup: length of the rise in steps, at least 1.
+        steps: length of the whole run in steps.
+    """
     return min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))

@@ -1,4 +1,7 @@
-"""Asks the language model for a prompt's entities, reads its reply and filters the list. Pure text."""
+"""Asks the language model for a prompt's entities, reads its reply and filters the list.
+
+The modules need only text: no model, no files.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Builds the chat that asks a language model for the entities of a prompt, and reads the model's reply.
 
-Pure text. The module does not know models, Ray or the wire format. `filter` decides which entities are dropped.
+The module does not use models, Ray or the wire format. `filter` decides which entities are dropped.
 """
 
 # ruff: noqa: RUF001 - the instruction and the patterns contain full-width characters on purpose
@@ -56,7 +56,7 @@ NAME_KEYS = ("entity", "name", "label", "object")
 """Keys under which models wrap one entity, likeliest first."""
 
 MAX_BRACKETS = 256
-"""Opening brackets that are tried before a reply counts as having no array. This bounds the work on a hostile reply."""
+"""At most this many opening brackets of a reply are tried. This limits the work on a hostile reply."""
 
 MAX_REPETITIONS = 8
 """An unfinished reply that contains its last item this many times is taken for an endless loop."""
@@ -150,10 +150,10 @@ def read_entities(reply: str) -> list[str]:
     ['dog', 'red sofa']
     """
     answer = without_thoughts(reply)
-    found, unfinished = _find_array(answer)
-    if found is None or (isinstance(reply, CutReply) and not _begins_with_array(answer)):
+    entities, unfinished = _find_array(answer)
+    if entities is None or (isinstance(reply, CutReply) and not _begins_with_array(answer)):
         raise InvalidModelReply(_what_is_wrong(reply, unfinished or ends_in_thought(reply)))
-    return distinct(_clean(phrase) for text in found for phrase in read_phrases(spaced_once(text)))
+    return distinct(_clean(phrase) for entity in entities for phrase in read_phrases(spaced_once(entity)))
 
 
 def _what_is_wrong(reply: str, ends_inside: bool) -> str:
@@ -196,9 +196,9 @@ def _find_array(text: str) -> tuple[list[str] | None, bool]:
             break
         start = opening.start()
         value, end, unfinished = _decode(text, start)
-        found = _strings_in(value) if end > start else None
-        if found is not None:
-            return found, False
+        strings = _strings_in(value) if end > start else None
+        if strings is not None:
+            return strings, False
         if end == start and _JSON_START.match(text, start):
             return None, unfinished  # an array inside broken JSON is not the answer
         position = max(end, start + 1)

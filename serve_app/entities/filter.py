@@ -1,8 +1,8 @@
 """The entity filter: drops phrases that describe the picture and name no thing in it.
 
 The filter works on English noun phrases. The words before the first preposition are the phrase's head, and the last
-word of the head says what the phrase names ("soft shadows | on the wall": shadows). Pure text. The module knows the
-configuration's `entity_filter` section and no model.
+word of the head says what the phrase names ("soft shadows | on the wall": shadows). The module reads the
+configuration's `entity_filter` section; it does not use a model.
 
 The rules are tried from top to bottom, and the first that applies decides. A "but" row shows an exception to the rule
 above it; an "or" row shows another case of that rule. The lists are in `terms`; `excluded_terms` is a key of the
@@ -56,7 +56,7 @@ EXCLUDED = "excluded by config"
 PROMPT_TAG = "prompt tag"
 NOT_COPIED = "not in the prompt"
 MAX_WORDS = 48
-"""A phrase with more words is kept without applying the rules. This bounds the recursion and the work."""
+"""A phrase with more words is kept without applying the rules. This limits the recursion and the work."""
 
 _OPTICS = re.compile(r"(?:f/?\d+(?:\.\d+)?|f\.\d+|\d+mm|iso\d+|\d+k|\d+fps|\d{3,4}p)$")
 
@@ -126,7 +126,7 @@ class EntityFilter:
         return result
 
     def reason(self, entity: str) -> str | None:
-        """Say why an entity is dropped whatever the prompt says; None if it is kept.
+        """Say why an entity is dropped, for any prompt; None if it is kept.
 
         >>> entity_filter = EntityFilter(EntityFilterConfig(excluded_terms=("fog",)))
         >>> [entity_filter.reason(phrase) for phrase in ("fog", "fog machine", "soft golden light", "traffic light")]
@@ -204,13 +204,13 @@ def _head_reason(head: Words, tail: Words) -> str | None:
         return None
     if head == ("shot",) and tail[:1] == ("of",):  # "shot of whiskey"
         return None
-    found = _split_category(head, terms.BESIDE_ADJECTIVES)
-    if found is not None:
-        category, modifiers = found
+    split = _split_category(head, terms.BESIDE_ADJECTIVES)
+    if split is not None:
+        category, modifiers = split
         return category if _all_describe(modifiers, head[-1]) else None
-    found = _split_category(head, terms.ONLY_WITH_ADJECTIVES)
-    if found is not None:
-        category, modifiers = found
+    split = _split_category(head, terms.ONLY_WITH_ADJECTIVES)
+    if split is not None:
+        category, modifiers = split
         return category if modifiers and _all_specific(modifiers, category) else None
     return None
 
@@ -228,8 +228,8 @@ def _all_describe(modifiers: Words, head: str) -> bool:
 def _all_specific(modifiers: Words, category: str) -> bool:
     """Tell whether the words before a head make it describe the picture: "oil" before "painting" does."""
     specific = terms.SPECIFIC.get(category, terms.ADJECTIVES[category])
-    found = [word in specific or _OPTICS.match(word) is not None for word in modifiers]
-    return any(found) and all(hit or _is_filler(word) for hit, word in zip(found, modifiers, strict=True))
+    fits = [word in specific or _OPTICS.match(word) is not None for word in modifiers]
+    return any(fits) and all(fit or _is_filler(word) for fit, word in zip(fits, modifiers, strict=True))
 
 
 def _is_filler(word: str) -> bool:

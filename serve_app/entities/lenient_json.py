@@ -1,6 +1,6 @@
 """JSON as language models write it: quotes, commas and brackets of other scripts, single quotes, trailing commas.
 
-Ambiguous text is an error. Pure text; the module does not know entities.
+Ambiguous text is an error.
 """
 
 # ruff: noqa: RUF001, RUF002 - the tables contain characters that look like ASCII ones on purpose
@@ -11,7 +11,7 @@ import json
 import re
 
 MAX_DEPTH = 8
-"""Levels of nested arrays and objects. A list of entities needs three."""
+"""Largest number of levels of nested arrays and objects. A list of entities needs three."""
 
 _OPEN = {**dict.fromkeys("[［【〔〖﹇⟦", "["), **dict.fromkeys("{｛﹛", "{")}
 _GOES_ON = {

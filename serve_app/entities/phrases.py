@@ -1,4 +1,4 @@
-"""Tidies lists of phrases: refuses blank ones, leaves out repetitions. Pure text."""
+"""Tidies lists of phrases: refuses blank ones, leaves out repetitions."""
 
 from __future__ import annotations
 

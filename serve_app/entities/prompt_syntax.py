@@ -1,4 +1,4 @@
-"""Reads the weights and tags of image prompts, as users of Stable Diffusion and Midjourney write them. Pure text.
+"""Reads the weights and tags of image prompts, as users of Stable Diffusion and Midjourney write them.
 
 They appear in a prompt, before the language model reads it, and in phrases that a language model copied from a prompt.
 
@@ -20,10 +20,10 @@ from __future__ import annotations
 import re
 
 MAX_ROUNDS = 32
-"""How often brackets are removed; deeper nesting stays as it is."""
+"""Brackets are removed at most this many times; deeper nesting stays as it is."""
 
 MAX_PHRASES = 16
-"""Most phrases that one phrase with alternatives is written as."""
+"""A phrase with alternatives becomes at most this many phrases."""
 
 _OPEN, _CLOSE = r"(?<!\\)[(（\[{]", r"[)）\]}]"
 _INSIDE = r"(?:\\.|[^()（）\[\]{}\\])*"

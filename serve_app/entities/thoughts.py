@@ -1,4 +1,4 @@
-"""Finds and removes the thoughts that a reasoning model writes before its answer. Pure text."""
+"""Finds and removes the thoughts that a reasoning model writes before its answer."""
 
 from __future__ import annotations
 

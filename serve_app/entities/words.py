@@ -1,4 +1,4 @@
-"""Splits English phrases into words, and guesses the singular of each word. Pure text."""
+"""Splits English phrases into words, and guesses the singular of each word."""
 
 from __future__ import annotations
 

@@ -64,7 +64,8 @@ class Bmp(BmpImagePlugin.BmpImageFile):
 def unpack_fields(data: bytes, fields: BitFields, size_wh: tuple[int, int]) -> NDArray[np.uint8]:
     """Unpack pixels whose colours are bit fields.
 
-    Bound: a few passes over the pixels, and about 12 bytes a pixel. Each pixel takes at least two bytes of the file.
+    Work: a few passes over the pixels. Memory: about 12 bytes per pixel. Each pixel takes at least two
+    bytes of the file.
 
     Args:
         data: the whole file.

@@ -1,4 +1,4 @@
-"""Decodes run-length-coded BMP files to one byte a pixel. Pillow's decoder is slow: it fills lines byte by byte. Pure.
+"""Decodes run-length-coded BMP files to one byte per pixel. Pillow's decoder is slow: it fills lines byte by byte.
 
     bytes (count, value) | meaning
     ---------------------+------------------------------------------------------------------
@@ -20,7 +20,7 @@ _NIBBLES = tuple(bytes([byte >> 4, byte & 15]) for byte in range(256))
 def decode_bmp_rle(data: bytes, offset: int, size_wh: tuple[int, int], four_bits: bool) -> bytes:
     """Unpack the runs of a picture.
 
-    Bound: at most one step for every two bytes of `data`. A step copies at most 255 pixels, the rest of a line, or the
+    Work: at most one step for every two bytes of `data`. A step copies at most 255 pixels, the rest of a line, or the
     lines that are skipped. Memory: twice the pixels. Measured: 0.25 s for 1 MB of the shortest runs, 0.01 s for 50
     megapixels of lines that consist of an end of line only.
 
@@ -31,7 +31,7 @@ def decode_bmp_rle(data: bytes, offset: int, size_wh: tuple[int, int], four_bits
         four_bits: whether a byte has two pixels (RLE4) instead of one (RLE8).
 
     Returns:
-        Palette indices, one byte a pixel. The lines are in the file's order: usually the lowest line comes first. If
+        Palette indices, one byte per pixel. The lines are in the file's order: usually the lowest line comes first. If
         the runs end early, the last pixels are missing.
 
     >>> list(decode_bmp_rle(bytes([3, 7, 0, 0, 1, 9, 0, 1]), 0, (4, 2), four_bits=False))

@@ -1,4 +1,4 @@
-"""Cuts an object out of an image for the identity model. Pure; does not know the model."""
+"""Cuts an object out of an image for the identity model. Does not use the model."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from serve_app.images.plugins import Gif
 from serve_app.images.structure import containers, jpeg
 
 _BAND_PIXELS = 1 << 20
-"""Pixels that are converted at once. They bound the memory of a conversion."""
+"""Number of pixels that are converted at once. It limits the memory of a conversion."""
 _READ_FORMATS = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, HEIC and binary PPM"
 
 
@@ -64,13 +64,13 @@ def content_key(data: bytes) -> str:
 def read_header(data: bytes, limits: LimitsConfig) -> ImageHeader:
     """Check an image file's header and read its size, without decoding pixels.
 
-    Bound: two copies of the file (four of a HEIC), and the steps of the format's check in `images.structure`, at most
-    about 70,000. Measured for 32 MiB: 0.2 s and 63 MB for a JPEG that consists of its EXIF block, 0.2 s and 23 MB for a
-    TIFF of 65,000 strips, under 0.2 s for other files.
+    Memory: two copies of the file (four of a HEIC). Work: at most about 70,000 steps of the format's check in
+    `images.structure`. Measured for 32 MiB: 0.2 s and 63 MB for a JPEG that consists of its EXIF block, 0.2 s and 23 MB
+    for a TIFF of 65,000 strips, under 0.2 s for other files.
 
     Args:
         data: the whole file.
-        limits: the largest allowed file, in bytes, megapixels and pixels a side.
+        limits: the largest allowed file, in bytes, megapixels and pixels per side.
 
     Returns:
         The size as displayed, and the format.
@@ -103,9 +103,9 @@ def decode(data: bytes, limits: LimitsConfig) -> RgbArray:
 
     Pixels that the first frame of a GIF or an animated WebP does not cover are white.
 
-    Bound: the file and one copy of it, Pillow's picture (4 bytes a pixel), the result (3), and the memory of the codec.
-    The time is proportional to the pixels: one pass, or one pass a scan in a JPEG. Peak memory and time at the limit of
-    50 megapixels, measured for the most expensive file that was found in each format:
+    Memory: the file and one copy of it, Pillow's picture (4 bytes per pixel), the result (3), and what the codec
+    needs. The time is proportional to the number of pixels; in a JPEG, also to the number of scans. Peak memory and
+    time at the limit of 50 megapixels, measured for the most expensive file that was found in each format:
 
         JPEG, baseline      360 MB  0.6 s      PNG, RGB            360 MB  0.8 s
         JPEG, 40 scans      500 MB  2.1 s      PNG, 16-bit RGBA    375 MB  1.5 s
@@ -115,11 +115,11 @@ def decode(data: bytes, limits: LimitsConfig) -> RgbArray:
         TIFF, 3 floats      860 MB  2.8 s      PNG, 16-bit, key    410 MB  1.9 s
         HEIC (30 MB)        440 MB  3.9 s, as processor time of several threads
 
-    Pillow holds Python's global lock while it copies the canvas of a WebP: for 0.1 s, or 0.7 s on a busy machine.
+    Pillow holds the GIL while it copies the canvas of a WebP: for 0.1 s, or 0.7 s on a busy machine.
 
     Args:
         data: the whole file.
-        limits: the largest allowed file, in bytes, megapixels and pixels a side.
+        limits: the largest allowed file, in bytes, megapixels and pixels per side.
 
     Returns:
         (height, width, 3) uint8 RGB, C-contiguous and writable, at least 1 x 1.
@@ -166,7 +166,7 @@ def _check_pixels(size: tuple[int, int], limits: LimitsConfig) -> None:
     if width * height > limits.max_megapixels * 1e6:
         raise TooLarge(f"{width} x {height} pixels are over the limit of {limits.max_megapixels:g} megapixels")
     if max(size) > limits.max_side:
-        raise TooLarge(f"{width} x {height} pixels are over the limit of {limits.max_side} pixels a side")
+        raise TooLarge(f"{width} x {height} pixels are over the limit of {limits.max_side} pixels per side")
 
 
 @contextmanager

@@ -45,7 +45,7 @@ class ImageFormat:
 
 
 def refuse_slow_decoder(picture: ImageFile.ImageFile) -> None:
-    """Refuse a picture that Pillow decodes in Python: that takes seconds a megabyte, and slows all other threads.
+    """Refuse a picture that Pillow decodes in Python: that takes seconds per megabyte, and slows all other threads.
 
     Raises:
         InvalidImage: Pillow has no faster decoder for the picture.

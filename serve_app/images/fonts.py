@@ -38,7 +38,7 @@ _FAMILIES = (
 )  # fmt: skip
 """Names of font files without their suffixes, in order of preference."""
 _ENDINGS = (".ttf", ".otf", ".ttc")
-_MOST_FILES = 20_000
+_MAX_FILES = 20_000
 _TEST_SIZE = 20
 _NO_LETTER = "\U0010ffff"
 _MARKS = "CMS"
@@ -62,17 +62,17 @@ class Font:
         return sum(face.getlength(part) for part, face in self.runs(text))
 
     def runs(self, text: str) -> Iterator[tuple[str, Face]]:
-        """Yield the parts of a text, each with the face that draws it. A face is kept while it has the letters."""
-        place, part = 0, ""
+        """Yield the parts of a text, each with the face that draws it. A face is kept as long as it has the letters."""
+        face_index, part = 0, ""
         for letter in text:
-            stays = letter.isspace() or _is_covered(place, letter, self.folders)
-            better = place if stays else (_place_of(letter, self.folders) or 0)
-            if better != place and part:
-                yield part, _face(place, self.size, self.folders)
+            stays = letter.isspace() or _is_covered(face_index, letter, self.folders)
+            better = face_index if stays else (_face_index_of(letter, self.folders) or 0)
+            if better != face_index and part:
+                yield part, _face(face_index, self.size, self.folders)
                 part = ""
-            place, part = better, part + letter
+            face_index, part = better, part + letter
         if part:
-            yield part, _face(place, self.size, self.folders)
+            yield part, _face(face_index, self.size, self.folders)
 
 
 def readable(text: str, folders: tuple[str, ...] = SYSTEM_FOLDERS) -> str:
@@ -102,47 +102,54 @@ def without_boxes(text: str, folders: tuple[str, ...] = SYSTEM_FOLDERS) -> str:
 @lru_cache(maxsize=4096)
 def _drawable(letter: str, folders: tuple[str, ...]) -> str | None:
     """Return a letter as it can be drawn; if it cannot, "" for a symbol and None for a letter."""
-    if letter.isspace() or _place_of(letter, folders) is not None:
+    if letter.isspace() or _face_index_of(letter, folders) is not None:
         return letter
     plain = "".join(part for part in unicodedata.normalize("NFKD", letter) if not unicodedata.combining(part))
-    if plain and all(_place_of(part, folders) is not None for part in plain):
+    if plain and all(_face_index_of(part, folders) is not None for part in plain):
         return plain
     return "" if unicodedata.category(letter)[0] in _MARKS else None
 
 
 @lru_cache(maxsize=4096)
-def _place_of(letter: str, folders: tuple[str, ...]) -> int | None:
+def _face_index_of(letter: str, folders: tuple[str, ...]) -> int | None:
     """Return the index of the first face that has a letter: 0 for Pillow's own, from 1 for the system's; else None."""
     return next(
-        (place for place in range(1 + len(_system_files(folders))) if _is_covered(place, letter, folders)), None
+        (
+            face_index
+            for face_index in range(1 + len(_system_files(folders)))
+            if _is_covered(face_index, letter, folders)
+        ),
+        None,
     )
 
 
 @lru_cache(maxsize=4096)
-def _is_covered(place: int, letter: str, folders: tuple[str, ...]) -> bool:
-    face = _face(place, _TEST_SIZE, folders)
+def _is_covered(face_index: int, letter: str, folders: tuple[str, ...]) -> bool:
+    face = _face(face_index, _TEST_SIZE, folders)
     if isinstance(face, ImageFont.FreeTypeFont):
-        face = face.font_variant(layout_engine=ImageFont.Layout.BASIC)  # one glyph a letter
+        face = face.font_variant(layout_engine=ImageFont.Layout.BASIC)  # one glyph per letter
     shown, missing = face.getmask(letter), face.getmask(_NO_LETTER)
     return (shown.size, bytes(shown)) != (missing.size, bytes(missing))
 
 
 @lru_cache(maxsize=256)
-def _face(place: int, size: int, folders: tuple[str, ...]) -> Face:
-    return ImageFont.truetype(_system_files(folders)[place - 1], size) if place else ImageFont.load_default(size)
+def _face(face_index: int, size: int, folders: tuple[str, ...]) -> Face:
+    return (
+        ImageFont.truetype(_system_files(folders)[face_index - 1], size) if face_index else ImageFont.load_default(size)
+    )
 
 
 @lru_cache(maxsize=4)
 def _system_files(folders: tuple[str, ...]) -> tuple[str, ...]:
     """List the system's font files of `_FAMILIES` that can be opened, in order of preference."""
-    found: dict[str, str] = {}
+    paths: dict[str, str] = {}
     walks = itertools.chain.from_iterable(os.walk(folder) for folder in folders)
     files = ((folder, name) for folder, _, names in walks for name in names)
-    for folder, name in itertools.islice(files, _MOST_FILES):
+    for folder, name in itertools.islice(files, _MAX_FILES):
         path = Path(folder, name)
         if path.suffix.lower() in _ENDINGS and path.stem in _FAMILIES:
-            found[path.stem] = min(str(path), found.get(path.stem, str(path)))
-    return tuple(found[family] for family in _FAMILIES if family in found and _opens(found[family]))
+            paths[path.stem] = min(str(path), paths.get(path.stem, str(path)))
+    return tuple(paths[family] for family in _FAMILIES if family in paths and _opens(paths[family]))
 
 
 def _opens(path: str) -> bool:

@@ -1,4 +1,4 @@
-"""Draws text on images: fits it into a width, and finds a free position for a label. Knows no objects and no masks."""
+"""Draws text on images: fits it into a width, and finds a free position for a label."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from serve_app.images.palette import Rgb, text_colour
 Box = tuple[int, int, int, int]  # x1, y1, x2, y2 in pixels, ends excluded
 
 _ELLIPSIS = "..."
-_MOST_ROWS = 64  # rows of positions that are tried inside a box
+_MAX_ROWS = 64  # rows of positions that are tried inside a box
 
 
 def font_of(size: int) -> Font:
@@ -95,7 +95,7 @@ def _padding(font_size: int) -> int:
 def place_tag(size: tuple[int, int], box: Box, bounds: Box, taken: Sequence[Box]) -> Box:
     """Find a position for a tag near a box.
 
-    Bound: at most 210 positions, each compared with every tag.
+    Work: at most 210 positions, each compared with every tag.
 
     Args:
         size: the tag's width and height in pixels.
@@ -123,7 +123,7 @@ def _positions(size: tuple[int, int], box: Box) -> list[tuple[int, int]]:
     width, height = size
     x1, y1, x2, y2 = box
     lefts = (x1, x2 - width, (x1 + x2 - width) // 2)
-    step = max(height, (y2 - y1) // _MOST_ROWS)
+    step = max(height, (y2 - y1) // _MAX_ROWS)
     tops = [y1 - height, y1, y2, y2 - height, *range(y1 + height, y2 - 2 * height + 1, step)]
     beside = [(x, y) for y in (y1, y2 - height) for x in (x2, x1 - width)]
     around = [(x1, y1 - k * height) for k in (2, 3)] + [(x1, y2 + k * height) for k in (1, 2)]

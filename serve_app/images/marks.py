@@ -1,4 +1,4 @@
-"""Turns a verdict into marks for pictures: colours of matched individuals, similarities, and reasons. Pure."""
+"""Turns a verdict into marks for pictures: colours of matched individuals, similarities, and reasons."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from serve_app.schemas.dicts import ReferenceVerdictDict, VerdictDict
 from serve_app.schemas.events import Role
 
 _CONTEXTUAL = re.compile(r"\bcontextual_images\[(\d+)\]")
-_MOST_VIEWS = 2  # views of an individual that a note names
+_MAX_VIEWS = 2  # views of an individual that a note names
 
 
 @dataclass(frozen=True)
@@ -89,15 +89,15 @@ def _marks_of_reference(of_label: Mapping[str, Sequence[_Individual]], index: in
 
 
 def _individuals(verdict: VerdictDict) -> list[_Individual]:
-    found: dict[tuple[str, int], list[ReferenceVerdictDict]] = {}
+    rows_of: dict[tuple[str, int], list[ReferenceVerdictDict]] = {}
     for row in verdict["references"]:
         if row["object_id"] is not None and row["individual"] is not None:
             label = row["object_id"].rpartition("_")[0]
-            found.setdefault((label, row["individual"]), []).append(row)
-    places = itertools.count(len(verdict["entities"]))  # the places before belong to the entities
+            rows_of.setdefault((label, row["individual"]), []).append(row)
+    colour_indices = itertools.count(len(verdict["entities"]))  # those before belong to the entities
     return [
-        _Individual(label, tuple(rows), colour_at(next(places)) if rows[0]["match"] else None)
-        for (label, _), rows in found.items()
+        _Individual(label, tuple(rows), colour_at(next(colour_indices)) if rows[0]["match"] else None)
+        for (label, _), rows in rows_of.items()
     ]
 
 
@@ -106,9 +106,9 @@ def _match_notes(each: _Individual, of_label: Sequence[_Individual]) -> tuple[st
     relation = "unlike" if each.views[0]["status"] == "different" else "="
     similarity = max(view["similarity"] or 0.0 for view in each.views)
     crowd = Counter(view["image"] for other in of_label for view in other.views)
-    views = sorted(each.views, key=lambda view: -(view["similarity"] or 0.0))[:_MOST_VIEWS]
-    long = ", ".join(_place(view, named=crowd[view["image"]] > 1) for view in views)
-    short = ", ".join(_place(view, named=False) for view in views)
+    views = sorted(each.views, key=lambda view: -(view["similarity"] or 0.0))[:_MAX_VIEWS]
+    long = ", ".join(_name(view, named=crowd[view["image"]] > 1) for view in views)
+    short = ", ".join(_name(view, named=False) for view in views)
     more = f" and {len(each.views) - len(views)} more" if len(each.views) > len(views) else ""
     return (
         f"{relation} {long}{more} ({similarity:.2f})",
@@ -117,7 +117,7 @@ def _match_notes(each: _Individual, of_label: Sequence[_Individual]) -> tuple[st
     )
 
 
-def _place(view: ReferenceVerdictDict, *, named: bool) -> str:
+def _name(view: ReferenceVerdictDict, *, named: bool) -> str:
     return f"ref {view['image']} {view['object_id']}" if named else f"ref {view['image']}"
 
 

@@ -1,7 +1,7 @@
 """Converts a Pillow picture of any mode to 8-bit RGB, in bands of lines.
 
-The module defines which values are black and white, puts transparency on white, and converts Lab. It knows no files and
-no limits.
+The module defines which values are black and white, puts transparency on white, and converts Lab. It does not read
+files or check limits.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _UNSIGNED = 1
 def rgb_converter(picture: ImageFile.ImageFile, bands: Sequence[Box]) -> Converter:
     """Choose the function that converts bands of a picture to RGB.
 
-    Bound: about 24 bytes a pixel of a band. Modes I and F need one more pass over the picture, to find the range of
+    Memory: about 24 bytes per pixel of a band. Modes I and F need one more pass over the picture, to find the range of
     their values.
 
     Args:

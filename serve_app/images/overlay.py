@@ -35,9 +35,9 @@ from serve_app.schemas.base import OverlayStyle
 from serve_app.schemas.dicts import ObjectDict, RleDict
 
 MAX_LABELS = 256
-"""Most labels on one image. More would hide the picture, and each new label is compared with all before it."""
-BOXES_A_STEP = 16
-"""Boxes that `draw_steps` draws in one step."""
+"""Largest number of labels on one image. More would hide the picture; each label is compared with all before it."""
+BOXES_PER_STEP = 16
+"""Number of boxes that `draw_steps` draws in one step."""
 
 _UNKNOWN: Rgb = (200, 200, 200)  # an object whose label has no colour
 _FILL_ALPHA = 0.38
@@ -117,12 +117,12 @@ def draw_steps(
 ) -> Steps[Image.Image]:
     """Do the same as `draw_objects` in steps, so that the caller can do other work between them.
 
-    A mask takes two or three steps, `BOXES_A_STEP` boxes one, the panel of lines one, and all labels one.
+    A mask takes two or three steps, `BOXES_PER_STEP` boxes one, the panel of lines one, and all labels one.
 
     Only the `MAX_LABELS` objects with the best scores get a label.
 
-    Bound: the canvas (4 bytes a pixel) and, for one mask at a time, 8 bytes a pixel of its box. Together, 600 MB at 50
-    megapixels. Measured at 50 megapixels: 0.7 s for a disc over the whole image; 1.6 s for noise, half of it in the
+    Memory: the canvas (4 bytes per pixel) and, for one mask at a time, 8 bytes per pixel of its box; together 600 MB at
+    50 megapixels. Measured at 50 megapixels: 0.7 s for a disc over the whole image; 1.6 s for noise, half of it in the
     longest step. The panel takes 0.04 s with 8 objects, and 0.5 s for 500 lines with 4,000 objects.
     """
     canvas = Image.fromarray(np.ascontiguousarray(image))
@@ -135,7 +135,7 @@ def draw_steps(
     draw = ImageDraw.Draw(canvas)
     for index, each in enumerate(things):
         _draw_box(draw, each, strokes, canvas.size)
-        if index % BOXES_A_STEP == 0:
+        if index % BOXES_PER_STEP == 0:
             yield
     taken: list[Box] = []
     if marks is not None and marks.lines:
@@ -158,8 +158,8 @@ def within_jpeg(image: Image.Image) -> Image.Image:
 def overlay_data_uri(image: Image.Image) -> str:
     """Encode an RGB picture as a JPEG in a data URI.
 
-    Bound: 1.2 characters a pixel, and three times that in memory. Measured at 50 megapixels: 0.5 s, 60 MB of text and
-    170 MB of memory for black and white noise; 0.1 s and 1 MB for one colour.
+    The result has up to 1.2 characters per pixel. Memory: up to three times that. Measured at 50 megapixels: 0.5 s,
+    60 MB of text and 170 MB of memory for black and white noise; 0.1 s and 1 MB for one colour.
     """
     buffer = io.BytesIO()
     within_jpeg(image).save(buffer, format="JPEG", quality=_JPEG_QUALITY)

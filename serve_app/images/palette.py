@@ -1,4 +1,4 @@
-"""Colours for entities and individuals, and text colours that are readable on them. Pure."""
+"""Colours for entities and individuals, and text colours that are readable on them."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ def entity_colours(entities: Sequence[str]) -> dict[str, Rgb]:
     return {entity: colour_at(i) for i, entity in enumerate(dict.fromkeys(entities))}
 
 
-def colour_at(place: int) -> Rgb:
-    """Return the colour of a position, counted from 0. Colours repeat from 32 on."""
-    return _COLOURS[place % len(_COLOURS)]
+def colour_at(index: int) -> Rgb:
+    """Return the colour with this index, from 0. Colours repeat from 32 on."""
+    return _COLOURS[index % len(_COLOURS)]
 
 
 def text_colour(background: Rgb) -> Rgb:

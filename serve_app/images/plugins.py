@@ -65,23 +65,23 @@ class Png(PngImagePlugin.PngImageFile):
         for top in range(0, self.height, rows):
             box = (0, top, self.width, min(top + rows, self.height))
             band = np.array(self.crop(box))
-            found = _is_colour(band, wanted)
+            is_key = _is_colour(band, wanted)
             if low is not None:
-                found &= _is_colour(np.asarray(low.crop(box)), wanted_low)
-            band[found] = True if band.dtype == np.bool_ else np.iinfo(band.dtype).max
+                is_key &= _is_colour(np.asarray(low.crop(box)), wanted_low)
+            band[is_key] = True if band.dtype == np.bool_ else np.iinfo(band.dtype).max
             self.paste(Image.fromarray(band), box)
 
 
 def _is_colour(band: np.ndarray[Any, Any], samples: list[int]) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Compare each pixel of a band, (H, W) or (H, W, 3), with a colour; return (H, W) bool."""
-    found: np.ndarray[Any, np.dtype[np.bool_]]
+    is_colour: np.ndarray[Any, np.dtype[np.bool_]]
     if band.dtype == np.bool_:
-        found = band == (samples[0] > 0)
+        is_colour = band == (samples[0] > 0)
     elif band.ndim == 2:
-        found = band == samples[0]
+        is_colour = band == samples[0]
     else:
-        found = (band[:, :, 0] == samples[0]) & (band[:, :, 1] == samples[1]) & (band[:, :, 2] == samples[2])
-    return found
+        is_colour = (band[:, :, 0] == samples[0]) & (band[:, :, 1] == samples[1]) & (band[:, :, 2] == samples[2])
+    return is_colour
 
 
 class Gif(GifImagePlugin.GifImageFile):

@@ -1,4 +1,4 @@
-"""Reads samples from the unpacked lines of a TIFF, and converts them to 8-bit RGB on white. Pure; knows no Pillow.
+"""Reads samples from the unpacked lines of a TIFF, and converts them to 8-bit RGB on white. Does not use Pillow.
 
 Source: TIFF 6.0, sections 14 (predictor), 16 (CMYK), 18 (alpha) and 19 (sample formats).
 """
@@ -23,7 +23,7 @@ _CMYK = 4
 
 
 def needed(layout: TiffLayout) -> int:
-    """Return how many of a pixel's first samples are needed: its colours and alpha, but no other extra samples."""
+    """Return the number of samples per pixel that are needed: the colours and alpha, which come first."""
     return layout.colours + (layout.alpha is not None)
 
 
@@ -31,7 +31,7 @@ def value_range(planes: Sequence[Lines], bands: Sequence[slice], layout: TiffLay
     """Find the sample values that become 0 and 255.
 
     Args:
-        planes: (height, bytes of a line) uint8 for each plane that is needed.
+        planes: (height, bytes per line) uint8 for each plane that is needed.
         bands: slices of lines that cover the picture.
         layout: the layout of the file.
 
@@ -56,7 +56,7 @@ def to_rgb(planes: Sequence[Lines], layout: TiffLayout, scale: tuple[float, floa
     """Convert some lines to RGB.
 
     Args:
-        planes: (lines, bytes of a line) uint8 for each plane that is needed.
+        planes: (lines, bytes per line) uint8 for each plane that is needed.
         layout: the layout of the file.
         scale: the result of `value_range`.
 
@@ -89,13 +89,13 @@ def _opacity(alpha: Floats, layout: TiffLayout) -> Floats:
 def _samples(planes: Sequence[Lines], layout: TiffLayout) -> Floats:
     """Read the samples of some lines: (lines, width, samples) float64."""
     (width, _), (chunk_width, _) = layout.size_wh, layout.chunk_wh
-    found = []
+    read = []
     for plane in planes:  # each line of each tile is stored, and predicted, separately
-        lines = plane.reshape(len(plane) * layout.across, layout.chunk_line_bytes)
+        lines = plane.reshape(len(plane) * layout.chunks_across, layout.chunk_line_bytes)
         samples = _line_samples(lines, layout, chunk_width, layout.samples // layout.planes)
-        samples = samples.reshape(len(plane), layout.across * chunk_width, -1)
-        found.append(samples[:, :width, : needed(layout)].astype(np.float64))
-    return np.concatenate(found, axis=2) if len(found) > 1 else found[0]
+        samples = samples.reshape(len(plane), layout.chunks_across * chunk_width, -1)
+        read.append(samples[:, :width, : needed(layout)].astype(np.float64))
+    return np.concatenate(read, axis=2) if len(read) > 1 else read[0]
 
 
 def _line_samples(lines: Lines, layout: TiffLayout, width: int, samples: int) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""Scales samples of any depth to 8 bits. Pure."""
+"""Scales samples of any depth to 8 bits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PART_SAMPLES = 1 << 20
 def to_8_bits(samples: NDArray[np.unsignedinteger[Any]], maximum: int) -> NDArray[np.uint8]:
     """Scale whole numbers in [0, maximum] to [0, 255], rounded to the nearest; larger numbers become 255.
 
-    Bound: one byte a sample, and a few megabytes.
+    Memory: one byte per sample, and a few megabytes.
 
     Args:
         samples: unsigned numbers in an array of any shape.
@@ -29,7 +29,7 @@ def to_8_bits(samples: NDArray[np.unsignedinteger[Any]], maximum: int) -> NDArra
     table = ((table * 510 + maximum) // (2 * maximum)).astype(np.uint8)
     flat = samples.reshape(-1)
     scaled = np.empty(len(flat), np.uint8)
-    for start in range(0, len(flat), _PART_SAMPLES):  # an index takes 8 bytes a sample
+    for start in range(0, len(flat), _PART_SAMPLES):  # an index takes 8 bytes per sample
         part = slice(start, start + _PART_SAMPLES)
         np.take(table, flat[part], mode="clip", out=scaled[part])
     return scaled.reshape(samples.shape)

@@ -1,4 +1,4 @@
-"""Puts annotated images on one sheet, with a legend of the objects found in each. Pure."""
+"""Puts annotated images on one sheet, with a legend of the objects found in each."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _LEGEND_LINE = 28
 _MAX_COLUMNS = 4
 _NOTE_SIZE = 20
 _NOTE_LINE = 30
-_MOST_NOTES = 40
-_MOST_SWATCHES = 4  # for an entity of an image
+_MAX_NOTES = 40
+_MAX_SWATCHES = 4  # for an entity of an image
 _PAPER: Rgb = (250, 250, 252)
 _INK: Rgb = (28, 28, 34)
 _FAINT: Rgb = (168, 168, 178)
@@ -60,7 +60,7 @@ class _Entry:
 def compare_sheet(panels: Sequence[Panel], colours: Mapping[str, Rgb], notes: Sequence[str] = ()) -> Image.Image:
     """Put images side by side, each below its title and above its number of objects by entity.
 
-    Bound: 4 bytes a pixel of the sheet, 1.5 MB for a panel and its legend, and an RGB copy of one image at a time.
+    Memory: 4 bytes per pixel of the sheet, 1.5 MB for a panel and its legend, and an RGB copy of one image at a time.
 
     Args:
         panels: the images in order, at least one. A row has up to four.
@@ -104,13 +104,14 @@ def _draw_panel(sheet: Image.Image, panel: Panel, corner: tuple[int, int], colou
     top += _TITLE_SIZE + _GAP // 2
     small = panel.image.convert("RGB")
     small.thumbnail(_PANEL_WH, Image.Resampling.LANCZOS, reducing_gap=3.0)
-    place = (left + (_PANEL_WH[0] - small.width) // 2, top + (_PANEL_WH[1] - small.height) // 2)
-    frame = (place[0] - 1, place[1] - 1, place[0] + small.width, place[1] + small.height)
+    image_corner = (left + (_PANEL_WH[0] - small.width) // 2, top + (_PANEL_WH[1] - small.height) // 2)
+    x, y = image_corner
+    frame = (x - 1, y - 1, x + small.width, y + small.height)
     if panel.highlighted:
         draw.rectangle((frame[0] - 3, frame[1] - 3, frame[2] + 3, frame[3] + 3), outline=_INK, width=4)
     else:
         draw.rectangle(frame, outline=_FRAME)
-    sheet.paste(small, place)
+    sheet.paste(small, image_corner)
 
     top += _PANEL_WH[1] + _GAP // 2
     for line in _legend_lines(panel, colours):
@@ -137,12 +138,12 @@ def _legend_lines(panel: Panel, colours: Mapping[str, Rgb]) -> list[list[_Entry]
     font = font_of(_LEGEND_SIZE)
     lines: list[list[_Entry]] = [[]]
     x = 0
-    for place, (entity, count) in enumerate(panel.counts.items(), start=1):
-        number = f"  {count}"
-        own = tuple(panel.swatches.get(entity, ()))[:_MOST_SWATCHES] or (colours.get(entity, _FRAME),)
+    for number, (entity, count) in enumerate(panel.counts.items(), start=1):
+        suffix = f"  {count}"
+        own = tuple(panel.swatches.get(entity, ()))[:_MAX_SWATCHES] or (colours.get(entity, _FRAME),)
         swatches = len(own) * (2 * (_LEGEND_SIZE // 3) + 6)
-        max_width = _PANEL_WH[0] - swatches - width_of(number, font)
-        text = shorten(label_of(entity, place), font, max_width) + number
+        max_width = _PANEL_WH[0] - swatches - width_of(suffix, font)
+        text = shorten(label_of(entity, number), font, max_width) + suffix
         width = swatches + width_of(text, font)
         if x and x + width > _PANEL_WH[0]:
             lines.append([])
@@ -154,10 +155,10 @@ def _legend_lines(panel: Panel, colours: Mapping[str, Rgb]) -> list[list[_Entry]
 
 def _set_notes(notes: Sequence[str], width: int) -> list[tuple[str, int]]:
     """Wrap the notes; return each line with its font size in pixels."""
-    shown = [*notes[:_MOST_NOTES], *([f"and {len(notes) - _MOST_NOTES} more"] if len(notes) > _MOST_NOTES else [])]
+    shown = [*notes[:_MAX_NOTES], *([f"and {len(notes) - _MAX_NOTES} more"] if len(notes) > _MAX_NOTES else [])]
     lines = []
-    for place, note in enumerate(shown):
-        size = _NOTE_SIZE if place else _TITLE_SIZE + 4
+    for index, note in enumerate(shown):
+        size = _NOTE_SIZE if index else _TITLE_SIZE + 4
         lines += [(line, size) for line in wrap(without_boxes(printable(note)), font_of(size), width)]
     return lines
 

@@ -17,7 +17,7 @@ from PIL import Image, ImageFile, ImagePalette, TiffImagePlugin
 from serve_app.errors import InvalidImage
 from serve_app.images import samples
 from serve_app.images.bmp import DECODED_HERE
-from serve_app.images.structure.tiff_layout import TiffLayout, plane_as_bytes, tiff_layout
+from serve_app.images.structure.tiff_layout import TiffLayout, plane_as_grey_tiff, tiff_layout
 
 _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER, _SAMPLES, _PLANAR = 258, 259, 262, 266, 277, 284
 _COLOUR_MAP, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 320, 338, 339
@@ -134,7 +134,7 @@ class Tiff(TiffImagePlugin.TiffImageFile):
 class SampledTiff(ImageFile.ImageFile):
     """A TIFF whose samples are converted to RGB on white by `images.samples`.
 
-    Bound: the samples (at most `MAX_SAMPLE_BYTES`), 4 bytes a pixel, and some tens of megabytes for a band of lines.
+    Memory: the samples (at most `MAX_SAMPLE_BYTES`), 4 bytes per pixel, and some tens of megabytes for a band of lines.
     """
 
     format = "TIFF"
@@ -165,5 +165,5 @@ class SampledTiff(ImageFile.ImageFile):
 
 def _lines(data: bytes, layout: TiffLayout, plane: int) -> NDArray[np.uint8]:
     """Unpack a plane to (height, bytes of a line) uint8."""
-    unpacked: NDArray[np.uint8] = np.asarray(Tiff(io.BytesIO(plane_as_bytes(data, layout, plane))))
+    unpacked: NDArray[np.uint8] = np.asarray(Tiff(io.BytesIO(plane_as_grey_tiff(data, layout, plane))))
     return unpacked

@@ -1,4 +1,4 @@
-"""Masks as COCO RLE: encodes them from logits, and converts them to and from the formats of the wire. Pure."""
+"""Masks as COCO RLE: encodes them from logits, and converts them to and from the formats of the wire."""
 
 from __future__ import annotations
 

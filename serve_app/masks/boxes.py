@@ -1,4 +1,4 @@
-"""Converts boxes relative to an image to boxes in its pixels. Pure."""
+"""Converts boxes relative to an image to boxes in its pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Converts masks to outlines without holes, for formats that have none: holes are filled. Pure."""
+"""Converts masks to outlines without holes, for formats that have none: holes are filled."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Filled:
 def fill_holes(rle: RleDict) -> Filled:
     """Fill the holes of a mask, together with parts inside a hole, and return its outer rings.
 
-    Bound: that of `outline_of` and `Outline.rings`, twice if the mask has holes.
+    Memory: as in `outline_of` and `Outline.rings`; twice that if the mask has holes.
 
     Args:
         rle: the mask.
@@ -51,7 +51,7 @@ def fill_holes(rle: RleDict) -> Filled:
 
 
 def one_ring(rings: Sequence[Ring]) -> Ring:
-    """Join rings to a single one, by lines without width from the first ring to each other ring and back.
+    """Join rings into a single one, by lines without width from the first ring to each other ring and back.
 
     Args:
         rings: at least one ring.

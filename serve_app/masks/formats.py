@@ -4,7 +4,7 @@ Inside the package, masks are RLEs. The server writes an answer's masks by this 
 them by it. To add a format, add its name to `schemas.base.MaskFormat`, a row to `ENCODINGS`, and the row's key to
 `schemas.documents.ObjectDocument` and `schemas.dicts.ObjectDict`.
 
-Pure; does not know the models.
+Does not use the models.
 """
 
 from __future__ import annotations
@@ -85,10 +85,10 @@ def _pack_polygons(rle: RleDict, take: Take) -> Packed[list[RingDict]]:
 def _write_png(rle: RleDict, take: Take) -> str:
     """Write a mask as a 1-bit PNG of the image's size, white on black, in base64.
 
-    Pillow would need one byte a pixel and three times as long, and would hold Python's global lock for a part of it.
+    Pillow would need one byte per pixel and three times as long, and would hold the GIL for a part of it.
 
-    Bound: about a hundred bytes a run of the mask, an eighth of a byte a pixel, and the text, at most a sixth of a byte
-    a pixel.
+    Memory: about 100 bytes per run of the mask, an eighth of a byte per pixel, and the text (at most a sixth of a byte
+    per pixel).
 
     Source: PNG specification, third edition, sections 5, 7 and 11.
     """
@@ -156,7 +156,7 @@ def read_mask(
 
 
 def png_pixels(item: Mapping[str, object], size_hw: tuple[int, int]) -> NDArray[np.bool_] | None:
-    """Read the pixels of a mask that was sent as a PNG. For noise, this is ten times as fast as by way of an RLE.
+    """Read the pixels of a mask that was sent as a PNG. For noise, this is ten times as fast as through an RLE.
 
     Args:
         item: an object of an image document.

@@ -2,7 +2,7 @@
 
 A mask's outline is where an interpolated probability crosses the threshold, so a different last bit can flip a pixel.
 The functions here repeat torch's CPU kernels operation by operation in float32, including fused multiply-adds. So
-`from_logits` can compute only the pixels near an outline and still get the same mask. The module does not know masks,
+`from_logits` can compute only the pixels near an outline and still get the same mask. The module does not use masks,
 thresholds or RLE.
 
 Source: torch 2.14, aten/src/ATen/native/cpu/UpSampleKernel.cpp and UpSample.h; Sleef 3.8, `xexpf` (1.0 ULP).

@@ -1,7 +1,7 @@
-"""Encodes and decodes COCO run-length encoding (RLE), the form of masks inside this package. Pure.
+"""Encodes and decodes COCO run-length encoding (RLE), the form of masks inside this package.
 
-An RLE's *run lengths* count pixels down the columns, one column after another. Runs outside and inside the mask take
-turns. The first run is outside, so its length may be 0.
+An RLE's *run lengths* count pixels down the columns, one column after another. Runs outside and inside the mask
+alternate. The first run is outside, so its length may be 0.
 
     mask     | run lengths    | meaning
     ---------+----------------+--------------------------------------------------------
@@ -9,8 +9,8 @@ turns. The first run is outside, so its length may be 0.
     # #      |                |
 
 The text (`counts`) stores the first three run lengths as they are, and each later one as its difference from the last
-but one before it. A number is written in groups of five bits, the lowest first, one character (from "0" on) a group. Of
-a group's six bits, 0x20 says that more groups follow; 0x10 of the last group is the sign.
+but one before it. A number is written in groups of five bits, the lowest first, one character (from "0" on) per group.
+Of a group's six bits, 0x20 says that more groups follow; 0x10 of the last group is the sign.
 
 pycocotools is imported only when it is needed, because the models, which return logits, run without it.
 
@@ -87,7 +87,7 @@ def decode_box(rle: RleDict, box: tuple[int, int, int, int]) -> NDArray[np.bool_
 
 
 def decode_packed(rle: RleDict) -> NDArray[np.uint8]:
-    """Decode a mask to bits. The cost is an eighth of a byte a pixel, and depends on the number of runs.
+    """Decode a mask to bits. Memory: an eighth of a byte per pixel, and more for each run.
 
     Returns:
         (H, ceil(W / 8)) uint8. A byte has eight pixels of a row, the leftmost in the highest bit. Bits after the end of
@@ -101,7 +101,7 @@ def decode_packed(rle: RleDict) -> NDArray[np.uint8]:
     bits = np.zeros((height, -(-width // 64) * 8), dtype=np.uint8)  # rows of whole 64-bit words are faster
     changes = np.cumsum(lengths, out=lengths)
     changes = changes[: np.searchsorted(changes, height * width)]
-    # Set a bit where a column enters or leaves the mask. A pixel is then the XOR of the bits from the top down to it.
+    # Set a bit where the mask begins or ends in a column. A pixel is then the XOR of the bits from the top down to it.
     for start in range(0, len(changes), _CHANGES_AT_ONCE):
         column, row = np.divmod(changes[start : start + _CHANGES_AT_ONCE], height)
         np.bitwise_xor.at(bits.reshape(-1), row * bits.shape[1] + (column >> 3), (128 >> (column & 7)).astype(np.uint8))
@@ -199,7 +199,7 @@ def _coco() -> Any:
 
 
 def _numbers(groups: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Join groups of five bits to signed numbers."""
+    """Join groups of five bits into signed numbers."""
     ends = np.flatnonzero((groups & 0x20) == 0)
     starts = np.concatenate([[0], ends[:-1] + 1])
     malformed = not len(ends) or ends[-1] != len(groups) - 1 or ((groups < 0) | (groups > 0x3F)).any()
@@ -224,5 +224,5 @@ def iou_matrix(first: Sequence[RleDict], second: Sequence[RleDict]) -> NDArray[n
     if not first or not second:
         return np.zeros((len(first), len(second)))
     coded = [[{"size": each["size"], "counts": each["counts"].encode()} for each in side] for side in (first, second)]
-    found: NDArray[np.float64] = _coco().iou(coded[0], coded[1], [0] * len(second))
-    return np.nan_to_num(found)
+    ious: NDArray[np.float64] = _coco().iou(coded[0], coded[1], [0] * len(second))
+    return np.nan_to_num(ious)

@@ -1,4 +1,4 @@
-"""Runs long work in steps, so that the caller can stop it between steps, or do other work first. Pure.
+"""Runs long work in steps, so that the caller can stop it between steps, or do other work first.
 
 The work is a generator that yields between steps of bounded time, and returns the result.
 

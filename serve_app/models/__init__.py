@@ -1,1 +1,1 @@
-"""The two models behind plain Python faces. Knows torch and transformers; knows neither Ray nor the wire."""
+"""The models behind plain Python interfaces. Knows torch and transformers; does not know Ray or the wire format."""

@@ -1,6 +1,6 @@
-"""Decoding aids for replies that are one JSON array: where to stop, and, on request, what is allowed.
+"""Helps to decode replies that are one JSON array: stops at its end and, if configured, allows nothing else.
 
-Knows token ids and tokenizers; no model and no prompt.
+Knows token ids and tokenizers; knows no model and no prompt.
 """
 
 from __future__ import annotations
@@ -21,29 +21,30 @@ JsonSchema = dict[str, JsonValue]
 
 
 ITEMS_PER_ENTITY = 2
-"""How many items a reply may have for each entity that counts: those over the limit are reported as dropped, and those
-that name nothing to see take no place. A bound all the same: a model that repeats itself would go on to its limit."""
+"""Items that a reply may have for each entity of the limit. More than one, because filtered items do not count against
+the limit and items beyond it are reported as dropped. Bounded, because a model may repeat itself without end."""
 
 
 def array_schema(limits: LimitsConfig) -> JsonSchema:
-    """Return the JSON schema of a list of entities, so that no reply can go on for ever.
+    """Return the JSON schema of a list of entities. It bounds the length of a reply.
 
     Args:
-        limits: the longest entity, and how many there may be; the list may be ITEMS_PER_ENTITY times as long.
+        limits: the longest entity in characters, and the number of entities. The list may be ITEMS_PER_ENTITY times
+            as long.
     """
     item: JsonSchema = {"type": "string", "minLength": 1, "maxLength": limits.max_entity_chars}
     return {"type": "array", "items": item, "maxItems": ITEMS_PER_ENTITY * limits.max_entities}
 
 
 ARRAY_SCHEMA = array_schema(LimitsConfig())
-"""The schema within the default limits."""
+"""The schema for the default limits."""
 
 
 class ReplyText:
-    """Turns a reply's tokens into text: without special tokens, but with the marks of a thought.
+    """Decodes a reply's tokens to text. It removes special tokens, except the marks that enclose a thought.
 
     Args:
-        tokenizer: the model's own. Some tokenizers count the marks of a thought among their special tokens.
+        tokenizer: the model's own. Some tokenizers list the marks of a thought as special tokens.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -55,7 +56,7 @@ class ReplyText:
         """Return the text of one reply.
 
         Args:
-            tokens: ids, shape (length,).
+            tokens: (length,) token ids, of any integer type.
         """
         shown = [token for token in tokens.tolist() if token not in self._hidden]
         text: str = self._tokenizer.decode(shown)
@@ -63,18 +64,18 @@ class ReplyText:
 
 
 def closing_tokens(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """Return the ids of all tokens that can close an array or an object: those that contain `]` or `}`."""
+    """Return the ids of all tokens that contain `]` or `}`, and so may close an array or an object."""
     vocabulary: dict[str, int] = tokenizer.get_vocab()
     return frozenset(index for token, index in vocabulary.items() if "]" in token or "}" in token)
 
 
 class ArrayEnd(StoppingCriteria):  # type: ignore[misc]  # the library is untyped
-    """Stops each row of one `generate` at the token that completes its array; what follows could not matter.
+    """Stops each row of one `generate` call at the token that completes its array, because the rest is never read.
 
     Args:
-        tokenizer: decodes a row when a closing token appears, to tell the end from a bracket inside a string.
+        tokenizer: decodes a row when a closing token appears. A bracket inside a string does not end the array.
         closing: `closing_tokens` of that tokenizer.
-        prompt_length: columns of `input_ids` that are no reply.
+        prompt_length: number of columns of `input_ids` that belong to the prompt.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, closing: frozenset[int], prompt_length: int) -> None:
@@ -84,11 +85,25 @@ class ArrayEnd(StoppingCriteria):  # type: ignore[misc]  # the library is untype
         self._ended: list[bool] = []
 
     def has_ended(self, row: int) -> bool:
-        """Tell whether a row was stopped at its array's end."""
+        """Tell whether the array of a row is complete."""
         return bool(self._ended) and self._ended[row]
 
-    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: Any) -> Tensor:
-        """Tell which rows are complete, shape (rows,), bool, on the device of `input_ids`."""
+    def __call__(
+        self,
+        input_ids: Tensor,
+        scores: Tensor,  # noqa: ARG002  # StoppingCriteria's signature
+        **kwargs: Any,  # noqa: ARG002  # StoppingCriteria's signature
+    ) -> Tensor:
+        """Return which rows are complete.
+
+        Args:
+            input_ids: (rows, columns) int64, prompt and reply so far.
+            scores: not used.
+            **kwargs: not used.
+
+        Returns:
+            (rows,) bool, on the device of `input_ids`.
+        """
         last = input_ids[:, -1].tolist()
         self._ended = self._ended or [False] * len(last)
         for row, token in enumerate(last):
@@ -98,13 +113,13 @@ class ArrayEnd(StoppingCriteria):  # type: ignore[misc]  # the library is untype
 
 
 class ArrayGrammar:
-    """Lets a model write nothing but a JSON array of strings.
+    """Restricts a model's replies to a JSON array of strings.
 
     Args:
         tokenizer: the model's own.
-        vocab_size: columns of the model's logits; may exceed the tokenizer's vocabulary.
+        vocab_size: columns of the model's logits; may be more than the tokenizer's vocabulary.
         stop_tokens: ids that end a reply; only they may follow the array.
-        schema: what the array may hold.
+        schema: the JSON schema of the array.
 
     Raises:
         ConfigError: xgrammar is not installed.
@@ -122,15 +137,16 @@ class ArrayGrammar:
             from xgrammar.contrib.hf import LogitsProcessor as GrammarProcessor
         except ImportError:
             raise ConfigError(
-                "models.text_parser.constrained_decoding: needs the package xgrammar, which is not installed"
+                "models.text_parser.constrained_decoding: the package xgrammar is not installed; install it with "
+                "pip install 'genseg[constrained]', or set this key to false"
             ) from None
         info = xgrammar.TokenizerInfo.from_huggingface(tokenizer, vocab_size=vocab_size, stop_token_ids=stop_tokens)
-        # Free white space would allow an endless reply of blanks.
+        # Arbitrary white space would allow an endless reply of blanks.
         self._grammar = xgrammar.GrammarCompiler(info).compile_json_schema(
             schema, any_whitespace=False, separators=(", ", ": ")
         )
         self._processor = GrammarProcessor
 
     def processor(self) -> LogitsProcessor:
-        """Return a fresh logits processor: each follows the rows of one `generate` only."""
+        """Return a new logits processor. Each one serves a single `generate` call, because it keeps state per row."""
         return self._processor(self._grammar)

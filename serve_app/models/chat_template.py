@@ -1,4 +1,4 @@
-"""Checks a parser's chat template and tokenizer: does the prompt reach the model, and does the reply begin at once?"""
+"""Checks that a parser's chat template and tokenizer pass the whole prompt to the model and start no thought."""
 
 from __future__ import annotations
 
@@ -10,34 +10,41 @@ from serve_app.errors import CheckpointError
 
 
 def check_text(model_name: str, processor: Qwen3VLProcessor) -> None:
-    """Refuse a checkpoint whose tokenizer or template loses text: where one is missing the library makes an empty one.
+    """Refuse a checkpoint whose tokenizer or chat template loses text.
+
+    This finds missing files too: transformers replaces a missing tokenizer by an empty one.
+
+    Args:
+        model_name: the name as configured, for the message.
+        processor: the checkpoint's processor, with its tokenizer and chat template.
 
     Raises:
-        CheckpointError: the chat does not hold an instruction and the prompt, or its tokens do not spell it; or it
+        CheckpointError: the chat lacks the instruction or the prompt, its tokens do not decode to the same text, or it
             ends inside a thought.
     """
     messages = [chat_messages("A dog")]
     chat = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)[0]
     asked = processor.apply_chat_template(messages, add_generation_prompt=False, tokenize=False)[0]
-    # Only what the template adds for the reply: a system message may speak of thoughts.
+    # Look only at what the template adds for the reply, because a system message may mention thoughts.
     if ends_in_thought(chat.removeprefix(asked)):
         raise CheckpointError(
-            f"model {model_name}: its chat template opens a thought, so it is a Thinking model; use the -Instruct one"
+            f"model {model_name}: its chat template starts the reply with a thought, so it is a Thinking model; use "
+            "the -Instruct one"
         )
     spelled = processor.tokenizer.decode(processor.tokenizer.encode(chat))
-    # A tokenizer may fold case and white space; it may not lose words.
+    # A tokenizer may change case and white space, but it must not lose words.
     lost = "A dog" not in chat or not (INSTRUCTION in chat or _has_own_instruction(processor))
     if lost or spelled.casefold().split() != chat.casefold().split():
         raise CheckpointError(
-            f"model {model_name}: its tokenizer or chat template is missing or damaged; is the download complete?"
+            f"model {model_name}: its tokenizer or chat template is missing or damaged; download it again"
         )
 
 
 def _has_own_instruction(processor: Qwen3VLProcessor) -> bool:
-    """Whether the chat template writes the instruction that the checkpoint was trained with, not the caller's."""
+    """Tell whether the chat template ignores the system message and writes an instruction of its own."""
     system, user = ({"role": role, "content": "A dog"} for role in ("system", "user"))
     with_own, without = (
         processor.apply_chat_template(messages, tokenize=False) for messages in ([system, user], [user])
     )
-    # A turn's own marks are fewer words than these.
+    # The marks of an empty system turn are at most three words; an instruction is longer.
     return with_own.count("A dog") == 1 and len(with_own.split()) > len(without.split()) + 3

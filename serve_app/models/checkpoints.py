@@ -1,4 +1,4 @@
-"""One clear line when a checkpoint cannot be loaded."""
+"""Explains in one line why a checkpoint cannot be loaded, and what to do."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _TRIED = re.compile(r"Tried to allocate ([\d.]+ \w+)")
 
 @contextmanager
 def explain(model_name: str, wall: MemoryWall | None = None) -> Iterator[None]:
-    """Turn whatever loading a checkpoint raises into one line: which model, why, what to do.
+    """Turn every exception of the block into one line: which model, why, what to do.
 
     Args:
-        model_name: as configured.
-        wall: the cap of this process on its GPU, which it may run into.
+        model_name: the name as configured.
+        wall: the cap on this process's GPU memory, for the message if memory runs out; None if there is none.
 
     Raises:
-        GensegError: what the block raises of this kind.
-        CheckpointError: for every other failure inside the block.
+        GensegError: the block raised it; it passes unchanged.
+        CheckpointError: the block raised another exception.
     """
     try:
         yield
@@ -44,7 +44,7 @@ def explain(model_name: str, wall: MemoryWall | None = None) -> Iterator[None]:
 
 
 def _reason(error: BaseException, model_name: str, wall: MemoryWall | None) -> str:
-    """Say why, by the types of the errors: their texts quote paths and addresses, which may say anything."""
+    """Choose the reason by the types of the exceptions, because their texts quote paths that may contain any words."""
     chain = list(_causes(error))
     if reason := said_by_hub(chain):
         return reason
@@ -54,7 +54,7 @@ def _reason(error: BaseException, model_name: str, wall: MemoryWall | None) -> s
     if any(isinstance(link, SafetensorError | UnpicklingError) for link in chain):
         return "a weights file is damaged or half-downloaded; delete it and download it again"
     last = chain[-1]
-    # transformers says this with a plain OSError. The name is taken out, because it may hold the same words.
+    # transformers raises a plain OSError for this. The model's name may contain the same words, so it is removed.
     said = str(last).replace(model_name, "")
     if isinstance(last, OSError) and ("no file named" in said or "does not appear to have" in said):
         return f"the checkpoint is incomplete: {_first_line(str(last))}"
@@ -65,7 +65,7 @@ def _lacks_memory(error: BaseException, wall: MemoryWall | None) -> str:
     tried = _TRIED.search(str(error))
     asked = f"; it asked for {tried[1]} more" if tried else ""
     if wall is None:
-        return f"the device has not enough memory{asked}; use a smaller model, dtype bfloat16, or another device"
+        return f"not enough memory on the device{asked}; use a smaller model, dtype bfloat16, or another device"
     return (
         f"not enough memory within {wall}{asked}; raise gpu_memory_fraction, or use a smaller model or dtype bfloat16"
     )
@@ -83,26 +83,26 @@ def _first_line(text: str) -> str:
 
 
 def hide_loading_bar() -> None:
-    """Let transformers draw no bar while it loads weights; downloads keep theirs."""
+    """Switch off the progress bar that transformers draws while it loads weights; downloads keep theirs."""
     disable_progress_bar()
 
 
 def check_complete(model_name: str, missing_keys: object, mismatched_keys: object = ()) -> None:
-    """Refuse a checkpoint whose weights do not fill the model: the rest would be random numbers.
+    """Refuse a checkpoint that lacks weights of the model. transformers would fill them with random numbers.
 
     Args:
-        model_name: as configured, for the message.
+        model_name: the name as configured, for the message.
         missing_keys: parameter names that the checkpoint lacks, as `from_pretrained` reports them.
-        mismatched_keys: parameters whose shapes differ, likewise.
+        mismatched_keys: parameters whose shapes differ, as `from_pretrained` reports them.
 
     Raises:
-        CheckpointError: any is missing or mismatched.
+        CheckpointError: a parameter is missing or has another shape.
     """
     lacking = sorted(str(key) for key in (*_sized(missing_keys), *_sized(mismatched_keys)))
     if lacking:
         raise CheckpointError(
-            f"model {model_name}: the checkpoint does not fit: {len(lacking)} weights are missing or of another shape, "
-            f"such as {lacking[0]}"
+            f"model {model_name}: the checkpoint does not fit the model: {len(lacking)} weights are missing or have "
+            f"another shape, such as {lacking[0]}"
         )
 
 

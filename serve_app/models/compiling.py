@@ -1,4 +1,4 @@
-"""torch.compile for a model that is served: few shapes, known before the first request, and one clear line if it fails.
+"""Uses torch.compile for a served model: few shapes, all compiled before the first request, one-line errors.
 
 Knows no model.
 """
@@ -17,35 +17,41 @@ from serve_app.models.devices import MemoryWall
 from serve_app.models.memory import is_out_of_memory
 
 MOST_SHAPES = 32
-"""Shapes of one compiled function. PyTorch's own limit of 8 would be an error from 129 pairs on; powers of two up to
-any batch are fewer than this."""
+"""Most shapes of one compiled function. Batch sizes are powers of two, so they are fewer than this. PyTorch's default
+of 8 is too few for batches of more than 128 pairs."""
 
 NEEDS = (
-    "it needs a C and a C++ compiler (gcc, g++), Python's headers and, on a GPU, Triton and compute capability 7.0 or "
-    "newer; install what is missing, or set models.segmentation.compile to false"
+    "compiling needs a C and a C++ compiler (gcc, g++), Python's headers and, on a GPU, Triton and compute capability "
+    "7.0 or newer; install what is missing, or set models.segmentation.compile to false"
 )
+"""The end of the message when compiling fails."""
 
 Item = TypeVar("Item")
 Compile = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def compiler(backend: str) -> Compile:
-    """Return what compiles a function as one graph for each shape that it meets.
+    """Return a function that compiles another function, as one graph for each shape of its arguments.
 
     Args:
-        backend: of torch.compile.
+        backend: backend of torch.compile, such as "inductor".
     """
     as_one_graph = partial(torch.compile, fullgraph=True, dynamic=False, backend=backend)
-    # An older PyTorch, as `make gpu` takes it too, may lack the parameter.
+    # `make gpu` also runs on older versions of PyTorch, which may lack the parameter.
     takes_limit = "recompile_limit" in inspect.signature(torch.compile).parameters
     return partial(as_one_graph, recompile_limit=MOST_SHAPES) if takes_limit else as_one_graph
 
 
 def check_compiler(model_name: str, device: torch.device, backend: str) -> None:
-    """Compile one addition, so that a machine that cannot is refused before the weights are read.
+    """Compile one addition, to find out before the weights are read whether this machine can compile.
+
+    Args:
+        model_name: the name as configured, for the message.
+        device: the device that the model will use.
+        backend: backend of torch.compile.
 
     Raises:
-        CheckpointError: it fails.
+        CheckpointError: compiling fails.
     """
     try:
         compiler(backend)(_add_one)(torch.zeros(8, device=device))
@@ -54,17 +60,17 @@ def check_compiler(model_name: str, device: torch.device, backend: str) -> None:
 
 
 def failed(model_name: str, error: Exception, wall: MemoryWall | None = None) -> CheckpointError:
-    """Say why a model could not be compiled or warmed up, and what to do.
+    """Build the error that says why a model could not be compiled or warmed up, and what to do.
 
     Args:
-        model_name: as configured.
-        error: what compiling or the warm-up raised.
-        wall: the cap of this process on its GPU, which it may have run into.
+        model_name: the name as configured.
+        error: the exception that compiling or the warm-up raised.
+        wall: the cap on this process's GPU memory; None if there is none.
     """
     if is_out_of_memory(error):
-        memory = f"memory within {wall}" if wall else "the device's memory"
+        memory = f"the memory within {wall}" if wall else "the device's memory"
         return CheckpointError(
-            f"model {model_name}: compile: {memory} does not hold the largest batch; lower "
+            f"model {model_name}: compile: the largest batch does not fit into {memory}; lower "
             "batching.max_pairs and batching.max_pixels in args"
         )
     text = str(error.__cause__ or error).strip()
@@ -77,17 +83,22 @@ def _add_one(numbers: torch.Tensor) -> torch.Tensor:
 
 
 class BatchSizes:
-    """The sizes that batches are filled up to: powers of two, and the largest batch.
+    """The batch sizes that are compiled: powers of two below the largest batch, and the largest batch.
 
     Args:
-        largest: items of the largest batch.
+        largest: number of items in the largest batch; less than 1 counts as 1.
+
+    >>> list(BatchSizes(6))
+    [1, 2, 4, 6]
+    >>> BatchSizes(6).fill(["a", "b", "c"])
+    ['a', 'b', 'c', 'c']
     """
 
     def __init__(self, largest: int) -> None:
         self._largest = max(1, largest)
 
     def __iter__(self) -> Iterator[int]:
-        """Yield all sizes, the smallest first."""
+        """Yield all sizes, smallest first."""
         size = 1
         while size < self._largest:
             yield size
@@ -95,10 +106,10 @@ class BatchSizes:
         yield self._largest
 
     def fill(self, items: Sequence[Item]) -> list[Item]:
-        """Repeat the last item up to the next size; a batch over the largest stays as it is.
+        """Repeat the last item until the batch has one of the sizes.
 
         Args:
-            items: at least one.
+            items: at least one. A batch above the largest size is returned unchanged.
         """
         size = min(1 << (len(items) - 1).bit_length(), self._largest)
         return [*items, *[items[-1]] * (size - len(items))]

@@ -1,4 +1,4 @@
-"""What PyTorch says of CUDA in this process, and in plain words why it cannot use it. Reading starts no GPU work."""
+"""Finds out whether PyTorch can use CUDA in this process, and explains why not. Starts no work on a GPU."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from pathlib import Path
 import torch
 
 DRIVER_OF_CUDA = {11: 450, 12: 525, 13: 580}
-"""The oldest driver of each major version of CUDA. Source: NVIDIA, CUDA Compatibility, minor version compatibility."""
+"""The oldest driver version for each major version of CUDA.
+Source: NVIDIA, "CUDA Compatibility", section on minor version compatibility."""
 
 NVIDIA_DEVICES = ("dev/nvidia0", "proc/driver/nvidia")
-"""Of which one is there where the machine has an NVIDIA GPU and a kernel driver for it, on Linux."""
+"""Paths on Linux. At least one exists if the machine has an NVIDIA GPU and its kernel driver is loaded."""
 
 
 @dataclass(frozen=True)
 class CudaFacts:
-    """What was found, once.
+    """What this process can do with CUDA, read once.
 
     Attributes:
-        torch_version: of PyTorch.
+        torch_version: version of PyTorch.
         built_for: version of CUDA that PyTorch was built for, such as "13.0"; None for a PyTorch without CUDA.
-        devices: how many GPUs this process can use; 0 where CUDA does not work.
-        error: first line of what PyTorch says where CUDA does not work; None where it works or PyTorch has none.
-        visible: the variable CUDA_VISIBLE_DEVICES; None where it is not set.
-        has_nvidia: whether the machine shows an NVIDIA device to this process.
+        devices: number of GPUs that this process can use; 0 if CUDA does not work.
+        error: first line of PyTorch's error if CUDA does not work; None if it works or PyTorch has no CUDA.
+        visible: the variable CUDA_VISIBLE_DEVICES; None if it is not set.
+        has_nvidia: whether this process sees an NVIDIA device of the machine.
     """
 
     torch_version: str
@@ -41,8 +42,8 @@ def read_cuda(environment: Mapping[str, str] = os.environ, root: Path = Path("/"
     """Find out what this process can do with CUDA.
 
     Args:
-        environment: of this process.
-        root: of the file system.
+        environment: the environment variables of this process.
+        root: the root of the file system.
     """
     works = torch.cuda.is_available()
     built_for = torch.version.cuda
@@ -65,7 +66,7 @@ def _said_by_torch() -> str | None:
 
 
 def why_not(facts: CudaFacts) -> str | None:
-    """Say why CUDA does not work, and what to do; None where it works."""
+    """Explain why CUDA does not work, and what to do; return None if it works."""
     if facts.devices:
         return None
     if facts.built_for is None:
@@ -85,23 +86,28 @@ def why_not(facts: CudaFacts) -> str | None:
         )
     if facts.visible is not None and facts.visible.strip() in {"", "-1", "NoDevFiles"}:
         return (
-            f"CUDA_VISIBLE_DEVICES is {facts.visible.strip()!r}, so this process sees no GPU: in a Ray replica Ray has "
-            "lent it none, so give the deployment num_gpus in ray_actor_options; elsewhere unset the variable"
+            f"CUDA_VISIBLE_DEVICES is {facts.visible.strip()!r}, so this process sees no GPU: in a replica, Ray has "
+            "assigned it none, so set the deployment's num_gpus in ray_actor_options; elsewhere, unset the variable"
         )
     hidden = "" if facts.visible is None else f" with CUDA_VISIBLE_DEVICES {facts.visible!r}"
     return f"CUDA does not work here{hidden}; PyTorch says: {said or 'no GPU is available'}"
 
 
 def why_no_such(facts: CudaFacts, index: int) -> str | None:
-    """Say why there is no GPU of this number, and what to do; None where there is one."""
+    """Explain why there is no GPU with this number, and what to do; return None if there is one.
+
+    Args:
+        facts: from `read_cuda`.
+        index: number of the GPU, from 0, among those that this process sees.
+    """
     if not facts.devices:
         return why_not(facts)
     if index < facts.devices:
         return None
     count = "1 GPU" if facts.devices == 1 else f"{facts.devices} GPUs"
     return (
-        f"this process sees {count}, numbered from 0; Ray lends a replica as many as its num_gpus, whichever they are: "
-        "write `cuda`"
+        f"this process sees {count}, numbered from 0; a Ray replica sees only the GPUs that Ray assigned to it "
+        "(num_gpus): write `cuda`"
     )
 
 
@@ -116,10 +122,10 @@ class Card:
     """One GPU.
 
     Attributes:
-        name: such as "NVIDIA L4".
-        total_bytes: its memory.
-        capability: compute capability; None where it is not known.
-        used_bytes: of its memory, by all processes; None where it is not known.
+        name: the product's name, such as "NVIDIA L4".
+        total_bytes: size of its memory.
+        capability: compute capability, such as (8, 9); None if it is not known.
+        used_bytes: memory that all processes together use; None if it is not known.
     """
 
     name: str
@@ -129,7 +135,7 @@ class Card:
 
 
 def cards() -> tuple[Card, ...]:
-    """List the GPUs that this process can use, by their numbers; none where CUDA does not work."""
+    """List the GPUs that this process can use, in the order of their numbers; empty if CUDA does not work."""
     if not torch.cuda.is_available():
         return ()
     found = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
@@ -137,8 +143,8 @@ def cards() -> tuple[Card, ...]:
 
 
 def oldest_capability() -> tuple[int, int] | None:
-    """Return the oldest compute capability for which this PyTorch has kernels; None where it has none."""
-    # get_arch_list() is empty where CUDA does not work.
+    """Return the oldest compute capability for which this PyTorch has kernels; None if it has none."""
+    # The public get_arch_list() is empty if CUDA does not work.
     flags = torch._C._cuda_getArchFlags() if torch.version.cuda else ""
     numbers = [int(flag.removeprefix("sm_")) for flag in (flags or "").split() if flag.removeprefix("sm_").isdigit()]
     return divmod(min(numbers), 10) if numbers else None

@@ -1,4 +1,4 @@
-"""How much memory models take on their device, and the time at which its work is done."""
+"""Measures how much memory models take on their device, and waits for a device to finish its work."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ import torch
 
 
 def finish(device: torch.device) -> None:
-    """Wait until a GPU has done its work; a CPU has."""
+    """Wait until a GPU has finished its work; return at once for a CPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def release(device: torch.device) -> None:
-    """Give back what nobody uses any more."""
+    """Free memory that is no longer used: collect garbage, and empty PyTorch's cache on a GPU."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
 
 
 def lift_wall(device: torch.device) -> None:
-    """Let this process take the whole GPU again, see devices.cap_memory."""
+    """Remove the cap that `devices.cap_memory` set on this process's share of a GPU."""
     if device.type == "cuda":
         torch.cuda.set_per_process_memory_fraction(1.0, device)
 
 
 def held_bytes(device: torch.device) -> int | None:
-    """Return what PyTorch holds on a GPU now; None on a CPU."""
+    """Return the bytes that PyTorch has allocated on a GPU now; None for a CPU."""
     return int(torch.cuda.memory_allocated(device)) if device.type == "cuda" else None
 
 
 def start_peak(device: torch.device) -> None:
-    """Begin to watch a GPU's peak; that of a process cannot be set back."""
+    """Reset the peak that `peak_bytes` returns. Works for a GPU only; the peak of a CPU process cannot be reset."""
     if device.type == "cuda":
         torch.cuda.init()
         torch.cuda.reset_peak_memory_stats(device)
 
 
 def peak_bytes(device: torch.device) -> int:
-    """Return the most that PyTorch held on a GPU since `start_peak`; on a CPU, the most that this process held ever."""
+    """Return the peak memory in bytes: on a GPU, PyTorch's since `start_peak`; on a CPU, the process's so far."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     unit = 1 if sys.platform == "darwin" else 1024
@@ -49,5 +49,5 @@ def peak_bytes(device: torch.device) -> int:
 
 
 def total_bytes(device: torch.device) -> int | None:
-    """Return a GPU's memory; None for a CPU."""
+    """Return the size of a GPU's memory in bytes; None for a CPU."""
     return int(torch.cuda.get_device_properties(device).total_memory) if device.type == "cuda" else None

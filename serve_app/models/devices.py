@@ -1,4 +1,4 @@
-"""Where a model runs, in which types, and within how much of a GPU's memory."""
+"""Chooses a model's device and dtypes, and caps the GPU memory of this process."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from serve_app.models.cuda import CudaFacts, read_cuda, why_no_such, why_not
 logger = logging.getLogger(__name__)
 
 BFLOAT16_SINCE = (8, 0)
-"""The first compute capability with bfloat16, Ampere. Source: NVIDIA, CUDA C++ Programming Guide."""
+"""The first compute capability with bfloat16 (Ampere). Source: NVIDIA, CUDA C++ Programming Guide."""
 
 Capability = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class MemoryWall:
-    """The part of a GPU's memory that this process may take.
+    """The cap on the GPU memory of this process.
 
     Attributes:
         fraction: `gpu_memory_fraction`, in (0, 1].
-        total_bytes: memory of the whole GPU.
+        total_bytes: size of the whole GPU's memory.
     """
 
     fraction: float
@@ -37,15 +37,16 @@ class MemoryWall:
 
 
 def resolve_device(device: str, cuda_device: int, read: Callable[[], CudaFacts] = read_cuda) -> torch.device:
-    """Turn `auto`, `cpu`, `cuda` or `cuda:N` into a device.
+    """Turn `auto`, `cpu`, `cuda` or `cuda:N` into a torch device.
 
     Args:
-        device: as configured. `auto` takes a GPU where CUDA works, and warns where there is a GPU that does not work.
-        cuda_device: index that `auto` and a bare `cuda` mean, among the GPUs this process sees.
-        read: finds out what this process can do with CUDA; asked only where a GPU may be meant.
+        device: as configured. `auto` means a GPU if CUDA works, else the CPU; it logs a warning if the machine has an
+            NVIDIA GPU that PyTorch cannot use.
+        cuda_device: number of the GPU that `auto` and `cuda` mean, among the GPUs that this process sees.
+        read: finds out what this process can do with CUDA; not called for `cpu`.
 
     Raises:
-        CheckpointError: a GPU is asked for that this process does not see, or a device of another kind.
+        CheckpointError: the device is of another kind, or a GPU that this process does not see.
     """
     kind, colon, number = device.partition(":")
     if kind not in {"auto", "cpu", "cuda"} or (colon and not (kind == "cuda" and number.isdecimal())):
@@ -64,10 +65,14 @@ def resolve_device(device: str, cuda_device: int, read: Callable[[], CudaFacts] 
 
 
 def cap_memory(device: torch.device, fraction: float | None) -> MemoryWall | None:
-    """Cap this process's share of a GPU's memory: replicas that share a GPU are otherwise not isolated.
+    """Cap this process's share of a GPU's memory. Without a cap, one replica can take the memory of another.
+
+    Args:
+        device: the model's device.
+        fraction: `gpu_memory_fraction`, in (0, 1]; None sets no cap.
 
     Returns:
-        The cap; None where there is none.
+        The cap; None if there is none, as always on a CPU.
     """
     wall = memory_wall(device, fraction)
     if wall is not None:
@@ -76,7 +81,7 @@ def cap_memory(device: torch.device, fraction: float | None) -> MemoryWall | Non
 
 
 def memory_wall(device: torch.device, fraction: float | None) -> MemoryWall | None:
-    """Return what `cap_memory` sets, without setting it."""
+    """Return the cap that `cap_memory` would set, without setting it."""
     if fraction is None or device.type != "cuda":
         return None
     return MemoryWall(fraction, int(torch.cuda.get_device_properties(device).total_memory))
@@ -89,12 +94,12 @@ def _capability(device: torch.device) -> Capability:
 def resolve_dtype(
     dtype: str, device: torch.device, capability_of: Callable[[torch.device], Capability] = _capability
 ) -> torch.dtype:
-    """Turn a configured dtype into torch's.
+    """Turn a configured dtype into a torch dtype.
 
     Args:
         dtype: as configured. `auto` is float32 on a CPU, bfloat16 on a GPU, and float16 on a GPU that lacks bfloat16.
-        device: where the model will be.
-        capability_of: tells a GPU's compute capability.
+        device: the model's device.
+        capability_of: returns a GPU's compute capability.
     """
     if dtype == "auto":
         if device.type != "cuda":
@@ -110,10 +115,14 @@ def resolve_dtype(
 
 
 def resolve_head_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """Turn a configured `head_dtype` into torch's.
+    """Turn a configured `head_dtype` into a torch dtype.
 
-    `auto` is float32 on a CPU and float16 on a GPU: every GPU that PyTorch supports has it, at the speed of bfloat16.
-    On the held-out scenes it moves the embedded model's scores by an eighth of what bfloat16 moves them.
+    `auto` is float32 on a CPU and float16 on a GPU. Every GPU that PyTorch supports computes float16, as fast as
+    bfloat16. On the held-out scenes, float16 changes the embedded model's scores an eighth as much as bfloat16 does.
+
+    Args:
+        dtype: as configured.
+        device: the model's device.
     """
     if dtype == "auto":
         return torch.float16 if device.type == "cuda" else torch.float32
@@ -121,5 +130,5 @@ def resolve_head_dtype(dtype: str, device: torch.device) -> torch.dtype:
 
 
 def is_exact(dtype: torch.dtype) -> bool:
-    """Tell whether a type rounds no more than float32."""
+    """Tell whether a dtype is float32, so that results can be compared exactly."""
     return dtype is torch.float32

@@ -1,7 +1,7 @@
-"""What the model hub says: of a name, before models are loaded, and of a download that failed.
+"""Asks the model hub about a model before it is loaded, and explains a failed download in one line.
 
-The libraries that load models try for a minute to reach the hub, and print pages; here a question takes seconds, and
-the answer is one line.
+The libraries that load models try for a minute to reach the hub, and then print pages of text. The questions here take
+seconds.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from serve_app.errors import CheckpointError
 
 TIMEOUT_S = 5.0
+"""How long one question to the hub may take."""
 
 WHERE_TO_SET = (
     "HF_TOKEN must be set where Ray is started: before `ray start`, on every node, or for this command where it starts "
@@ -31,7 +32,7 @@ OFFLINE = (
     "the hub cannot be reached and the model is not in the local cache: HF_HUB_OFFLINE forbids asking the hub; unset "
     "it, download the model first, or give a local folder as model_name"
 )
-NO_NAME = "is neither a local folder nor a name of the hub, such as facebook/sam3"
+NO_NAME = "is neither a local folder nor a hub name, such as facebook/sam3"
 _REFUSED = {
     401: (
         "the hub refuses the token in HF_TOKEN: it is wrong or has expired; set a valid one, or unset it; "
@@ -46,13 +47,13 @@ _REFUSED = {
 
 
 def said_by_hub(errors: Sequence[BaseException]) -> str | None:
-    """Say what an error of huggingface_hub means, and what to do.
+    """Explain an error of huggingface_hub, and say what to do.
 
     Args:
-        errors: an error and what caused it.
+        errors: an exception and its causes.
 
     Returns:
-        None where the hub has nothing to do with it.
+        One line; None if none of the exceptions comes from the hub.
     """
     from huggingface_hub import errors as of_hub
 
@@ -66,7 +67,7 @@ def said_by_hub(errors: Sequence[BaseException]) -> str | None:
     if have(of_hub.HFValidationError):
         return NO_NAME
     if have(of_hub.RemoteEntryNotFoundError):
-        return "the checkpoint is incomplete: the hub lacks a file of it"
+        return "the checkpoint is incomplete: the hub lacks a file of this model"
     if have(of_hub.OfflineModeIsEnabled):
         return OFFLINE
     answers = [error.response.status_code for error in errors if isinstance(error, of_hub.HfHubHTTPError)]
@@ -77,12 +78,12 @@ def said_by_hub(errors: Sequence[BaseException]) -> str | None:
 
 
 def check_name(model_name: str) -> None:
-    """Find out whether a hub name can be loaded: from the local cache, or from the hub.
+    """Check that a hub name can be loaded, from the local cache or from the hub.
 
-    A gated model passes: whoever loads it knows the token, and says what to do.
+    A gated model passes, because the process that loads it may have a token. That process reports a refusal.
 
     Args:
-        model_name: of a model that is no local folder.
+        model_name: a hub name, not a local folder.
 
     Raises:
         CheckpointError: the name is not valid, the hub knows no such model, or the hub cannot be reached and the model
@@ -100,20 +101,20 @@ def check_name(model_name: str) -> None:
         if reason == GATED:
             return
     except errors.HfHubHTTPError:
-        return  # the hub is there, and busy: loading tries again
-    except Exception:  # each version of the hub's package lets others of its HTTP library through
+        return  # the hub answers, but refuses for now: loading tries again
+    except Exception:  # huggingface_hub lets exceptions of its HTTP library through, which differ by version
         reason = UNREACHABLE
     raise CheckpointError(f"model {model_name}: {reason}")
 
 
 @dataclass(frozen=True)
 class HubAnswer:
-    """What the hub says of a model that is not on this machine.
+    """The hub's answer about a model that is not on this machine.
 
     Attributes:
-        fault: why it cannot be downloaded, and what to do; None where it can.
+        fault: why the model cannot be downloaded, and what to do; None if it can.
         reached: whether the hub answered.
-        download_bytes: what loading downloads; None where the hub does not say.
+        download_bytes: bytes that loading downloads; None if the hub does not say.
     """
 
     fault: str | None
@@ -122,7 +123,7 @@ class HubAnswer:
 
 
 def ask(model_name: str) -> HubAnswer:
-    """Ask the hub whether the model can be downloaded with this token, and how much that is."""
+    """Ask the hub whether a model can be downloaded with the current token, and how large it is. Raises nothing."""
     from huggingface_hub import HfApi, errors
 
     api = HfApi()
@@ -140,20 +141,24 @@ def ask(model_name: str) -> HubAnswer:
 
 
 def loaded_files(names: Sequence[str] | dict[str, int]) -> list[str]:
-    """Choose what loading downloads of a repository's files: safetensors, and the small files beside them."""
+    """Choose the files that loading downloads from a repository: top-level safetensors and small text files.
+
+    >>> loaded_files(["config.json", "model.safetensors", "sam3.pt", "onnx/model.onnx"])
+    ['config.json', 'model.safetensors']
+    """
     small = {".json", ".txt", ".jinja", ".model"}
     return [name for name in names if "/" not in name and Path(name).suffix in {".safetensors", *small}]
 
 
 def has_token() -> bool:
-    """Tell whether there is a token for the hub: in HF_TOKEN, or saved by `hf auth login`."""
+    """Tell whether there is a hub token, in HF_TOKEN or saved by `hf auth login`."""
     from huggingface_hub import get_token
 
     return get_token() is not None
 
 
 def cached_folder(model_name: str) -> Path | None:
-    """Return the folder of the local cache that holds a model's configuration; None where there is none."""
+    """Return the folder in the local cache that holds a model's config.json; None if there is none."""
     from huggingface_hub import errors, try_to_load_from_cache
 
     try:
@@ -164,14 +169,14 @@ def cached_folder(model_name: str) -> Path | None:
 
 
 def cache_place() -> Path:
-    """Return the folder into which models are downloaded; it may not exist yet."""
+    """Return the folder that models are downloaded to. It may not exist yet."""
     from huggingface_hub import constants
 
     return Path(constants.HF_HUB_CACHE)
 
 
 def is_offline() -> bool:
-    """Tell whether HF_HUB_OFFLINE forbids asking the hub."""
+    """Tell whether HF_HUB_OFFLINE forbids calls to the hub."""
     from huggingface_hub import constants
 
     return bool(constants.HF_HUB_OFFLINE)

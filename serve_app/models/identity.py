@@ -1,6 +1,6 @@
-"""DinoIdentity: crops of objects in, embeddings out. A NumPy face over DINOv2 and DINOv3.
+"""DinoIdentity: turns crops of objects into embeddings. A NumPy interface to DINOv2 and DINOv3.
 
-Keeps no state of a request. Knows no Ray, no wire format and no cache. Not thread-safe: one thread calls it.
+Keeps no state between calls. Knows no Ray, no wire format and no cache. Not thread-safe: only one thread may call it.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from serve_app.models.memory import halve_when_full
 from serve_app.schemas.dicts import IdentityDict
 
 USUAL_THRESHOLD = 0.6
-"""Of a checkpoint that says nothing. Source: the largest of the thresholds of SCR@tau (arXiv 2603.26078), which are
-for DINOv2. Not measured on photographs by this project."""
+"""The threshold for a checkpoint that brings none. Source: the largest threshold of SCR@tau (arXiv 2603.26078), which
+uses DINOv2. This project did not measure it on photographs."""
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """How models of one `model_type` are loaded and read.
+    """How to load and use the models of one `model_type`.
 
     Attributes:
-        model: the class.
-        pool: takes the CLS token out of the model's output.
-        half: what dtype `auto` means on a GPU.
+        model: the transformers class.
+        pool: returns the CLS token, (B, D), from the model's output.
+        half: the dtype that `auto` means on a GPU.
     """
 
     model: Any
@@ -48,22 +48,23 @@ class Architecture:
 
 
 ARCHITECTURES: Mapping[str, Architecture] = {
-    # float16 keeps cosines five times finer than bfloat16; its range is enough (facebookresearch/dinov2, issue 380).
+    # float16 rounds cosines five times less than bfloat16; its range is enough (facebookresearch/dinov2, issue 380).
     "dinov2": Architecture(Dinov2Model, lambda output: output.last_hidden_state[:, 0], torch.float16),
-    # A comment in facebookresearch/dinov3, issue 181, says that DINOv3 does not support float16; not tried here.
+    # facebookresearch/dinov3, issue 181: a comment says that DINOv3 does not support float16. Not tried here.
     "dinov3_vit": Architecture(DINOv3ViTModel, lambda output: output.pooler_output, torch.bfloat16),
 }
-"""By the `model_type` in a checkpoint's config.json."""
+"""The supported architectures, by the `model_type` in a checkpoint's config.json."""
 
 
 def load(config: AppConfig) -> interface.IdentityModel:
-    """Load the configured checkpoint onto the segmenter's device; see config.engines.
+    """Load the configured checkpoint onto the segmenter's device. `config.engines` names this function.
 
     Raises:
-        CheckpointError: missing, gated, incomplete, damaged, of another model, or the device is not there.
+        CheckpointError: the checkpoint is missing, gated, incomplete, damaged or of another model, or the device does
+            not exist.
     """
     name = config.models.identity_name
-    assert name is not None  # the registry asks for no model then
+    assert name is not None  # without a name, the registry does not call this
     device = devices.resolve_device(config.models.segmentation.device, config.device.cuda_device)
     wall = devices.memory_wall(device, config.models.segmentation.gpu_memory_fraction)
     return DinoIdentity.load(name, config.models.identity, device, wall)
@@ -73,13 +74,14 @@ class DinoIdentity:
     """A loaded DINOv2 or DINOv3 model.
 
     Args:
-        model: in eval mode, on its device, in the type that it computes in.
-        processor: the checkpoint's own image processor; only its resize is left to `images.crops.object_crop`.
-        name: as configured.
-        threshold: two objects are the same one from this cosine on; None for the checkpoint's own.
+        model: in eval mode, on its device, in the dtype that it computes in.
+        processor: the checkpoint's own image processor. It only rescales and normalises here, because the crops
+            already have the right size.
+        name: the name as configured.
+        threshold: two objects are the same individual if their cosine is at least this; None means the checkpoint's.
 
     Raises:
-        CheckpointError: the processor's crop is not square, or the checkpoint's threshold is no cosine.
+        CheckpointError: the processor's crop is not square, or the checkpoint's threshold is not in [-1, 1].
     """
 
     def __init__(self, model: Any, processor: Any, name: str, threshold: float | None = None) -> None:
@@ -103,12 +105,12 @@ class DinoIdentity:
 
         Args:
             name: a hub name, a local folder, or `embedded`.
-            config: threshold and type.
-            device: the segmenter's.
-            wall: the cap of this process on it, which the segmenter set.
+            config: the threshold and the dtype.
+            device: the segmenter's device.
+            wall: the memory cap that the segmenter set on it; None if there is none.
 
         Raises:
-            CheckpointError: missing, gated, incomplete, damaged or of another model.
+            CheckpointError: the checkpoint is missing, gated, incomplete, damaged or of another model.
         """
         source = locations.resolve(name, "identity")
         with checkpoints.explain(name, wall):
@@ -129,7 +131,8 @@ class DinoIdentity:
             crops: (side, side, 3) uint8 RGB each; may be empty.
 
         Returns:
-            One entry per crop, in order; one that does not fit into the device's memory gets the error.
+            One entry per crop, in order: the embedding, (D,) float32 with L2 norm 1, or the error: InternalError if
+            the model's output is not finite, DeviceOutOfMemory if the crop alone does not fit into the device's memory.
         """
         found: list[Embedding | InternalError | DeviceOutOfMemory] = halve_when_full(self._embed, crops, "crop")
         return [*found]
@@ -141,20 +144,28 @@ class DinoIdentity:
         states = self._pool(self._model(prepared["pixel_values"].to(self._model.dtype)))
         embeddings = F.normalize(states.float(), dim=-1).cpu().numpy()
         return [
-            row.copy() if np.isfinite(row).all() else InternalError("the identity model answered with no numbers")
+            row.copy()
+            if np.isfinite(row).all()
+            else InternalError("the identity model returned values that are not finite")
             for row in embeddings
         ]
 
 
 def resolve_dtype(dtype: str, device: torch.device, model_type: str) -> torch.dtype:
-    """Turn a configured dtype into torch's; `auto` is the architecture's `half` on a GPU and float32 on a CPU."""
+    """Turn a configured dtype into a torch dtype.
+
+    Args:
+        dtype: as configured. `auto` is the architecture's `half` on a GPU and float32 on a CPU.
+        device: the model's device.
+        model_type: a key of ARCHITECTURES.
+    """
     if dtype == "auto" and device.type == "cuda":
         return ARCHITECTURES[model_type].half
     return devices.resolve_dtype(dtype, device)
 
 
 def _own_threshold(config: Any, name: str) -> float:
-    """Read the threshold that the checkpoint brings, or take the usual one."""
+    """Return the checkpoint's own threshold, or the usual one if it brings none."""
     own = getattr(config, THRESHOLD_KEY, USUAL_THRESHOLD)
     if isinstance(own, bool) or not isinstance(own, int | float) or not -1 <= own <= 1:
         raise CheckpointError(f"model {name}: {THRESHOLD_KEY} in its config.json must be a number from -1 to 1")
@@ -162,10 +173,12 @@ def _own_threshold(config: Any, name: str) -> float:
 
 
 def _side(processor: Any, name: str) -> int:
-    """Read the pixels a side of the model's input: of the processor's crop, or of its resize where it does not crop."""
+    """Return the side of the model's square input in pixels: the processor's crop size, or else its resize."""
     crops = getattr(processor, "do_center_crop", False) and getattr(processor, "crop_size", None)
     size = processor.crop_size if crops else processor.size
     sides = {size[key] for key in ("height", "width", "shortest_edge") if size.get(key) is not None}
     if len(sides) != 1:
-        raise CheckpointError(f"model {name}: its image processor makes no square input, which this service needs")
+        raise CheckpointError(
+            f"model {name}: its image processor makes no square input; the service needs a model with square input"
+        )
     return int(sides.pop())

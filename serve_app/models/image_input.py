@@ -1,4 +1,7 @@
-"""Pixels for the segmenter: resized on the CPU, normalised on the device, as the checkpoint's own processor does."""
+"""Prepares images for the segmenter: resizes them on the CPU and normalises them on the device.
+
+The result is what the checkpoint's own image processor gives.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,14 @@ from torch import Tensor
 from transformers.image_utils import SizeDict
 
 _PROBES_HW = ((5, 9), (211, 64))
-"""Sizes of the pictures that tell whether a processor only resizes and normalises; neither is a square."""
+"""Sizes of the test pictures that show whether a processor only resizes and normalises; neither is square."""
 
 
 class ImagePreparer:
-    """Makes the model's input of a picture, in two steps: `prepare`, which any thread may call, and `batch`.
+    """Turns a picture into the model's input in two steps: `prepare`, which any thread may call, and `batch`.
 
-    Between them an image is three bytes a pixel. A processor that does anything else than resize, rescale and
-    normalise does all of its work in `prepare`.
+    Between the two steps an image takes three bytes per pixel. If the processor does more than resize, rescale and
+    normalise, it does all of its work in `prepare`.
 
     Args:
         processor: the checkpoint's image processor.
@@ -30,7 +33,7 @@ class ImagePreparer:
         self.resolution_hw = (int(processor.size["height"]), int(processor.size["width"]))
         self._mean_and_std: tuple[Tensor, Tensor] | None = None
         if processor.do_resize and processor.do_rescale and processor.do_normalize:
-            # As the processor fuses them, or the last bit would differ.
+            # The processor fuses rescaling into mean and std. Doing the same gives the same last bit.
             scale = 1.0 / processor.rescale_factor
             mean, std = (torch.tensor(value) * scale for value in (processor.image_mean, processor.image_std))
             self._mean_and_std = mean[:, None, None], std[:, None, None]
@@ -44,21 +47,22 @@ class ImagePreparer:
         return torch.equal(ours[0], self._processed(planes))
 
     def prepare(self, image: NDArray[np.uint8]) -> Tensor:
-        """Resize a picture.
+        """Resize a picture to S x S pixels.
 
-        The resize goes across first, so a narrow, tall picture would be widened to S times its height before it is
-        shortened. Such a picture is shortened first: its values differ from the processor's by rounding, two levels of
-        255 at most; all others are the processor's, bit for bit, once they are normalised.
+        torchvision resizes the width first, so a narrow and tall picture would grow to H x S pixels in between. Here,
+        the height of such a picture is resized first. Its values then differ from the processor's by at most two of
+        255 levels. After normalisation, all other pictures equal the processor's output bit for bit.
 
-        Bound: besides the picture, some 3 bytes a pixel of the picture and of the result.
+        Takes about 3 bytes per pixel of the picture and of the result, besides the picture itself.
 
         Args:
             image: (H, W, 3) uint8 RGB.
 
         Returns:
-            (3, S, S) uint8 on the CPU, for `batch`; float32 where the processor does more than that.
+            (3, S, S) on the CPU, for `batch`: uint8, or normalised float32 if the processor does more than resize,
+            rescale and normalise.
         """
-        # The view stays strided: a contiguous copy of a 4K image costs more than the resize.
+        # The view stays strided, because a contiguous copy of a 4K image costs more than the resize.
         planes = torch.from_numpy(image).permute(2, 0, 1)
         if _is_tall_and_narrow((image.shape[0], image.shape[1]), self.resolution_hw):
             planes = self._resized(planes, (self.resolution_hw[0], image.shape[1]))
@@ -70,22 +74,30 @@ class ImagePreparer:
         """Normalise prepared pictures on a device.
 
         Args:
-            images: from `prepare`, at least one.
-            device: where the model is.
+            images: B outputs of `prepare`, at least one.
+            device: the model's device.
 
         Returns:
             (B, 3, S, S) float32 on the device.
         """
         if self._mean_and_std is None:
             return torch.stack([*images]).to(device)
-        # From pinned memory the copy does not hold up this thread.
+        # Copying from pinned memory does not block this thread.
         levels = self.stacked(images, pinned=device.type == "cuda").to(device, non_blocking=True)
         mean, std = (value.to(device, non_blocking=True) for value in self._mean_and_std)
         return levels.to(torch.float32, memory_format=torch.contiguous_format).sub_(mean).div_(std)
 
     @staticmethod
     def stacked(images: Sequence[Tensor], *, pinned: bool = False) -> Tensor:
-        """Put prepared pictures together as they lie in memory, channels last: (B, 3, S, S) uint8 on the CPU."""
+        """Stack prepared pictures without changing their memory layout, channels last.
+
+        Args:
+            images: B tensors (3, S, S) uint8, at least one.
+            pinned: whether the result is in pinned memory.
+
+        Returns:
+            (B, 3, S, S) uint8 on the CPU.
+        """
         rows = [image.permute(1, 2, 0) for image in images]
         stacked = torch.empty((len(rows), *rows[0].shape), dtype=torch.uint8, pin_memory=pinned)
         return torch.stack(rows, out=stacked).permute(0, 3, 1, 2)
@@ -101,5 +113,5 @@ class ImagePreparer:
 
 
 def _is_tall_and_narrow(picture_hw: tuple[int, int], result_hw: tuple[int, int]) -> bool:
-    """Tell whether the picture, widened to the result, is over twice the picture and over twice the result."""
+    """Tell whether a picture with the result's width would be over twice the picture and over twice the result."""
     return result_hw[1] > 2 * picture_hw[1] and picture_hw[0] > 2 * result_hw[0]

@@ -1,9 +1,11 @@
-"""What a parser, a segmenter and an identity model must offer to be served. Importing this loads no model library.
+"""The protocols that a parser, a segmenter and an identity model implement. Importing this loads no model library.
 
-A model is one module with a function `load(config: AppConfig)`, annotated to return what it is, and one line in
-`config.engines`. Methods without `async` run in one thread, one call after another; `prepare` alone runs in
-several threads. An error of one item stands in the item's place, as a GensegError. An exception that a method raises
-instead, or an answer of another length than the question, fails the whole batch; after several in a row Ray Serve
+To add a model, write one module with a function `load(config: AppConfig)` whose return annotation is one of these
+protocols, and add one line to `config.engines`. The service calls methods without `async` from one thread, one call
+after another. Only `prepare` and `check_phrases` are called from several threads.
+
+If one item of a batch fails, the method returns a GensegError in that item's place. If the method raises, or returns
+another number of items than it was given, the whole batch fails. After several such failures in a row, Ray Serve
 replaces the replica.
 """
 
@@ -21,11 +23,11 @@ from serve_app.schemas.dicts import IdentityDict
 
 
 class Features(Protocol):
-    """What a segmenter keeps of an image or of a phrase. The service caches it and hands it back."""
+    """A segmenter's features of one image or one phrase. The service caches them and passes them back unread."""
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory that it holds, on the model's device."""
+        """Size of the features on the model's device, in bytes."""
 
 
 Prepared = TypeVar("Prepared")
@@ -38,7 +40,7 @@ class Pair(Generic[Encoded, Embedded]):
     """One question: every instance of `phrase` in `image` with a score above `threshold`, in [0, 1].
 
     Attributes:
-        masks: False where nobody looks at the masks; a model that draws none then may leave `mask_logits` empty.
+        masks: False if the masks are not needed; then `mask_logits` of the answer may be empty.
     """
 
     image: Encoded
@@ -49,14 +51,14 @@ class Pair(Generic[Encoded, Embedded]):
 
 @dataclass(frozen=True)
 class Detections:
-    """The answer to one Pair; N instances, best first; N may be 0.
+    """The answer to one Pair: N instances, best first. N may be 0.
 
     Attributes:
         boxes: (N, 4) float32 xyxy, relative to the image, in [0, 1].
         scores: (N,) float32 in [0, 1]: query score x presence score.
         presence: presence score of the phrase in the image, in [0, 1].
-        mask_logits: (N, h, w) float32, on the model's mask grid, which covers the whole image; (0, h, w) where the
-            pair asked for no masks.
+        mask_logits: (N, h, w) float32, on the model's mask grid, which covers the whole image. May be (0, h, w) if
+            the pair has `masks=False`.
     """
 
     boxes: NDArray[np.float32]
@@ -66,13 +68,17 @@ class Detections:
 
 
 class Segmenter(Protocol[Prepared, Encoded, Embedded]):
-    """Finds every instance of a phrase in an image, in three steps, so that the service can cache and batch between."""
+    """Finds every instance of a phrase in an image.
+
+    The work is split into steps (`prepare` and `encode`, `embed`, `detect`), so that the service can cache and batch
+    the result of each.
+    """
 
     resolution_hw: tuple[int, int]
-    """Height and width of the model's input; `batching.max_pixels` counts these pixels for every image."""
+    """Height and width of the model's input in pixels. `batching.max_pixels` counts these pixels for every image."""
 
     def prepare(self, image: NDArray[np.uint8]) -> Prepared:
-        """Make the model's input of a picture. CPU work; several threads call it at once.
+        """Turn a picture into the model's input. Runs on the CPU; several threads call it at once.
 
         Args:
             image: (H, W, 3) uint8 RGB, of any size; may be read-only.
@@ -82,10 +88,10 @@ class Segmenter(Protocol[Prepared, Encoded, Embedded]):
         """Run the vision pass.
 
         Args:
-            images: from `prepare`, at least one.
+            images: outputs of `prepare`, at least one.
 
         Returns:
-            Features, or the error, of each image, in order.
+            The features of each image, or its error, in order.
         """
 
     def embed(self, phrases: Sequence[str]) -> Sequence[Embedded | GensegError]:
@@ -95,104 +101,107 @@ class Segmenter(Protocol[Prepared, Encoded, Embedded]):
             phrases: noun phrases, at least one.
 
         Returns:
-            Features of each phrase, in order; for one that the model cannot read, InvalidRequest with the reason, which
-            names neither the phrase nor a field.
+            The features of each phrase, in order. If the model cannot read a phrase, an InvalidRequest whose message
+            gives the reason, without the phrase and without a field name.
         """
 
     def detect(self, pairs: Sequence[Pair[Encoded, Embedded]]) -> Sequence[Detections | GensegError]:
-        """Answer pairs of any images and phrases.
+        """Find the instances for each pair. The pairs may mix images and phrases freely.
 
         Args:
             pairs: at least one.
 
         Returns:
-            Detections, or the error, of each pair, in order. InternalError where the model's numbers are not finite.
+            The Detections of each pair, or its error, in order: an InternalError if the model's output is not finite.
         """
 
 
 @runtime_checkable
 class PhraseChecker(Protocol):
-    """What a Segmenter may offer besides: tell at once whether it can read phrases, without its device.
+    """An optional method of a Segmenter: checks phrases without using the device.
 
-    Without it the service learns the same from `embed`, which waits for the device.
+    If a segmenter does not have it, the service learns of unreadable phrases from `embed`, which waits for the device.
     """
 
     def check_phrases(self, phrases: Sequence[str]) -> Sequence[InvalidRequest | None]:
-        """Tell what `embed` would refuse. Any thread may call it, at any time.
+        """Return the errors that `embed` would return. Any thread may call it, at any time.
 
         Args:
             phrases: noun phrases, at least one.
 
         Returns:
-            For each phrase, in order, None or the error that `embed` gives.
+            One entry per phrase, in order: None, or the error.
         """
 
 
 Embedding = NDArray[np.float32]
-"""What an identity model makes of one object: (D,) float32 of length 1."""
+"""An identity model's embedding of one object: (D,) float32 with L2 norm 1."""
 
 
 class IdentityModel(Protocol):
-    """Tells whether two objects are the same one: their embeddings are alike then, by the cosine."""
+    """Embeds objects. Two objects are the same individual if the cosine of their embeddings is high enough."""
 
     described: IdentityDict
-    """What a verdict says of the model: its name as configured, and from which cosine on two objects are the same."""
+    """What the verdict reports about the model: its name as configured, its crop, and the cosine threshold."""
 
     side: int
-    """Pixels a side of the model's input."""
+    """Height and width of the model's square input, in pixels."""
 
     dimension: int
-    """D, the length of an embedding."""
+    """D, the number of values in an embedding."""
 
     def embed(self, crops: Sequence[NDArray[np.uint8]]) -> Sequence[Embedding | GensegError]:
         """Embed objects.
 
         Args:
-            crops: (side, side, 3) uint8 RGB each, see `images.crops.object_crop`; at least one.
+            crops: (side, side, 3) uint8 RGB each, from `images.crops.object_crop`; at least one.
 
         Returns:
-            The embedding, or the error, of each crop, in order. InternalError where the model's numbers are not finite.
+            The embedding of each crop, or its error, in order: an InternalError if the model's output is not finite.
         """
 
 
 @runtime_checkable
 class LocalParser(Protocol):
-    """A language model in this process: prompts are read in batches of at most `batching.max_prompts`."""
+    """A language model in this process. It gets prompts in batches of at most `batching.max_prompts`."""
 
     def generate_each(self, prompts: Sequence[str]) -> Sequence[str | GensegError]:
-        """Let the model answer the chat of each prompt; see `entities.chat`.
+        """Generate the model's reply to each prompt. `entities.chat` builds the chat.
 
         Args:
             prompts: at least one, none empty.
 
         Returns:
-            The raw reply to each prompt, or its error, in order. A CutReply where the reply ended at its limit;
-            TooLarge for a prompt that is too long.
+            The raw reply to each prompt, or its error, in order: a CutReply if the reply reached its length limit,
+            TooLarge if the prompt is too long.
         """
 
 
 @runtime_checkable
 class RemoteParser(Protocol):
-    """A language model on a server. Calls of one event loop, any number at once; its failures are not the replica's."""
+    """A language model on another server.
+
+    One event loop makes all calls, any number at once. A failure of the server does not make the replica unhealthy.
+    """
 
     async def reply(self, prompt: str) -> str:
-        """Let the model answer the chat of a prompt; see `entities.chat`.
+        """Request the model's reply to a prompt. `entities.chat` builds the chat.
 
         Args:
             prompt: not empty.
 
         Returns:
-            The raw reply; a CutReply where it ended at its limit.
+            The raw reply; a CutReply if it reached its length limit.
 
         Raises:
-            GensegError: the server cannot be reached, is busy, refuses the call, or its answer is not a reply.
+            GensegError: the server cannot be reached, is busy or refuses the call, or its answer is not a reply.
         """
 
     async def check(self) -> None:
-        """Ask whether the server answers.
+        """Check that the server answers.
 
         Raises:
-            GensegError: it does not.
+            GensegError: it does not answer.
         """
 
 

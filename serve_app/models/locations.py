@@ -1,6 +1,6 @@
-"""Where a checkpoint is: a folder or a hub name.
+"""Finds a checkpoint: turns a configured model name into a folder or a hub name.
 
-The only module that knows that some checkpoints ship inside the package.
+No other module of `models` knows where the checkpoints inside the package are.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ Kind = Literal["parser", "segmenter", "identity"]
 
 
 def resolve(model_name: str, kind: Kind) -> str:
-    """Turn a configured name into what `from_pretrained` takes.
+    """Turn a configured name into an argument for `from_pretrained`.
 
     Args:
         model_name: a hub name, a local folder, or `embedded`.
-        kind: which of the embedded checkpoints is meant.
+        kind: the embedded checkpoint that `embedded` means.
 
     Returns:
         A folder, or the hub name unchanged.
 
     Raises:
-        CheckpointError: the name is written as a path and there is no such folder, or it holds no checkpoint.
+        CheckpointError: the name is written as a path and the folder does not exist, or the folder has no config.json.
     """
     if model_name == EMBEDDED:
         return str(Path(__file__).parent.parent / "embedded" / "checkpoints" / kind)

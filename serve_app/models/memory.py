@@ -1,6 +1,6 @@
-"""Device memory running out: halve the batch and try again, down to one item.
+"""Handles lack of device memory: halves the batch and tries again, down to one item.
 
-Knows no model; the device work comes in as a function.
+Knows no model: the work on the device is passed in as a function.
 """
 
 from __future__ import annotations
@@ -23,30 +23,31 @@ _SAID_BY_LIBRARIES = re.compile(
     r"CUDA error: out of memory|CU(?:BLAS|DNN|SOLVER|SPARSE)_STATUS_ALLOC_FAILED|MPS backend out of memory"
     r"|DefaultCPUAllocator: (?:can't|not enough)|Cannot allocate memory"
 )
-"""What is no torch.OutOfMemoryError. Source: the messages of PyTorch, cuBLAS, cuDNN, cuSOLVER and cuSPARSE."""
+"""Messages of errors that mean lack of memory but are not a torch.OutOfMemoryError.
+Source: PyTorch, cuBLAS, cuDNN, cuSOLVER and cuSPARSE."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error says that a device, or the machine, has no memory left."""
+    """Tell whether an error means that a device or the machine has no memory left."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    # Libraries below PyTorch raise plain RuntimeErrors; no other type is read, because its text may quote a path.
+    # Libraries below PyTorch raise plain RuntimeErrors. Texts of other types are not read: they may quote a path.
     return isinstance(error, RuntimeError) and _SAID_BY_LIBRARIES.search(str(error)) is not None
 
 
 def halve_when_full(
     run: Callable[[Sequence[Item]], list[Result]], items: Sequence[Item], what: str
 ) -> list[Result | DeviceOutOfMemory]:
-    """Run a batch; if the device's memory does not hold it, run its halves one after the other.
+    """Run a batch; if it does not fit into the device's memory, run its halves one after the other.
 
     Args:
-        run: the device work, one result per item in order; raises what `is_out_of_memory` knows when it does not fit.
+        run: does the work on the device and returns one result per item, in order.
         items: the batch; may be empty.
-        what: the item's name in the message, such as "image".
+        what: the name of an item in the message, such as "image".
 
     Returns:
-        One entry per item in order; an item that does not fit even alone gets a DeviceOutOfMemory in its place, and
-        the others are not touched by it.
+        One entry per item, in order. If an item does not fit even alone, its entry is a DeviceOutOfMemory; the other
+        items keep their results.
     """
     if not items:
         return []
@@ -55,11 +56,11 @@ def halve_when_full(
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        # Handled outside the block: the traceback would keep the failed forward's tensors alive.
+        # Go on outside this block: inside it, the traceback keeps the failed pass's tensors alive.
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     if len(items) == 1:
-        return [DeviceOutOfMemory(f"the device has not enough memory for one {what}")]
+        return [DeviceOutOfMemory(f"not enough memory on the device for one {what}")]
     middle = len(items) // 2
     logger.warning("out of device memory with %d x %s; trying %d", len(items), what, middle)
     return halve_when_full(run, items[:middle], what) + halve_when_full(run, items[middle:], what)

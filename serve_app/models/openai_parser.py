@@ -1,14 +1,14 @@
-"""OpenAIParser: prompts in, raw replies out, through any server that speaks OpenAI's chat API (vLLM, SGLang, ...).
+"""OpenAIParser: sends prompts to a server with OpenAI's chat API (vLLM, SGLang, ...) and returns the raw replies.
 
-The remote counterpart of `qwen3_vl`: the same chat, the same errors. Knows HTTP, but no environment variable, no
-deadline of a request and no cache. For use from one event loop; any number of calls may run at once.
+The remote counterpart of `qwen3_vl`, with the same chat and the same errors. Knows HTTP; knows no environment variable,
+no deadline of a request and no cache. Use it from one event loop; any number of calls may run at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 import httpx
@@ -18,8 +18,15 @@ from serve_app.config.auth import api_key
 from serve_app.config.models import TextParserModel
 from serve_app.config.schema import AppConfig
 from serve_app.entities.chat import CutReply, prompt_text, text_messages
-from serve_app.errors import ConfigError, InvalidModelReply, ModelUnavailable, Overloaded, TooLarge
+from serve_app.errors import InvalidModelReply, ModelUnavailable, Overloaded, TooLarge
 from serve_app.models.interface import RemoteParser
+from serve_app.models.openai_calls import (
+    SUBSTITUTES,
+    Body,
+    authorization,
+    call_parameters,
+    without_parameter,
+)
 from serve_app.models.openai_refusal import Refusal, read_refusal
 from serve_app.schemas.retry_after import read_retry_after
 
@@ -27,22 +34,23 @@ logger = logging.getLogger(__name__)
 
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 8.0
-"""Pauses between tries double from the first to the longest; a `Retry-After` beyond the longest ends the tries."""
+"""The pause between tries doubles from the first to the longest. A `Retry-After` above the longest ends the tries."""
 
 BUSY = frozenset({429, 503, 529})
+"""HTTP status codes of a server that is busy."""
 
 CUT = frozenset({"length", "max_tokens", "max_output_tokens", "model_length"})
-"""Finish reasons of a reply that was cut off. Source: OpenAI, Anthropic, Gemini, Mistral."""
-
-SUBSTITUTES = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens", "temperature": None}
-"""Parameters that the call can do without, and what says the same. Source: OpenAI's API reference."""
+"""Finish reasons of a reply that was cut off. Source: the API references of OpenAI, Anthropic, Gemini and Mistral."""
 
 Sleep = Callable[[float], Awaitable[None]]
-Body = dict[str, JsonValue]
 
 
 def load(config: AppConfig) -> RemoteParser:
-    """Make the client of the configured server; see config.engines."""
+    """Create the client of the configured server. `config.engines` names this function.
+
+    Raises:
+        ConfigError: the key cannot be sent in a header.
+    """
     model = config.models.text_parser
     return OpenAIParser(model, api_key=api_key(model.openai))
 
@@ -51,14 +59,14 @@ class OpenAIParser:
     """A client of one server and one of its models.
 
     Args:
-        model: what the server calls the model, the longest reply, the server's address, the limit of one call and the
-            number of further tries.
-        api_key: sent as a bearer token; None sends none. Never logged and never part of a message.
+        model: the model's name on the server, the longest reply, the server's address, the time limit of one call and
+            the number of further tries.
+        api_key: sent as a bearer token; None sends none. It is never logged and never part of a message.
         transport: replaces the network, for tests.
-        sleep: waits between tries, in seconds.
+        sleep: waits between tries; its argument is in seconds.
 
     Raises:
-        ConfigError: the address is not an http(s) URL, or the key cannot stand in a header.
+        ConfigError: the key cannot be sent in a header.
     """
 
     def __init__(
@@ -72,35 +80,35 @@ class OpenAIParser:
         self._key = (api_key or "").strip()
         self._reply_tokens = model.max_new_tokens
         self._parameters = call_parameters(model)
-        self._own = {*SUBSTITUTES} - {*model.openai.extra_body}  # what the operator says is not ours to change
+        self._own = {*SUBSTITUTES} - {*model.openai.extra_body}  # never change what the operator configured
         self._refused: frozenset[str] = frozenset()
         self._config = model.openai
         self._sleep = sleep
         self._client = httpx.AsyncClient(
-            # One closing slash, so that paths are appended to it.
+            # One closing slash, so that httpx appends paths to it.
             base_url=self._config.base_url.rstrip("/") + "/",
             headers=authorization(api_key),
             timeout=self._config.timeout_s,
             transport=transport,
-            # The address comes from the configuration: a proxy or a key from the environment would surprise.
+            # Address and key come from the configuration, so a proxy or a key of the environment must not apply.
             trust_env=False,
             limits=httpx.Limits(max_connections=None),
         )
 
     async def reply(self, prompt: str) -> str:
-        """Let the model answer a prompt.
+        """Request the model's reply to a prompt.
 
         Args:
             prompt: an image-generation prompt.
 
         Returns:
-            The raw reply; a CutReply where it ended at its limit.
+            The raw reply; a CutReply if it reached its length limit.
 
         Raises:
-            Overloaded: the server is busy, after all tries.
-            ModelUnavailable: the server cannot be reached or fails, after all tries; it does not answer within the
-                configured limit; or it refuses the call (a 4xx status).
-            TooLarge: the prompt is longer than the model reads.
+            Overloaded: the server is still busy after all tries.
+            ModelUnavailable: the server cannot be reached or fails after all tries, does not answer within the
+                configured time, or refuses the call (a 4xx status).
+            TooLarge: the prompt is longer than the model's context.
             InvalidModelReply: the answer is not a chat completion with text.
         """
         for further_tries in range(self._config.max_retries, -1, -1):
@@ -108,7 +116,7 @@ class OpenAIParser:
             try:
                 return reply_text(await self._ask(prompt))
             except (Overloaded, ModelUnavailable) as error:
-                # Only what the server asked, not a class's default.
+                # vars() reads what the server asked for, and skips the default of the error's class.
                 asked_s = vars(error).get("retry_after_s", 0.0)
                 helps = isinstance(error, Overloaded) or error.retry_after_s is not None
                 if not (helps and further_tries) or asked_s > LONGEST_PAUSE_S:
@@ -121,10 +129,11 @@ class OpenAIParser:
         raise AssertionError("unreachable: the last try returns or raises")
 
     async def check(self) -> None:
-        """Tell whether the server answers, without a retry.
+        """Check that the server answers. Does not try again.
 
         Raises:
-            Overloaded, ModelUnavailable: as `reply`.
+            Overloaded: the server is busy.
+            ModelUnavailable: the server cannot be reached, fails, does not answer in time, or refuses the call.
         """
         try:
             response = await self._call("GET", "models", None)
@@ -138,10 +147,10 @@ class OpenAIParser:
         await self._client.aclose()
 
     async def _ask(self, prompt: str) -> httpx.Response:
-        """Call the server, without the parameters that it turns out not to take.
+        """Call the server; if it refuses a parameter, call again without that parameter.
 
-        What one call learned holds for the others only once the server took that call: a refusal may repeat words of
-        the prompt, and those must not change what is sent for other callers.
+        Later calls leave the parameter out only after the server accepted a call without it. The reason is that a
+        refusal may repeat words of the prompt, and one caller's prompt must not change the calls of others.
         """
         text = prompt_text(prompt)
         parameters, refused = self._parameters, self._refused
@@ -163,7 +172,7 @@ class OpenAIParser:
             parameters = without_parameter(parameters, name, refused)
 
     def _learn(self, parameters: Body, refused: frozenset[str]) -> None:
-        """Send these parameters from now on, unless another call learned as much."""
+        """Use these parameters for all further calls, unless another call has already learned of the same refusals."""
         news = refused - self._refused
         if not news:
             return
@@ -177,20 +186,20 @@ class OpenAIParser:
             )
 
     async def _call(self, method: str, path: str, body: Body | None) -> httpx.Response:
-        """Call the server.
+        """Make one HTTP call.
 
         Raises:
-            TimeoutError: it did not answer within the limit of one call.
-            ModelUnavailable: it cannot be reached.
+            TimeoutError: the server did not answer within the time limit of one call.
+            ModelUnavailable: the server cannot be reached.
         """
         try:
-            # httpx limits each read; a server that drips its answer is stopped here.
+            # httpx limits each read only; this also limits a server that sends its answer slowly.
             async with asyncio.timeout(self._config.timeout_s):
                 return await self._client.request(method, path, json=body)
         except httpx.TimeoutException:
             raise TimeoutError from None
         except httpx.HTTPError as error:
-            # Only the kind of the error: its text may quote the headers, and so the key.
+            # Name only the type of the error, because its text may quote the headers, and the key with them.
             raise failing(f"the text model's server cannot be reached ({type(error).__name__})", None) from None
 
     def _late(self) -> ModelUnavailable:
@@ -199,7 +208,7 @@ class OpenAIParser:
     def _refused_call(self, response: httpx.Response, refusal: Refusal, text: str) -> Overloaded | ModelUnavailable:
         """Build the error for an answer that is not a success, and log the server's reason.
 
-        The reason is not part of the message: it may name the server's own paths, or repeat the prompt.
+        The message does not contain the reason, because it may name the server's own paths or repeat the prompt.
         """
         status, asked = refusal.status, response.headers.get("Retry-After")
         logger.warning("the text model's server answered %d: %s", status, refusal.reason(self._key, text))
@@ -212,36 +221,13 @@ class OpenAIParser:
         return ModelUnavailable(f"the text model's server refused the call{about} (status {status}){refusal.hint}")
 
 
-def call_parameters(model: TextParserModel) -> Body:
-    """Return the body of a call without its messages: greedy, limited, and what `extra_body` adds or takes away."""
-    extra = model.openai.extra_body
-    body: Body = {"model": model.model_name, "temperature": 0, "max_tokens": model.max_new_tokens}
-    if "max_completion_tokens" in extra:
-        del body["max_tokens"]  # both together are an error
-    return {key: value for key, value in {**body, **extra}.items() if value is not None}
-
-
-def without_parameter(parameters: Body, name: str, refused: Collection[str]) -> Body:
-    """Leave a parameter out, or say the same by another name that was not refused."""
-    other = SUBSTITUTES[name]
-    left = {key: value for key, value in parameters.items() if key != name}
-    return left if other is None or other in refused else {other: parameters[name], **left}
-
-
-def authorization(api_key: str | None) -> dict[str, str]:
-    """Build the header that carries the key; empty without one.
-
-    Raises:
-        ConfigError: the key holds characters that no header can.
-    """
-    key = (api_key or "").strip()
-    if not (key.isascii() and key.isprintable()):
-        raise ConfigError("models.text_parser.openai.api_key_env: the key holds characters that no header can")
-    return {"Authorization": f"Bearer {key}"} if key else {}
-
-
 def busy(message: str, retry_after: str | None) -> Overloaded:
-    """Build an Overloaded with the seconds of a `Retry-After` header, where there is a readable one."""
+    """Build an Overloaded error.
+
+    Args:
+        message: the error's message.
+        retry_after: the value of a `Retry-After` header; None, or an unreadable one, keeps the class's default.
+    """
     error = Overloaded(message)
     seconds = read_retry_after(retry_after, datetime.now(UTC))
     if seconds is not None:
@@ -250,20 +236,28 @@ def busy(message: str, retry_after: str | None) -> Overloaded:
 
 
 def failing(message: str, retry_after: str | None) -> ModelUnavailable:
-    """Build a ModelUnavailable after which trying again may help."""
+    """Build a ModelUnavailable error that says that trying again may help.
+
+    Args:
+        message: the error's message.
+        retry_after: the value of a `Retry-After` header; None, or an unreadable one, counts as 0 s.
+    """
     error = ModelUnavailable(message)
     error.retry_after_s = read_retry_after(retry_after, datetime.now(UTC)) or 0.0
     return error
 
 
 def reply_text(response: httpx.Response) -> str:
-    """Take the reply out of a chat completion.
+    """Return the reply in a chat completion.
+
+    Args:
+        response: a successful answer of the server.
 
     Returns:
-        The text; a CutReply, maybe empty, where the server says that it ended at a limit.
+        The text; a CutReply, possibly empty, if the finish reason says that it reached its length limit.
 
     Raises:
-        InvalidModelReply: the body is not JSON of that shape, or has no text.
+        InvalidModelReply: the body is not a chat completion, or it has no text.
     """
     try:
         choice = response.json()["choices"][0]
@@ -276,7 +270,7 @@ def reply_text(response: httpx.Response) -> str:
         return CutReply(text if isinstance(text, str) else "")
     if thought and not text:
         raise InvalidModelReply(
-            "the text model answered with a thought and without text; "
+            "the text model answered with a thought only, without text; "
             "switch thinking off with models.text_parser.openai.extra_body"
         )
     if not isinstance(text, str):

@@ -1,4 +1,4 @@
-"""Reads why a server that speaks OpenAI's chat API refuses a call. Each kind of server has its own words. Pure."""
+"""Reads why a server with OpenAI's chat API refuses a call. Each kind of server uses its own words. Pure functions."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from dataclasses import dataclass, replace
 from pydantic import JsonValue
 
 REASON_CHARS = 300
+"""Characters of the server's text that are logged."""
+
 MAX_DEPTH = 8
+"""Levels of nested JSON that are read."""
 
 ECHOES = frozenset({"input", "ctx", "url"})
-"""Keys under which servers repeat what they were sent."""
+"""Keys under which servers repeat parts of the request."""
 
 _TOO_LONG = re.compile(
     r"context_length_exceeded|string_above_max_length|exceed_context_size|prompt_too_long|input_too_long"
@@ -27,15 +30,15 @@ _TOO_LONG = re.compile(
     r"|inputs?\W{0,2} must have less than|inputs?\W{0,2} tokens \+ .{0,20}must be"
     r"|reduce the length of|range of input length"
 )
-"""Source: the words of OpenAI, Azure, vLLM, SGLang, llama.cpp, TGI, Ollama, LM Studio, Mistral, Groq, TensorRT-LLM,
-DashScope and Anthropic for a prompt that is too long."""
+"""Matches messages for a prompt that is too long. Source: the messages of OpenAI, Azure, vLLM, SGLang, llama.cpp, TGI,
+Ollama, LM Studio, Mistral, Groq, TensorRT-LLM, DashScope and Anthropic."""
 
 _STATED_LENGTH = re.compile(r"(?:context|model)[ _](?:length|len|window|size)\D{0,20}(\d[\d,]*)(?![\w,])")
 
 _REPLY_TOO_LONG = re.compile(
     r"\bmax\w*tokens\b\W{0,3}\d*\W{0,3}(?:cannot|can't|can not|must not|may not|should not) (?:be |exceed)"
 )
-"""Source: the words of vLLM for a reply that is longer than the model, whatever the prompt."""
+"""Matches messages for a reply limit above the model's context, whatever the prompt. Source: vLLM."""
 
 _NOT_TAKEN = re.compile(
     r"unsupported|not supported|(?:does|do) not support|unknown|unrecogni[sz]ed|unexpected|extra_forbidden"
@@ -47,12 +50,12 @@ _NAMED = re.compile(
     r"""['"`\u2018\u201c](\w+)['"`\u2019\u201d]"""
     r"|\b(?:parameter|argument|field)(?:s|\(s\))?(?: supplied)?:? (\w+)|\b(\w+): Extra inputs"
 )
-"""How messages mark the name of a parameter, so that a word of a sentence is none."""
+"""Matches a parameter's name where the message marks it as one, so that ordinary words do not match."""
 
 MASK = "***"
 SHORTEST_SECRET = 4
 SHORTEST_BEGINNING = 12
-"""Characters of a secret, and of the beginning of one that was cut, that are taken out of a text."""
+"""Fewest characters that are masked: of a whole secret, and of a secret's beginning if the server cut the rest."""
 
 _KEY_HINT = "; check the API key"
 _HINTS = {401: _KEY_HINT, 403: _KEY_HINT, 404: "; check the base URL and the model name"}
@@ -60,12 +63,12 @@ _HINTS = {401: _KEY_HINT, 403: _KEY_HINT, 404: "; check the base URL and the mod
 
 @dataclass(frozen=True)
 class Refusal:
-    """What a server's answer says.
+    """A server's answer that refuses a call.
 
     Attributes:
-        status: of HTTP, 300 or more.
-        text: the answer's words on one line, without what it repeats of the call.
-        params: what the answer names in fields of their own as the parameter, or the place in the call.
+        status: HTTP status, 300 or more.
+        text: all texts of the answer on one line, without the fields that repeat the request.
+        params: the parameters, or places in the request, that the answer names in fields of their own.
     """
 
     status: int
@@ -73,10 +76,15 @@ class Refusal:
     params: tuple[str, ...] = ()
 
     def without(self, *secrets: str) -> Refusal:
-        """Mask texts in what the server says: each as a whole, or as much of its beginning as the server repeats.
+        """Return the refusal with secrets masked in its text.
+
+        A secret is masked as a whole, or as much of its beginning as the server repeats.
 
         Args:
-            secrets: texts that were sent and tell nothing about the refusal. Shorter ones than SHORTEST_SECRET stay.
+            *secrets: texts of the request, such as the key and the prompt. Texts shorter than SHORTEST_SECRET stay.
+
+        >>> Refusal(400, "cannot read 'my long secret pro...'").without("my long secret prompt").text
+        "cannot read '***...'"
         """
         text = self.text
         for secret in secrets:
@@ -84,19 +92,20 @@ class Refusal:
             for whole in spellings:
                 text = text.replace(whole, MASK)
             beginnings = [_beginning(spelled, text) for spelled in spellings]
-            for beginning in sorted(beginnings, key=len, reverse=True):  # the longest: others may be a part of it
+            for beginning in sorted(beginnings, key=len, reverse=True):  # the longest first: it may contain others
                 text = text.replace(beginning, MASK) if len(beginning) >= SHORTEST_BEGINNING else text
         return replace(self, text=text)
 
     def reason(self, *secrets: str) -> str:
-        """Return the beginning of the text for a log; `secrets` are masked in it, see `without`."""
+        """Return the first REASON_CHARS characters of the text, for the log, with `secrets` masked as in `without`."""
         return self.without(*secrets).text[:REASON_CHARS]
 
     def says_too_long(self, reply_tokens: int) -> bool:
-        """Tell whether the prompt is too long for the model.
+        """Tell whether the server refuses the call because the prompt is too long.
 
         Args:
-            reply_tokens: how long a reply was asked for. Where that alone fills the model, no prompt is to blame.
+            reply_tokens: the reply limit that was sent. If it alone fills the context length that the message states,
+                the prompt is not the reason.
         """
         if self.status == 413:
             return True
@@ -108,17 +117,21 @@ class Refusal:
         return _TOO_LONG.search(text) is not None and not fills and not _REPLY_TOO_LONG.search(text)
 
     def parameter(self, sent: Collection[str]) -> str | None:
-        """Return the parameter that the server complains about: the first of `sent` that it names, or None.
+        """Return the first parameter that the answer mentions, or None. For messages; `does_not_take` is stricter.
 
-        For a message to the operator; `does_not_take` is stricter.
+        Args:
+            sent: names of the parameters that were sent.
         """
         names = [*self.params, *re.findall(r"[A-Za-z_]+", self.text)]
         return next((name for name in names if name in sent), None)
 
     def does_not_take(self, sent: Collection[str]) -> str | None:
-        """Return the parameter of `sent` that the server does not take at all or in its value, or None.
+        """Return the parameter that the server does not accept, or whose value it does not accept; None without one.
 
-        Only one that the server names as a parameter, so that a sentence with the word in it names none.
+        The answer must mark the name as a parameter. A sentence that merely contains the word does not count.
+
+        Args:
+            sent: names of the parameters that were sent.
         """
         if self.status not in {400, 422} or not _NOT_TAKEN.search(self.text.lower()):
             return None
@@ -127,7 +140,7 @@ class Refusal:
 
     @property
     def hint(self) -> str:
-        """What the operator can check, as the end of a message."""
+        """What the operator can check, as the end of a message; empty for most statuses."""
         return _HINTS.get(self.status, "")
 
 
@@ -135,8 +148,8 @@ def read_refusal(status: int, body: bytes) -> Refusal:
     """Read an answer that is not a success.
 
     Args:
-        status: of HTTP.
-        body: JSON of any shape, or whatever a proxy wrote.
+        status: HTTP status.
+        body: JSON of any shape, or any other text, such as a proxy's error page.
     """
     text = body[: 64 * 1024].decode("utf-8", "replace")
     try:
@@ -148,7 +161,7 @@ def read_refusal(status: int, body: bytes) -> Refusal:
 
 
 def _params(value: JsonValue, depth: int) -> Iterator[str]:
-    """Yield what stands under `param`, as OpenAI writes it, and under `loc`, as FastAPI does."""
+    """Yield the texts under `param`, which OpenAI writes, and under `loc`, which FastAPI writes."""
     if depth == MAX_DEPTH:
         return
     if isinstance(value, list):
@@ -163,7 +176,7 @@ def _params(value: JsonValue, depth: int) -> Iterator[str]:
 
 
 def _spellings(secret: str) -> tuple[str, ...]:
-    """Return the ways in which a server may write a text that it repeats, on one line."""
+    """Return the ways in which a server may write a text that it repeats: as it is, as JSON, or as Python's repr."""
     written = [
         spelled
         for text in (secret.strip(), " ".join(secret.split()))
@@ -177,7 +190,7 @@ def _unescaped_json(text: str) -> str:
 
 
 def _beginning(secret: str, text: str) -> str:
-    """Return the longest beginning of a secret that stands in a text: a server may cut what it repeats."""
+    """Return the longest beginning of a secret that the text contains, because a server may cut what it repeats."""
     low, high = 0, len(secret)
     while low < high:
         middle = (low + high + 1) // 2
@@ -186,7 +199,7 @@ def _beginning(secret: str, text: str) -> str:
 
 
 def _words(value: JsonValue, depth: int) -> Iterator[str]:
-    """Yield the texts of a JSON value, without what the server repeats."""
+    """Yield the texts of a JSON value, without those under a key of ECHOES."""
     if isinstance(value, str):
         yield value
     elif depth < MAX_DEPTH and isinstance(value, list):

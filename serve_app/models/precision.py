@@ -1,4 +1,4 @@
-"""Which parts of SAM3's detector head are rounded to half precision, and what a GPU does with what is not."""
+"""Sets the precision of SAM3's detector head: which parts compute in half precision, and whether a GPU uses TF32."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from transformers.models.sam3.modeling_sam3 import Sam3Attention, Sam3MLP
 
 
 def allow_tf32(allowed: bool) -> None:
-    """Let a GPU round float32 to TF32 in matrix products and convolutions, or in neither; holds for the process."""
+    """Allow or forbid TF32 for float32 matrix products and convolutions on a GPU. Applies to the whole process."""
     torch.set_float32_matmul_precision("high" if allowed else "highest")
-    torch.backends.cudnn.allow_tf32 = allowed  # True by default, whatever the line above says
+    torch.backends.cudnn.allow_tf32 = allowed  # the line above does not set it, and its default is True
 
 
 class _RoundedAttention(nn.Module):
-    """Attention that computes in half precision, whatever its inputs come in."""
+    """Attention that casts its inputs, and computes in half precision."""
 
     def __init__(self, attention: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class _RoundedAttention(nn.Module):
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """Attend; inputs that are one tensor are cast once."""
+        """Attend. If inputs are the same tensor, it is cast once."""
         rounded = query.to(self._dtype)
         rounded_key = rounded if key is query else key.to(self._dtype)
         rounded_value = rounded_key if value is key else value.to(self._dtype)
@@ -36,23 +36,26 @@ class _RoundedAttention(nn.Module):
 
 
 class _RoundedMlp(nn.Module):
-    """An MLP that computes in half precision, whatever its input comes in."""
+    """An MLP that casts its input, and computes in half precision."""
 
     def __init__(self, mlp: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
         self._mlp, self._dtype = mlp.to(dtype), dtype
 
     def forward(self, states: Tensor) -> Tensor:
-        """Transform."""
+        """Cast the input and apply the MLP."""
         transformed: Tensor = self._mlp(states.to(self._dtype))
         return transformed
 
 
 def round_layers(module: nn.Module, dtype: torch.dtype) -> None:
-    """Let every attention and MLP below a module of SAM3's detector compute in `dtype`.
+    """Make every attention and MLP inside a module of SAM3's detector compute in `dtype`.
 
-    The rest stays in float32: their sum with what they were given, layer norms, and the small heads that make boxes,
-    presence and scores.
+    The rest stays in float32: the residual sums, the layer norms, and the small heads for boxes, presence and scores.
+
+    Args:
+        module: changed in place.
+        dtype: float32 changes nothing.
     """
     if dtype is torch.float32:
         return

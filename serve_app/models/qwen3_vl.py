@@ -1,11 +1,11 @@
-"""EntityParser: prompts in, the language model's raw replies out. A string face over Qwen3-VL, text only.
+"""EntityParser: turns prompts into the raw replies of Qwen3-VL. Uses the text part only.
 
-Decodes greedily, in left-padded batches, on top of a key-value cache of the constant instruction, and stops each reply
-at its array's end. In float32 the replies are those of plain greedy decoding of one chat at a time, up to that end; in
-half precision a near-tie between two tokens may fall the other way, as it may between any two batch sizes.
+Decodes greedily in padded batches, starts from a key-value cache of the constant instruction, and stops each reply at
+the end of its array. In float32, the replies equal those of plain greedy decoding of one chat at a time, up to that
+end. In half precision, rounding can change the choice between two nearly equal tokens; it depends on the batch size.
 
-Knows no Ray, no wire format and no cache of prompts; what a reply means is `entities`' business. Not thread-safe by
-design: the model keeps state during a generate, so one thread at a time may call it.
+Knows no Ray, no wire format and no cache of prompts. Does not interpret the replies: `entities` does. Not thread-safe:
+the model keeps state while it generates, so only one thread at a time may call it.
 """
 
 from __future__ import annotations
@@ -43,28 +43,28 @@ from serve_app.models.memory import halve_when_full
 logger = logging.getLogger(__name__)
 
 PROBES = ("a", "B", "1", " c", "\n", "(", "é", "狗")
-"""Prompts with different first characters: the tokens that all their chats begin with depend on no prompt."""
+"""Prompts with different first characters. The tokens that all their chats begin with are the same for every prompt."""
 
 Decode = Callable[[Sequence[list[int]]], list[str]]
 
 
 def load(config: AppConfig) -> LocalParser:
-    """Load the configured checkpoint; see config.engines."""
+    """Load the configured checkpoint, see `EntityParser.load`. `config.engines` names this function."""
     return EntityParser.load(config.models.text_parser, config.device, config.limits)
 
 
 class EntityParser:
-    """A loaded Qwen3-VL, without its vision tower.
+    """A loaded Qwen3-VL without its vision tower.
 
     Args:
-        model: in eval mode, on its device. Its vision tower is dropped and its generation settings made greedy.
+        model: in eval mode, on its device. Its vision tower is removed, and its generation settings become greedy.
         processor: the checkpoint's own, with its chat template.
-        max_new_tokens: longest reply.
-        constrained: the schema of the only replies that are allowed (needs xgrammar); None allows any.
-        decode: the device work, chats as token ids in and one reply per chat out; None means this model's.
+        max_new_tokens: longest reply in tokens.
+        constrained: JSON schema of the allowed replies (needs xgrammar); None allows any reply.
+        decode: replaces the model's decoding, for tests: takes chats as token ids, returns one reply per chat.
 
     Raises:
-        ConfigError: `constrained` without xgrammar.
+        ConfigError: `constrained` is given and xgrammar is not installed.
     """
 
     def __init__(
@@ -96,17 +96,18 @@ class EntityParser:
         """Load the configured checkpoint onto its device.
 
         Args:
-            config: which checkpoint, in which dtype, on which device, and the longest reply.
-            device: which GPU `auto` and `cuda` mean, and whether FlashAttention 2 is wanted.
-            limits: what `array_schema` makes the bounds of constrained decoding of; None means the default.
+            config: the checkpoint, its dtype and device, and the longest reply.
+            device: the GPU that `auto` and `cuda` mean, and whether FlashAttention 2 is wanted.
+            limits: the bounds for constrained decoding, see `array_schema`; None means the default limits.
 
         Raises:
-            CheckpointError: missing, gated, incomplete, damaged, of another model, or the device is not there.
-            ConfigError: constrained decoding without xgrammar.
+            CheckpointError: the checkpoint is missing, gated, incomplete, damaged or of another model, or the device
+                does not exist.
+            ConfigError: constrained decoding is configured and xgrammar is not installed.
         """
         path = locations.resolve(config.model_name, "parser")
         target = devices.resolve_device(config.device_map, device.cuda_device)
-        with checkpoints.explain(config.model_name):  # a card that is full refuses even this
+        with checkpoints.explain(config.model_name):  # on a full GPU, even setting the cap fails
             wall = devices.cap_memory(target, config.gpu_memory_fraction)
         with checkpoints.explain(config.model_name, wall):
             dtype = devices.resolve_dtype(config.dtype, target)
@@ -129,15 +130,15 @@ class EntityParser:
             )
 
     def generate_each(self, prompts: Sequence[str]) -> list[str | TooLarge | DeviceOutOfMemory]:
-        """Let the model answer each prompt.
+        """Generate the model's reply to each prompt, in one batch.
 
         Args:
-            prompts: image-generation prompts, at most as many as one batch shall hold; may be empty.
+            prompts: image-generation prompts; may be empty.
 
         Returns:
-            For each prompt, in order, the raw reply without special tokens, a CutReply where it ended at its limit; or
-            TooLarge where the prompt has more tokens than the model reads; or DeviceOutOfMemory where it does not fit
-            into the device's memory even alone.
+            One entry per prompt, in order: the raw reply without special tokens, a CutReply if it reached its length
+            limit, TooLarge if the prompt has more tokens than the model reads, or DeviceOutOfMemory if the prompt does
+            not fit into the device's memory even alone.
         """
         chats = [self._tokens_or_error(prompt) for prompt in prompts]
         rows = [chat for chat in chats if isinstance(chat, list)]
@@ -146,9 +147,10 @@ class EntityParser:
         return [next(replies) if isinstance(chat, list) else chat for chat in chats]
 
     def encode(self, prompt: str) -> list[int]:
-        """Return the token ids of a prompt's whole chat, up to where the reply begins.
+        """Return the token ids of a prompt's whole chat, up to the start of the reply.
 
-        Text that spells one of the tokenizer's special tokens is blanked: a prompt cannot open or close a turn.
+        Text that spells one of the tokenizer's special tokens becomes a blank, so that a prompt cannot start or end a
+        turn of the chat.
         """
         encoded = self._processor.apply_chat_template(
             [chat_messages(prompt_text(prompt, self._special))],
@@ -171,13 +173,14 @@ class EntityParser:
 
     @torch.inference_mode()
     def _decode_on_device(self, chats: Sequence[list[int]]) -> list[str]:
-        """Decode one batch of chats; raises torch.OutOfMemoryError where it does not fit."""
-        # 1. What all chats share with the instruction's cache; a prompt may merge with its last token.
+        """Decode one batch of chats; raise torch.OutOfMemoryError if it does not fit into the device's memory."""
+        # 1. Find the leading tokens that all chats share with the cache of the instruction. A chat may share fewer
+        #    than the whole instruction, because its prompt may merge with the last token.
         shared = min(shared_length(self._prefix, chat) for chat in chats)
-        # 2. The rest of each chat, left-padded after the shared part.
+        # 2. Pad the rest of each chat, directly after the shared part.
         input_ids, mask = pad_between(chats, shared, int(self._greedy.pad_token_id))
         width = input_ids.shape[1]
-        # 3. Greedy decoding. The model remembers the position offsets of its last call: forget them.
+        # 3. Decode greedily. The model keeps the position offsets of its last call, so reset them.
         self._model.model.rope_deltas = None
         stop = None if self._grammar else ArrayEnd(self._tokenizer, self._closing, width)
         output = self._model.generate(
@@ -186,7 +189,7 @@ class EntityParser:
             past_key_values=self._cache_for(len(chats), shared),
             generation_config=self._greedy,
             stopping_criteria=StoppingCriteriaList([stop] if stop else []),
-            # After the array the grammar itself allows only the end, so it needs no other stop.
+            # The grammar allows only the end of the reply after the array, so it needs no stopping criterion.
             logits_processor=LogitsProcessorList([self._grammar.processor()] if self._grammar else []),
         )
         replies = [self._text(row) for row in output[:, width:]]
@@ -200,7 +203,7 @@ class EntityParser:
         return [reply if is_whole else CutReply(reply) for reply, is_whole in zip(replies, ended, strict=True)]
 
     def _common_tokens(self) -> list[int]:
-        """Return the tokens that every chat begins with: template and instruction up to the prompt."""
+        """Return the tokens that every chat begins with: the chat template and the instruction, up to the prompt."""
         first, *others = (self.encode(probe) for probe in PROBES)
         return first[: min(shared_length(first, other) for other in others)]
 
@@ -213,12 +216,12 @@ class EntityParser:
         return cache
 
     def _cache_for(self, rows: int, length: int) -> DynamicCache | None:
-        """Return a copy of the instruction's cache for a batch: decoding appends to it in place."""
+        """Return a copy of the instruction's cache for a batch. A copy is needed because decoding appends in place."""
         if self._prefix_cache is None or length == 0:
             return None
         cache = copy.deepcopy(self._prefix_cache)
         if length < len(self._prefix):
-            cache.crop(length - len(self._prefix))  # a negative length: how many tokens to forget
+            cache.crop(length - len(self._prefix))  # a negative argument removes that many tokens at the end
         cache.batch_repeat_interleave(rows)
         return cache
 
@@ -234,7 +237,13 @@ class EntityParser:
 def greedy_config(
     published: GenerationConfig, tokenizer: PreTrainedTokenizerBase, max_new_tokens: int
 ) -> GenerationConfig:
-    """Make a checkpoint's generation settings greedy; what it says of stop tokens and penalties stays."""
+    """Return a checkpoint's generation settings, made greedy. Its stop tokens and penalties stay.
+
+    Args:
+        published: the checkpoint's settings; not changed.
+        tokenizer: gives the stop and padding tokens if the settings have none.
+        max_new_tokens: longest reply in tokens.
+    """
     config = copy.deepcopy(published)
     config.update(do_sample=False, temperature=None, top_p=None, top_k=None, num_beams=1, max_length=None)
     config.max_new_tokens = max_new_tokens
@@ -246,7 +255,10 @@ def greedy_config(
 
 
 def choose_attention(flash: bool, device: torch.device, dtype: torch.dtype) -> str:
-    """Choose the attention: FlashAttention 2 where it is wanted, installed, and on a GPU in half precision."""
+    """Return the name of the attention implementation for `from_pretrained`.
+
+    It is FlashAttention 2 if `flash` is true, flash-attn is installed, and the model is on a GPU in half precision.
+    """
     if not flash:
         return "sdpa"
     if device.type == "cuda" and dtype != torch.float32 and is_flash_attn_2_available():
@@ -256,7 +268,11 @@ def choose_attention(flash: bool, device: torch.device, dtype: torch.dtype) -> s
 
 
 def shared_length(left: Sequence[object], right: Sequence[object]) -> int:
-    """Count the leading tokens, or characters, that two chats share."""
+    """Count the leading items that two sequences share.
+
+    >>> shared_length([1, 2, 3], [1, 2, 4])
+    2
+    """
     pairs = zip(left, right, strict=False)
     return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(left), len(right)))
 
@@ -265,12 +281,16 @@ def pad_between(chats: Sequence[list[int]], shared: int, pad_token: int) -> tupl
     """Pad chats to one width, between their shared beginning and the rest.
 
     Args:
-        chats: token ids, at least one chat; each longer than `shared`.
-        shared: leading tokens that all chats have in common and a cache holds.
+        chats: token ids of at least one chat; each chat is longer than `shared`.
+        shared: number of leading tokens that all chats share and that the cache covers.
         pad_token: id that fills the gap.
 
     Returns:
-        Token ids and attention mask, both (chats, width) int64; the mask is 0 in the gap.
+        Token ids and attention mask, both (chats, width) int64 on the CPU; the mask is 0 in the gap, else 1.
+
+    >>> ids, mask = pad_between([[7, 8, 1, 2], [7, 8, 3]], shared=2, pad_token=0)
+    >>> ids.tolist(), mask.tolist()
+    ([[7, 8, 1, 2], [7, 8, 0, 3]], [[1, 1, 1, 1], [1, 1, 0, 1]])
     """
     width = max(len(chat) for chat in chats)
     gaps = [width - len(chat) for chat in chats]

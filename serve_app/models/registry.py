@@ -1,4 +1,4 @@
-"""Loads the configured engines. A model's libraries are imported when its engine is loaded, not before."""
+"""Loads the configured engines. The libraries of a model are imported only when its engine is loaded."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from serve_app.models.interface import IdentityModel, Parser, Segmenter
 
 
 def load_parser(config: AppConfig, engines: Mapping[str, str] = PARSERS) -> Parser:
-    """Load the engine `models.text_parser.engine`.
+    """Load the parser engine that `models.text_parser.engine` names.
 
     Args:
-        config: everything.
-        engines: import paths of functions that load a parser, by the engine's name.
+        config: the whole configuration.
+        engines: by engine name, the import path (`module:function`) of the function that loads it.
 
     Raises:
-        GensegError: what the engine raises, such as CheckpointError.
+        GensegError: the engine cannot be loaded; for example, a CheckpointError.
     """
     parser: Parser = _load(engines[config.models.text_parser.engine], config)
     return parser
 
 
 def load_segmenter(config: AppConfig, engines: Mapping[str, str] = SEGMENTERS) -> Segmenter[Any, Any, Any]:
-    """Load the engine `models.segmentation.engine`; as for load_parser."""
+    """Load the segmenter engine that `models.segmentation.engine` names; arguments and errors as in `load_parser`."""
     segmenter: Segmenter[Any, Any, Any] = _load(engines[config.models.segmentation.engine], config)
     return segmenter
 
@@ -35,10 +35,10 @@ def load_identity(config: AppConfig) -> IdentityModel | None:
     """Load the identity model.
 
     Returns:
-        None where `models.identity` names no model; nothing is imported for it then.
+        The model; None if `models.identity` names none. In that case nothing is imported.
 
     Raises:
-        GensegError: what the engine raises, such as CheckpointError.
+        GensegError: the model cannot be loaded; for example, a CheckpointError.
     """
     if config.models.identity_name is None:
         return None

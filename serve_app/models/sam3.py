@@ -1,9 +1,9 @@
-"""Sam3Segmenter: images and phrases in; boxes, scores, presence and mask logits out. A NumPy face over SAM3.
+"""Sam3Segmenter: finds phrases in images. A NumPy interface to SAM3 that returns boxes, scores, presence, mask logits.
 
-Three steps, so that the caller can cache and batch between them: `encode` (the vision pass, once per image), `embed`
-(the text pass, once per phrase), `detect` (the head, once per pair). Keeps no state of a request: thresholds are
-arguments. Knows no Ray, no wire format and no cache. Not thread-safe: one thread calls it; `prepare` and
-`check_phrases` alone may be called from any thread.
+The work has three steps, so that the caller can cache and batch the result of each: `encode` (the vision pass, once per
+image), `embed` (the text pass, once per phrase) and `detect` (the detector head, once per pair). Keeps no state between
+calls: thresholds are arguments. Knows no Ray, no wire format and no cache. Not thread-safe: only one thread may call
+it, except for `prepare` and `check_phrases`, which any thread may call.
 """
 
 from __future__ import annotations
@@ -37,12 +37,17 @@ from serve_app.models.sam3_vision import VisionEncoder
 logger = logging.getLogger(__name__)
 
 UNBOUNDED = 1 << 30
+"""Largest batch size before `warm_up` sets the configured one."""
 
 Item = TypeVar("Item")
 
 
 def load(config: AppConfig) -> interface.Segmenter[Tensor, ImageFeatures, PhraseFeatures]:
-    """Load the configured checkpoint and warm it up; see config.engines."""
+    """Load the configured checkpoint and warm it up. `config.engines` names this function.
+
+    Raises:
+        CheckpointError: as in `Sam3Segmenter.load`, or compiling fails.
+    """
     model = config.models.segmentation
     segmenter = Sam3Segmenter.load(model, config.device)
     wall = devices.memory_wall(segmenter.device, model.gpu_memory_fraction)
@@ -59,9 +64,9 @@ class Sam3Segmenter:
     Args:
         model: in eval mode, on its device, in float32.
         processor: the checkpoint's own.
-        vision_dtype: what the vision encoder computes in.
-        head_dtype: what the head multiplies in.
-        compile_backend: of torch.compile for the vision encoder and the head; None runs them as they are.
+        vision_dtype: dtype of the vision encoder's attention, MLPs and finer feature maps.
+        head_dtype: dtype of the head's matrix products, attention and convolutions.
+        compile_backend: backend of torch.compile for the vision encoder and the head; None does not compile them.
     """
 
     def __init__(
@@ -84,7 +89,7 @@ class Sam3Segmenter:
         self._image_sizes = self._pair_sizes = BatchSizes(UNBOUNDED)
         self._see = self._look
         if compile_backend is not None:
-            # As one graph: a break would be an error at the warm-up, not a silent loss later.
+            # Each function is one graph: a graph break fails the warm-up, instead of making requests slow later.
             compiled = compiler(compile_backend)
             self._see = compiled(self._look)
             self._head.compile_with(compiled)
@@ -93,13 +98,18 @@ class Sam3Segmenter:
     def load(cls, config: SegmentationModel, device: DeviceConfig) -> Sam3Segmenter:
         """Load the configured checkpoint onto its device.
 
-        Also takes the video model's layout, as facebook/sam3 is published: its detector is loaded, its tracker is not.
+        A checkpoint of the video model works too; facebook/sam3 is one. Only its detector is loaded, not its tracker.
+
+        Args:
+            config: the checkpoint, its dtypes and device, and whether to compile.
+            device: the GPU that `auto` and `cuda` mean.
 
         Raises:
-            CheckpointError: missing, gated, incomplete, damaged, of another model, or the device is not there.
+            CheckpointError: the checkpoint is missing, gated, incomplete, damaged or of another model, the device does
+                not exist, or this machine cannot compile.
         """
         place = devices.resolve_device(config.device, device.cuda_device)
-        with checkpoints.explain(config.model_name):  # a card that is full refuses even this
+        with checkpoints.explain(config.model_name):  # on a full GPU, even setting the cap fails
             wall = devices.cap_memory(place, config.gpu_memory_fraction)
         allow_tf32(config.tf32)
         source = locations.resolve(config.model_name, "segmenter")
@@ -108,7 +118,7 @@ class Sam3Segmenter:
             check_compiler(config.model_name, place, backend)
         with checkpoints.explain(config.model_name, wall):
             check_before_loading(config.model_name, source, "segmenter", ("sam3", "sam3_video"))
-            # SDPA throughout: FlashAttention ignores the text's padding in SAM3's cross-attention.
+            # SDPA, because FlashAttention ignores the text's padding in SAM3's cross-attention.
             model, report = Sam3Model.from_pretrained(
                 source, dtype=torch.float32, attn_implementation="sdpa", output_loading_info=True
             )
@@ -117,7 +127,7 @@ class Sam3Segmenter:
             dtype = devices.resolve_dtype(config.dtype, place)
             if dtype is torch.bfloat16 and place.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
                 logger.warning(
-                    "this CPU has no bfloat16 arithmetic, and emulates it slowly: vision computes in float32"
+                    "this CPU has no bfloat16 arithmetic and would emulate it slowly: the vision encoder uses float32"
                 )
                 dtype = torch.float32
             head_dtype = devices.resolve_head_dtype(config.head_dtype, place)
@@ -125,13 +135,17 @@ class Sam3Segmenter:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The model's device."""
         return self._head.position.device
 
     def prepare(self, image: NDArray[np.uint8]) -> Tensor:
-        """Resize a picture, (H, W, 3) uint8 RGB, to (3, S, S) uint8 on the CPU; see ImagePreparer.
+        """Turn a picture into the model's input; see `ImagePreparer.prepare`. Runs on the CPU, in any thread.
 
-        CPU work; any thread may call it.
+        Args:
+            image: (H, W, 3) uint8 RGB.
+
+        Returns:
+            (3, S, S) on the CPU: uint8, or float32 if the checkpoint's processor does more than resize and normalise.
         """
         return self._input.prepare(image)
 
@@ -139,10 +153,11 @@ class Sam3Segmenter:
         """Run the vision encoder.
 
         Args:
-            images: tensors from `prepare`; may be empty.
+            images: outputs of `prepare`; may be empty.
 
         Returns:
-            One entry per image, in order; an image that does not fit into the device's memory gets the error.
+            One entry per image, in order: its features, or DeviceOutOfMemory if the image does not fit into the
+            device's memory even alone.
         """
         return halve_when_full(self._encode, images, "image")
 
@@ -150,27 +165,27 @@ class Sam3Segmenter:
     def _encode(self, images: Sequence[Tensor]) -> list[ImageFeatures]:
         pixels = self._input.batch(self._filled(images, self._image_sizes), self.device)
         fine, tokens = self._see(pixels)
-        # Copies, so that one cached image does not keep its whole batch in memory.
+        # Copy each image's part, because a view in the cache would keep the whole batch in memory.
         return [
             ImageFeatures(tuple(level[index].clone() for level in fine), tokens[index].clone())
             for index in range(len(images))
         ]
 
     def _look(self, pixels: Tensor) -> tuple[list[Tensor], Tensor]:
-        """(B, 3, S, S) to the finer maps and the tokens."""
+        """Turn pixels (B, 3, S, S) into the finer feature maps and the tokens (B, T, D)."""
         fine, coarse = self._vision(pixels)
         return fine, self._head.attend(coarse)
 
     def _filled(self, items: Sequence[Item], sizes: BatchSizes) -> Sequence[Item]:
-        """Fill a batch up to one of few sizes where shapes are compiled."""
+        """If shapes are compiled, fill a batch up to one of the compiled sizes."""
         return sizes.fill(items) if self._compiled else items
 
     def warm_up(self, max_pixels: int, max_pairs: int) -> None:
-        """Compile every batch size that will occur, before the first request does; nothing to do where not compiled.
+        """Compile every batch size that requests can lead to. Does nothing if the model is not compiled.
 
         Args:
-            max_pixels: bound of a vision batch, in model-input pixels.
-            max_pairs: bound of a detector batch.
+            max_pixels: most pixels of model input in a vision batch.
+            max_pairs: most pairs in a detector batch.
         """
         if not self._compiled:
             return
@@ -182,7 +197,7 @@ class Sam3Segmenter:
         (features,), (phrase,) = self._encode([image]), self.embed(["object"])
         assert isinstance(phrase, PhraseFeatures)
         for size in self._pair_sizes:
-            # Below any score, so that masks are drawn too.
+            # Every score is above -1, so masks are drawn too.
             self._detect([Pair(features, phrase, -1.0)] * size)
 
     def embed(self, phrases: Sequence[str]) -> list[PhraseFeatures | InvalidRequest]:
@@ -192,23 +207,24 @@ class Sam3Segmenter:
             phrases: noun phrases; may be empty.
 
         Returns:
-            One entry per phrase, in order. A phrase longer than the text encoder's positions gets the error: cut
-            silently, it would look for something else.
+            One entry per phrase, in order: its features, or InvalidRequest if it has more tokens than the text encoder
+            reads. Such a phrase is not cut, because a part of it may mean something else.
         """
         return self._text.embed(phrases)
 
     def check_phrases(self, phrases: Sequence[str]) -> list[InvalidRequest | None]:
-        """Tell which phrases `embed` would refuse; see interface.PhraseChecker. Any thread may call it."""
+        """Return the errors that `embed` would return; see `interface.PhraseChecker`. Any thread may call it."""
         return self._text.check(phrases)
 
     def detect(self, pairs: Sequence[Pair]) -> list[Detections | GensegError]:
-        """Find every instance for each pair.
+        """Find every instance of each pair's phrase in its image.
 
         Args:
-            pairs: any mix of images and phrases; may be empty. Pairs of one image share its feature maps.
+            pairs: any mix of images and phrases; may be empty.
 
         Returns:
-            One entry per pair, in order: its Detections, or the error that concerns this pair alone.
+            One entry per pair, in order: its Detections, InternalError if the model's output is not finite, or
+            DeviceOutOfMemory if the pair does not fit into the device's memory even alone.
         """
         return [*halve_when_full(self._detect, pairs, "image and phrase")]
 
@@ -229,7 +245,9 @@ class Sam3Segmenter:
         sound = scores.sound() & [bool(np.isfinite(each.sum())) for each in masks]
         if not sound.all():
             logger.error(
-                "the head answered with values that are not finite; it computes in %s, see head_dtype", self._head.dtype
+                "the detector head returned values that are not finite; it computes in %s, see "
+                "models.segmentation.head_dtype",
+                self._head.dtype,
             )
         return [
             Detections(
@@ -239,7 +257,7 @@ class Sam3Segmenter:
                 mask_logits=masks[row],
             )
             if sound[row]
-            else InternalError("the segmentation model answered with values that are not numbers")
+            else InternalError("the segmentation model returned values that are not finite")
             for row, order in enumerate(kept)
         ]
 
@@ -263,7 +281,7 @@ class Sam3Segmenter:
             filled = self._indices(self._filled(rows, self._pair_sizes))
             tokens, states, mask = (part.index_select(0, filled) for part in (out.tokens, text, text_mask))
             drawn += self._head.masks(pairs[rows[0]].image.fine, tokens, queries, states, mask)
-        # One wait for the masks of all images.
+        # Wait once for the masks of all images.
         order = [row for rows in rows_of_image.values() for row in rows]
         for row, mask_logits in zip(order, copied_to_host(drawn), strict=True):
             masks[row] = mask_logits

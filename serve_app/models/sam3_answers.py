@@ -1,4 +1,4 @@
-"""What leaves the device: the scores and boxes of a batch in one copy, and all of its masks with one wait."""
+"""Copies the detector's results to the host: a batch's scores and boxes in one copy, and all of its masks at once."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from torch import Tensor
 from serve_app.models.sam3_head import PairOutputs
 
 PINNED_BYTES = 256 * 1024 * 1024
-"""The most that one batch takes of pinned memory, which PyTorch keeps; a threshold of 0 gives gigabytes of masks."""
+"""Most pinned memory for the masks of one batch; larger batches use ordinary memory. PyTorch keeps pinned memory for
+later use, and a threshold of 0 gives gigabytes of masks."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What the detector says of P pairs with Q queries, on the host.
+    """The detector's scores and boxes for P pairs with Q queries each, on the host.
 
     Attributes:
-        scores: (P, Q) query score x presence score, in [0, 1].
-        boxes: (P, Q, 4) xyxy, relative to the image, in [0, 1].
-        presence: (P,) in [0, 1].
+        scores: (P, Q) float32, query score x presence score, in [0, 1].
+        boxes: (P, Q, 4) float32 xyxy, relative to the image, in [0, 1].
+        presence: (P,) float32 presence score, in [0, 1].
     """
 
     scores: NDArray[np.float32]
@@ -31,20 +32,25 @@ class Scores:
     presence: NDArray[np.float32]
 
     def sound(self) -> NDArray[np.bool_]:
-        """Tell for each pair whether all of its numbers are finite: (P,)."""
+        """Tell for each pair whether all of its numbers are finite: (P,) bool."""
         numbers = np.concatenate([self.scores, self.boxes.reshape(len(self.boxes), -1)], axis=1)
         sound: NDArray[np.bool_] = np.isfinite(numbers).all(axis=1)
         return sound
 
     def above(self, row: int, threshold: float) -> NDArray[np.intp]:
-        """Return the queries of a pair with a score above a threshold, best first."""
+        """Return the indices of a pair's queries with a score above a threshold, best first; may be empty."""
         scores = self.scores[row]
         kept = np.flatnonzero(scores > np.float32(threshold))
         return kept[np.argsort(-scores[kept], kind="stable")]
 
 
 def scores_of(out: PairOutputs, pairs: int) -> Scores:
-    """Copy the scores and boxes of the first `pairs` pairs to the host."""
+    """Compute the scores of a batch and copy them, with the boxes, to the host.
+
+    Args:
+        out: the detector's outputs on the device.
+        pairs: number of leading pairs to copy; the others only fill the batch.
+    """
     presence = out.presence_logits.sigmoid()
     scores = out.logits.sigmoid() * presence[:, None]
     packed = torch.cat([out.boxes.flatten(1), scores, presence[:, None]], dim=1)[:pairs]
@@ -58,9 +64,10 @@ def scores_of(out: PairOutputs, pairs: int) -> Scores:
 
 
 def copied_to_host(tensors: Sequence[Tensor]) -> list[NDArray[np.float32]]:
-    """Copy float32 tensors of one device to the host, and wait for all of them at once.
+    """Copy float32 tensors of one device to the host, and wait once for all of them.
 
-    Each gets memory of its own, so that one pair's masks do not keep those of the whole batch.
+    On a GPU, each result has its own memory, so that one pair's masks do not keep the whole batch in memory. On a CPU,
+    the results share memory with the tensors.
     """
     if not tensors or tensors[0].device.type != "cuda":
         return [tensor.numpy() for tensor in tensors]

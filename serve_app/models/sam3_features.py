@@ -1,4 +1,4 @@
-"""What SAM3 keeps of an image and of a phrase."""
+"""SAM3's features of an image and of a phrase, and the pair of both."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class ImageFeatures:
     """One image's vision features, on the model's device.
 
     Attributes:
-        fine: finer maps, finest first, each (D, H_i, W_i), in the vision encoder's dtype.
-        tokens: (T, D) coarsest map after the first self-attention, in the head's dtype.
+        fine: finer feature maps, finest first, each (D, H_i, W_i), in the vision encoder's dtype.
+        tokens: (T, D) float32, the coarsest feature map after the first self-attention.
     """
 
     fine: tuple[Tensor, ...]
@@ -23,13 +23,19 @@ class ImageFeatures:
 
     @property
     def nbytes(self) -> int:
-        """Bytes on the device."""
+        """Size on the device, in bytes."""
         return sum(part.nbytes for part in (*self.fine, self.tokens))
 
 
 @dataclass(frozen=True)
 class PhraseFeatures:
-    """One phrase's text states (L, D) and their mask (L,), on the model's device."""
+    """One phrase's text features, on the model's device.
+
+    Attributes:
+        phrase: the noun phrase.
+        states: (L, D) float32, projected text states.
+        mask: (L,) bool, False at padding.
+    """
 
     phrase: str
     states: Tensor
@@ -37,7 +43,7 @@ class PhraseFeatures:
 
     @property
     def nbytes(self) -> int:
-        """Bytes on the device."""
+        """Size on the device, in bytes."""
         return self.states.nbytes + self.mask.nbytes
 
 

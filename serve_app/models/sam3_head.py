@@ -1,18 +1,20 @@
-"""SAM3's detector head over cached vision features: many (image, phrase) pairs in one pass.
+"""SAM3's detector head on cached vision features: many (image, phrase) pairs in one pass.
 
-Runs the checkpoint's own modules in an order that computes nothing twice. Against `Sam3Model.forward` per pair:
+Runs the checkpoint's own modules in an order that computes nothing twice. The differences from one
+`Sam3Model.forward` per pair are:
 
-1. The first encoder layer's self-attention sees the image only, so it runs once per image (`attend`).
+1. The first encoder layer's self-attention depends on the image only, so it runs once per image (`attend`).
 2. Encoder, decoder and scores run for all pairs at once (`detect`).
-3. The mask decoder runs only for pairs with a kept query and only for kept queries (`masks`), one image at a time, so
-   the finest feature maps are broadcast over the image's phrases and never copied.
-4. The 1x1 projection of the finest map is folded into the few mask embeddings, being linear.
+3. The mask decoder runs only for pairs with a kept query, and only for kept queries (`masks`). It runs for one image at
+   a time, so the finest feature maps are broadcast over the image's phrases and never copied.
+4. The 1x1 projection of the finest map is linear, so it is applied to the few mask embeddings instead.
 
-In float32 every step is exact up to float rounding. In half precision the attention, the MLPs and the pixels of the
-mask decoder are rounded (see `precision.round_layers`); scores, presence and boxes are not. Source of the modules and
-their order: transformers, models/sam3/modeling_sam3.py, `Sam3Model.forward`.
+In float32, every step is exact up to rounding. In half precision, the attention, the MLPs and the pixels of the mask
+decoder are rounded (see `precision.round_layers`); scores, presence and boxes are not.
 
-Knows tensors only: no images, no thresholds' meaning, no caches.
+Knows tensors only: no images, no thresholds, no caches.
+
+Source of the modules and their order: transformers, models/sam3/modeling_sam3.py, `Sam3Model.forward`.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from serve_app.models.precision import round_layers
 
 @dataclass(frozen=True)
 class PairOutputs:
-    """What the detector says of P pairs, Q queries each, D channels, T image tokens.
+    """The detector's outputs for P pairs, with Q queries, D channels and T image tokens; float32, on the device.
 
     Attributes:
         logits: (P, Q) detection logits.
@@ -54,9 +56,9 @@ class DetectorHead(nn.Module):
     """The part of a `Sam3Model` after the vision and text encoders.
 
     Args:
-        model: the loaded model; its modules are shared, not copied.
+        model: the loaded model. Its modules are shared, not copied, and cast where they compute in half precision.
         grid_hw: height and width of the coarsest feature map, in tokens.
-        dtype: what matrix products, attention and convolutions compute in; everything else is in float32.
+        dtype: dtype of matrix products, attention and convolutions; everything else is float32.
     """
 
     position: Tensor
@@ -80,18 +82,22 @@ class DetectorHead(nn.Module):
         self.decoder._get_rpb_matrix = self._position_bias
 
     def compile_with(self, compile_: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
-        """Put compiled forms in the place of `detect` and `pixels`."""
+        """Replace `detect` and `pixels` by their compiled forms.
+
+        Args:
+            compile_: compiles one function; see `compiling.compiler`.
+        """
         for name in ("detect", "pixels"):
             setattr(self, name, compile_(getattr(self, name)))
 
     def attend(self, coarse: Tensor) -> Tensor:
-        """Run the first encoder layer's self-attention, which no phrase takes part in.
+        """Run the first encoder layer's self-attention, which does not depend on the phrase.
 
         Args:
-            coarse: (B, D, h, w) coarsest feature maps.
+            coarse: (B, D, h, w) float32, the coarsest feature maps of B images.
 
         Returns:
-            (B, T, D) tokens that `detect` starts from.
+            (B, T, D) float32, the image tokens that `detect` takes, T = h x w.
         """
         layer = self.encoder.layers[0]
         tokens = coarse.flatten(2).transpose(1, 2)
@@ -105,8 +111,8 @@ class DetectorHead(nn.Module):
         """Score every query of every pair.
 
         Args:
-            tokens: (P, T, D) what `attend` gave for each pair's image.
-            text: (P, L, D) projected text states.
+            tokens: (P, T, D) float32, the output of `attend` for each pair's image.
+            text: (P, L, D) float32, projected text states.
             text_mask: (P, L) bool, False at padding.
         """
         position = self.position.expand(len(tokens), -1, -1)
@@ -131,14 +137,14 @@ class DetectorHead(nn.Module):
         )
 
     def _position_bias(self, boxes: Tensor, _: object) -> Tensor:
-        """Bias the attention of queries by where a token lies from their boxes.
+        """Compute the attention bias of queries from the position of each token relative to their boxes.
 
-        In the place of the decoder's own, which takes the grid's sizes out of a tensor: that would break a compiled
-        graph and make the host wait for a GPU a dozen times a pass. The sum of the two axes, by far the largest tensor
-        of the decoder, is written once, in the head's dtype, as attention reads it.
+        Replaces the decoder's own method, which reads the grid's size from a tensor. That would break a compiled graph,
+        and make the host wait for a GPU a dozen times per pass. The sum of both axes is by far the largest tensor of
+        the decoder, so it is written only once, in the head's dtype, which attention reads.
 
         Args:
-            boxes: (P, Q, 4) reference boxes, centre and size.
+            boxes: (P, Q, 4) reference boxes, cxcywh relative to the image.
 
         Returns:
             (P, heads, Q, T) in the head's dtype.
@@ -150,7 +156,7 @@ class DetectorHead(nn.Module):
         return (rows[..., :, None] + columns[..., None, :]).flatten(3)
 
     def _axis_bias(self, embed: nn.Module, edges: Tensor, size: int) -> Tensor:
-        """(P, Q, 2) edges of boxes on one axis to (P, heads, Q, size)."""
+        """Compute the bias of one axis: box edges (P, Q, 2) to (P, heads, Q, size), in the head's dtype."""
         cells = torch.arange(size, device=edges.device, dtype=edges.dtype) / size
         deltas = (cells[:, None] - edges[:, :, None, :]) * 8
         scaled = deltas.sign() * torch.log2(deltas.abs() + 1.0) / math.log2(8)
@@ -174,17 +180,17 @@ class DetectorHead(nn.Module):
     def masks(
         self, fine: Sequence[Tensor], tokens: Tensor, queries: Sequence[Tensor], text: Tensor, text_mask: Tensor
     ) -> list[Tensor]:
-        """Draw the kept queries' masks for phrases of one image.
+        """Compute the masks of the kept queries, for P phrases of one image.
 
         Args:
             fine: the image's finer feature maps, finest first, each (D, H_i, W_i).
-            tokens: (P, T, D) encoder states of the image's phrases.
-            queries: P tensors (N_p, D): each phrase's kept queries.
-            text: (P, L, D) projected text states.
-            text_mask: (P, L) bool, False at padding.
+            tokens: (P, T, D) float32, encoder states of each phrase.
+            queries: P tensors (N_p, D) float32: each phrase's kept queries.
+            text: (P, L, D) float32, projected text states.
+            text_mask: (P, L) bool, False at padding. It, `tokens` and `text` may have further rows, which are ignored.
 
         Returns:
-            P tensors (N_p, H_0, W_0) of mask logits.
+            P tensors (N_p, H_0, W_0) float32 of mask logits, on the device.
         """
         pixels = self.pixels(fine, tokens, text, text_mask)
         decoder = self.mask_decoder
@@ -198,7 +204,11 @@ class DetectorHead(nn.Module):
         return logits
 
     def pixels(self, fine: Sequence[Tensor], tokens: Tensor, text: Tensor, text_mask: Tensor) -> Tensor:
-        """Embed every pixel of the mask grid for each phrase of one image: (P, D, H_0, W_0), in the head's dtype."""
+        """Embed every pixel of the mask grid for each phrase of one image; arguments as in `masks`.
+
+        Returns:
+            (P, D, H_0, W_0) in the head's dtype.
+        """
         decoder = self.mask_decoder
         attended, _ = decoder.prompt_cross_attn(
             query=decoder.prompt_cross_attn_norm(tokens),
@@ -216,9 +226,9 @@ class DetectorHead(nn.Module):
 
 
 def _text_attention(text_mask: Tensor) -> Tensor:
-    """Let every state attend to a phrase's own tokens: (P, L) to (P, 1, 1, L).
+    """Turn a text mask (P, L) into an attention mask (P, 1, 1, L).
 
-    A mask of four dimensions is taken as it is; of a mask of two, transformers would ask whether it pads at all, and
-    so make the host wait for the device.
+    transformers uses a mask of four dimensions as it is. For a mask of two, it reads on the host whether the mask pads
+    at all, which waits for the device.
     """
     return text_mask[:, None, None, :]

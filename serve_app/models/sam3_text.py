@@ -1,4 +1,4 @@
-"""SAM3's text pass: phrases to their states, and which phrases are too long for it."""
+"""SAM3's text pass: turns phrases into text features, and refuses phrases that are too long."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class PhraseEmbedder:
     def __init__(self, model: Sam3Model, tokenizer: Any) -> None:
         self._model = model
         self._tokenizer = tokenizer
-        self._tokenizing = threading.Lock()  # a tokenizer of Rust that two threads use fails with "Already borrowed"
+        self._tokenizing = threading.Lock()  # the Rust tokenizer fails ("Already borrowed") if two threads use it
         self._positions = int(model.config.text_config.max_position_embeddings)
 
     @torch.inference_mode()
     def embed(self, phrases: Sequence[str]) -> list[PhraseFeatures | InvalidRequest]:
-        """Run the text encoder; see Sam3Segmenter.embed."""
+        """Run the text encoder; see `Sam3Segmenter.embed`."""
         if not phrases:
             return []
         tokens = self._tokens(phrases)
@@ -45,7 +45,7 @@ class PhraseEmbedder:
         return [found.get(index) or self._too_long() for index in range(len(phrases))]
 
     def check(self, phrases: Sequence[str]) -> list[InvalidRequest | None]:
-        """Tell which phrases `embed` would refuse; see interface.PhraseChecker."""
+        """Return the errors that `embed` would return; see `interface.PhraseChecker`. Any thread may call it."""
         return [None if self._fits(mask) else self._too_long() for mask in self._tokens(phrases)["attention_mask"]]
 
     def _tokens(self, phrases: Sequence[str]) -> Mapping[str, list[list[int]]]:

@@ -1,16 +1,17 @@
-"""SAM3's vision encoder over batches of images, with the checkpoint's own modules.
+"""SAM3's vision encoder on batches of images, with the checkpoint's own modules.
 
-Against `Sam3VisionModel.forward`:
+The differences from `Sam3VisionModel.forward` are:
 
-1. In half precision only attention, MLPs and the finer maps are rounded, all the work. What the layers add to is not:
-   rounded after every layer, the sum moves most scores about twice as far from those of float32. Nor are the positions
-   of the rotary embedding: where the grid is three windows wide, a position is a multiple of a third, which bfloat16
-   does not have, and the rounded angles would move the scores more than all other rounding together.
-2. The rotary embedding is one product of complex numbers, with angles computed once; the stock form takes seven passes
-   over float32 queries and keys in every layer.
-3. The neck's last level, which the detector does not use, is not computed.
+1. In half precision, only attention, MLPs and the finer feature maps are rounded; they are nearly all of the work. The
+   residual stream stays in float32. Rounding it after every layer would move most scores about twice as far from those
+   of float32. The positions of the rotary embedding stay in float32, too. If the grid is three windows wide, positions
+   are multiples of 1/3, which bfloat16 cannot represent; the rounded angles would change the scores more than all other
+   rounding together.
+2. The rotary embedding is one product of complex numbers, with angles that are computed once. The stock form makes
+   seven passes over float32 queries and keys in every layer.
+3. The neck's last level is not computed, because the detector does not use it.
 
-In float32 every step is exact up to float rounding.
+In float32, every step is exact up to rounding.
 
 Source of the modules and their order: transformers, models/sam3/modeling_sam3.py, `Sam3ViTLayer.forward`.
 """
@@ -25,22 +26,23 @@ from torch import Tensor, nn
 from transformers.models.sam3.modeling_sam3 import apply_rotary_pos_emb_2d, window_partition, window_unpartition
 
 Angles = tuple[Tensor, Tensor]
-"""Cosines and sines, (N, head_dim) each, of N positions; every angle stands there twice in a row."""
+"""Cosines and sines of N positions, each tensor (1, N, head_dim); every angle occurs twice in a row."""
 
 
 class VisionEncoder(nn.Module):
     """The vision encoder.
 
     Args:
-        encoder: of the loaded model, on its device, in float32; its modules are shared, and cast where they compute in
-            half precision.
-        dtype: what attention, MLPs and the finer maps compute in.
+        encoder: vision encoder of the loaded model, on its device, in float32. Its modules are shared, not copied, and
+            cast where they compute in half precision.
+        dtype: dtype of attention, MLPs and the finer feature maps.
     """
 
     def __init__(self, encoder: Any, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.backbone = encoder.backbone
-        # The last level before the unused one, all that scores and boxes see, costs a thousandth and stays exact.
+        # The coarsest map that is used is all that scores and boxes depend on. It takes a thousandth of the time, so
+        # it stays in float32.
         *fine, coarse = [*encoder.neck.fpn_layers][:-1]
         self.fine, self.coarse = nn.ModuleList(fine), coarse
         self.dtype = dtype
@@ -53,13 +55,14 @@ class VisionEncoder(nn.Module):
         self._rotations = {size: _rotations(angles) for size, angles in self._angles.items()}
 
     def forward(self, pixels: Tensor) -> tuple[list[Tensor], Tensor]:
-        """See images.
+        """Compute the feature maps of a batch of images.
 
         Args:
-            pixels: (B, 3, S, S) float32.
+            pixels: (B, 3, S, S) float32, normalised.
 
         Returns:
-            The finer maps, finest first, each (B, D, H_i, W_i) in the encoder's dtype, and the coarsest map in float32.
+            The finer maps, finest first, each (B, D, H_i, W_i) in the encoder's dtype, and the coarsest map
+            (B, D, h, w) in float32.
         """
         patch = self.backbone.config.patch_size
         states = self.backbone.embeddings(pixels).unflatten(1, (pixels.shape[2] // patch, pixels.shape[3] // patch))
@@ -86,7 +89,7 @@ class VisionEncoder(nn.Module):
             project(states).flatten(1, 2).unflatten(2, (attention.num_attention_heads, -1)).transpose(1, 2)
             for project in (attention.q_proj, attention.k_proj, attention.v_proj)
         )
-        # torch.compile fuses the stock form, and generates no code for complex numbers.
+        # torch.compile fuses the stock form, and cannot generate code for complex numbers.
         if torch.compiler.is_compiling():
             query, key = apply_rotary_pos_emb_2d(query, key, *self._angles[size])
         else:
@@ -102,7 +105,7 @@ def _angles(layer: Any) -> Angles:
 
 
 def _rotations(angles: Angles) -> Tensor:
-    """(N, head_dim / 2) complex numbers of length 1."""
+    """Turn angles into complex numbers of absolute value 1: (N, head_dim / 2)."""
     return torch.complex(*(part[0, :, ::2].contiguous() for part in angles))
 
 

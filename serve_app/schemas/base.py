@@ -59,7 +59,7 @@ def at_most(count: int) -> BeforeValidator:
 
 
 class Incoming(Wire):
-    """Base of every message that callers send. Of many unknown fields, only the first is reported."""
+    """Base of every message that callers send. If there are many unknown fields, only the first is reported."""
 
     @model_validator(mode="before")
     @classmethod

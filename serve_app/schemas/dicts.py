@@ -41,7 +41,7 @@ class ErrorAnswerDict(TypedDict):
 
 
 class ObjectDict(TypedDict):
-    """One object that was found. It has the mask key of the request's `mask_format`; with `none`, it has none."""
+    """One object that was found. The request's `mask_format` decides which mask key it has, if any."""
 
     object_id: str
     label: str
@@ -70,7 +70,7 @@ class ImageDict(SegmentedDict):
 
 
 class ModelsDict(TypedDict):
-    """The configured names of the models that did the work; `text_parser` also if the caller named the entities."""
+    """The configured names of the models. `text_parser` is also named if the caller named the entities."""
 
     text_parser: str
     segmentation: str
@@ -79,7 +79,7 @@ class ModelsDict(TypedDict):
 class TimingsDict(TypedDict):
     """Durations of the stages in milliseconds. The stages overlap.
 
-    `parse`: from the call of the parser until its entities are there; 0 if the caller named the entities.
+    `parse`: from the call of the parser until it returns the entities; 0 if the caller named the entities.
     `segment`: from the first call of the segmenter until the last image is done, including the wait for the entities.
     `total`: the whole request.
     """
@@ -92,8 +92,8 @@ class TimingsDict(TypedDict):
 class DroppedDict(TypedDict):
     """A phrase of the parser that the service did not look for, and the reason.
 
-    It is a term of the entity filter, a name of an image, a phrase that the segmenter cannot read, or one beyond the
-    limit of entities.
+    The reasons: the phrase is a term of the entity filter, has a word that is not in the prompt, names an image, is too
+    long, or cannot be read by the segmenter; or there are too many entities.
     """
 
     entity: str
@@ -103,7 +103,7 @@ class DroppedDict(TypedDict):
 class MetaDict(TypedDict):
     """How the document was made.
 
-    `thresholds` are the thresholds of single entities that were used. `unused_thresholds` are the names in the
+    `thresholds` has the threshold of each entity that has one of its own. `unused_thresholds` are the names in the
     request's `thresholds` that are not entities of the document.
     """
 
@@ -182,7 +182,7 @@ class ReferenceVerdictDict(TypedDict):
 
 
 class OverlapDict(TypedDict):
-    """Two objects of one image with different labels that may be the same thing."""
+    """Two objects in one image that have different labels but may be the same thing."""
 
     image: str
     objects: list[str]

@@ -14,8 +14,8 @@ from serve_app.schemas.verdict import Verdict
 class DroppedEntity(Wire):
     """A phrase of the parser that the service did not look for, and the reason.
 
-    It is a term of the entity filter, a name of an image, a phrase that the segmenter cannot read, or one beyond the
-    limit of entities.
+    The reasons: the phrase is a term of the entity filter, has a word that is not in the prompt, names an image, is too
+    long, or cannot be read by the segmenter; or there are too many entities.
     """
 
     entity: str
@@ -44,7 +44,7 @@ class Ring(Wire):
 
 
 class ObjectDocument(Wire):
-    """One object that was found. It has the mask key of the request's `mask_format`; with `none`, it has none."""
+    """One object that was found. The request's `mask_format` decides which mask key it has, if any."""
 
     object_id: str
     label: str
@@ -76,7 +76,7 @@ class ImageDocument(Wire):
 
 
 class Models(Wire):
-    """The configured names of the models that did the work; `text_parser` also if the caller named the entities."""
+    """The configured names of the models. `text_parser` is also named if the caller named the entities."""
 
     text_parser: str
     segmentation: str
@@ -85,7 +85,7 @@ class Models(Wire):
 class Timings(Wire):
     """Durations of the stages in milliseconds. The stages overlap.
 
-    `parse`: from the call of the parser until its entities are there; 0 if the caller named the entities.
+    `parse`: from the call of the parser until it returns the entities; 0 if the caller named the entities.
     `segment`: from the first call of the segmenter until the last image is done, including the wait for the entities.
     `total`: the whole request.
     """
@@ -110,7 +110,7 @@ class Meta(Wire):
     threshold: Fraction
     mask_threshold: Fraction
     thresholds: dict[str, Fraction] = Field(
-        default_factory=dict, description="The thresholds of single entities that were used, by the entity."
+        default_factory=dict, description="The threshold of each entity that has one of its own, by entity."
     )
     unused_thresholds: list[str] = Field(
         default_factory=list, description="Names in the request's `thresholds` that are not entities of the document."

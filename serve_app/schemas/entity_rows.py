@@ -17,10 +17,11 @@ cover together; None if an object has no mask."""
 class EntityRow(TypedDict):
     """The objects of one entity in one image.
 
-    `index` counts the images of the role from 0. If the image failed, `count`, `best_score` and `area` are null, and
-    `error` is the code. `best_score` is also null if nothing was found. `area` is in pixels; a pixel of several objects
-    counts once; it is null if the request asked for no masks. `asked` and `status` are those of the verdict on the
-    generated image, so they are the same in every image; null without a verdict, and if it does not judge the entity.
+    `index` is the image's index among the images of its role, from 0. If the image failed, `count`, `best_score` and
+    `area` are null, and `error` is the error's code. `best_score` is also null if nothing was found. `area` is in
+    pixels, and a pixel of several objects counts once; `area` is null if the request asked for no masks. `asked` and
+    `status` come from the verdict on the generated image, so they are the same in every image. They are null if there
+    is no verdict, or if the verdict does not judge the entity.
     """
 
     role: Role

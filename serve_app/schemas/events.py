@@ -1,9 +1,9 @@
 """The events of a stream. Each is one line of JSON.
 
-First comes `entities`, then an `image` event as each image finishes, and last `result`. `error` may come at any time
-and ends the stream. While the segmentation model is being changed, an image that an older replica answered is segmented
-again. A second `image` event of the same role and index then replaces the first. The `result` event has the final
-images.
+The first event is `entities`. An `image` event follows when an image is done, and `result` is the last event. `error`
+may come at any time and ends the stream. While the segmentation model is being changed, an image that an older replica
+segmented is segmented again. A second `image` event with the same role and index then replaces the first. The `result`
+event has the final images.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class EntitiesEventDocument(Wire):
 
 
 class ImageEventDocument(Wire):
-    """One image is done. `index` counts the images of its role. A later event of the same image replaces this one."""
+    """One image is done. `index` is its index among the images of its role. A later event for it replaces this one."""
 
     event: Literal["image"]
     role: Role

@@ -34,8 +34,8 @@ def field_schemas(model: type[BaseModel]) -> dict[str, FieldSchema]:
     """Return the JSON Schema of each field of a model.
 
     Returns:
-        By the field's name, in the model's order. A union has the keywords of its first member, so "number or null" is
-        a number.
+        The keywords of each field, by the field's name, in the model's order. A union has the keywords of its first
+        member, so "number or null" is a number.
     """
     properties: dict[str, FieldSchema] = model.model_json_schema()["properties"]
     return {name: _of_first_member(schema) for name, schema in properties.items()}

@@ -16,7 +16,7 @@ def phrase_key(phrase: str) -> str:
     # Letters are decomposed first, because case folding is defined for that form.
     # Source: canonical caseless matching, Unicode Standard, section 3.13, D145.
     folded = unicodedata.normalize("NFD", tidy(phrase)).casefold()
-    if not folded.isprintable():  # only then there may be some; to check each character takes ten times as long
+    if not folded.isprintable():  # only then characters without a width are possible; checking each one is slow
         folded = " ".join("".join(c for c in folded if unicodedata.category(c) != "Cf").split())
     return unicodedata.normalize("NFC", folded)
 
@@ -32,6 +32,6 @@ def tidy(phrase: str) -> str:
 
 def spaced_once(text: str) -> str:
     """Put one space between words, and remove control characters and halves of surrogate pairs."""
-    if not text.isprintable():  # only then there may be some; to check each character takes ten times as long
+    if not text.isprintable():  # only then such characters are possible; checking each one is slow
         text = "".join(c for c in text if c.isspace() or unicodedata.category(c) not in {"Cc", "Cs"})
     return " ".join(text.split())

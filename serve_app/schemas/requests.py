@@ -22,14 +22,14 @@ MAX_ENTITIES = 1024
 
 
 class ImageInput(Incoming):
-    """One image: exactly one of `data` and `url`.
+    """One image: `data` or `url`, not both.
 
-    `data` is base64 or a `data:` URI. Over a handle, it may also be the bytes of the file.
+    `data` is base64 or a `data:` URI. In a call through a Ray Serve handle, it may also be the bytes of the file.
     """
 
     data: str | bytes | None = Field(None, description="The image file: base64 or a `data:` URI.")
     url: Text | None = Field(None, description="http(s) address that the server fetches.", max_length=8192)
-    name: Text | None = Field(None, description="Name of the image, which the answer has as `path`.", max_length=4096)
+    name: Text | None = Field(None, description="Name of the image. The answer repeats it as `path`.", max_length=4096)
 
     @model_validator(mode="before")
     @classmethod
@@ -41,7 +41,7 @@ class ImageInput(Incoming):
     @model_validator(mode="after")
     def _one_source(self) -> ImageInput:
         if (self.data is None) == (self.url is None):
-            raise ValueError("an image is exactly one of 'data' and 'url'")
+            raise ValueError("an image needs either 'data' or 'url'")
         return self
 
     @classmethod
@@ -51,11 +51,13 @@ class ImageInput(Incoming):
         Args:
             source: a path, a `file:` URI, an http(s) URL (the server fetches it), the bytes of an image file, or an
                 ImageInput, which is returned unchanged.
-            max_bytes: size limit of a file. At most one byte more is read, which shows that the file is too large.
+            max_bytes: size limit of a file; None for no limit. A larger file is not refused here: its first
+                `max_bytes` + 1 bytes are read, so that the caller of this function can see that it is too large.
 
         Raises:
             OSError: the file cannot be read.
             InvalidRequest: a `file:` URI names another machine.
+            ValidationError: the URL or path is too long, or contains characters that no text may have.
         """
         if isinstance(source, ImageInput):
             return source
@@ -69,26 +71,35 @@ class ImageInput(Incoming):
 
 
 class RequestOptions(Incoming):
-    """The options of a request. Each is declared only here.
+    """The options of a request, with their types, ranges and descriptions.
 
-    The form, `/openapi.json`, the manifest of a dataset and the flags of the command line are made from these fields,
-    their types, ranges and descriptions. To add an option, add one field here and one line in `OptionArguments`.
+    The form, `/openapi.json`, the manifest of a dataset and the flags of the command line are made from these fields.
+    To add an option, add one field here, and repeat its name and type in `OptionArguments` for type checkers.
     """
 
     entities: Annotated[list[Text] | None, at_most(MAX_ENTITIES)] = Field(
-        None, description="What to look for, instead of the things in the prompt. The prompt is then not parsed."
+        None,
+        description=(
+            "What to look for, instead of the things in the prompt. The text parser is then not called. A verdict "
+            "still reads the prompt."
+        ),
     )
     threshold: Fraction | None = Field(
-        None, description="Only objects with a score above it are listed, 0 to 1. Default: the configuration's, 0.5."
+        None,
+        description=(
+            "Only objects with a score above this value are listed, from 0 to 1. Without it, the configuration's "
+            "value counts (0.5 by default)."
+        ),
     )
     mask_threshold: Fraction | None = Field(
         None,
         description=(
-            "Pixels with a mask probability above it belong to the object, 0 to 1. Default: the configuration's, 0.5."
+            "Pixels with a mask probability above this value belong to the object, from 0 to 1. Without it, the "
+            "configuration's value counts (0.5 by default)."
         ),
     )
     thresholds: Annotated[dict[Text, Fraction], at_most(2 * MAX_ENTITIES)] = Field(
-        default_factory=dict, description="Thresholds of single entities, used instead of `threshold`."
+        default_factory=dict, description="A threshold for each named entity. The other entities use `threshold`."
     )
     mask_format: MaskFormat = Field(
         "rle", description="How masks are sent: as COCO RLE, polygons or PNG, or not at all (`none`)."
@@ -101,11 +112,13 @@ class RequestOptions(Incoming):
         False, description="Add `verdict`: whether each thing that the prompt asks for is in the generated image."
     )
     timeout_s: float | None = Field(
-        None, gt=0, description="How long the caller waits, in seconds. The service may shorten it."
+        None,
+        gt=0,
+        description="Deadline of the request, in seconds. A service shortens it to its `serving.max_timeout_s`.",
     )
 
     def given(self) -> OptionArguments:
-        """Return only the options that the caller named."""
+        """Return only the options that the caller set."""
         names = self.model_fields_set & RequestOptions.model_fields.keys()
         return cast(OptionArguments, self.model_dump(include=set(names)))
 
@@ -133,7 +146,10 @@ class ImageBody(TypedDict, total=False):
 
 
 class SegmentBody(OptionArguments, total=False):
-    """A SegmentRequest as a dict, as in the JSON body. Over a handle, an image may also be the bytes of a file."""
+    """A SegmentRequest as a dict, as in the JSON body.
+
+    In a call through a Ray Serve handle, an image may also be the bytes of a file.
+    """
 
     prompt: str
     contextual_images: Sequence[ImageBody | ImageInput | bytes]
@@ -141,7 +157,8 @@ class SegmentBody(OptionArguments, total=False):
 
 
 class _Inputs(Incoming):
-    # A base class of its own: fields of the last base come first in the API's description and in error messages.
+    # Pydantic lists the fields of the last base class first. This separate class is the last base, so that the API's
+    # description and error messages begin with these fields.
     prompt: Text = Field("", description="The image-generation prompt.")
     contextual_images: Annotated[list[ImageInput], at_most(MAX_IMAGES)] = Field(default_factory=list)
     generated_image: ImageInput | None = None
@@ -170,7 +187,7 @@ class SegmentRequest(RequestOptions, _Inputs):
             OSError: a file cannot be read.
             InvalidRequest: an option is unknown, has a wrong type or is out of range. The message suggests the nearest
                 name for an unknown option.
-            TooLarge: a list is longer than any configuration allows.
+            TooLarge: a list or mapping is longer than any configuration allows.
         """
         try:
             return cls(
@@ -183,7 +200,7 @@ class SegmentRequest(RequestOptions, _Inputs):
             raise invalid_request(error, ("prompt", "contextual", "generated", *RequestOptions.model_fields)) from None
 
     @classmethod
-    def of_checked(
+    def from_checked(
         cls,
         prompt: str,
         contextual_images: list[ImageInput],
@@ -196,7 +213,7 @@ class SegmentRequest(RequestOptions, _Inputs):
             prompt: the image-generation prompt.
             contextual_images: the contextual images, in order.
             generated_image: the generated image; None for none.
-            options: the options; only those that were named are used.
+            options: the options. Only the fields that were set are used.
         """
         return cls.model_construct(
             prompt=prompt,
@@ -227,21 +244,22 @@ Body = TypeVar("Body", bound=Incoming)
 def parse_request(body: object) -> SegmentRequest:
     """Check a request from a handle or from a JSON body.
 
-    Bounds: a list longer than any configuration allows, or an object with more keys than there are fields, is refused
-    by its length. So pydantic collects at most about 4,000 faults of any body, which takes about 20 ms and 10 MB.
+    Bounds: a list that is longer than any configuration allows is refused before its items are checked. An object with
+    more keys than there are fields is refused in the same way. Therefore pydantic collects at most about 4,000 faults
+    for one body, which takes about 20 ms and 10 MB.
 
     Args:
         body: a SegmentRequest, which is returned unchanged, or a mapping as in the JSON body.
 
     Raises:
         InvalidRequest: a field is wrong; the message names the first one.
-        TooLarge: a list is longer than any configuration allows.
+        TooLarge: a list or mapping is longer than any configuration allows.
     """
     return body if isinstance(body, SegmentRequest) else _checked(SegmentRequest, body)
 
 
 def parse_entities_request(body: object) -> EntitiesRequest:
-    """Check the body of `POST /v1/entities`; its bounds are those of `parse_request`.
+    """Check the body of `POST /v1/entities`, with the bounds of `parse_request`.
 
     Raises:
         InvalidRequest: a field is wrong; the message names the first one.

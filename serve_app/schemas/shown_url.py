@@ -7,7 +7,7 @@ import re
 _USER = re.compile(
     r"^([a-z][a-z0-9+.-]*:[/\\]*|//)"
     r"([^/\\]*@"
-    r"|[^/\\@\[:]*:(?![0-9]*(?:[/\\]|$)).*@)",  # after the colon comes no port but a password, with a slash in it
+    r"|[^/\\@\[:]*:(?![0-9]*(?:[/\\]|$)).*@)",  # after the colon is not a port, but a password with a slash in it
     re.IGNORECASE,
 )
 _NO_PORT = re.compile(r"^([a-z][a-z0-9+.-]*:[/\\]*|//)([^/\\@\[:]*):(?![0-9]*(?:[/\\]|$)).*", re.IGNORECASE)

@@ -1,7 +1,7 @@
 """Decide which IP addresses the service may fetch from: public ones only.
 
-This prevents server-side request forgery: untrusted callers must not reach private servers through this service. Does
-no DNS lookups.
+This prevents server-side request forgery: untrusted callers must not reach private servers through this service. This
+module looks no host names up.
 """
 
 from __future__ import annotations

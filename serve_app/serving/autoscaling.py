@@ -4,8 +4,8 @@
 policy counts the calls in progress. A segmenter's call is in progress while the prompt is parsed, so a slow parser
 would add segmenters, which cannot help.
 
-The Serve controller loads this module and calls the policy ten times a second. So the module imports only the standard
-library. `replica.work` measures what a replica reports.
+The Serve controller loads this module, so it imports only the standard library. The controller calls the policy ten
+times a second, so the policy must be cheap. `replica.work` measures the numbers that a replica reports.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 LEAST_S = "work_least_s"
-"""Lower bound of the device seconds that the replica's work so far takes in full batches. A cumulative sum, like the
-next three."""
+"""A lower bound of the device seconds that all work so far would have taken in full batches (see `replica.work`). A
+cumulative sum, as are MOST_S, THREADS_S and CALLS_S."""
 MOST_S = "work_most_s"
-"""Upper bound of the same seconds."""
+"""An upper bound of the same seconds."""
 THREADS_S = "threads_s"
 """Seconds of work of the replica's threads for images and masks, divided by the number of threads."""
 CALLS_S = "calls_s"
-"""Seconds of calls to a model on a server, the sum of all calls."""
+"""Seconds spent in calls to a remote model (`engine: openai`), summed over all calls."""
 QUEUED_S = "queued_s"
-"""Seconds that the device needs for the items that wait now."""
+"""Estimated device seconds for the items in the queues now; not cumulative."""
 
 
 class Sample(Protocol):
@@ -61,12 +61,12 @@ class Context(Protocol):
 
 @dataclass(frozen=True)
 class Load:
-    """The recent and queued work of one replica, as a fraction of its capacity; above 1 if it has too much.
+    """The recent and queued work of one replica, as a fraction of its capacity; above 1 if it gets more than it can do.
 
     Attributes:
-        least: lower bound. It is below `most` while the replica's batches are not full and it has not learnt yet how
-            much longer full ones take.
-        most: upper bound.
+        least: lower bound of the load. The bounds differ while batches are not full and the replica has not yet learnt
+            how the time of a batch depends on its size.
+        most: upper bound of the load.
     """
 
     least: float
@@ -78,12 +78,13 @@ def replicas_needed(
 ) -> int:
     """Decide how many replicas a deployment needs.
 
-    With `least` and `most` summed over all replicas, the number grows to ceil(least / grow_at) and shrinks to
-    ceil(most / shrink_at). Between the two it stays. It never shrinks while a replica has reported nothing.
+    `least` and `most` are summed over all replicas. The target grows to ceil(least / grow_at) if that is more, and
+    shrinks to ceil(most / shrink_at) if that is less. Otherwise it stays. It does not shrink while a running replica
+    has reported nothing, or while the running replicas are full (`most` is above `grow_at` per replica).
 
     Args:
         loads: the loads of the running replicas; None for a replica that has reported nothing.
-        target: the current target; replicas that have not started yet are not in `loads`.
+        target: the current target; more than len(loads) while replicas are starting.
         grow_at: add replicas above this load per replica, in (0, 1].
         shrink_at: remove replicas only while the load of each remaining one stays at or below this; below `grow_at`.
         ongoing: calls in progress and waiting. While there are any, at least one replica stays.
@@ -101,7 +102,8 @@ def replicas_needed(
     grown = math.ceil(sum(load.least for load in known) / grow_at)
     if grown > target:
         return grown
-    # Full replicas may have more load than they report, so replicas that are starting are not removed.
+    # The measured load of a full replica stops growing, so the true load may be higher. Replicas that are starting
+    # are kept.
     full = most > grow_at * len(known)
     if full or len(known) < len(loads):
         return target
@@ -114,9 +116,9 @@ class WorkPolicy:
     Args:
         grow_at: add replicas above this load per replica, in (0, 1].
         shrink_at: remove replicas only while the load of each remaining one stays at or below this; below `grow_at`.
-        drain_s: the queue should be empty after this many seconds. So a replica with queued work of `drain_s` seconds
-            counts as one more full replica.
-        calls: for a model on a server (`engine: openai`), this many calls in progress are a replica's full load.
+        drain_s: the queue should be empty after this many seconds. So queued work of `drain_s` seconds adds 1 to a
+            replica's load.
+        calls: for a remote model (`engine: openai`), this many calls in progress are a load of 1.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -144,11 +146,12 @@ class WorkPolicy:
             The number of replicas, and an empty state.
         """
         config: Config = context.config
-        # A replica reports at least every `metrics_interval_s` seconds.
-        oldest = (context.current_time or 0.0) - config.look_back_period_s - 2 * config.metrics_interval_s
+        # A replica reports at least every `metrics_interval_s` seconds. If its last sample is older than the look-back
+        # period plus two intervals, the replica counts as one that has reported nothing.
+        stale_before = (context.current_time or 0.0) - config.look_back_period_s - 2 * config.metrics_interval_s
         metrics = context.raw_metrics or {}
         loads = [
-            self._load({name: metrics[name][replica] for name in metrics if replica in metrics[name]}, oldest)
+            self._load({name: metrics[name][replica] for name in metrics if replica in metrics[name]}, stale_before)
             for replica in context.running_replicas
         ]
         wanted = replicas_needed(
@@ -160,28 +163,29 @@ class WorkPolicy:
         )
         return wanted, {}
 
-    def _load(self, reported: Mapping[str, Sequence[Sample]], oldest: float) -> Load | None:
+    def _load(self, reported: Mapping[str, Sequence[Sample]], stale_before: float) -> Load | None:
         """Compute a replica's load from its samples; None if they are too few or too old."""
-        shares = [share_of(reported.get(name, ()), oldest) for name in (LEAST_S, MOST_S, THREADS_S, CALLS_S)]
-        if all(share is None for share in shares):
+        names = (LEAST_S, MOST_S, THREADS_S, CALLS_S)
+        rates = [growth_per_second(reported.get(name, ()), stale_before) for name in names]
+        if all(rate is None for rate in rates):
             return None
-        least, most, threads, calls = (share or 0.0 for share in shares)
+        least, most, threads, calls = (rate or 0.0 for rate in rates)
         waiting = mean_of(reported.get(QUEUED_S, ())) / self._drain_s
-        others = max(threads, calls / self._calls)
-        return Load(max(least, others) + waiting, max(most, others) + waiting)
+        threads_or_calls = max(threads, calls / self._calls)
+        return Load(max(least, threads_or_calls) + waiting, max(most, threads_or_calls) + waiting)
 
 
-def share_of(samples: Sequence[Sample], oldest: float) -> float | None:
+def growth_per_second(samples: Sequence[Sample], stale_before: float) -> float | None:
     """Return how much a cumulative sum of seconds grew per second.
 
     Args:
         samples: the sum's samples, oldest first.
-        oldest: if the last sample is from before this time, it is too old.
+        stale_before: if the last sample is from before this time, it is too old.
 
     Returns:
         The growth per second; None if there are fewer than two samples, or the last one is too old.
     """
-    if len(samples) < 2 or samples[-1].timestamp < oldest:
+    if len(samples) < 2 or samples[-1].timestamp < stale_before:
         return None
     first, last = samples[0], samples[-1]
     seconds = last.timestamp - first.timestamp

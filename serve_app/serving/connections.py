@@ -1,7 +1,7 @@
 """Connect to public addresses only, to prevent server-side request forgery.
 
-All addresses of a host name are checked, and the connection uses an address that was checked. The Host header and the
-certificate still depend on the name. Knows nothing of HTTP.
+All IP addresses of a host name are checked, and the connection uses one of the checked addresses. The Host header and
+the certificate are still those of the name. In this module, an address is always an IP address.
 """
 
 from __future__ import annotations
@@ -86,12 +86,12 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
         """Connect to the first address of `host` that accepts.
 
         Raises:
-            NotPublic: the host has no address, or one that is neither public nor allowed.
-            NotResolved: its name cannot be resolved.
+            NotPublic: the host has no address, or an address that is neither public nor allowed.
+            NotResolved: the host's name cannot be resolved.
             httpcore.ConnectError: no address accepts the connection.
             httpcore.ConnectTimeout: the last address did not accept in time.
         """
-        del timeout  # each address gets a share of the configured one
+        del timeout  # each address gets a share of the configured timeout instead
         failure: httpcore.ConnectError | httpcore.ConnectTimeout = httpcore.ConnectError()
         addresses = (await self._checked_addresses(host, port))[:_MAX_ADDRESSES]
         share_s = self._timeout_s / max(1, len(addresses))  # so that a dead first address leaves time for the next

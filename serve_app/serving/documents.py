@@ -1,4 +1,4 @@
-"""Write the documents of objects, images and results from detections. Pure; knows neither Ray nor HTTP nor the models.
+"""Write the documents of objects, images and results from detections. Pure.
 
 An image may have thousands of masks of 50 megapixels each. So functions that process masks work in steps (see
 `masks.steps`), and `MaskBytes` limits how much text the masks of an image may take.
@@ -33,9 +33,9 @@ from serve_app.schemas.dicts import (
 from serve_app.schemas.events import EventDict
 
 GROUP_MASKS = 32
-"""At most this many masks of an image are encoded in one pass."""
+"""At most this many masks of an image are encoded together."""
 GROUP_PIXELS = 1 << 24
-"""The masks of one pass have at most this many pixels in all; a larger mask has a pass of its own."""
+"""Masks that are encoded together have at most this many pixels in all; a larger mask is encoded alone."""
 
 
 class MaskBytes:

@@ -1,8 +1,8 @@
 """Embed objects in a segmenter replica: crop them out of the image, run the identity model in batches, and cache.
 
-The identity model runs in the segmenter's replica, which has the pixels and the masks. Its passes share the device with
-the vision and detector passes. Memory: at most PICTURES decoded images at a time, each until the last of its objects is
-cropped, and for each image the CROPS crops of one pass, 150 KB each at 224 x 224 pixels.
+The identity model runs in the segmenter's replica, which has the pixels and the masks. Its batches share the model's
+thread with the vision encoder and the detector. Memory: at most PICTURES decoded images at a time, each until the last
+of its objects is cropped, and for each image the CROPS crops of one batch, 150 KB each at 224 x 224 pixels.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from serve_app.masks.steps import Steps
 from serve_app.models.interface import Embedding, IdentityModel
 from serve_app.models.registry import load_identity
 from serve_app.schemas.dicts import RleDict
-from serve_app.serving.replica.batching import Device, PullBatcher
+from serve_app.serving.replica.batching import ModelThread, PullBatcher
 from serve_app.serving.replica.cache import ByteLru, CachedWork
 from serve_app.serving.replica.health import ModelHealth
 from serve_app.serving.replica.metrics import Metrics
@@ -31,7 +31,7 @@ from serve_app.serving.replica.turns import FairSlots, FairThreads
 from serve_app.verdict.evidence import Seen
 
 CROPS = 32
-"""Crops in one pass of the identity model, at most."""
+"""At most this many crops in one batch of the identity model."""
 
 PICTURES = 4
 """At most this many decoded images are cropped at the same time: 600 MB at 50 megapixels."""
@@ -42,7 +42,7 @@ ENTRY_BYTES = 256
 
 def identity_embedder(
     config: AppConfig,
-    device: Device,
+    model_thread: ModelThread,
     threads: FairThreads,
     metrics: Metrics,
     load: Callable[[AppConfig], IdentityModel | None] = load_identity,
@@ -51,7 +51,7 @@ def identity_embedder(
 
     Args:
         config: the whole configuration.
-        device: the segmenter's device.
+        model_thread: the thread of the models in the segmenter's replica.
         threads: crop the objects.
         metrics: the replica's metrics.
         load: loads the model; tests pass a fake.
@@ -63,7 +63,9 @@ def identity_embedder(
         GensegError: the model cannot be loaded.
     """
     model = load(config)
-    return None if model is None else IdentityEmbedder(model, device, threads, metrics, config.cache.identity_bytes)
+    if model is None:
+        return None
+    return IdentityEmbedder(model, model_thread, threads, metrics, config.cache.identity_bytes)
 
 
 class IdentityEmbedder:
@@ -71,7 +73,7 @@ class IdentityEmbedder:
 
     Args:
         model: computes the embeddings of crops.
-        device: the segmenter's device.
+        model_thread: the thread of the models in the segmenter's replica.
         threads: crop the objects.
         metrics: the replica's metrics.
         cache_bytes: size of the cache of embeddings.
@@ -81,7 +83,7 @@ class IdentityEmbedder:
     """
 
     def __init__(
-        self, model: IdentityModel, device: Device, threads: FairThreads, metrics: Metrics, cache_bytes: int
+        self, model: IdentityModel, model_thread: ModelThread, threads: FairThreads, metrics: Metrics, cache_bytes: int
     ) -> None:
         self.described = model.described
         self._side = model.side
@@ -90,14 +92,14 @@ class IdentityEmbedder:
         self._threads = threads
         self._metrics = metrics
         self._health = ModelHealth()
-        self._pictures = FairSlots(PICTURES, each=PICTURES - 1)
+        self._pictures = FairSlots(PICTURES, per_caller=PICTURES - 1)
         self._cache: ByteLru[Embedding] = ByteLru(
             cache_bytes, lambda key, embedding: ENTRY_BYTES + len(key) + embedding.nbytes
         )
         # Concurrent requests for the same objects share one computation. It stores its results in _cache, not here.
         self._flights: CachedWork[Mapping[str, Embedding]] = CachedWork(ByteLru(0, lambda *_: 1))
         self._batcher: PullBatcher[NDArray[np.uint8], Embedding] = model_step(
-            "crops", model.embed, CROPS, device=device, health=self._health, metrics=metrics
+            "crops", model.embed, CROPS, thread=model_thread, health=self._health, metrics=metrics
         )
         metrics.watch_cache("identity", lambda: self._cache.nbytes)
 

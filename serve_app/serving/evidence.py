@@ -78,8 +78,8 @@ class EvidenceFinder:
         Args:
             image: the image and its objects.
             asked: what the prompt asks for, without entities that the model cannot read.
-            task: its request gets a turn of threads and models; its options apply to bare nouns too.
-            judged: which image of the request it is.
+            task: names the request, whose turn of threads and models is used; its options apply to bare nouns too.
+            judged: which image of the request this is.
             max_mask_bytes: limit of the text of the bare nouns' masks.
 
         Raises:

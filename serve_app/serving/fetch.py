@@ -1,6 +1,6 @@
 """Fetch images from URLs: follow redirects, limit size and time, and describe failures in one line.
 
-`connections` makes every connection, also for redirects, and checks its address. Knows nothing of image formats.
+`connections` makes every connection, also for redirects, and checks the IP address. Images are not decoded here.
 """
 
 from __future__ import annotations
@@ -73,9 +73,9 @@ class ImageFetcher:
     async def fetch(self, url: str) -> bytes:
         """Fetch an image file.
 
-        Bounds: `fetch.timeout_s` for everything, redirects included; memory of `limits.max_image_bytes` and one chunk,
-        also for a compressed body. A request's images are fetched at the same time, so they may take
-        `limits.max_images` * `limits.max_image_bytes` together.
+        It takes at most `fetch.timeout_s` seconds, redirects included, and memory of `limits.max_image_bytes` plus one
+        chunk, also for a compressed body. The images of a request are fetched at the same time, so together they may
+        take `limits.max_images` * `limits.max_image_bytes`.
 
         Args:
             url: http or https, without user name; any port.
@@ -84,10 +84,10 @@ class ImageFetcher:
             The body, at least one byte.
 
         Raises:
-            FetchFailed: the URL is not allowed, or no usable response came in time. Of the URL, the message contains
-                only the host. It is the same for all addresses that are not public.
+            FetchFailed: the URL is not allowed, or no usable response came in time. The message contains only the host
+                of the URL, and is the same for all IP addresses that are not public.
             TooLarge: the body is over the limit.
-            InternalError: an unexpected error; the log has its class and place in the code, and nothing of the URL.
+            InternalError: an unexpected error. The log has its class and its place in the code, but no part of the URL.
         """
         if not self._config.enabled:
             raise FetchFailed("this service does not fetch URLs; send the image itself")
@@ -103,9 +103,9 @@ class ImageFetcher:
         await self._pool.aclose()
 
     def retire(self) -> None:
-        """Close after the last running fetch, because another fetcher replaces this one."""
+        """Close this fetcher when its last running fetch ends, because another fetcher replaces it."""
         self._retired = True
-        if self._loop is None:  # it never fetched
+        if self._loop is None:  # this fetcher never fetched
             if isinstance(self._resolver, HostResolver):
                 self._resolver.close()
         else:
@@ -168,7 +168,7 @@ class _BadAnswer(Exception):
 
 
 class _Body:
-    """Collects and decompresses a body up to a limit; takes at most one chunk more in memory."""
+    """Collects and decompresses a body up to a limit; needs memory for the limit and one chunk."""
 
     def __init__(self, encoding: str, max_bytes: int) -> None:
         if encoding not in {"identity", "", "gzip", "x-gzip", "deflate"}:

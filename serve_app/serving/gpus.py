@@ -1,7 +1,7 @@
 """Resolve the device `auto` on a cluster, from the GPUs that Ray has, may add, and assigned to this replica.
 
-Ray 2.60 hides no GPU from a process that requested none. If a model used a GPU there anyway, it would share it with the
-replica that Ray assigns it to, and Ray would not know.
+In Ray 2.60 a process that requested no GPU still sees all GPUs. If its model used one, it would share that GPU with the
+replica to which Ray assigns it, and Ray would not know.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def is_autoscaled() -> bool:
         return False
     status: bytes | None = None
     instances: list[str] = []
-    with suppress(Exception):  # only a warning depends on the answer
+    with suppress(Exception):  # a failure here costs only a warning
         status = _internal_kv_get(DEBUG_AUTOSCALING_STATUS)
     with suppress(Exception):
         from ray.autoscaler.v2.sdk import get_cluster_status
@@ -51,29 +51,30 @@ def shows_autoscaler(status: bytes | None, instances: Iterable[str]) -> bool:
     Args:
         status: the JSON that autoscaler version 1 (`ray up`, older KubeRay) writes for `ray status`. Version 1 also
             runs on clusters without any node type to add; it then names each node's type `node_` plus the node's id.
-        instances: the nodes' names at their provider. Autoscaler version 2 (KubeRay) sets them; else they are empty.
+        instances: the nodes' names at their cloud provider. Only autoscaler version 2 (KubeRay) sets them; otherwise
+            each is an empty string.
     """
     report = json.loads(status).get("autoscaler_report") if status else None
     types = (report or {}).get("active_nodes") or {}
     return any(instances) or any(not name.startswith("node_") for name in types)
 
 
-def lent_gpus() -> int:
+def assigned_gpus() -> int:
     """Count the GPUs that Ray assigned to this process; a share of one counts as one."""
     return len(ray.get_runtime_context().get_accelerator_ids()["GPU"])
 
 
-def on_lent_device(
-    load: Callable[[AppConfig], Model], lent: Callable[[], int] = lent_gpus
+def on_assigned_device(
+    load: Callable[[AppConfig], Model], assigned: Callable[[], int] = assigned_gpus
 ) -> Callable[[AppConfig], Model]:
     """Make a loader for a replica in which `auto` means the CPU if Ray assigned the replica no GPU.
 
     Args:
         load: loads the model.
-        lent: counts the GPUs that Ray assigned to this process.
+        assigned: counts the GPUs that Ray assigned to this process.
     """
-    return partial(_load, load, lent)
+    return partial(_load, load, assigned)
 
 
-def _load(load: Callable[[AppConfig], Model], lent: Callable[[], int], config: AppConfig) -> Model:
-    return load(config if lent() else with_auto_on_cpu(config))
+def _load(load: Callable[[AppConfig], Model], assigned: Callable[[], int], config: AppConfig) -> Model:
+    return load(config if assigned() else with_auto_on_cpu(config))

@@ -17,18 +17,18 @@ from ray.serve.handle import DeploymentHandle
 from serve_app.config.auth import accepted_tokens
 from serve_app.config.schema import AppConfig
 from serve_app.config.user_config import IngressSettings, UserConfig
-from serve_app.errors import DeadlineExceeded, GensegError, Overloaded, TooManyRequests
+from serve_app.errors import DeadlineExceeded, DeploymentUnavailable, GensegError, Overloaded, TooManyRequests
 from serve_app.schemas.dicts import EntitiesDict, ModelsDict, ResultDict, error_body
 from serve_app.schemas.events import EventDict
 from serve_app.schemas.requests import SegmentBody, SegmentRequest, parse_request
 from serve_app.serving.checked_request import check_prompt
 from serve_app.serving.documents import result_of
 from serve_app.serving.fetch import ImageFetcher
-from serve_app.serving.http.middleware import told_of_leaving
+from serve_app.serving.http.middleware import with_disconnect_message
 from serve_app.serving.http.routes import make_app
 from serve_app.serving.pipeline import Pipeline
 from serve_app.serving.ray_errors import RAY_ERRORS
-from serve_app.serving.remote import ParserCalls, SegmenterCalls, stored
+from serve_app.serving.remote import ParserCalls, SegmenterCalls, store_if_large
 from serve_app.serving.replica.heap import give_back_free_memory, give_back_large_buffers
 from serve_app.serving.replica.metrics import Metrics
 from serve_app.serving.replica.stage import Stage
@@ -56,8 +56,9 @@ class Ingress:
         give_back_large_buffers()
         give_back_free_memory()
         logger.addFilter(NoTracebackOfRefusals())
-        # The threads of `asyncio.to_thread`. JSON and base64 hold Python's lock, so more threads are not faster. They
-        # would delay the event loop. Measured with 4 bodies of 60 MB at once: /healthz after 1.2 s instead of 2.4 s.
+        # The threads of `asyncio.to_thread`. JSON and base64 hold Python's lock, so more threads are not faster, but
+        # delay the event loop. Measured with 4 bodies of 60 MB at the same time: with PYTHON_THREADS threads, /healthz
+        # answered after 1.2 s instead of 2.4 s.
         with suppress(RuntimeError):  # there is no event loop
             asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(PYTHON_THREADS, "ingress"))
         self._args = config
@@ -73,7 +74,7 @@ class Ingress:
         self._stopping = False
         self._metrics.watch_queue("requests", lambda: self._running)
         self._tokens = accepted_tokens(config.auth, os.environ)
-        stages = Stages(self._parser, self._segmenter, self._fetch, stored, self._metrics.stage)
+        stages = Stages(self._parser, self._segmenter, self._fetch, store_if_large, self._metrics.stage)
         names: ModelsDict = {
             "text_parser": config.models.text_parser.model_name,
             "segmentation": config.models.segmentation.model_name,
@@ -83,7 +84,7 @@ class Ingress:
 
     def __serve_build_asgi_app__(self) -> Any:
         # Serve's proxy already echoes the request id. If the client disconnects while it sends a body, Ray raises.
-        return told_of_leaving(make_app(self, echo_request_id=False), RAY_ERRORS)
+        return with_disconnect_message(make_app(self, echo_request_id=False), RAY_ERRORS)
 
     def reconfigure(self, user_config: object) -> None:
         """Apply new thresholds, limits, … without a restart; UserConfig describes what happens to wrong ones."""
@@ -212,9 +213,7 @@ class Ingress:
 
         calls = (self._parser.model_name(), self._segmenter.model_name())
         answers = await asyncio.gather(*map(in_time, calls), return_exceptions=True)
-        # A deployment whose queues are full is ready.
-        failed = [isinstance(answer, BaseException) and not isinstance(answer, Overloaded) for answer in answers]
-        return [name for name, has_failed in zip(names, failed, strict=True) if has_failed]
+        return [name for name, answer in zip(names, answers, strict=True) if not _shows_readiness(answer)]
 
     def tokens(self) -> tuple[str, ...]:
         """Return the accepted bearer tokens; empty for no authentication."""
@@ -233,6 +232,13 @@ class Ingress:
             data = await self._fetcher.fetch(url)
             fetch.set(bytes=len(data))
             return data
+
+
+def _shows_readiness(answer: str | BaseException) -> bool:
+    """Return whether a deployment's answer to `model_name` shows that it is ready. One with full queues is ready."""
+    if isinstance(answer, DeploymentUnavailable):
+        return False
+    return isinstance(answer, str | Overloaded)
 
 
 @contextmanager

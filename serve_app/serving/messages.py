@@ -1,4 +1,7 @@
-"""Messages between the ingress, the parser and the segmenter, as frozen dataclasses. Knows neither Ray nor models."""
+"""Messages between the ingress, the parser and the segmenter, as frozen dataclasses.
+
+This module imports neither Ray nor models.
+"""
 
 from __future__ import annotations
 
@@ -213,11 +216,12 @@ class OverlayTask:
 
 @dataclass(frozen=True)
 class InputsLost:
-    """The segmenter's answer if an object that its task refers to is lost: the image, or the parser's answer."""
+    """The segmenter's answer if Ray's object store has lost an input of the task: the image, or the parser's answer."""
 
 
 ImageOutcome = SegmentedImage | OtherModel | GensegError | InputsLost
 """The segmenter's answer.
 
-Errors are returned, not raised: Ray would log each raised one with a remote traceback and wrap it in its own class.
+Errors are returned, not raised, because Ray would log each raised error with a remote traceback and wrap it in a class
+of its own.
 """

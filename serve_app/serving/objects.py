@@ -16,17 +16,17 @@ from serve_app.serving.replica.turns import FairThreads
 
 KEEPS_MOST = 0.05
 """Below this threshold a model keeps most of its queries: 200 masks of an entity instead of a few. So one entity is
-detected first, and its size determines how many of the others fit into HELD_BYTES together."""
+detected first, and the size of its masks determines how many other entities fit into HELD_BYTES together."""
 HELD_BYTES = 32 * 1024 * 1024
-"""At most this many bytes of an image's mask logits are in memory at once, or those of one entity if it has more. They
-are enough for 170 entities of the embedded model."""
+"""At most this many bytes of an image's mask logits are in memory at the same time, or the logits of one entity if they
+are more. This is enough for 170 entities of the embedded model."""
 
 
 class ObjectFinder:
     """Finds objects with one model.
 
     Args:
-        detector: runs the detector pass.
+        detector: runs the detector in batches.
         threads: encode the masks.
         metrics: the replica's metrics.
     """

@@ -1,8 +1,9 @@
 """Make sure that one document comes from one model: segment images from an older model version again.
 
 During a rolling change, replicas of two versions answer side by side. Each answer carries its replica's ModelStamp, and
-the version whose replica started last wins. The nodes' clocks decide that: if they differ by more than the change
-takes, the older version may win until it is gone. Even then a document comes from one model. Knows nothing of Ray.
+the version whose replica started last wins. The nodes' clocks decide which replica that is: if the clocks differ by
+more than the duration of the change, the older version may win until its replicas are gone. Even then a document comes
+from one model.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class ImagePart:
 
 
 Again = Callable[[int, ImageTask], Coroutine[Any, Any, ImagePart | OtherModel]]
-"""Segments the image of that index with the task's version; returns OtherModel if the replica has another version."""
+"""Segments the image with this index again, with the task's version; OtherModel if the replica has another version."""
 
 
 async def from_one_model(parts: Sequence[ImagePart], again: Again) -> list[ImagePart]:

@@ -35,7 +35,7 @@ PASSES = frozenset(
 PROXY = "proxy_http_request"
 """The name of a proxy's span begins with this. Ray appends the deployment, the method and the URL's path."""
 PATH = "request_route_path"
-"""Ray's attribute with that path."""
+"""Ray's attribute with the URL's path."""
 ROUTES = ("/v1/segment", "/v1/entities", "/healthz", "/readyz")
 """Paths that are exported; other paths may contain any text."""
 

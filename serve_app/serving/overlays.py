@@ -1,4 +1,4 @@
-"""Draw overlays in a segmenter replica, only a few at a time, because each keeps its canvas in memory meanwhile."""
+"""Draw overlays in a segmenter replica, only a few at a time, because each needs a canvas in memory."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class OverlayPainter:
             objects: the objects to draw, with masks as RLE.
             entities: all entities of the image; they determine the colours.
             style: how objects are drawn.
-            request_id: the request that gets a turn of the canvases and threads.
+            request_id: the request whose turn of the canvases and threads is used.
             marks: what the verdict says about the image; None draws no verdict.
 
         Returns:

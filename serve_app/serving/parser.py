@@ -24,12 +24,12 @@ from serve_app.models.interface import LocalParser, Parser, RemoteParser
 from serve_app.models.registry import load_parser
 from serve_app.serving.autoscaling import CALLS_S
 from serve_app.serving.messages import ParsedPrompt
-from serve_app.serving.replica.batching import Device, PullBatcher
+from serve_app.serving.replica.batching import ModelThread, PullBatcher
 from serve_app.serving.replica.cache import CachedWork
 from serve_app.serving.replica.health import ModelHealth
 from serve_app.serving.replica.heap import give_back_free_memory
 from serve_app.serving.replica.metrics import Metrics
-from serve_app.serving.replica.model_steps import model_step, step_cache, watch_device
+from serve_app.serving.replica.model_steps import model_step, step_cache, watch_model
 from serve_app.serving.replica.stage import Stage
 from serve_app.serving.replica.work import BusyTime
 
@@ -37,10 +37,10 @@ logger = logging.getLogger("ray.serve")
 
 
 class Replies(Protocol):
-    """Gets raw replies from the language model, in this process or on a server."""
+    """Gets raw replies from the language model, which runs in this process or on a remote server."""
 
     async def reply(self, prompt: str, stage: Stage) -> str:
-        """Return the model's reply to a prompt, and record in the stage when the work begins; raises GensegError."""
+        """Return the model's reply to a prompt, and record in `stage` when the work begins; raises GensegError."""
 
     async def check(self) -> None:
         """Raise GensegError if the model does not answer."""
@@ -60,11 +60,16 @@ class LocalReplies:
 
     def __init__(self, parser: LocalParser, max_prompts: int, metrics: Metrics) -> None:
         self._health = ModelHealth()
-        self._device = Device(ThreadPoolExecutor(1, "parser-model"))
+        self._model_thread = ModelThread(ThreadPoolExecutor(1, "parser-model"))
         self._batcher: PullBatcher[str, str] = model_step(
-            "prompts", parser.generate_each, max_prompts, device=self._device, health=self._health, metrics=metrics
+            "prompts",
+            parser.generate_each,
+            max_prompts,
+            thread=self._model_thread,
+            health=self._health,
+            metrics=metrics,
         )
-        watch_device(self._device, metrics)
+        watch_model(self._model_thread, metrics)
 
     async def reply(self, prompt: str, stage: Stage) -> str:
         """Return the model's reply to a prompt; see Replies."""
@@ -85,12 +90,12 @@ class LocalReplies:
         self._batcher.budget = max_prompts
 
     def work(self) -> dict[str, float]:
-        """Return the work of the model's device."""
-        return self._device.work.report()
+        """Return the work of the model, as DeviceWork measures it."""
+        return self._model_thread.work.report()
 
 
 class RemoteReplies:
-    """Gets replies from a model on a server, one call per prompt."""
+    """Gets replies from a model on a remote server, one call per prompt."""
 
     def __init__(self, parser: RemoteParser, metrics: Metrics) -> None:
         self._parser, self.check = parser, parser.check
@@ -99,7 +104,7 @@ class RemoteReplies:
 
     async def reply(self, prompt: str, stage: Stage) -> str:
         """Return the model's reply to a prompt."""
-        del stage  # it records waiting in a queue; these calls do not wait in one
+        del stage  # it records when work leaves a queue, and these calls wait in no queue
         self._calls.begin()
         try:
             return await self._parser.reply(prompt)
@@ -107,13 +112,13 @@ class RemoteReplies:
             self._calls.end()
 
     def check_health(self) -> None:
-        """Do nothing, because a new replica would not help a failing server."""
+        """Do nothing, because a new replica would not help if the remote server fails."""
 
     def limit_batches(self, max_prompts: int) -> None:
-        """Do nothing, because the server forms its own batches."""
+        """Do nothing, because the remote server forms its own batches."""
 
     def work(self) -> dict[str, float]:
-        """Return the seconds of calls to the server; how much the server itself works is unknown."""
+        """Return the seconds spent in calls to the remote server, whose own work is unknown."""
         return {CALLS_S: self._calls.seconds}
 
 
@@ -229,7 +234,7 @@ class ParserDeployment:
     def _read(
         self, prompt: str, entities: Sequence[str], max_entities: int, contextual_images: int | None
     ) -> ParsedPrompt:
-        """Remove references to images from the entities, filter them, and read how many the prompt asks for."""
+        """Remove references to images from the entities, filter the entities, and count what the prompt asks for."""
         named, references = without_references(entities)
         found = self._filter.apply(named, prompt)
         dropped: list[tuple[str, str]] = [*references, *found.dropped]

@@ -1,6 +1,6 @@
 """Run a request: parse the prompt and load the images at the same time, segment all images, merge the results.
 
-Knows neither Ray nor HTTP. The parser, the segmenter and the fetcher are passed in; tests pass fakes.
+This module imports neither Ray nor HTTP. The parser, the segmenter and the fetcher are passed in; tests pass fakes.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class Run:
 
     Attributes:
         request: the checked request.
-        limits: the limits in force when it began.
+        limits: the limits in force when the request began.
         request_id: for the logs and for fairness between requests.
-        started: when it began, by time.monotonic.
+        started: when the request began, by time.monotonic.
         emit: sends an event to the caller.
         segmenting: when the first image went to the segmenter, by time.monotonic.
         timings_ms: durations for `meta`, in milliseconds.
@@ -48,7 +48,7 @@ class Run:
 
     @property
     def left_s(self) -> float:
-        """Seconds until the deadline; at least 0.001, so that the stage that gets it reports the timeout itself."""
+        """Seconds until the deadline; at least 0.001, so that the stage that is called reports the timeout itself."""
         return max(0.001, self.started + self.request.timeout_s - time.monotonic())
 
 
@@ -56,7 +56,7 @@ class Pipeline:
     """Runs requests through the stages.
 
     Args:
-        stages: the parts that it calls.
+        stages: the parts that the pipeline calls.
         models: the configured names; `meta` has this parser's name if no prompt was parsed.
     """
 
@@ -154,7 +154,7 @@ class Pipeline:
     async def _entities(
         self, run: Run, prompt: ParseHandle | ParsedPrompt, loads: Sequence[asyncio.Task[LoadedImage]]
     ) -> ParsedPrompt:
-        """Emit the `entities` event; return all entities sent to the segmenter, also those that it cannot read."""
+        """Emit the `entities` event; return all entities, also those that the segmenter cannot read."""
         if isinstance(prompt, ParsedPrompt):
             parsed = shown = prompt
         else:

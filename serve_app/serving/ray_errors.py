@@ -23,7 +23,7 @@ class CallEnd(Enum):
     FULL = auto()
     """The deployment's queues are full."""
     UNAVAILABLE = auto()
-    """The deployment does not exist, or accepts no calls at the moment."""
+    """The deployment does not exist, or accepts no calls at the moment (for example, its replicas failed to start)."""
     FAILED = auto()
     """Any other reason."""
 

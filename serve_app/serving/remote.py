@@ -15,7 +15,14 @@ from typing import Any
 import ray
 from ray.serve.handle import DeploymentHandle
 
-from serve_app.errors import DeadlineExceeded, GensegError, InternalError, Overloaded, ReplicaDied
+from serve_app.errors import (
+    DeadlineExceeded,
+    DeploymentUnavailable,
+    GensegError,
+    InternalError,
+    Overloaded,
+    ReplicaDied,
+)
 from serve_app.serving.messages import (
     ImageOutcome,
     ImageTask,
@@ -33,10 +40,11 @@ logger = logging.getLogger("ray.serve")
 INLINE_BYTES = 96 * 1024
 """Files up to this size are sent inside the call; for larger ones one copy in the object store is cheaper."""
 READABLE_BYTES = 1024 * 1024
-"""Size of the cache of phrases that the segmenter can read. It holds some ten thousand, so few requests must ask."""
+"""Size of the cache of phrases that the segmenter can read because they are short enough for its tokenizer. It holds
+about 4,000 phrases, so few requests must call `check_phrases`."""
 CHECK_TIMEOUT_S = 5.0
 """Longest wait for the check of phrases, which takes a millisecond unless the segmenter is busy or gone."""
-IMAGE_LOST = "the cluster lost the image before it was segmented; send the request again"
+IMAGE_LOST = "the cluster lost the image; send the request again"
 
 
 class Caller:
@@ -45,7 +53,7 @@ class Caller:
     Args:
         handle: the deployment's handle.
         stage: the deployment's name in metrics and messages.
-        max_retries: how often a call is repeated after its replica died.
+        max_retries: how many times a call is repeated, at most, if its replica dies.
         on_retry: called with the stage before each repetition.
     """
 
@@ -67,7 +75,8 @@ class Caller:
         Raises:
             CancelledError: the caller or the call was cancelled.
             ReplicaDied: the replica died in every attempt.
-            Overloaded: the deployment's queues are full, or it is not available.
+            Overloaded: the deployment's queues are full.
+            DeploymentUnavailable: the deployment accepts no calls at the moment.
             InternalError: the call failed otherwise.
         """
         response = start(self._handle)
@@ -82,13 +91,15 @@ class Caller:
             if attempt < self.max_retries:
                 self._on_retry(self._stage)
                 response = start(self._handle)
-        raise ReplicaDied(f"the {self._stage} died {self.max_retries + 1} times on this request")
+        raise ReplicaDied(f"a replica of the {self._stage} died in every attempt (attempts: {self.max_retries + 1})")
 
     def _failure(self, end: CallEnd, error: Exception) -> BaseException:
         if end is CallEnd.CANCELLED:
             return asyncio.CancelledError()
         if end in {CallEnd.FULL, CallEnd.UNAVAILABLE}:
             refusal = Overloaded(f"the {self._stage}'s queues are full")
+            if end is CallEnd.UNAVAILABLE:
+                refusal = DeploymentUnavailable(f"the {self._stage} is not available; try again later")
             refusal.retry_after_s = self.retry_after_s
             return refusal
         logger.warning("a call to the %s failed: %s", self._stage, type(error).__name__)
@@ -113,13 +124,14 @@ class ParserCalls:
     """
 
     def __init__(self, handle: DeploymentHandle[Any], max_retries: int, on_retry: Callable[[str], None]) -> None:
-        # By reference, so that a segmenter can get an object reference to the answer before the answer exists.
+        # `_by_reference`: Ray can then turn the response into an object reference before the answer exists, and a
+        # segmenter can wait for that reference.
         self.caller = Caller(handle.options(_by_reference=True), "parser", max_retries, on_retry)
 
     def start(
         self, prompt: str, max_entities: int, request_id: str, timeout_s: float, contextual_images: int | None = None
     ) -> ParseCall:
-        """Start parsing a prompt; see ParserDeployment.parse for the arguments and ParseCall for the answer."""
+        """Start parsing a prompt; see ParserDeployment.parse for the arguments, and ParseCall for the returned call."""
         arguments = (prompt, max_entities, request_id, timeout_s, contextual_images)
         return ParseCall(self.caller, lambda handle: handle.parse.remote(*arguments))
 
@@ -129,7 +141,7 @@ class ParserCalls:
 
 
 class ParseCall:
-    """A parser call in progress; gives its answer, or an object reference to the answer.
+    """A parser call in progress; returns its answer, or an object reference to the answer.
 
     Args:
         caller: calls the parser.
@@ -139,23 +151,23 @@ class ParseCall:
     def __init__(self, caller: Caller, start: Callable[[DeploymentHandle[Any]], Any]) -> None:
         self._first: Any = None
 
-        def once_then_again(handle: DeploymentHandle[Any]) -> Any:
+        def start_and_keep_first(handle: DeploymentHandle[Any]) -> Any:
             response = start(handle)
             if self._first is None:
                 self._first = response
             return response
 
-        self._task = asyncio.ensure_future(caller.call(once_then_again))
+        self._task = asyncio.ensure_future(caller.call(start_and_keep_first))
 
     async def reference(self) -> Any:
-        """Return the answer if it has arrived, else an object reference to it on which a segmenter can wait.
+        """Return the answer if it has arrived; otherwise an object reference, for which a segmenter can wait.
 
         Raises:
             GensegError: the prompt could not be parsed.
         """
         if self._task.done():
             return await self.result()
-        # There is no response until the task has run to its first `await`.
+        # The task makes the call, and sets `_first`, only when it first runs.
         while self._first is None and not self._task.done():
             await asyncio.sleep(0)
         if self._task.done() or not hasattr(self._first, "_to_object_ref"):
@@ -163,7 +175,7 @@ class ParseCall:
         try:
             return await self._first._to_object_ref()
         except RAY_ERRORS:
-            return await self.result()  # repeats the call if its replica died, or raises its error
+            return await self.result()  # the task repeats the call if its replica died; otherwise this raises the error
 
     async def result(self) -> ParsedPrompt:
         """Wait for the answer.
@@ -193,7 +205,7 @@ class SegmenterCalls:
 
     def __init__(self, handle: DeploymentHandle[Any], max_retries: int, on_retry: Callable[[str], None]) -> None:
         self.caller = Caller(handle, "segmenter", max_retries, on_retry)
-        # Another version of the model may not be able to read one of these. Its SegmentedImage then says so.
+        # After a change of model, one of these phrases may be unreadable. `SegmentedImage.unreadable` then names it.
         self._readable: ByteLru[bool] = ByteLru(READABLE_BYTES, lambda phrase, _: 200 + sys.getsizeof(phrase))
 
     async def unreadable(self, phrases: Sequence[str], request_id: str, timeout_s: float) -> dict[str, str]:
@@ -202,10 +214,10 @@ class SegmenterCalls:
         Args:
             phrases: distinct entities.
             request_id: the request that asks.
-            timeout_s: seconds left until the request's deadline.
+            timeout_s: longest wait in seconds.
 
         Returns:
-            The reason for each phrase that cannot be read. Phrases known to be readable are not sent.
+            The reason for each phrase that cannot be read. Phrases known to be readable are not checked again.
 
         Raises:
             GensegError: the check failed, or took longer than `timeout_s` or CHECK_TIMEOUT_S.
@@ -235,7 +247,7 @@ class SegmenterCalls:
 
         Args:
             task: the image and the entities.
-            again: waits for the parser's answer itself, for a second call if an object of the task is lost.
+            again: returns the parser's answer itself, for a second call if Ray's object store has lost an input.
 
         Raises:
             GensegError: the segmenter returned an error, or the call failed.
@@ -274,8 +286,8 @@ class SegmenterCalls:
         return str(await self.caller.call(lambda handle: handle.model_name.remote()))
 
 
-async def stored(data: bytes) -> Any:
-    """Put a large image file into the object store, so that it is copied once; return a small one as it is.
+async def store_if_large(data: bytes) -> Any:
+    """Put a large image file into Ray's object store, so that all calls share one copy; return a small one as it is.
 
     Args:
         data: the file's bytes.

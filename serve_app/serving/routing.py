@@ -21,7 +21,7 @@ from ray.serve.request_router import FIFOMixin, LocalityMixin, PendingRequest, R
 from serve_app.serving.messages import ImageTask, OverlayTask
 
 SLACK = 2
-"""The home's queue may be this many calls longer than the shortest; saving a vision pass is worth about as much."""
+"""The home's queue may be this many calls longer than the shortest queue, because its cache may save a vision pass."""
 
 
 class ImageAffinityRouter(FIFOMixin, RequestRouter):
@@ -58,9 +58,9 @@ class ImageAffinityRouter(FIFOMixin, RequestRouter):
         return [[home], others]
 
     def _get_pending_request_matching_metadata(self, request_metadata: Any = None) -> PendingRequest | None:
-        """Return the pending call that a replica was chosen for; Serve would otherwise take the oldest one.
+        """Return the pending call for which a replica was chosen; Serve would otherwise take the oldest call.
 
-        Compares metadata objects by identity, because the calls of one request have equal ids.
+        Metadata is compared by identity, because the calls of one request have equal ids.
         """
         pending = (call for call in self._pending_requests_to_fulfill if call.metadata is request_metadata)
         return next((call for call in pending if not call.future.done()), None)

@@ -48,13 +48,13 @@ from serve_app.serving.messages import (
 from serve_app.serving.objects import ObjectFinder
 from serve_app.serving.overlays import OverlayPainter
 from serve_app.serving.ray_errors import RAY_ERRORS
-from serve_app.serving.replica.batching import Device, PullBatcher
+from serve_app.serving.replica.batching import ModelThread, PullBatcher
 from serve_app.serving.replica.cache import CachedWork
 from serve_app.serving.replica.health import ModelHealth
 from serve_app.serving.replica.heap import give_back_free_memory
 from serve_app.serving.replica.kept_pixels import KeptPixels, PixelBudget
 from serve_app.serving.replica.metrics import Metrics
-from serve_app.serving.replica.model_steps import model_step, step_cache, watch_device
+from serve_app.serving.replica.model_steps import model_step, step_cache, watch_model
 from serve_app.serving.replica.phrases import PhraseReading
 from serve_app.serving.replica.turns import FairSlots, FairThreads
 from serve_app.serving.stamp import stamp_now
@@ -65,7 +65,7 @@ logger = logging.getLogger("ray.serve")
 Value = TypeVar("Value")
 
 PHRASES = 256
-"""Phrases in one text pass, at most."""
+"""At most this many phrases in one batch of the text encoder."""
 
 ENTRY_BYTES = 1024
 """Memory of a cache entry besides its features: the key, the objects and the entries in dicts."""
@@ -108,15 +108,15 @@ class SegmenterDeployment:
         self._metrics = Metrics()
         self._stamp = stamp_now(config)
         self._segmenter = load(config)
-        self._device = Device(ThreadPoolExecutor(1, "segmenter-model"))
+        self._model_thread = ModelThread(ThreadPoolExecutor(1, "segmenter-model"))
         threads = min(8, (os.cpu_count() or 2) + 1)
         self._threads = FairThreads(threads, "segmenter-cpu")
-        self._canvases = FairSlots(threads, each=1)
+        self._canvases = FairSlots(threads, per_caller=1)
         self._read = read
         self._pixel_budget = PixelBudget(kept_pixels_bytes)
         self._health = ModelHealth()
         pixels = self._segmenter.resolution_hw[0] * self._segmenter.resolution_hw[1]
-        step = partial(model_step, device=self._device, health=self._health, metrics=self._metrics)
+        step = partial(model_step, thread=self._model_thread, health=self._health, metrics=self._metrics)
         self._encoder: PullBatcher[Any, Features] = step(
             "images", self._segmenter.encode, config.batching.max_pixels, lambda _: pixels
         )
@@ -133,13 +133,13 @@ class SegmenterDeployment:
         self._phrases: CachedWork[Features] = step_cache(
             "phrase", config.cache.phrase_bytes, lambda _, phrase: ENTRY_BYTES + phrase.nbytes, metrics=self._metrics
         )
-        self._identity = identity_embedder(config, self._device, self._threads, self._metrics, load_identity)
+        self._identity = identity_embedder(config, self._model_thread, self._threads, self._metrics, load_identity)
         self._painter = OverlayPainter(self._threads, self._canvases, self._metrics)
         checker = self._segmenter if isinstance(self._segmenter, PhraseChecker) else None
         self._objects = ObjectFinder(self._detector, self._threads, self._metrics)
         self._reading = PhraseReading(self._embedder, self._phrases, checker)
         self._evidence = EvidenceFinder(self._objects, self._reading, self._threads, self._identity, self._metrics)
-        watch_device(self._device, self._metrics)
+        watch_model(self._model_thread, self._metrics)
         self._metrics.watch_busy("threads", lambda: self._threads.busy_s)
 
     def reconfigure(self, user_config: object) -> None:
@@ -159,7 +159,7 @@ class SegmenterDeployment:
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Return the work of the models and the threads (see `serving.autoscaling`). Serve calls this."""
-        return {**self._device.work.report(), THREADS_S: self._threads.busy_s}
+        return {**self._model_thread.work.report(), THREADS_S: self._threads.busy_s}
 
     async def model_name(self) -> str:
         """Return the model's configured name. An answer means that the model is loaded."""
@@ -188,8 +188,8 @@ class SegmenterDeployment:
             task: the image and the entities.
 
         Returns:
-            The segmented image; OtherModel if the task requires another version than this replica has; InputsLost if an
-            object of the task is lost; or an error, which is returned and not raised.
+            The segmented image; OtherModel if the task requires another version than this replica has; InputsLost if
+            Ray's object store has lost an input of the task; or an error, which is returned and not raised.
         """
         if task.version not in (None, self._stamp.version):
             return OtherModel(self._stamp)
@@ -208,7 +208,7 @@ class SegmenterDeployment:
     async def _in_time(
         self, work: Coroutine[Any, Any, Value], timeout_s: float, request_id: str
     ) -> Value | GensegError | InputsLost:
-        """Run work of a request within its deadline, and return its error instead of raising it (see ImageOutcome)."""
+        """Run work within the request's deadline, and return an error instead of raising it (see ImageOutcome)."""
         try:
             async with asyncio.timeout(timeout_s):
                 return await work

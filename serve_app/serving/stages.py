@@ -15,7 +15,7 @@ class ParseHandle(Protocol):
     """A parser call in progress (see remote.ParseCall)."""
 
     async def reference(self) -> Any:
-        """Return the parsed prompt, or an object reference to it on which the segmenter can wait."""
+        """Return the parsed prompt, or an object reference for which the segmenter can wait."""
 
     async def result(self) -> ParsedPrompt:
         """Wait for the parsed prompt; raises GensegError."""

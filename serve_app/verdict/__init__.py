@@ -1,4 +1,4 @@
-"""Judges whether the things that a prompt asks for are in the generated image. Pure: no models, no Ray, no pixels.
+"""Judges whether the things that a prompt asks for are in the generated image. Does not use models, Ray or pixels.
 
 `evidence` defines the input; `judge` returns the verdict.
 """

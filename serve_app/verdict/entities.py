@@ -1,14 +1,16 @@
 """Compares the number of objects of each entity in the generated image with the number that was asked for.
 
-found                             | asked   | status
-----------------------------------+---------+-----------------------------------
-no image, or segmentation failed  | any     | unknown
-0                                 | 0       | ok
-1 or more                         | 0       | unwanted
-0                                 | other   | missing, or other_attribute
-fewer                             | number  | too_few, or other_attribute
-more                              | exactly | too_many
-otherwise                         |         | ok
+    objects found                     | number asked for      | status
+    ----------------------------------+-----------------------+-----------------------------
+    no image, or segmentation failed  | any                   | unknown
+    0                                 | 0                     | ok
+    1 or more                         | 0                     | unwanted
+    0                                 | no number, or over 0  | missing, or other_attribute
+    fewer than asked for              | over 0                | too_few, or other_attribute
+    more than asked for               | over 0, exactly       | too_many
+    any other number                  | no number, or over 0  | ok
+
+The status is `other_attribute` if there are objects without the entity's adjectives: a sofa, but not a blue one.
 """
 
 from __future__ import annotations
@@ -35,14 +37,16 @@ def judge_entities(asked: Sequence[Asked], generated: Picture | None) -> list[En
 
 
 def bare_nouns(asked: Sequence[Asked], generated: Picture | None) -> dict[str, str]:
-    """Return the nouns to segment as well: those of phrases with adjectives that are missing or too few.
+    """Return the bare nouns ("sofa" for "blue sofa") of entities that are missing or too few.
+
+    The segmenter searches for these as well.
 
     Args:
         asked: what the prompt asks for.
         generated: the generated image; None if there is none.
 
     Returns:
-        The noun by the entity: {"blue sofa": "sofa"}. Empty if the image failed, or if there is none.
+        The noun by entity: {"blue sofa": "sofa"}. Empty if the image failed, or if there is none.
     """
     nouns = {}
     for each in asked:

@@ -43,8 +43,8 @@ class Counted:
     embedding: NDArray[np.float32] | None = None
 
     @property
-    def is_blank(self) -> bool:
-        """Whether its embedding is all 0, because its mask is empty."""
+    def has_empty_mask(self) -> bool:
+        """Whether its mask is empty, so that its embedding is all 0."""
         return self.embedding is not None and not self.embedding.any()
 
 
@@ -63,7 +63,7 @@ class Picture:
     Attributes:
         objects: distinct objects, in descending order of score within a label; None if segmentation failed.
         overlaps: pairs of objects with nearly the same mask, the largest IoU first.
-        bare: the result for each noun of `bare_nouns`, by the entity.
+        bare: the result for each bare noun of `entities.bare_nouns`, by entity.
     """
 
     objects: tuple[Counted, ...] | None

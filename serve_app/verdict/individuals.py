@@ -1,4 +1,4 @@
-"""Groups contextual objects by individual, and matches individuals with generated objects, by embeddings. Pure."""
+"""Groups contextual objects by individual, and matches individuals with generated objects, by embeddings."""
 
 from __future__ import annotations
 
@@ -14,10 +14,15 @@ from serve_app.verdict.evidence import Counted
 
 @dataclass(frozen=True)
 class View:
-    """An object of a contextual image: a view of an individual."""
+    """An object of a contextual image: one view of an individual.
+
+    Attributes:
+        image: index of the contextual image.
+        object: the object.
+    """
 
     image: int
-    seen: Counted
+    object: Counted
 
 
 @dataclass(frozen=True)
@@ -26,14 +31,14 @@ class Match:
 
     Attributes:
         views: indices of the individual's views in the list of views.
-        found: index of the generated object; None without a match.
-        similarity: similarity of the best view to the object, in [-1, 1]; None without a match.
-        margin: `similarity` less the highest similarity of the object to another individual; None without a match, or
+        object_index: index of the generated object; None without a match.
+        similarity: cosine similarity of the most similar view to the object, in [-1, 1]; None without a match.
+        margin: `similarity` minus the highest similarity of the object to another individual; None without a match, or
             without another individual.
     """
 
     views: tuple[int, ...]
-    found: int | None
+    object_index: int | None
     similarity: float | None
     margin: float | None
 
@@ -61,46 +66,47 @@ def individuals(views: Sequence[View], threshold: float) -> list[tuple[int, ...]
 
     Args:
         views: the views of one label, in the order of the images.
-        threshold: only pairs with at least this similarity are joined. Two views can get into one group by a third.
+        threshold: only pairs with at least this similarity are joined. A third view can join two views that are less
+            similar.
 
     Returns:
         The indices of each individual's views, ordered by the first view.
     """
-    alike = similarities([view.seen for view in views], [view.seen for view in views])
-    groups = [{place} for place in range(len(views))]
+    alike = similarities([view.object for view in views], [view.object for view in views])
+    groups = [{index} for index in range(len(views))]
     images = [{view.image} for view in views]  # the images of each view's group
     first, second = np.nonzero(np.triu(alike >= threshold, k=1))
     order = np.argsort(-alike[first, second], kind="stable")  # stable: equal pairs keep their order
     for a, b in zip(first[order].tolist(), second[order].tolist(), strict=True):
         if images[a].isdisjoint(images[b]):  # never true for two views of the same group
             joined, shown = groups[a] | groups[b], images[a] | images[b]
-            for place in joined:
-                groups[place], images[place] = joined, shown
-    return [tuple(sorted(group)) for place, group in enumerate(groups) if place == min(group)]
+            for index in joined:
+                groups[index], images[index] = joined, shown
+    return [tuple(sorted(group)) for index, group in enumerate(groups) if index == min(group)]
 
 
-def match(views: Sequence[View], groups: Sequence[tuple[int, ...]], found: Sequence[Counted]) -> list[Match]:
+def match(views: Sequence[View], groups: Sequence[tuple[int, ...]], objects: Sequence[Counted]) -> list[Match]:
     """Match individuals with generated objects one to one, with the highest sum of similarities (Hungarian algorithm).
 
     Args:
         views: the views of one label.
         groups: the views of each individual, from `individuals`.
-        found: the generated image's objects of the label.
+        objects: the generated image's objects of the label.
 
     Returns:
         One `Match` for each individual, in order.
     """
-    by_view = similarities([view.seen for view in views], found)
-    table = np.array([by_view[list(group)].max(axis=0) for group in groups]).reshape(len(groups), len(found))
+    of_views = similarities([view.object for view in views], objects)
+    table = np.array([of_views[list(group)].max(axis=0) for group in groups]).reshape(len(groups), len(objects))
     rows, columns = linear_sum_assignment(table, maximize=True)
-    partner = dict(zip(rows.tolist(), columns.tolist(), strict=True))
+    column_of = dict(zip(rows.tolist(), columns.tolist(), strict=True))
     matches = []
-    for place, group in enumerate(groups):
-        column = partner.get(place)
+    for row, group in enumerate(groups):
+        column = column_of.get(row)
         if column is None:
             matches.append(Match(group, None, None, None))
             continue
-        others = np.delete(table[:, column], place)
-        similarity = float(table[place, column])
+        others = np.delete(table[:, column], row)
+        similarity = float(table[row, column])
         matches.append(Match(group, column, similarity, similarity - float(others.max()) if others.size else None))
     return matches

@@ -18,8 +18,8 @@ from serve_app.schemas.verdict import ReferenceStatus
 from serve_app.verdict.entities import judge_entities
 from serve_app.verdict.evidence import Picture
 from serve_app.verdict.numbers import shown
-from serve_app.verdict.references import References, judge_references, not_given
-from serve_app.verdict.same_masks import MOST_OVERLAPS
+from serve_app.verdict.references import References, images_not_given, judge_references
+from serve_app.verdict.same_masks import MAX_OVERLAPS
 
 RIGHT = frozenset({"ok", "arrived", "not_asked"})
 
@@ -30,7 +30,7 @@ class IdentitySettings:
 
     Attributes:
         described: the verdict's `identity`, with the threshold.
-        max_objects: the largest number of objects of a label and image that are compared.
+        max_objects: of one label in one image, at most this many objects are compared.
     """
 
     described: IdentityDict
@@ -56,7 +56,7 @@ def judge(
     """
     entities = judge_entities(asked, generated)
     if identity is None:
-        references = References(remarks=not_given(asked))
+        references = References(remarks=images_not_given(asked))
     else:
         threshold = identity.described["threshold"]
         references = judge_references(asked, contextual, generated, threshold, identity.max_objects)
@@ -84,10 +84,10 @@ def _overlaps(contextual: Sequence[Picture], generated: Picture | None) -> list[
     named = [(f"contextual_images[{i}]", picture) for i, picture in enumerate(contextual)]
     if generated is not None:
         named.append(("generated_image", generated))
-    found = [(name, each) for name, picture in named for each in picture.overlaps]
-    found.sort(key=lambda item: -item[1].iou)
+    overlaps = [(name, each) for name, picture in named for each in picture.overlaps]
+    overlaps.sort(key=lambda item: -item[1].iou)
     return [
-        {"image": name, "objects": [*each.object_ids], "iou": shown(each.iou)} for name, each in found[:MOST_OVERLAPS]
+        {"image": name, "objects": [*each.object_ids], "iou": shown(each.iou)} for name, each in overlaps[:MAX_OVERLAPS]
     ]
 
 

@@ -1,15 +1,17 @@
 """Judges whether the individuals in the contextual images are also in the generated image.
 
-The first rule that applies gives an individual's status:
+An individual is one particular thing (this dog, not any dog); several contextual images can show it. The first rule
+that applies gives its status:
 
-    rule                                                                              | status
-    ----------------------------------------------------------------------------------+----------
-    an image is missing or failed, the prompt's image shows none, or a mask is empty  | unknown
-    the generated image has no object of the label                                    | missing
-    it matches an object with at least the threshold's similarity                     | arrived
-    it matches another object                                                         | different
-    the prompt asks for a number, and that many individuals of the label have a match | not_asked
-    no object is left for it                                                          | merged
+    rule                                                                                 | status
+    -------------------------------------------------------------------------------------+----------
+    the generated image or the named image is missing or failed; or the named image does |
+    not show the entity; or a mask is empty                                              | unknown
+    the generated image has no object of the label                                       | missing
+    it is matched with an object, and their similarity reaches the threshold             | arrived
+    it is matched with an object, and their similarity is below the threshold            | different
+    the prompt asks for a number, and that many individuals of the label have a match    | not_asked
+    all objects of the label are matched with other individuals                          | merged
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ class References:
 
     Attributes:
         rows: the verdict's `references`.
-        individuals: status and similarity of each individual; the similarity is None without a match.
+        individuals: one (status, similarity) for each individual, and one ("unknown", None) for each image or object
+            that cannot be compared. The similarity is None without a match.
         remarks: sentences for the verdict's `reasons`.
     """
 
@@ -41,38 +44,39 @@ class References:
 
 
 def judge_references(
-    asked: Sequence[Asked], contextual: Sequence[Picture], generated: Picture | None, threshold: float, most: int
+    asked: Sequence[Asked], contextual: Sequence[Picture], generated: Picture | None, threshold: float, max_objects: int
 ) -> References:
-    """Judge the individuals of all entities that are compared.
+    """Judge the individuals of each entity whose objects are compared.
 
     Args:
-        asked: what the prompt asks for. If it ties any entity to images, only tied entities are compared, with those
-            images. Otherwise every entity is compared with every contextual image.
+        asked: what the prompt asks for. If it ties an entity to an image ("the dog from image 1"), only tied entities
+            are compared, each in its own images. Otherwise each entity is compared in all contextual images. Excluded
+            entities are never compared.
         contextual: the contextual images in order.
         generated: the generated image; None if there is none.
         threshold: two objects with at least this cosine similarity are the same individual.
-        most: the largest number of objects of a label and image that are compared; those with the best scores.
+        max_objects: of one label in one image, at most this many objects are compared: those with the best scores.
     """
-    found = References()
+    result = References()
     is_tied = _is_tied(asked)
     for each, sources in _compared(asked, len(contextual)):
-        _Label(each, is_tied, threshold, most, found).judge(
+        _EntityJudge(each, is_tied, threshold, max_objects, result).judge(
             [(image, contextual[image]) for image in sources], generated
         )
-    return found
+    return result
 
 
-def not_given(asked: Sequence[Asked]) -> list[str]:
+def images_not_given(asked: Sequence[Asked]) -> list[str]:
     """Return a sentence for each image that the prompt names but the request lacks."""
     return [
         f"{each.entity}: the prompt names image {number}, which was not given"
         for each in asked
-        for number in each.beyond
+        for number in each.missing_images
     ]
 
 
 def compared_labels(asked: Sequence[Asked], contextual_images: int, image: int | None) -> list[str]:
-    """Return the labels of an image whose objects are compared, so that they need embeddings.
+    """Return the labels of which an image's objects are compared and therefore need embeddings.
 
     Args:
         asked: what the prompt asks for.
@@ -87,113 +91,120 @@ def compared_labels(asked: Sequence[Asked], contextual_images: int, image: int |
 
 
 def _is_tied(asked: Sequence[Asked]) -> bool:
-    return any(each.sources or each.beyond for each in asked)
+    """Tell whether the prompt ties any entity to a contextual image: "the dog from image 1"."""
+    return any(each.sources or each.missing_images for each in asked)
 
 
 def _compared(asked: Sequence[Asked], contextual_images: int) -> Iterator[tuple[Asked, tuple[int, ...]]]:
-    """Yield the entities that are compared, each with its contextual images."""
+    """Yield each entity whose objects are compared, with the indices of its contextual images."""
     is_tied = _is_tied(asked)
     for each in asked:
-        if each.asked != 0 and (each.sources or each.beyond or not is_tied):
+        if each.asked != 0 and (each.sources or each.missing_images or not is_tied):
             yield each, each.sources if is_tied else tuple(range(contextual_images))
 
 
 @dataclass
-class _Label:
-    """Judges the individuals of one entity, and adds the result to `found`."""
+class _EntityJudge:
+    """Judges the individuals of one entity, and adds them to `result`."""
 
     asked: Asked
     is_tied: bool
     threshold: float
-    most: int
-    found: References
+    max_objects: int
+    result: References
 
     def judge(self, sources: Sequence[tuple[int, Picture]], generated: Picture | None) -> None:
-        """Add the rows, individuals and remarks of the entity; `sources` are its contextual images with their index."""
+        """Add the entity's rows, individuals and remarks; `sources`: (index, picture) of its contextual images."""
         views = [View(image, seen) for image, picture in sources for seen in self._best(image, picture)]
         candidates = self._best(None, generated) if views and generated is not None else []
-        visible = [view for view in views if not view.seen.is_blank]
-        rows = [self._blank(view.image, view.seen) for view in views if view.seen.is_blank]
-        # If all generated objects of the label have empty masks, any of them may be any individual.
-        is_blank = bool(candidates) and all(each.is_blank for each in candidates)
-        if is_blank and visible:
-            self.found.remarks.append(_empty("generated_image", candidates[0]))
-        is_unknown = generated is None or generated.objects is None or is_blank
+        visible = [view for view in views if not view.object.has_empty_mask]
+        rows = [self._without_mask(view.image, view.object) for view in views if view.object.has_empty_mask]
+        # If all generated objects of the label have empty masks, it is unknown which individuals they show.
+        all_empty = bool(candidates) and all(each.has_empty_mask for each in candidates)
+        if all_empty and visible:
+            self.result.remarks.append(_empty("generated_image", candidates[0]))
+        is_unknown = generated is None or generated.objects is None or all_empty
         for image, reason in self._unknown(sources, views, visible, is_unknown):
             rows.append(_row(image, None, None, None, None, None, "unknown"))
-            self.found.individuals.append(("unknown", None))
+            self.result.individuals.append(("unknown", None))
             if reason:
-                self.found.remarks.append(reason)
+                self.result.remarks.append(reason)
         if visible and not is_unknown:
-            rows += self._match(visible, [each for each in candidates if not each.is_blank])
-        self.found.rows += sorted(rows, key=lambda row: (row["image"] is None, row["image"] or 0))
+            rows += self._match(visible, [each for each in candidates if not each.has_empty_mask])
+        self.result.rows += sorted(rows, key=lambda row: (row["image"] is None, row["image"] or 0))
 
-    def _blank(self, image: int, seen: Counted) -> ReferenceVerdictDict:
+    def _without_mask(self, image: int, seen: Counted) -> ReferenceVerdictDict:
         """Record that an object cannot be compared, because its mask is empty; return its row."""
-        self.found.individuals.append(("unknown", None))
-        self.found.remarks.append(_empty(f"contextual_images[{image}]", seen))
+        self.result.individuals.append(("unknown", None))
+        self.result.remarks.append(_empty(f"contextual_images[{image}]", seen))
         return _row(image, seen.object_id, None, None, None, None, "unknown")
 
     def _match(self, views: Sequence[View], candidates: Sequence[Counted]) -> list[ReferenceVerdictDict]:
         matches = match(views, individuals(views, self.threshold), candidates)
-        matched = sum(each.found is not None for each in matches)
-        by_view = similarities([view.seen for view in views], candidates)
+        matched = sum(each.object_index is not None for each in matches)
+        table = similarities([view.object for view in views], candidates)
         rows: dict[int, ReferenceVerdictDict] = {}
         for number, each in enumerate(matches):
             status = self._status(each, matched, bool(candidates))
-            self.found.individuals.append((status, each.similarity))
-            for place in each.views:
-                partner = None if each.found is None else candidates[each.found].object_id
-                own = None if each.found is None else float(by_view[place, each.found])
-                view = views[place]
-                rows[place] = _row(view.image, view.seen.object_id, number, partner, own, each.margin, status)
-        return [rows[place] for place in sorted(rows)]
+            self.result.individuals.append((status, each.similarity))
+            for index in each.views:
+                match_id = None if each.object_index is None else candidates[each.object_index].object_id
+                similarity = None if each.object_index is None else float(table[index, each.object_index])
+                view = views[index]
+                rows[index] = _row(view.image, view.object.object_id, number, match_id, similarity, each.margin, status)
+        return [rows[index] for index in sorted(rows)]
 
-    def _status(self, found: Match, matched: int, shows_label: bool) -> ReferenceStatus:
+    def _status(self, individual: Match, matched: int, shows_label: bool) -> ReferenceStatus:
         if not shows_label:
             return "missing"
-        if found.similarity is not None:
-            return "arrived" if found.similarity >= self.threshold else "different"
+        if individual.similarity is not None:
+            return "arrived" if individual.similarity >= self.threshold else "different"
         return "not_asked" if self.asked.asked is not None and matched >= self.asked.asked else "merged"
 
     def _best(self, image: int | None, picture: Picture) -> list[Counted]:
         objects = picture.of_label(self.asked.entity)
-        if len(objects) > self.most:
-            place = "generated_image" if image is None else f"contextual_images[{image}]"
-            self.found.remarks.append(_left_out(self.asked.entity, place, len(objects) - self.most))
-        return objects[: self.most]
+        if len(objects) > self.max_objects:
+            name = "generated_image" if image is None else f"contextual_images[{image}]"
+            self.result.remarks.append(_left_out(self.asked.entity, name, len(objects), self.max_objects))
+        return objects[: self.max_objects]
 
     def _unknown(
         self, sources: Sequence[tuple[int, Picture]], views: Sequence[View], visible: Sequence[View], is_unknown: bool
     ) -> Iterator[tuple[int | None, str | None]]:
-        """Yield the images for which the status is unknown, with a reason unless the entities' reasons say it."""
+        """Yield (image, reason) for each contextual image whose status is unknown.
+
+        The image is None if it was not given. The reason is None if the verdict gives it elsewhere.
+        """
         entity = self.asked.entity
         showing, comparable = {view.image for view in views}, {view.image for view in visible}
         for image, picture in sources:
-            place = f"contextual_images[{image}]"
+            name = f"contextual_images[{image}]"
             if picture.objects is None:
-                yield image, f"{place}: segmentation failed, so {entity} cannot be compared"
+                yield image, f"{name}: segmentation failed, so '{entity}' cannot be compared"
             elif image not in showing and self.is_tied:
-                yield image, f"{place}: no {entity} found, although the prompt takes it from this image"
+                yield image, f"{name}: no '{entity}' found, but the prompt says that this image shows it"
             elif image in comparable and is_unknown:
                 yield image, None
-        yield from ((None, reason) for reason in not_given([self.asked]))
+        yield from ((None, reason) for reason in images_not_given([self.asked]))
 
 
-def _empty(place: str, seen: Counted) -> str:
-    return f"{place} {seen.object_id}: its mask is empty, so it cannot be compared"
+def _empty(image_name: str, seen: Counted) -> str:
+    return f"{image_name} {seen.object_id}: its mask is empty, so it cannot be compared"
 
 
-def _left_out(entity: str, place: str, count: int) -> str:
-    return f"{entity}: the {count} objects of {place} with the lowest scores were not compared (max_identity_objects)"
+def _left_out(entity: str, image_name: str, count: int, max_objects: int) -> str:
+    return (
+        f"{entity}: {image_name} has {count} objects; only the {max_objects} with the best scores were compared "
+        "(limits.max_identity_objects)"
+    )
 
 
 def _row(
-    image: int | None, object_id: str | None, individual: int | None, partner: str | None,
+    image: int | None, object_id: str | None, individual: int | None, match_id: str | None,
     similarity: float | None, margin: float | None, status: ReferenceStatus,
 ) -> ReferenceVerdictDict:  # fmt: skip
     return {
-        "image": image, "object_id": object_id, "individual": individual, "match": partner,
+        "image": image, "object_id": object_id, "individual": individual, "match": match_id,
         "similarity": None if similarity is None else shown(similarity),
         "margin": None if margin is None else shown(margin), "status": status,
     }  # fmt: skip

@@ -1,4 +1,6 @@
-"""Finds objects with nearly the same mask: the same label twice, or two labels for one thing.
+"""Finds objects of an image that have nearly the same mask.
+
+With the same label, they count once; with different labels, they are reported as an overlap.
 
 An image can have thousands of masks. So the work is done in steps (see `masks.steps`), masks stay RLEs, and pairs whose
 boxes or areas differ too much are skipped.
@@ -18,114 +20,120 @@ from serve_app.schemas.dicts import RleDict
 from serve_app.verdict.evidence import Overlap, Seen
 
 SAME_MASK_IOU = 0.8
-"""Two objects count as one thing if the IoU of their masks is over this."""
-MOST_OVERLAPS = 100
-"""Most overlaps of a document."""
-MASKS_A_STEP = 64
-"""Most masks that one mask is compared with in a step."""
-BYTES_A_STEP = 4 * 1024 * 1024
-"""Most bytes (`counts`) of these masks."""
+"""Two masks are nearly the same if their IoU is over this."""
+MAX_OVERLAPS = 100
+"""Largest number of overlaps of an image, and of a document."""
+MASKS_PER_STEP = 64
+"""Largest number of masks that one mask is compared with in one step."""
+BYTES_PER_STEP = 4 * 1024 * 1024
+"""Largest total size of the `counts` of those masks, in bytes; a single larger mask is still compared."""
 
 
 class _Masks:
-    """The masks of an image, with their boxes (N, 4) and areas (N,), which quickly show that two masks differ."""
+    """The masks of an image, with their boxes (N, 4) and areas (N,): a fast test of whether two can be similar."""
 
     def __init__(self, rles: Sequence[RleDict], boxes: NDArray[np.int64], areas: NDArray[np.int64]) -> None:
         self._rles, self._boxes, self._areas = rles, boxes, areas
 
     @classmethod
-    def of(cls, objects: Sequence[Seen]) -> Steps[_Masks]:
-        """Measure the masks, one in each step."""
+    def measured(cls, objects: Sequence[Seen]) -> Steps[_Masks]:
+        """Compute the box and the area of each mask, one mask per step."""
         boxes, areas = np.zeros((len(objects), 4), np.int64), np.zeros(len(objects), np.int64)
-        for place, each in enumerate(objects):
-            boxes[place], areas[place] = bounds(each.mask), area(each.mask)
+        for index, each in enumerate(objects):
+            boxes[index], areas[index] = bounds(each.mask), area(each.mask)
             yield
         return cls([each.mask for each in objects], boxes, areas)
 
-    def like(self, place: int, others: Sequence[int]) -> Steps[list[tuple[int, float]]]:
+    def similar_to(self, mask: int, others: Sequence[int]) -> Steps[list[tuple[int, float]]]:
         """Find the masks that are nearly the same as one mask.
 
         Args:
-            place: index of the mask.
+            mask: index of the mask.
             others: indices of the masks to compare it with.
 
         Returns:
             Index and IoU of each mask with an IoU over `SAME_MASK_IOU`, in the order of `others`.
         """
-        candidates = self._perhaps_like(place, np.array(others, np.int64))
-        found = []
+        candidates = self._candidates(mask, np.array(others, np.int64))
+        similar = []
         yield
         for group in self._groups(candidates):
-            (row,) = iou_matrix([self._rles[place]], [self._rles[other] for other in group])
-            found += [(other, float(iou)) for other, iou in zip(group, row, strict=True) if iou > SAME_MASK_IOU]
+            (ious,) = iou_matrix([self._rles[mask]], [self._rles[other] for other in group])
+            similar += [(other, float(iou)) for other, iou in zip(group, ious, strict=True) if iou > SAME_MASK_IOU]
             yield
-        return found
+        return similar
 
-    def _groups(self, places: Sequence[int]) -> Iterator[list[int]]:
-        """Split a list into parts of at most `MASKS_A_STEP` masks and `BYTES_A_STEP` bytes, but at least one mask."""
+    def _groups(self, masks: Sequence[int]) -> Iterator[list[int]]:
+        """Split a list into groups of at most `MASKS_PER_STEP` masks and `BYTES_PER_STEP` bytes.
+
+        A mask with more bytes is a group of its own.
+        """
         group: list[int] = []
-        size = 0
-        for place in places:
-            own = len(self._rles[place]["counts"])
-            if group and (len(group) == MASKS_A_STEP or size + own > BYTES_A_STEP):
+        total = 0
+        for mask in masks:
+            size = len(self._rles[mask]["counts"])
+            if group and (len(group) == MASKS_PER_STEP or total + size > BYTES_PER_STEP):
                 yield group
-                group, size = [], 0
-            group.append(place)
-            size += own
+                group, total = [], 0
+            group.append(mask)
+            total += size
         if group:
             yield group
 
-    def _perhaps_like(self, place: int, others: NDArray[np.int64]) -> list[int]:
-        """Return the masks whose boxes and areas do not rule out a large IoU."""
-        corner = np.minimum(self._boxes[others, 2:], self._boxes[place, 2:])
-        sides = np.maximum(0, corner - np.maximum(self._boxes[others, :2], self._boxes[place, :2]))
-        common = np.minimum(sides.prod(axis=1), np.minimum(self._areas[others], self._areas[place]))
-        larger = np.maximum(self._areas[others], self._areas[place])
+    def _candidates(self, mask: int, others: NDArray[np.int64]) -> list[int]:
+        """Return the indices of the masks whose boxes and areas allow an IoU over `SAME_MASK_IOU`."""
+        corner = np.minimum(self._boxes[others, 2:], self._boxes[mask, 2:])
+        sides = np.maximum(0, corner - np.maximum(self._boxes[others, :2], self._boxes[mask, :2]))
+        common = np.minimum(sides.prod(axis=1), np.minimum(self._areas[others], self._areas[mask]))
+        larger = np.maximum(self._areas[others], self._areas[mask])
         chosen: list[int] = others[common > SAME_MASK_IOU * larger].tolist()
         return chosen
 
 
 def compare_masks(objects: Sequence[Seen]) -> Steps[tuple[list[Seen], list[Overlap]]]:
-    """Find the distinct objects of an image, and pairs of labels that may be one thing.
+    """Find the distinct objects of an image, and pairs of objects with different labels that may be one thing.
 
-    Bound: a step compares one mask with `MASKS_A_STEP` others, or with `BYTES_A_STEP` bytes of them. Each pair with
-    similar boxes is compared once. Measured: 1 ms for 12 discs at 8 megapixels, 0.8 s for 200 that overlap; 6 s for 12
-    masks of noise at 8 megapixels, 0.2 s a step.
+    Work: a step compares one mask with at most `MASKS_PER_STEP` others, of at most `BYTES_PER_STEP` bytes together.
+    Each pair with similar boxes and areas is compared once. Measured at 8 megapixels: 1 ms for 12 discs, 0.8 s for 200
+    overlapping discs; 6 s for 12 masks of noise, in steps of 0.2 s.
 
     Args:
         objects: the objects of one image.
 
     Returns:
-        The distinct objects in order of descending score: an object is left out if a better one of its label has nearly
-        the same mask. And the pairs of different labels with nearly the same mask, the largest IoU first, at most
-        `MOST_OVERLAPS`.
+        The distinct objects in order of descending score: an object is left out if a kept object of its label with a
+        higher score has nearly the same mask. Then the pairs of objects with different labels and nearly the same mask,
+        the largest IoU first, at most `MAX_OVERLAPS`. A pair can contain an object that was left out.
     """
-    masks = yield from _Masks.of(objects)
-    ranked = sorted(range(len(objects)), key=lambda place: -objects[place].score)
+    masks = yield from _Masks.measured(objects)
+    ranked = sorted(range(len(objects)), key=lambda index: -objects[index].score)
     kept: list[int] = []
-    pairs: list[tuple[float, int, int]] = []  # negative indices, so that the first of equal pairs is the largest
-    for rank, place in enumerate(ranked):
-        alike = yield from masks.like(place, ranked[:rank])
-        own = {other for other, _ in alike if objects[other].label == objects[place].label}
-        if own.isdisjoint(kept):
-            kept.append(place)
-        for other, iou in alike:
-            if other not in own:
-                pairs.append((iou, -min(place, other), -max(place, other)))
-        pairs = heapq.nlargest(MOST_OVERLAPS, pairs)
+    # (IoU, negative indices): of pairs with the same IoU, `nlargest` then prefers the pair that comes first.
+    pairs: list[tuple[float, int, int]] = []
+    for rank, index in enumerate(ranked):
+        similar = yield from masks.similar_to(index, ranked[:rank])
+        same_label = {other for other, _ in similar if objects[other].label == objects[index].label}
+        if same_label.isdisjoint(kept):
+            kept.append(index)
+        for other, iou in similar:
+            if other not in same_label:
+                pairs.append((iou, -min(index, other), -max(index, other)))
+        pairs = heapq.nlargest(MAX_OVERLAPS, pairs)
     overlaps = [Overlap((objects[-a].object_id, objects[-b].object_id), iou) for iou, a, b in pairs]
-    return [objects[place] for place in kept], overlaps
+    return [objects[index] for index in kept], overlaps
 
 
 def besides(bare: Mapping[str, Sequence[Seen]], listed: Sequence[Seen]) -> Steps[dict[str, int]]:
-    """Count the distinct objects of bare nouns that are not among an image's objects, whatever their label.
+    """For each entity, count the distinct objects of its bare noun ("sofa" for "blue sofa") that are not listed yet.
+
+    Objects that have nearly the same mask as a listed object of any label are not counted.
 
     Args:
         bare: the objects found for the bare noun of each entity.
         listed: the image's objects.
 
     Returns:
-        The number by the entity.
+        The number of such objects, by entity.
     """
     candidates: list[Seen] = []
     entities: list[str] = []
@@ -133,10 +141,10 @@ def besides(bare: Mapping[str, Sequence[Seen]], listed: Sequence[Seen]) -> Steps
         distinct, _ = yield from compare_masks(objects)
         candidates += distinct
         entities += [entity] * len(distinct)
-    masks = yield from _Masks.of([*candidates, *listed])
-    places = range(len(candidates), len(candidates) + len(listed))
+    masks = yield from _Masks.measured([*candidates, *listed])
+    listed_masks = range(len(candidates), len(candidates) + len(listed))
     counts = dict.fromkeys(bare, 0)
-    for place, entity in enumerate(entities):
-        alike = yield from masks.like(place, places)
-        counts[entity] += not alike
+    for mask, entity in enumerate(entities):
+        similar = yield from masks.similar_to(mask, listed_masks)
+        counts[entity] += not similar
     return counts

@@ -1,4 +1,4 @@
-"""`genseg batch` in a process of its own, on a segmenter that needs no model: to be killed and started again."""
+"""Runs `genseg batch` with a fake segmenter in a separate process, which a test can kill and start again."""
 
 from __future__ import annotations
 

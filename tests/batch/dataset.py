@@ -1,4 +1,4 @@
-"""Small datasets, and a segmenter that needs no model: what it finds follows from the request alone."""
+"""Small datasets, and a fake segmenter whose answer depends on the request alone."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ import numpy as np
 
 from serve_app.errors import GensegError
 from serve_app.masks import rle
-from serve_app.schemas.dicts import VerdictDict
-from serve_app.schemas.requests import SegmentRequest
-from serve_app.serving import documents
+from serve_app.schemas.dicts import ImageDict, ModelsDict, ObjectDict, ResultDict, VerdictDict
+from serve_app.schemas.requests import ImageInput, SegmentRequest
+from tests import documents
 
-MODELS = {"text_parser": "fake-parser", "segmentation": "fake-segmenter"}
+MODELS: ModelsDict = {"text_parser": "fake-parser", "segmentation": "fake-segmenter"}
 SIZE_WH = (24, 16)
 
 
 def verdict_of(request: SegmentRequest) -> VerdictDict:
-    """A verdict on one thing, which the last contextual image shows; its numbers follow from that image's bytes."""
+    """A verdict on one dog in the last contextual image. Its numbers depend on the bytes of that image."""
     data = request.contextual_images[-1].data
     assert isinstance(data, bytes)
     number = hashlib.blake2b(data, digest_size=1).digest()[0]
@@ -50,12 +50,12 @@ def verdict_of(request: SegmentRequest) -> VerdictDict:
 
 
 class FakeSegment:
-    """Finds one box per word of the prompt in every image; where it lies follows from the image's bytes.
+    """Finds one box per word of the prompt in every image. The place of the box depends on the image's bytes.
 
     Args:
-        pause_s: of each row.
-        fail: raises for the rows that should fail.
-        verdict: answers the rows that ask for a verdict.
+        pause_s: how long each row takes, in seconds.
+        fail: returns the error of a row, or None for a row that succeeds.
+        verdict: makes the verdict of the rows that ask for one.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class FakeSegment:
         self.at_work = self.most_at_work = 0
         self.models = MODELS
 
-    async def __call__(self, request: SegmentRequest) -> dict[str, Any]:
+    async def __call__(self, request: SegmentRequest) -> ResultDict:
         self.requests.append(request)
         self.at_work += 1
         self.most_at_work = max(self.most_at_work, self.at_work)
@@ -80,59 +80,42 @@ class FakeSegment:
         error = self.fail(request)
         if error is not None:
             raise error
-        return document_of(request, self.models) | {"verdict": self.verdict(request) if request.verdict else None}
+        document = document_of(request, self.models)
+        document["verdict"] = self.verdict(request) if request.verdict else None
+        return document
 
 
-def document_of(request: SegmentRequest, models: dict[str, str] = MODELS) -> dict[str, Any]:
-    """The result document of a request."""
+def document_of(request: SegmentRequest, models: ModelsDict = MODELS) -> ResultDict:
+    """The result document of a request, without a verdict."""
     entities = request.entities or request.prompt.split()
     generated = request.generated_image
-    return documents.result_document(
-        prompt=request.prompt,
-        entities=entities,
-        contextual_images=[image_of(image.data, image.name, entities) for image in request.contextual_images],
-        generated_image=None if generated is None else image_of(generated.data, generated.name, entities),
-        meta={
-            "request_id": "fixed",
-            "models": models,
-            "threshold": 0.5 if request.threshold is None else request.threshold,
-            "mask_threshold": 0.5,
-            "timings_ms": {"parse": 0.0, "segment": 0.0, "total": 0.0},
-        },
+    return documents.result(
+        request.prompt,
+        entities,
+        [image_of(image, entities) for image in request.contextual_images],
+        None if generated is None else image_of(generated, entities),
+        how=documents.meta(models, 0.5 if request.threshold is None else request.threshold),
     )
 
 
-def image_of(data: Any, name: str | None, entities: list[str]) -> dict[str, Any]:
+def image_of(image: ImageInput, entities: list[str]) -> ImageDict:
     """An image document with one box per entity."""
+    assert isinstance(image.data, bytes)
+    assert image.name is not None
     width, height = SIZE_WH
-    objects = []
+    objects: list[ObjectDict] = []
     for entity in entities:
-        x, y = (byte % 8 for byte in hashlib.blake2b(data + entity.encode(), digest_size=2).digest())
+        x, y = (byte % 8 for byte in hashlib.blake2b(image.data + entity.encode(), digest_size=2).digest())
         mask = np.zeros((height, width), dtype=np.bool_)
         mask[y : y + 5, x : x + 7] = True
         mask[y, x] = False
-        objects.append(
-            {
-                "object_id": f"{entity}_0",
-                "label": entity,
-                "bbox": [x, y, x + 7, y + 5],
-                "score": 0.75,
-                "mask_rle": rle.encode_rle(mask),
-            }
-        )
-    presence = dict.fromkeys(entities, 0.9)
-    return {
-        "path": name,
-        "width": width,
-        "height": height,
-        "objects": objects,
-        "presence": presence,
-        "error": None,
-    }
+        item = documents.found_object(f"{entity}_0", [x, y, x + 7, y + 5], 0.75)
+        objects.append({**item, "mask_rle": rle.encode_rle(mask)})
+    return documents.image(image.name, objects, SIZE_WH, dict.fromkeys(entities, 0.9))
 
 
 def write_dataset(folder: Path, rows: int, start: int = 0) -> Path:
-    """Write a JSONL manifest and its images: two contextual ones and a generated one a row, the first one shared."""
+    """Write a JSONL manifest of rows with two contextual images and a generated one; all rows share the first image."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
     (folder / "images" / "shared.png").write_bytes(b"shared")
     path = folder / "rows.jsonl"
@@ -159,15 +142,15 @@ def read_lines(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for path in sorted(folder.glob("part-*.jsonl")) for line in path.read_text().splitlines()]
 
 
-def by_id(lines: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Lines by id; an id that comes twice is a failure."""
+def by_id(lines: list[dict[str, Any]]) -> dict[str | int, dict[str, Any]]:
+    """Index lines by their ids. Fails if two lines have the same id."""
     found = {line["id"]: line for line in lines}
     assert len(found) == len(lines)
     return found
 
 
 def connecting(segment: Any) -> Callable[..., Any]:
-    """What `cli.batch.graph` is, for a segmenter that is there already."""
+    """Stand in for `cli.batch.graph`: connects to this segmenter and starts nothing."""
 
     @contextmanager
     def connect(*_: Any) -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""The byte budget: never over it but for a piece that is larger by itself, and nobody waits for ever."""
+"""The byte budget: only a piece that is larger than the whole budget exceeds it, and every caller gets its turn."""
 
 from __future__ import annotations
 

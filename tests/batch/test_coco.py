@@ -95,7 +95,7 @@ def test_batch_refuses_coco_for_other_mask_formats_before_the_work(tmp_path: Pat
 
 
 def result(row: dict[str, Any], found: dict[str, list[Any]], size_wh: tuple[int, int] = (24, 16)) -> tuple[Row, Any]:
-    """A row and its result: in every image the same objects, by label as boxes, or as pairs of a box and its mask."""
+    """A row and its result. Every image has the same objects: lists of boxes, or of (box, mask) pairs, by label."""
     width, height = size_wh
     parsed_row = Row.model_validate({"id": "a", "entities": list(found), **row})
 

@@ -1,4 +1,4 @@
-"""Manifests as other programs write them: each is read, or refused with one line that says what to do."""
+"""Manifests that other programs write: each is read, or refused with one line that says what to do."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def table(delimiter: str, *rows: list[str], end: str = "\r\n") -> str:
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("name", ["rows.csv", "rows.tsv", "rows.txt"])
 def test_the_delimiter_of_a_table_is_found(tmp_path: Path, delimiter: str, name: str) -> None:
-    assert rows_of(file_of(tmp_path, name, table(delimiter, CELLS))) == [Row(**ROW)]
+    assert rows_of(file_of(tmp_path, name, table(delimiter, CELLS))) == [Row.model_validate(ROW)]
 
 
 @pytest.mark.parametrize("delimiter", [";", "\t", ",", "^"])
@@ -47,7 +47,7 @@ def test_the_delimiter_of_a_table_is_found(tmp_path: Path, delimiter: str, name:
 def test_the_sep_line_of_excel_names_the_delimiter(tmp_path: Path, delimiter: str, quoted: bool) -> None:
     line = f"sep={delimiter}"
     path = file_of(tmp_path, "rows.csv", (f'"{line}"' if quoted else line) + "\r\n" + table(delimiter, CELLS))
-    assert [(placed.line, placed.row) for placed in read_rows(path)] == [(3, Row(**ROW))]
+    assert [(placed.line, placed.row) for placed in read_rows(path)] == [(3, Row.model_validate(ROW))]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
@@ -140,7 +140,7 @@ def test_an_array_of_objects_is_read(tmp_path: Path, name: str) -> None:
 )
 def test_json_that_is_no_array_is_read(tmp_path: Path, write: Callable[[Any], str]) -> None:
     found = rows_of(file_of(tmp_path, "rows.json", write([ROW, {**ROW, "id": 2}])))
-    assert found[0] == Row(**ROW)
+    assert found[0] == Row.model_validate(ROW)
 
 
 pyarrow = pytest.importorskip("pyarrow")

@@ -1,4 +1,4 @@
-"""Whole jobs on a segmenter that needs no model: results, errors, going on, refusing what does not belong."""
+"""Whole jobs with a fake segmenter: results, errors, continuing a job, and refusing folders of other jobs."""
 
 from __future__ import annotations
 
@@ -26,10 +26,12 @@ from serve_app.batch.patience import ServiceLost
 from serve_app.cli import batch
 from serve_app.cli.options import CommandError
 from serve_app.errors import GensegError, InternalError, InvalidImage, TooManyRequests
+from serve_app.schemas.dicts import ErrorDict, ResultDict
 from serve_app.schemas.documents import ResultDocument
 from serve_app.schemas.requests import SegmentRequest
 from tests.batch.command import parsed
 from tests.batch.dataset import FakeSegment, by_id, connecting, read_lines, row_of, write_dataset
+from tests.documents import image
 
 
 class Dataset:
@@ -46,11 +48,11 @@ class Dataset:
         )
 
     @property
-    def results(self) -> dict[str, dict[str, Any]]:
+    def results(self) -> dict[str | int, dict[str, Any]]:
         return by_id(read_lines(self.out))
 
     @property
-    def errors(self) -> dict[str, dict[str, Any]]:
+    def errors(self) -> dict[str | int, dict[str, Any]]:
         return by_id(read_lines(self.out / "errors"))
 
     @property
@@ -86,7 +88,7 @@ def test_run_writes_a_document_for_every_row(dataset: Dataset) -> None:
     assert set(dataset.results) == {f"row-{number}" for number in range(10)}
     for identifier, document in dataset.results.items():
         assert next(iter(document)) == "id"
-        row = row_of(int(identifier.removeprefix("row-")))
+        row = row_of(int(str(identifier).removeprefix("row-")))
         result = ResultDocument.model_validate({key: value for key, value in document.items() if key != "id"})
         assert [image.path for image in result.contextual_images] == row["contextual"]
         assert result.generated_image is not None
@@ -195,10 +197,11 @@ def test_run_leaves_failed_rows_until_it_is_told_to_retry(dataset: Dataset) -> N
 
 def test_run_counts_a_row_with_a_failed_image_as_failed(dataset: Dataset) -> None:
     class HalfFailing(FakeSegment):
-        async def __call__(self, request: SegmentRequest) -> dict[str, Any]:
+        async def __call__(self, request: SegmentRequest) -> ResultDict:
             document = await super().__call__(request)
-            error = {"code": "internal", "message": "contextual_images[1]: lost", "field": "contextual_images[1]"}
-            document["contextual_images"][1] |= {"objects": None, "presence": {}, "error": error}
+            field = "contextual_images[1]"
+            error: ErrorDict = {"code": "internal", "message": f"{field}: lost", "field": field}
+            document["contextual_images"][1] = image("lost.png", None, error=error)
             return document
 
     assert dataset.run(HalfFailing()) == 1
@@ -381,7 +384,7 @@ def test_run_counts_a_setting_that_the_folder_does_not_record_as_its_default(dat
 
 
 def test_run_knows_the_models_of_results_of_a_running_service(dataset: Dataset, tmp_path: Path) -> None:
-    """Which did not say its configuration."""
+    """Such a service does not tell its configuration."""
     config = tmp_path / "config.yaml"
     config.write_text("models: {text_parser: {model_name: fake-parser}, segmentation: {model_name: fake-segmenter}}\n")
     dataset.run()
@@ -394,7 +397,7 @@ def test_run_knows_the_models_of_results_of_a_running_service(dataset: Dataset, 
 
 
 def test_run_goes_on_in_a_folder_of_an_earlier_version(dataset: Dataset) -> None:
-    """Which knew two flags; another timeout changes no result."""
+    """That version recorded two flags. A different timeout changes no result, so the job continues."""
     dataset.run(failing(3))
     path = dataset.out / ".genseg-batch" / "job.json"
     assert json.loads(path.read_text())["settings"] == {"--threshold": None, "--mask-threshold": None}
@@ -485,7 +488,7 @@ def test_run_names_more_wrong_rows_than_a_screen_holds_in_a_file(dataset: Datase
 
 @pytest.mark.parametrize("given", ["-", "/dev/stdin", "pipe"])
 def test_run_reads_a_manifest_through_a_pipe(tmp_path: Path, given: str) -> None:
-    """Which can be read once only; relative paths start from the current folder."""
+    """A pipe can be read only once, and its relative paths start from the current folder."""
     manifest = write_dataset(tmp_path, 3)
     if given == "pipe":
         given = str(tmp_path / "pipe")
@@ -520,7 +523,7 @@ def test_run_stops_on_a_signal_and_keeps_what_is_done(
     dataset: Dataset, number: signal.Signals, capfd: pytest.CaptureFixture[str]
 ) -> None:
     class Stuck(FakeSegment):
-        async def __call__(self, request: SegmentRequest) -> dict[str, Any]:
+        async def __call__(self, request: SegmentRequest) -> ResultDict:
             self.pause_s = 60.0 if len(self.requests) >= 5 else 0.0
             return await super().__call__(request)
 

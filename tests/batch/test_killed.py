@@ -1,4 +1,4 @@
-"""A job that is killed outright at any moment, and started again."""
+"""A job is killed at any moment and started again."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def wait_for_lines(process: subprocess.Popen[bytes], out: Path, count: int) -> N
         time.sleep(0.005)
 
 
-def contents(out: Path) -> dict[str, dict[str, Any]]:
+def contents(out: Path) -> dict[str | int, dict[str, Any]]:
     return by_id(read_lines(out))
 
 

@@ -1,4 +1,4 @@
-"""Manifests: the three formats say the same, and every fault names its line."""
+"""Manifests: the three formats give the same rows, and every error names its line."""
 
 from __future__ import annotations
 
@@ -215,7 +215,7 @@ def test_read_rows_names_a_file_that_is_not_there(tmp_path: Path) -> None:
     ids=str,
 )
 def test_digest_tells_a_changed_row(change: dict[str, Any], same: bool) -> None:
-    assert (Row(**GOOD).digest() == Row(**{**GOOD, **change}).digest()) is same
+    assert (Row.model_validate(GOOD).digest() == Row.model_validate({**GOOD, **change}).digest()) is same
 
 
 @pytest.mark.parametrize(

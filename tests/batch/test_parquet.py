@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -12,9 +12,11 @@ from serve_app.batch.parquet import write_missing
 from serve_app.batch.parquet_schema import Contents, schema
 from serve_app.cli import batch
 from serve_app.masks.formats import ENCODINGS
+from serve_app.schemas.dicts import ResultDict, RingDict, images_of
 from serve_app.schemas.requests import SegmentRequest
 from tests.batch.command import parsed
 from tests.batch.dataset import FakeSegment, connecting, read_lines, row_of, write_dataset
+from tests.documents import as_json
 
 pyarrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -55,7 +57,7 @@ def rewrite(manifest: Path, rows: list[dict[str, Any]]) -> None:
 
 def test_write_missing_says_how_the_results_came_about(tmp_path: Path) -> None:
     class Telling(FakeSegment):
-        async def __call__(self, request: SegmentRequest) -> dict[str, Any]:
+        async def __call__(self, request: SegmentRequest) -> ResultDict:
             document = await super().__call__(request)
             document["meta"] |= {
                 "thresholds": {"dog": 0.3},
@@ -73,7 +75,14 @@ def test_write_missing_says_how_the_results_came_about(tmp_path: Path) -> None:
 
 
 def test_write_missing_reads_documents_of_earlier_versions(tmp_path: Path) -> None:
-    meta = run(write_dataset(tmp_path, 1), tmp_path / "out")[0]["meta"]
+    class Earlier(FakeSegment):
+        async def __call__(self, request: SegmentRequest) -> ResultDict:
+            document = as_json(await super().__call__(request))
+            for key in ("thresholds", "unused_thresholds", "dropped"):
+                del document["meta"][key]
+            return cast(ResultDict, document)
+
+    meta = run(write_dataset(tmp_path, 1), tmp_path / "out", segment=Earlier())[0]["meta"]
     assert (meta["thresholds"], meta["unused_thresholds"], meta["dropped"]) == ([], None, None)
 
 
@@ -112,16 +121,19 @@ def test_write_missing_writes_files_anew_that_lack_a_column_of_later_rows(tmp_pa
 
 
 def test_write_missing_drops_no_mask_of_another_format_and_no_overlay(tmp_path: Path) -> None:
-    ring = [{"points": [[0.0, 1.0], [4.5, 1.0], [4.0, 3.0]], "hole": False}]
+    ring: list[RingDict] = [{"points": [[0.0, 1.0], [4.5, 1.0], [4.0, 3.0]], "hole": False}]
 
     class Formats(FakeSegment):
-        async def __call__(self, request: SegmentRequest) -> dict[str, Any]:
+        async def __call__(self, request: SegmentRequest) -> ResultDict:
             document = await super().__call__(request)
-            for image in [*document["contextual_images"], document["generated_image"]]:
-                for item in image["objects"]:
-                    rle = item.pop("mask_rle")
-                    masks = {"rle": {"mask_rle": rle}, "polygon": {"mask_polygons": ring}, "png": {"mask_png": "aWk="}}
-                    item.update(masks.get(request.mask_format, {}))
+            for image in images_of(document):
+                for item in image["objects"] or ():
+                    if request.mask_format != "rle":
+                        del item["mask_rle"]
+                    if request.mask_format == "polygon":
+                        item["mask_polygons"] = ring
+                    if request.mask_format == "png":
+                        item["mask_png"] = "aWk="
                 if request.overlays:
                     image["overlay"] = "data:image/jpeg;base64,eHg="
             return document

@@ -1,4 +1,4 @@
-"""Waiting: full services are asked again, lost ones end the job, answers are never repeated."""
+"""Retries: a full service is asked again, a lost service ends the job, and no answered request is sent again."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import pytest
 
 from serve_app.batch.patience import Patient, ServiceAway, ServiceLost
 from serve_app.errors import GensegError, InvalidImage, ModelUnavailable, Overloaded, TooManyRequests
+from serve_app.schemas.dicts import ResultDict
 from serve_app.schemas.requests import SegmentRequest
+from tests.documents import result
 
 
 class Clock:
@@ -24,19 +26,23 @@ class Clock:
         self.sleeps.append(seconds)
 
 
+def answer_to(request: SegmentRequest) -> ResultDict:
+    return result(request.prompt, ["dog"])
+
+
 class Refusing:
-    """Raises errors in turn, the last one for ever; None is an answer."""
+    """Raises these errors in turn and repeats the last one; None stands for a successful answer."""
 
     def __init__(self, *errors: GensegError | None) -> None:
         self.errors = errors
         self.calls = 0
 
-    async def __call__(self, request: SegmentRequest) -> dict[str, object]:
+    async def __call__(self, request: SegmentRequest) -> ResultDict:
         error = self.errors[min(self.calls, len(self.errors) - 1)]
         self.calls += 1
         if error is not None:
             raise error
-        return {"prompt": request.prompt}
+        return answer_to(request)
 
 
 def full(retry_after_s: float) -> TooManyRequests:
@@ -50,7 +56,7 @@ REQUEST = SegmentRequest(prompt="dog")
 
 async def test_patient_asks_a_full_service_again_after_its_pause() -> None:
     clock, service = Clock(), Refusing(full(4.0), full(4.0), None)
-    assert await Patient(service, sleep=clock.sleep, clock=clock)(REQUEST) == {"prompt": "dog"}
+    assert await Patient(service, sleep=clock.sleep, clock=clock)(REQUEST) == answer_to(REQUEST)
     assert service.calls == 3
     assert 2.0 <= clock.sleeps[0] <= 4.0
     assert 3.0 <= clock.sleeps[1] <= 6.0
@@ -64,7 +70,7 @@ def unanswered() -> ModelUnavailable:
 
 async def test_patient_waits_for_a_parser_s_server_that_does_not_answer() -> None:
     clock, service = Clock(), Refusing(unanswered(), unanswered(), None)
-    assert await Patient(service, sleep=clock.sleep, clock=clock)(REQUEST) == {"prompt": "dog"}
+    assert await Patient(service, sleep=clock.sleep, clock=clock)(REQUEST) == answer_to(REQUEST)
     assert all(pause >= 0.25 for pause in clock.sleeps)
 
     clock, service = Clock(), Refusing(unanswered())
@@ -90,7 +96,7 @@ async def test_patient_gives_a_row_up_after_its_time() -> None:
 
 async def test_patient_waits_for_a_service_that_comes_back() -> None:
     clock, service = Clock(), Refusing(ServiceAway("died"), None)
-    assert await Patient(service, sleep=clock.sleep, clock=clock)(REQUEST) == {"prompt": "dog"}
+    assert await Patient(service, sleep=clock.sleep, clock=clock)(REQUEST) == answer_to(REQUEST)
 
 
 async def test_patient_ends_the_job_when_the_service_stays_away() -> None:

@@ -54,7 +54,7 @@ def cluster() -> Iterator[RayCluster]:
             "--ray-client-server-port": free_port(),
         }
         flags = [f"{flag}={number}" for flag, number in ports.items()]
-        with open(Path(folder) / "head.log", "w") as log:
+        with (Path(folder) / "head.log").open("w") as log:
             head = subprocess.Popen(
                 [BIN / "ray", "start", "--head", "--block", "--num-cpus=4", "--include-dashboard=true", *flags],
                 env=environment,
@@ -113,7 +113,7 @@ def test_batch_submitted_as_a_ray_job(cluster: RayCluster, tmp_path: Path) -> No
     done = submit(cluster, str(BIN / "genseg"), "batch", str(manifest), "--output", str(out), "--standalone")
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     results = by_id(read_lines(out))
-    assert set(results) == set(range(ROWS))
+    assert set(results) == {*range(ROWS)}
     assert all(document["generated_image"]["objects"] for document in results.values())
     again = submit(cluster, str(BIN / "genseg"), "batch", str(manifest), "--output", str(out), "--standalone")
     assert again.returncode == 0, again.stdout[-2000:]

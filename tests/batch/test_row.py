@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import JsonValue
 
 from serve_app.batch.row import ManifestError, Row, misspelt_field, read_row
 
-GOOD = {"id": "a", "prompt": "a dog", "generated": "g.png"}
+GOOD: dict[str, JsonValue] = {"id": "a", "prompt": "a dog", "generated": "g.png"}
 OPTIONAL = sorted(Row.model_fields.keys() - {"id", "prompt", "generated"})
 
 
@@ -16,7 +17,7 @@ OPTIONAL = sorted(Row.model_fields.keys() - {"id", "prompt", "generated"})
 def test_null_is_the_same_as_no_such_column(name: str) -> None:
     row = read_row({**GOOD, name: None})
     assert row == read_row(GOOD)
-    assert row.digest() == Row(**GOOD).digest()
+    assert row.digest() == Row.model_validate(GOOD).digest()
     assert row.given() == {}
 
 
@@ -32,14 +33,14 @@ def test_null_is_no_prompt_and_no_image() -> None:
 def test_nulls_of_a_mapping_are_left_out() -> None:
     """Tables have a field for every name that any row has."""
     assert read_row({**GOOD, "thresholds": {"dog": 0.3, "cat": None}}).thresholds == {"dog": 0.3}
-    assert read_row({**GOOD, "thresholds": {"cat": None}}).digest() == Row(**GOOD).digest()
+    assert read_row({**GOOD, "thresholds": {"cat": None}}).digest() == Row.model_validate(GOOD).digest()
 
 
 def test_other_columns_ride_along_and_are_no_part_of_the_digest() -> None:
-    columns = {"seed": 7, "model": "x", "group": "sdxl", "tags": ["a", {"b": 1.5}], "flag": False}
+    columns: dict[str, JsonValue] = {"seed": 7, "model": "x", "group": "sdxl", "tags": ["a", {"b": 1.5}], "flag": False}
     row = read_row({**GOOD, **columns, "empty": None})
     assert row.columns == columns
-    assert row.digest() == Row(**GOOD).digest()
+    assert row.digest() == Row.model_validate(GOOD).digest()
     assert read_row(GOOD).columns == {}
 
 
@@ -48,8 +49,8 @@ def test_columns_are_written_the_way_json_can() -> None:
     assert row.columns == {"b": "inf", "c": {"d": None}}
 
 
-def nested(levels: int) -> Any:
-    value: Any = 1
+def nested(levels: int) -> JsonValue:
+    value: JsonValue = 1
     for _ in range(levels):
         value = [value]
     return value
@@ -64,14 +65,15 @@ def test_columns_are_nested_a_hundred_levels_deep_at_most() -> None:
 
 @pytest.mark.parametrize("name", sorted(Row.model_fields))
 def test_a_field_that_is_nested_too_deep_is_wrong_in_one_line(name: str) -> None:
-    for value in (nested(900), {"a": nested(900)}, [{"a": nested(900)}]):
+    values: list[JsonValue] = [nested(900), {"a": nested(900)}, [{"a": nested(900)}]]
+    for value in values:
         with pytest.raises(ManifestError, match=f"^{name}") as caught:
             read_row({**GOOD, name: value})
         assert "\n" not in caught.value.message
 
 
 @pytest.mark.parametrize("column", [{"x": "\ud800"}, {"x\ud800": 1}, {"x": [{"y": "\ud800"}]}], ids=ascii)
-def test_columns_have_no_half_characters(column: dict[str, Any]) -> None:
+def test_columns_have_no_half_characters(column: dict[str, JsonValue]) -> None:
     with pytest.raises(ManifestError, match="half of a surrogate pair"):
         read_row({**GOOD, **column})
 

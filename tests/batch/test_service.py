@@ -1,4 +1,4 @@
-"""Jobs on the real graph with the embedded models: the same results as by the handle, each prompt read once."""
+"""Jobs on the real graph with the embedded models give the same results as the handle, and parse each prompt once."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Service:
 
 
 @pytest.fixture(scope="module")
-def service(ray_serve: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     import ray
     from ray import serve
 
@@ -48,6 +48,7 @@ def service(ray_serve: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     from serve_app.serving.parser import ParserDeployment
     from serve_app.serving.segmenter import SegmenterDeployment
 
+    request.getfixturevalue("ray_serve")
     notes = tmp_path_factory.mktemp("service") / "prompts.txt"
 
     def load(config: Any) -> Any:

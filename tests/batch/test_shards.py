@@ -1,4 +1,4 @@
-"""Shards: whole or not there, torn lines cut off, nothing lost that was written."""
+"""Shards: a shard is complete or absent, an incomplete last line is cut off, and complete lines are never lost."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 
 from serve_app.batch.shards import Line, ShardWriter, keep_lines, lines_of, shards
 from serve_app.batch.whole_file import UNFINISHED
+from tests.documents import FAILED
 
 
 def keys(folder: Path) -> list[str]:
@@ -17,7 +18,7 @@ def keys(folder: Path) -> list[str]:
 def test_append_makes_a_shard_once_it_is_full(tmp_path: Path) -> None:
     writer = ShardWriter(tmp_path / "out", 2)
     for number in range(5):
-        writer.append(f"row {number}", {"value": number})
+        writer.append(f"row {number}", FAILED)
     assert [path.name for path in shards(tmp_path / "out")] == ["part-00000.jsonl", "part-00001.jsonl"]
     writer.seal()
     assert keys(tmp_path / "out") == [f"row {number}" for number in range(5)]
@@ -27,10 +28,10 @@ def test_append_makes_a_shard_once_it_is_full(tmp_path: Path) -> None:
 @pytest.mark.parametrize("identifier", ["plain", 'quo"te, {"id": 1}', "é漢", "\ud800", 17, "x" * 1024], ids=ascii)
 def test_line_key_reads_the_id(tmp_path: Path, identifier: str | int) -> None:
     writer = ShardWriter(tmp_path, 1)
-    writer.append(identifier, {"text": "\ud800 \n"})
+    writer.append(identifier, {"code": "internal", "message": "\ud800 \n", "field": None})
     (line,) = lines_of(shards(tmp_path)[0])
     assert line.key == str(identifier)
-    assert line.result() == {"id": identifier, "text": "\ud800 \n"}
+    assert line.error() == {"id": identifier, "code": "internal", "message": "\ud800 \n", "field": None}
 
 
 @pytest.mark.parametrize(
@@ -48,12 +49,15 @@ def test_line_key_reads_the_id(tmp_path: Path, identifier: str | int) -> None:
 def test_recover_goes_on_after_the_last_whole_line(tmp_path: Path, tail: bytes, kept: int) -> None:
     first = ShardWriter(tmp_path, 10)
     for number in range(3):
-        first.append(number, {"value": number})
+        first.append(number, FAILED)
     partial = tmp_path / ".part-00000.jsonl.partial"
-    partial.write_bytes(partial.read_bytes() + tail)
+    written = partial.read_bytes()
+    first.seal()  # closes the file
+    shards(tmp_path)[0].unlink()
+    partial.write_bytes(written + tail)  # as a killed process leaves it
     second = ShardWriter(tmp_path, 10)
     assert [line.key for line in second.recover()] == [str(number) for number in range(kept)]
-    second.append("next", {})
+    second.append("next", FAILED)
     second.seal()
     assert keys(tmp_path) == ["0", "1", "2", "next"]
 
@@ -63,7 +67,7 @@ def test_recover_takes_up_nothing_of_a_file_that_is_torn_from_the_start(tmp_path
     writer = ShardWriter(tmp_path, 10)
     assert [*writer.recover()] == []
     assert [*tmp_path.iterdir()] == []
-    writer.append("a", {})
+    writer.append("a", FAILED)
     writer.seal()
     assert [path.name for path in shards(tmp_path)] == ["part-00003.jsonl"]
 
@@ -78,11 +82,11 @@ def test_recover_seals_a_shard_that_was_full(tmp_path: Path) -> None:
 def test_keep_lines_drops_the_others_and_an_empty_file(tmp_path: Path) -> None:
     writer = ShardWriter(tmp_path, 3)
     for number in range(3):
-        writer.append(number, {})
+        writer.append(number, FAILED)
     (path,) = shards(tmp_path)
     keep_lines(path, lambda line: line.key != "1")
     assert keys(tmp_path) == ["0", "2"]
-    keep_lines(path, lambda line: False)
+    keep_lines(path, lambda _: False)
     assert [*tmp_path.iterdir()] == []
 
 
@@ -100,7 +104,7 @@ def test_line_document_decodes(tmp_path: Path) -> None:
 
 def test_recover_removes_what_a_killed_rewriting_left(tmp_path: Path) -> None:
     writer = ShardWriter(tmp_path, 1)
-    writer.append("a", {})
+    writer.append("a", FAILED)
     (tmp_path / f".part-00000.jsonl{UNFINISHED}").write_bytes(b'{"id": "a"}\n')
     assert [*ShardWriter(tmp_path, 1).recover()] == []
     assert [*tmp_path.iterdir()] == shards(tmp_path)

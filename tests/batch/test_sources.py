@@ -12,7 +12,7 @@ import fsspec
 import pytest
 
 from serve_app.batch.row import ManifestError, Row
-from serve_app.batch.source_names import identity_of, scheme_of, shown
+from serve_app.batch.source_names import file_key_of, scheme_of, shown
 from serve_app.batch.sources import SourceReader, check_schemes
 from serve_app.errors import FetchFailed, TooLarge
 
@@ -166,7 +166,7 @@ def test_read_keeps_what_a_signed_address_holds_to_itself(reader: SourceReader, 
     ],
 )
 def test_read_refuses_a_uri_that_is_not_well_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reader: SourceReader, web: str, source: str, message: str
+    tmp_path: Path, reader: SourceReader, web: str, source: str, message: str
 ) -> None:
     names = {"web": web, "short": web.replace("//", "/")}
     path = tmp_path / source.format(**names)
@@ -204,7 +204,7 @@ def test_shown_leaves_out_user_query_and_fragment_of_an_address(source: str, exp
     assert shown(source) == expected
 
 
-def test_identity_of_is_one_for_every_spelling(tmp_path: Path) -> None:
+def test_the_file_key_is_one_for_every_spelling(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "link.png").symlink_to(tmp_path / "g.png")
     uri = (tmp_path / "g.png").as_uri()
@@ -217,9 +217,9 @@ def test_identity_of_is_one_for_every_spelling(tmp_path: Path) -> None:
         uri.replace("g.png", "%67.png"),
         "link.png",
     ]
-    assert {identity_of(source, tmp_path) for source in spellings} == {str(tmp_path / "g.png")}
-    assert identity_of("HTTPS://x/a?b#c", tmp_path) == "https://x/a?b"
-    assert identity_of("s3://x/a?b#c", tmp_path) == "s3://x/a?b#c"
+    assert {file_key_of(source, tmp_path) for source in spellings} == {str(tmp_path / "g.png")}
+    assert file_key_of("HTTPS://x/a?b#c", tmp_path) == "https://x/a?b"
+    assert file_key_of("s3://x/a?b#c", tmp_path) == "s3://x/a?b#c"
 
 
 @pytest.mark.parametrize(
@@ -237,11 +237,11 @@ def test_identity_of_is_one_for_every_spelling(tmp_path: Path) -> None:
     ],
     ids=["s3", "gcs", "cloudfront", "azure", "not signed", "s3 +", "cloudfront +", "gcs +", "azure +"],
 )
-def test_identity_of_does_not_depend_on_when_an_address_was_signed(tmp_path: Path, query: str, kept: str) -> None:
-    assert identity_of(f"https://x/a.png?{query}", tmp_path) == f"https://x/a.png{kept}"
+def test_the_file_key_does_not_depend_on_when_an_address_was_signed(tmp_path: Path, query: str, kept: str) -> None:
+    assert file_key_of(f"https://x/a.png?{query}", tmp_path) == f"https://x/a.png{kept}"
 
 
-def test_request_echoes_no_query(tmp_path: Path, reader: SourceReader, web: str) -> None:
+def test_request_echoes_no_query(reader: SourceReader, web: str) -> None:
     request = reader.request(Row(id=1, entities=["dog"], contextual=[f"{web}/a.png?sig=1"]))
     assert [image.name for image in request.contextual_images] == [f"{web}/a.png"]
 

@@ -19,7 +19,7 @@ from serve_app.cli import batch
 from serve_app.cli.batch_settings import config_settings
 from serve_app.cli.options import CommandError
 from serve_app.config.schema import AppConfig
-from serve_app.schemas.dicts import VerdictDict
+from serve_app.schemas.dicts import ResultDict, VerdictDict
 from serve_app.schemas.requests import SegmentRequest
 from serve_app.schemas.verdict import Verdict
 from tests.batch.command import parsed
@@ -112,7 +112,7 @@ def by_prompt(request: SegmentRequest) -> VerdictDict:
 
 @pytest.fixture
 def manifest(tmp_path: Path) -> Path:
-    """Four rows in two groups and outside of any; the last asks for no verdict."""
+    """Four rows, some in one of two groups and some in none; the last asks for no verdict."""
     path = write_dataset(tmp_path, 1)
     image = {"generated": "images/g0.png"}
     rows: list[dict[str, Any]] = [
@@ -158,7 +158,7 @@ def test_the_table_has_every_field_of_both_kinds_of_rows() -> None:
 
 def test_run_writes_the_table_in_the_order_of_the_manifest_whatever_finished_first(manifest: Path) -> None:
     class LastFirst(FakeSegment):
-        async def __call__(self, request: SegmentRequest) -> dict[str, Any]:
+        async def __call__(self, request: SegmentRequest) -> ResultDict:
             self.pause_s = {"one of two": 0.05, "all there": 0.02}.get(request.prompt, 0.0)
             return await super().__call__(request)
 
@@ -419,7 +419,7 @@ def forget_identity(out: Path) -> None:
 
 
 def test_run_counts_an_identity_model_that_the_folder_does_not_record_as_auto(manifest: Path, config: Any) -> None:
-    """Which means another one with each segmenter."""
+    """The value `auto` names another identity model for each segmenter."""
     forget_identity(run(manifest, "--config", config()))
     run(manifest, "--config", config())
     forget_identity(run(manifest, "--config", config()))
@@ -429,7 +429,7 @@ def test_run_counts_an_identity_model_that_the_folder_does_not_record_as_auto(ma
 
 
 def test_run_knows_the_identity_model_of_verdicts_of_a_running_service(manifest: Path, config: Any) -> None:
-    """Which did not say its configuration."""
+    """Such a service does not tell its configuration."""
     run(manifest, "--verdict")
     with pytest.raises(OutputError, match=r"with models\.identity\.model_name: m, but now it is n"):
         run(manifest, "--verdict", "--config", config("model_name: n"))

@@ -1,4 +1,4 @@
-"""Files that are written whole: the old one or the new one, whatever happens meanwhile."""
+"""Files that are replaced as a whole: a reader sees the old file or the new one, even after a crash."""
 
 from __future__ import annotations
 

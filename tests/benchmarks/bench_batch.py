@@ -32,6 +32,7 @@ from serve_app.config.schema import AppConfig, CacheConfig
 from serve_app.entities.chat import read_entities
 from serve_app.entities.filter import EntityFilter
 from serve_app.images import decoding
+from serve_app.schemas.dicts import ResultDict
 from serve_app.schemas.requests import SegmentRequest
 from tests.benchmarks import pictures
 from tests.benchmarks.rows import Row, compared, limited
@@ -102,13 +103,14 @@ class BareModels:
         for pixels, (_, entities) in zip(decoded, files, strict=True):
             detections = {entity: next(found) for entity in entities}
             size_wh = (pixels.shape[1], pixels.shape[0])
-            objects += len(image_document(detections, size_wh)["objects"])
+            objects += len(image_document(detections, size_wh)["objects"] or ())
         return objects
 
     def _read_prompts(self, prompts: Sequence[str]) -> None:
         new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._entities]
         for batch in _batches(new, self._config.batching.max_prompts):
             for prompt, reply in zip(batch, self._parser.generate_each(batch), strict=True):
+                assert isinstance(reply, str), reply
                 self._entities[prompt] = [*self._filter.apply(read_entities(reply), prompt).kept]
         phrases = [entity for prompt in new for entity in self._entities[prompt] if entity not in self._phrases]
         for batch in _batches([*dict.fromkeys(phrases)], 256):
@@ -141,7 +143,7 @@ def time_job(manifest: Path, out: Path, config: AppConfig) -> tuple[float, int, 
         segment = HandleSegment(handle)
         early_mb: list[float] = []
 
-        async def watched(request: SegmentRequest) -> dict[str, Any]:
+        async def watched(request: SegmentRequest) -> ResultDict:
             document = await segment(request)
             if not early_mb and len(output.done) >= plan.rows // 5:
                 early_mb.append(anonymous_mb())

@@ -15,7 +15,7 @@ from typing import Any
 
 from ray import serve
 
-from serve_app.serving.replica.batching import Device, PullBatcher
+from serve_app.serving.replica.batching import ModelThread, PullBatcher
 from tests.benchmarks.rows import Row, compared
 from tests.benchmarks.serving import real_serve
 
@@ -63,7 +63,7 @@ class Batchers:
     async def ours(self) -> Arrivals:
         """Run the arrivals through our batcher."""
         model = SlowModel()
-        batcher: PullBatcher[int, int] = PullBatcher(Device(ThreadPoolExecutor(1)), model.run, budget=MAX_BATCH)
+        batcher: PullBatcher[int, int] = PullBatcher(ModelThread(ThreadPoolExecutor(1)), model.run, budget=MAX_BATCH)
 
         async def submit(item: int) -> int:
             (answer,) = await batcher.submit([item], str(item))
@@ -89,7 +89,7 @@ async def arrivals(submit: Callable[[int], Awaitable[int]], model: SlowModel) ->
     return Arrivals(time.perf_counter() - started, max(waits), model.batches)
 
 
-def run(quick: bool = False) -> list[Row]:
+def run(quick: bool = False) -> list[Row]:  # noqa: ARG001  # every benchmark has it
     """Measure both.
 
     Args:

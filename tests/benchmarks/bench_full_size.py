@@ -23,6 +23,7 @@ from transformers import Sam3Config, Sam3ImageProcessor, Sam3Model, Sam3Processo
 from serve_app.models.interface import Detections, Pair
 from serve_app.models.sam3 import Sam3Segmenter
 from serve_app.models.sam3_features import ImageFeatures, PhraseFeatures
+from serve_app.schemas.dicts import ObjectDict
 from tests.benchmarks import machine
 from tests.benchmarks.reference_loop import ReferenceSegmenter
 from tests.benchmarks.rows import Row, compared
@@ -183,7 +184,7 @@ def detect(
 
 def measure_ours(
     model: Sam3Model, segmenter: Sam3Segmenter, image: Image.Image, thresholds: Sequence[float]
-) -> tuple[float, Stages, list[dict[str, Any]]]:
+) -> tuple[float, Stages, list[ObjectDict]]:
     """Run the package's path, from pixels to the document; returns its seconds, its stages and the objects."""
     started = time.perf_counter()
     prepared = segmenter.prepare(np.array(image))
@@ -196,11 +197,11 @@ def measure_ours(
     head = stages_between(ready + steps["vision"] + steps["text"], times, detected)
     stages = {"pre-process": ready - started, "vision": steps["vision"], "text": steps["text"], **head}
     stages["masks"] = stages.pop("rest")
-    objects: list[dict[str, Any]] = document["objects"]
-    return ended - started, stages | {"rest": ended - detected}, objects
+    assert document["objects"] is not None
+    return ended - started, stages | {"rest": ended - detected}, document["objects"]
 
 
-def differences(expected: Sequence[Sequence[dict[str, Any]]], objects: Sequence[dict[str, Any]]) -> dict[str, float]:
+def differences(expected: Sequence[Sequence[dict[str, Any]]], objects: Sequence[ObjectDict]) -> dict[str, float]:
     """Compare the objects of the measured phrases.
 
     Returns:

@@ -102,7 +102,7 @@ class InstantSegmenter:
 class InstantReplies:
     """Answers every prompt at once, with the same entities."""
 
-    async def reply(self, prompt: str) -> str:
+    async def reply(self, _: str) -> str:
         """Return the model's text."""
         return json.dumps(ENTITIES)
 
@@ -114,12 +114,12 @@ def load_identity(config: AppConfig) -> None:
     """Compare no individuals."""
 
 
-def load_segmenter(config: AppConfig) -> Any:
+def load_segmenter(_: AppConfig) -> Any:
     """Make the segmenter; called in its replica."""
     return InstantSegmenter()
 
 
-def load_parser(config: AppConfig) -> InstantReplies:
+def load_parser(_: AppConfig) -> InstantReplies:
     """Make the parser's engine; called in its replica."""
     return InstantReplies()
 

@@ -92,7 +92,10 @@ def compare(
 
     def in_batches(size: int) -> list[str]:
         groups = [prompts[start : start + size] for start in range(0, len(prompts), size)]
-        return [reply for group in groups for reply in parser.generate_each(group)]
+        replies = [reply for group in groups for reply in parser.generate_each(group)]
+        kept = [reply for reply in replies if isinstance(reply, str)]
+        assert len(kept) == len(prompts), replies
+        return kept
 
     (reference_s, expected), *ours = best_of(
         [plain, lambda: in_batches(1), lambda: in_batches(BATCH)], 1 if quick else REPEATS

@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -123,7 +124,7 @@ def compare_png(what: str, kept: int, size_hw: tuple[int, int]) -> dict[str, Any
     rles = rles_from_logits(mask_logits(kept), size_hw, 0.5)
     reference_s, _ = best_of(REPEATS, lambda: [pillow_png(rle) for rle in rles], time.thread_time)
     encoding = ENCODINGS["png"]
-    ours_s, texts = best_of(REPEATS, lambda: [encoding.write(rle, lambda size: None) for rle in rles], time.thread_time)
+    ours_s, texts = best_of(REPEATS, lambda: [encoding.write(rle, lambda _: None) for rle in rles], time.thread_time)
     if [encoding.read(text, size_hw) for text in texts] != rles:
         raise SystemExit(f"{what}: the PNGs hold other masks")
     ratio = reference_s / ours_s
@@ -142,7 +143,7 @@ def beside_polygons(what: str, kept: int, size_hw: tuple[int, int]) -> dict[str,
 
     def write(ended: threading.Event) -> None:
         while not ended.wait(PAUSE_S):
-            pickle.dumps([pack(rle, lambda size: None) for rle in rles])
+            pickle.dumps([pack(rle, lambda _: None) for rle in rles])
 
     alone, beside = [], []
     for _ in range(REPEATS):
@@ -190,7 +191,7 @@ def peak_of_this_process() -> dict[str, float]:
 
 def resident_mb(field: str) -> float:
     """Read this process's resident set, now (`VmRSS`) or at its largest (`VmHWM`). Source: proc(5)."""
-    with open("/proc/self/status", encoding="ascii") as status:
+    with Path("/proc/self/status").open(encoding="ascii") as status:
         return next(int(line.split()[1]) / 1024 for line in status if line.startswith(f"{field}:"))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -45,7 +46,7 @@ def run(quick: bool = False) -> list[Row]:
     processor = Sam3ImageProcessor()
     preparer = ImagePreparer(processor)
     rows: list[Row] = []
-    prepared: Tensor | None = None
+    prepared: list[Tensor] = []
     for name, size_hw in CASES[:1] if quick else CASES:
         picture = np.random.default_rng(0).integers(0, 256, (*size_hw, 3), dtype=np.uint8)
         planes = torch.from_numpy(picture).permute(2, 0, 1)
@@ -55,12 +56,12 @@ def run(quick: bool = False) -> list[Row]:
             return pixels
 
         stock_s, pixels = shortest(stock)
-        ours_s, prepared = shortest(lambda picture=picture: preparer.prepare(picture))  # type: ignore[misc]
-        if not torch.equal(preparer.batch([prepared], torch.device("cpu"))[0], pixels):
+        ours_s, ours = shortest(partial(preparer.prepare, picture))
+        prepared = [ours] * BATCH
+        if not torch.equal(preparer.batch([ours], torch.device("cpu"))[0], pixels):
             raise SystemExit(f"{name}: the pixels differ from the stock processor's")
         rows.append(compared(f"preparation, {name}, one thread", stock_s, ours_s, target=TARGET))
-    assert prepared is not None
     floats_s, _ = shortest(lambda: torch.stack([pixels] * BATCH))
-    levels_s, _ = shortest(lambda: preparer.stacked([prepared] * BATCH))
+    levels_s, _ = shortest(lambda: preparer.stacked(prepared))
     rows.append(compared(f"stacking {BATCH} prepared images", floats_s, levels_s))
     return rows

@@ -19,6 +19,7 @@ import uvicorn
 from fastapi import FastAPI, Form, UploadFile
 from PIL import Image
 
+from serve_app.config.models import EMBEDDED
 from serve_app.models import locations
 from tests.benchmarks.reference_loop import ReferenceParser, ReferenceSegmenter
 
@@ -55,8 +56,8 @@ def main() -> None:
     chosen = options.parse_args()
     torch.set_num_threads(chosen.threads)
     app = make_app(
-        ReferenceParser.load(locations.resolve(locations.EMBEDDED, "parser")),
-        ReferenceSegmenter.load(locations.resolve(locations.EMBEDDED, "segmenter")),
+        ReferenceParser.load(locations.resolve(EMBEDDED, "parser")),
+        ReferenceSegmenter.load(locations.resolve(EMBEDDED, "segmenter")),
     )
     uvicorn.run(app, host="127.0.0.1", port=chosen.port, log_level="warning")
 

@@ -81,8 +81,8 @@ class Assumptions:
 
 # Published for one image and one phrase on a GH200 (TensorRT, fp16): 72 ms vision, 40 ms decoder. That is 8 % of the
 # bf16 peak, and what would be 16 % of the fp32 peak. Batches should do better; how much is an assumption.
-CAUTIOUS = Assumptions(vision=0.08, head=0.16, bandwidth=0.4, step_s=0.030, prompts=4)
-HOPEFUL = Assumptions(vision=0.30, head=0.35, bandwidth=0.6, step_s=0.015, prompts=8)
+PESSIMISTIC = Assumptions(vision=0.08, head=0.16, bandwidth=0.4, step_s=0.030, prompts=4)
+OPTIMISTIC = Assumptions(vision=0.30, head=0.35, bandwidth=0.6, step_s=0.015, prompts=8)
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def usd_per_million_images(request: Request, gpu: Gpu, assumed: Assumptions, usd
 
 
 def span(high: float, low: float, digits: int = 2) -> str:
-    """Write a range from the hopeful to the cautious value, with so many significant digits."""
+    """Write a range from the optimistic to the pessimistic value, with so many significant digits."""
     return f"{rounded(low, digits)} to {rounded(high, digits)}"
 
 
@@ -172,7 +172,9 @@ def work_table() -> str:
                 f"{loop_gflop(shape) / total:.1f}x",
             ]
         )
-    return table(["images x phrases", "vision, TFLOP", "text and head, TFLOP", "together", "plain loop costs"], rows)
+    return table(
+        ["images x phrases", "vision, TFLOP", "text and head, TFLOP", "together", "plain loop, against ours"], rows
+    )
 
 
 def verdict_line() -> str:
@@ -180,7 +182,7 @@ def verdict_line() -> str:
     return (
         f"A verdict adds {IDENTITY_GFLOP:g} GFLOP for each object that it compares (DINOv2-base, counted): "
         f"{OBJECTS * IDENTITY_GFLOP / 1e3:.2f} TFLOP for {OBJECTS} objects, {identity_share(TYPICAL, OBJECTS):.1%} of "
-        f"what the segmenter computes for {TYPICAL.images} x {TYPICAL.phrases}."
+        f"what the segmenter computes for {TYPICAL.images} images and {TYPICAL.phrases} phrases."
     )
 
 
@@ -188,14 +190,14 @@ def seconds_table() -> str:
     """Write the GPU-seconds of the typical request on some GPUs."""
     rows = []
     for gpu in GPUS:
-        cautious, hopeful = segmenter_s(TYPICAL, gpu, CAUTIOUS), segmenter_s(TYPICAL, gpu, HOPEFUL)
+        pessimistic, optimistic = segmenter_s(TYPICAL, gpu, PESSIMISTIC), segmenter_s(TYPICAL, gpu, OPTIMISTIC)
         rows.append(
             [
                 gpu.name,
-                span(cautious[0], hopeful[0]),
-                span(cautious[1], hopeful[1]),
-                span(parser_s(TYPICAL, gpu, CAUTIOUS), parser_s(TYPICAL, gpu, HOPEFUL)),
-                span(request_s(TYPICAL, gpu, CAUTIOUS), request_s(TYPICAL, gpu, HOPEFUL)),
+                span(pessimistic[0], optimistic[0]),
+                span(pessimistic[1], optimistic[1]),
+                span(parser_s(TYPICAL, gpu, PESSIMISTIC), parser_s(TYPICAL, gpu, OPTIMISTIC)),
+                span(request_s(TYPICAL, gpu, PESSIMISTIC), request_s(TYPICAL, gpu, OPTIMISTIC)),
             ]
         )
     return table(["GPU", "vision, s", "head, s", "parser 8B, s", "GPU-seconds per request"], rows)
@@ -206,8 +208,8 @@ def cost_table() -> str:
     rows = []
     for gpu in GPUS:
         price = gpu.example_usd_per_hour
-        per_image = [request_s(TYPICAL, gpu, assumed) / TYPICAL.images for assumed in (CAUTIOUS, HOPEFUL)]
-        dollars = [usd_per_million_images(TYPICAL, gpu, assumed, price) for assumed in (CAUTIOUS, HOPEFUL)]
+        per_image = [request_s(TYPICAL, gpu, assumed) / TYPICAL.images for assumed in (PESSIMISTIC, OPTIMISTIC)]
+        dollars = [usd_per_million_images(TYPICAL, gpu, assumed, price) for assumed in (PESSIMISTIC, OPTIMISTIC)]
         rows.append([gpu.name, span(per_image[0], per_image[1]), f"{price:.2f}", span(dollars[0], dollars[1])])
     return table(["GPU", "GPU-seconds per image", "*example* USD per hour", "USD per million images"], rows)
 
@@ -215,14 +217,21 @@ def cost_table() -> str:
 def growth_table(ceiling_images_s: float | None, ceiling_cores: int) -> str:
     """Write what the typical request needs at 1, 10, 100 and 1,000 requests/s, on the L4s of configs/multi-gpu.yaml."""
     gpu = GPUS[0]
-    header = ["requests/s", "images/s", "segmenter GPUs", "parser GPUs", "cores that decode", "into the ingresses"]
+    header = [
+        "requests/s",
+        "images/s",
+        "segmenter GPUs",
+        "parser GPUs",
+        "cores for decoding",
+        "traffic into the ingresses",
+    ]
     if ceiling_images_s:
-        header.append(f"ingresses' cores, at {ceiling_images_s:g} images/s on {ceiling_cores}")
+        header.append(f"cores for the ingresses (measured: {ceiling_images_s:g} images/s on {ceiling_cores} cores)")
     rows = []
     for load in (1, 10, 100, 1000):
         images = load * TYPICAL.images
-        segmenters = [sum(segmenter_s(TYPICAL, gpu, assumed)) * load for assumed in (CAUTIOUS, HOPEFUL)]
-        parsers = [parser_s(TYPICAL, gpu, assumed) * load for assumed in (CAUTIOUS, HOPEFUL)]
+        segmenters = [sum(segmenter_s(TYPICAL, gpu, assumed)) * load for assumed in (PESSIMISTIC, OPTIMISTIC)]
+        parsers = [parser_s(TYPICAL, gpu, assumed) * load for assumed in (PESSIMISTIC, OPTIMISTIC)]
         row = [
             f"{load:,}",
             f"{images:,}",
@@ -240,34 +249,36 @@ def growth_table(ceiling_images_s: float | None, ceiling_cores: int) -> str:
 def fleet_line() -> str:
     """Say what the largest fleet of configs/multi-gpu.yaml carries."""
     rates = []
-    for assumed in (CAUTIOUS, HOPEFUL):
+    for assumed in (PESSIMISTIC, OPTIMISTIC):
         segmenting = FLEET[0] / sum(segmenter_s(TYPICAL, GPUS[0], assumed))
         rates.append(min(segmenting, FLEET[1] / parser_s(TYPICAL, GPUS[0], assumed)))
     return (
         f"The largest fleet of `configs/multi-gpu.yaml`, {FLEET[0]} segmenters and {FLEET[1]} parsers on L4s, carries "
-        f"{span(rates[1], rates[0])} such requests/s (computed)."
+        f"{span(rates[1], rates[0])} requests/s of {TYPICAL.images} images and {TYPICAL.phrases} phrases (computed)."
     )
 
 
 def tables(ceiling_images_s: float | None = None, ceiling_cores: int = 2) -> str:
     """Write the whole generated section."""
     ceiling = (
-        f"Measured ceiling of the orchestration (models that answer at once): **{ceiling_images_s:g} images/s on "
-        f"{ceiling_cores} cores**."
+        "Highest rate without the models' time (measured; only Ray Serve and the service's own code, with fake models "
+        f"that answer immediately): **{ceiling_images_s:g} images/s on {ceiling_cores} cores**."
         if ceiling_images_s
-        else "The orchestration ceiling (models that answer at once) is not filled in yet."
+        else "The highest rate without the models' time is not filled in yet."
     )
     return "\n\n".join(
         [
-            "**Work of a request** (counted; half of the pairs present)",
+            "**Work of a request** (counted; something is found in half of the pairs). The plain loop is one whole\n"
+            "SAM3 forward for every image and phrase.",
             work_table(),
             verdict_line(),
             f"**GPU-seconds of a request of {TYPICAL.images} images and {TYPICAL.phrases} phrases** "
-            "(computed, from hopeful to cautious; not measured)",
+            "(computed, from optimistic to pessimistic; not measured)",
             seconds_table(),
             "**Cost of a million images** (computed, same request, all GPUs busy; prices are examples, not quotes)",
             cost_table(),
-            "**Growth** (computed, same request, on L4s; images of 1 MB; 4K JPEGs to decode; every prompt new)",
+            "**Growth** (computed, same request, on L4s; traffic for images of 1 MB; decoding of 4K JPEGs; "
+            "every prompt new)",
             growth_table(ceiling_images_s, ceiling_cores),
             fleet_line(),
             ceiling,
@@ -297,7 +308,7 @@ def stated_arguments(document: str) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns its exit code."""
     parser = argparse.ArgumentParser(description="The tables of cluster/SIZING.md.")
-    parser.add_argument("--ceiling-images-s", type=float, help="measured images/s with models that answer at once")
+    parser.add_argument("--ceiling-images-s", type=float, help="measured images/s with models that answer immediately")
     parser.add_argument("--ceiling-cores", type=int, default=2, help="cores of the machine that measured it")
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--write", action="store_true", help=f"put the tables into {DOCUMENT.name}")

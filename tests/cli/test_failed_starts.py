@@ -1,4 +1,4 @@
-"""How often a replica may fail to start, and what is said meanwhile."""
+"""How often a replica may fail to start, and the messages until then."""
 
 from __future__ import annotations
 

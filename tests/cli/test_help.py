@@ -1,4 +1,4 @@
-"""What the help says, and what is said of flags that there are not."""
+"""The texts of `--help`, and the messages for unknown flags."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from serve_app.cli.report import write_json
 from serve_app.cli.serve_address import check_port
 from serve_app.config.schema import AppConfig
 from tests.conftest import png
+from tests.documents import result
 
 
 @pytest.fixture
@@ -227,15 +228,16 @@ def test_the_module_is_the_command() -> None:
 def test_a_result_goes_through_links_and_into_pipes(tmp_path: Path) -> None:
     link, pipe = tmp_path / "link.json", tmp_path / "pipe"
     link.symlink_to(tmp_path / "target.json")
-    write_json(link, {"a": 1})
+    first, second = result("one", ["dog"]), result("two", ["dog"])
+    write_json(link, first)
     assert link.is_symlink()
-    assert json.loads((tmp_path / "target.json").read_text()) == {"a": 1}
+    assert json.loads((tmp_path / "target.json").read_text()) == first
     os.mkfifo(pipe)
     reader = subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE)
-    write_json(pipe, {"a": 2})
-    assert json.loads(reader.communicate(timeout=10)[0]) == {"a": 2}
+    write_json(pipe, second)
+    assert json.loads(reader.communicate(timeout=10)[0]) == second
     assert pipe.is_fifo()
-    write_json(Path("/dev/null"), {"a": 3})
+    write_json(Path("/dev/null"), first)
     assert Path("/dev/null").is_char_device()
 
 

@@ -1,4 +1,4 @@
-"""A cluster that asks for Ray's token says so, whatever Ray itself raises at it."""
+"""The message names the missing token of a Ray cluster, whichever error Ray itself raises."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def head(refuses_with: grpc.StatusCode | None) -> Iterator[str]:
             context.abort(refuses_with, "no")
         return b""
 
-    class Every(grpc.GenericRpcHandler):
+    class Every(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
         def service(self, _: Any) -> Any:
             return grpc.unary_unary_rpc_method_handler(answer)
 

@@ -1,4 +1,4 @@
-"""Flags for the options of a request: how they are written, and what is said of wrong ones."""
+"""Flags for the options of a request: how they are written, and the messages for wrong values."""
 
 from __future__ import annotations
 

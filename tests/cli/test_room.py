@@ -1,4 +1,4 @@
-"""What a start says of replicas that its machine cannot hold."""
+"""The message at a start whose replicas do not fit on the machine."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ def test_a_start_names_replicas_without_room_before_it_deploys_them() -> None:
     assert lacking_room(AppConfig(), None, [NODE]) is None
     assert lacking_room(AppConfig(), document("embedded"), [NODE]) is None
     assert lacking_room(AppConfig(), document("one-gpu"), [{"CPU": 8.0}]) == (
-        "ParserDeployment asks for 0.4 GPU a replica, and there is no GPU here"
+        "ParserDeployment asks for 0.4 GPU per replica, but there is no GPU here"
     )
     crowded = document("embedded")
     crowded["applications"][0]["deployments"][0].update(num_replicas=2, max_replicas_per_node=1)
-    assert lacking_room(AppConfig(), crowded, [NODE]) == "Ingress: 2 replicas, at most 1 a node, and there is 1 node"
+    assert lacking_room(AppConfig(), crowded, [NODE]) == (
+        "Ingress: 2 replicas do not fit on 1 node with at most 1 per node (max_replicas_per_node)"
+    )
 
 
 def test_applications_of_others_are_left_to_ray() -> None:

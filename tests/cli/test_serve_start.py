@@ -1,4 +1,4 @@
-"""The start of `genseg serve`: what is wrong is said in seconds, and two at once do not both win."""
+"""The start of `genseg serve`: it reports errors within seconds, and of two starts at once only one succeeds."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_port_of_a_file_that_there_is_not_is_found_before_ray_is_imported(tmp_
 
 @contextlib.contextmanager
 def listening(answers: bool) -> Iterator[str]:
-    """A server that is no Ray: one of HTTP, or one that never says a word."""
+    """A server that is not Ray: an HTTP server, or one that never answers."""
     if answers:
         with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
             threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -198,7 +198,7 @@ def test_the_second_start_waits_for_the_first_and_outlives_its_death(tmp_path: P
     assert not entered.is_set()
     assert out.getvalue() == "waiting for another genseg serve, which is starting\n"
     first.kill()
-    first.wait()
+    first.communicate()
     assert entered.wait(10)
     thread.join()
 

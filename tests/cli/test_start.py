@@ -1,4 +1,4 @@
-"""The start of a command: it imports what it needs, and a signal at any moment of it gives one line."""
+"""The start of a command: it imports only what it needs, and a signal at any moment prints one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `genseg serve` tells Ray of traces, and the one line where a package is missing."""
+"""The tracing settings that `genseg serve` gives to Ray, and the one line for a missing package."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,10 @@ from serve_app.cli.report import say_verdict
 from serve_app.cli.verdict_report import verdict_table
 from serve_app.entities.mentions import Asked
 from serve_app.masks.rle import encode_rle
+from serve_app.schemas.dicts import ObjectDict
 from tests.cli.test_console import Terminal
 from tests.client.service import Service
+from tests.documents import found_object, image
 from tests.verdict.documents import ASKED, ONE_DOG, TWO_DOGS, document
 from tests.verdict.pictures import EMPTY, FAILED, SIZE_HW, picture, seen
 
@@ -44,6 +46,7 @@ TWO_OF_THEM = picture(seen("dog", 1), seen("dog", 3))
 
 def table(**changes: Any) -> list[str]:
     answer = document(**changes)
+    assert answer["verdict"] is not None
     return verdict_table(answer["verdict"], len(answer["contextual_images"]), coloured=False).splitlines()
 
 
@@ -70,9 +73,10 @@ def test_each_status_has_words(asked: Asked, generated: Any, row: str) -> None:
 
 
 def test_a_noun_of_another_kind_is_named() -> None:
-    answer = document()
-    answer["verdict"]["entities"][1] |= {"status": "other_attribute", "bare": {"entity": "sofa", "found": 1}}
-    assert "1 for 'sofa' alone" in verdict_table(answer["verdict"], 1, coloured=False)
+    verdict = document()["verdict"]
+    assert verdict is not None
+    verdict["entities"][1] |= {"status": "other_attribute", "bare": {"entity": "sofa", "found": 1}}
+    assert "1 for 'sofa' alone" in verdict_table(verdict, 1, coloured=False)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +94,7 @@ def test_the_answer_is_a_word(contextual: Any, generated: Any, answer: str) -> N
 
 
 def test_images_that_say_nothing_have_rows_too() -> None:
-    tied = Asked("dogs", 1, sources=(0, 1), beyond=(7,))
+    tied = Asked("dogs", 1, sources=(0, 1), missing_images=(7,))
     lines = table(contextual=(TWO_DOGS, FAILED), asked=(tied,))
     rows = [" ".join(line.split()) for line in lines if line.endswith("could not tell")]
     assert rows == ["ref 1 - - could not tell", "image not given - - could not tell", "arrived: could not tell"]
@@ -107,7 +111,7 @@ def test_what_a_prompt_holds_does_nothing_to_the_terminal() -> None:
 
 
 def told(out: io.StringIO, *, quiet: bool = False) -> str:
-    say_verdict(document(), Progress(quiet, out))  # type: ignore[arg-type]
+    say_verdict(document(), Progress(quiet, out))
     return out.getvalue()
 
 
@@ -138,7 +142,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run_by_url(service: Service, answer: dict[str, Any], *more: str) -> int:
+def run_by_url(service: Service, answer: Mapping[str, Any], *more: str) -> int:
     line = json.dumps({"event": "result", "result": answer})
     service.will(Response(f"{line}\n", media_type="application/x-ndjson"))
     return main(["run", "-p", answer["prompt"], "-c", "c0.png", "-g", "g.png", "--url", service.url, *more])
@@ -158,21 +162,15 @@ def test_run_by_url_asks_for_the_verdict_and_ends_with_its_table(
     assert json.loads((folder / "out.json").read_text()) == document()
 
 
-def test_quiet_prints_the_json_alone(
-    service: Service,
-    folder: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+@pytest.mark.usefixtures("folder")
+def test_quiet_prints_the_json_alone(service: Service, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_by_url(service, document(), "--verdict", "--quiet") == 0
     out, err = capsys.readouterr()
     assert (json.loads(out), err) == (document(), "")
 
 
-def test_a_service_without_a_verdict_gives_no_table(
-    service: Service,
-    folder: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+@pytest.mark.usefixtures("folder")
+def test_a_service_without_a_verdict_gives_no_table(service: Service, capsys: pytest.CaptureFixture[str]) -> None:
     older = {name: value for name, value in document().items() if name != "verdict"}
     assert run_by_url(service, older, "--compare", "--viz-dir", "viz") == 0
     assert "arrived" not in capsys.readouterr().err
@@ -189,8 +187,7 @@ def near(image: np.ndarray[Any, np.dtype[np.int64]], colour: Sequence[int], most
 
 
 def test_pictures_and_sheet_show_the_verdict(service: Service, folder: Path) -> None:
-    plain = document() | {"verdict": None}
-    assert run_by_url(service, plain, "--compare", "--viz-dir", "plain") == 0
+    assert run_by_url(service, {**document(), "verdict": None}, "--compare", "--viz-dir", "plain") == 0
     assert run_by_url(service, document(), "--verdict", "--compare", "--viz-dir", "viz") == 0
     names = ["comparison.jpg", "contextual_0_c0.jpg", "generated_g.jpg"]
     assert sorted(path.name for path in (folder / "viz").iterdir()) == names
@@ -206,15 +203,9 @@ def test_outline_draws_no_colour_over_the_objects(service: Service, folder: Path
     Image.new("RGB", (300, 200), (120, 120, 120)).save("g.png")
     mask = np.zeros((200, 300), np.bool_)
     mask[50:150, 100:200] = True
-    found = {
-        "object_id": "dogs_0",
-        "label": "dogs",
-        "bbox": [100, 50, 200, 150],
-        "score": 0.9,
-        "mask_rle": encode_rle(mask),
-    }
+    found: ObjectDict = {**found_object("dogs_0", [100, 50, 200, 150]), "mask_rle": encode_rle(mask)}
     answer = document()
-    answer["generated_image"] |= {"width": 300, "height": 200, "objects": [found]}
+    answer["generated_image"] = image("g.png", [found], (300, 200))
     assert run_by_url(service, answer, "--save-viz", "--viz-dir", "fill") == 0
     assert run_by_url(service, answer, "--outline", "--save-viz", "--viz-dir", "outline") == 0
     assert service.seen[1].fields["overlay_style"] == ["outline"]
@@ -224,7 +215,8 @@ def test_outline_draws_no_colour_over_the_objects(service: Service, folder: Path
     assert near(fill[inside], (120, 120, 120), 10) == 0
 
 
-def test_outline_and_a_fill_contradict_each_other(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("folder")
+def test_outline_and_a_fill_contradict_each_other(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "-p", "a dog", "-g", "g.png", "--outline", "--overlay-style", "fill"]) == 2
     assert capsys.readouterr().err == "genseg: --outline: contradicts --overlay-style fill\n"
 
@@ -240,8 +232,9 @@ def test_outline_and_a_fill_contradict_each_other(folder: Path, capsys: pytest.C
     ],
     ids=["outline", "style", "overlays", "saved", "neither"],
 )
+@pytest.mark.usefixtures("folder")
 def test_a_style_that_draws_nothing_is_noted(
-    service: Service, folder: Path, capsys: pytest.CaptureFixture[str], flags: list[str], note: str | None
+    service: Service, capsys: pytest.CaptureFixture[str], flags: list[str], note: str | None
 ) -> None:
     assert run_by_url(service, document(), *flags) == 0
     said = capsys.readouterr().err.splitlines()
@@ -258,7 +251,7 @@ def test_the_demo_asks_for_the_verdict_and_ends_with_it(
         return document((), None, (Asked("dog", 1),))
 
     monkeypatch.setattr(demo, "segment_locally", segment)
-    monkeypatch.setattr(demo.pictures, "write_pictures", lambda *_, **__: [])
+    monkeypatch.setattr("serve_app.cli.demo.pictures.write_pictures", lambda *_, **__: [])
     assert main(["demo", "-o", str(tmp_path)]) == 0
     assert asked == [True]
     assert "arrived: could not tell" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The scripted server, and both clients behind one function: every test runs with each."""
+"""The scripted server, and one function that calls either client: every test runs with both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Servers that answer what a test wrote down: one over HTTP, one that breaks HTTP."""
+"""Servers with scripted answers: one speaks HTTP, the other sends raw bytes that break it."""
 
 from __future__ import annotations
 
@@ -86,9 +86,10 @@ class Service:
         fields: dict[str, Any] = {}
         kind = request.headers.get("content-type", "")
         if kind.startswith("multipart/form-data"):
-            for key, value in (await request.form()).multi_items():
-                kept = (value.filename, await value.read()) if isinstance(value, UploadFile) else value
-                fields.setdefault(key, []).append(kept)
+            async with request.form() as form:
+                for key, value in form.multi_items():
+                    kept = (value.filename, await value.read()) if isinstance(value, UploadFile) else value
+                    fields.setdefault(key, []).append(kept)
         elif kind == "application/json":
             fields = await request.json()
         self.seen.append(Seen(request.method, request.url.path, dict(request.headers), fields))
@@ -96,7 +97,7 @@ class Service:
 
 
 def _just(response: Response) -> Callable[[Request], Awaitable[Response]]:
-    async def answer(request: Request) -> Response:
+    async def answer(_: Request) -> Response:
         return response
 
     return answer

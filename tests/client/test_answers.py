@@ -59,7 +59,7 @@ def test_stream_gives_typed_events_however_the_bytes_are_cut(ask: Any, service: 
 def test_stream_gives_each_event_before_the_next_is_sent(service: Service, kind: str) -> None:
     got = [threading.Event(), threading.Event(), threading.Event()]
 
-    async def answer(request: Request) -> Response:
+    async def answer(_: Request) -> Response:
         async def body() -> AsyncIterator[bytes]:
             for seen, event in zip(got, [lines(ENTITIES), lines(IMAGE), lines(RESULT)], strict=True):
                 yield event
@@ -123,7 +123,7 @@ def test_stream_cuts_lines_at_line_feeds_alone(ask: Any, service: Service) -> No
 def test_stream_closed_early_hangs_up(service: Service, kind: str) -> None:
     gone = threading.Event()
 
-    async def answer(request: Request) -> Response:
+    async def answer(_: Request) -> Response:
         async def body() -> AsyncIterator[bytes]:
             try:
                 while True:

@@ -1,4 +1,4 @@
-"""What the client says of answers that are errors, or of somebody else."""
+"""The client's errors for error answers, and for answers of another kind of server."""
 
 from __future__ import annotations
 

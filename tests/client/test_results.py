@@ -1,4 +1,4 @@
-"""Results of the client: masks out of every format, and answers that cannot be mistaken."""
+"""Results of the client: masks in every format, and errors for answers that are not valid."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_mask_is_the_same_from_every_format(expected: np.ndarray[Any, np.dtype[n
     rle = encode_rle(expected)
     height, width = expected.shape
     for encoding in ENCODINGS.values():
-        mask = as_object((height, width), **{encoding.key: encoding.write(rle, lambda size: None)}).mask()
+        mask = as_object((height, width), **{encoding.key: encoding.write(rle, lambda _: None)}).mask()
         assert mask.dtype == np.bool_
         assert mask.shape == expected.shape
         assert np.array_equal(mask, expected), encoding.key

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -73,11 +74,12 @@ def test_an_image_that_failed_spoils_only_the_counts_that_it_belongs_to() -> Non
     failed = image(None, {"code": "invalid_image", "message": "truncated", "field": None})
     answer = result([failed], image([found()]))
     assert answer.count("dog", role="generated") == 1
-    for count in (
+    counts: list[Callable[[], int]] = [
         lambda: answer.count("dog"),
         lambda: answer.count("dog", image=0),
         lambda: answer.images[0].count("dog"),
-    ):
+    ]
+    for count in counts:
         with pytest.raises(errors.InvalidImage, match="truncated"):
             count()
 

@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from serve_app.client import InvalidAnswer, Result, Verdict
 from tests.client.service import BYTES, Service, result_document
+from tests.documents import as_json
 from tests.verdict.documents import document
 
 OPTIONS: dict[str, Any] = {"verdict": True, "overlay_style": "outline"}
@@ -38,7 +39,7 @@ def test_a_stream_has_the_verdict_in_its_result(ask: Any, service: Service) -> N
     line = json.dumps({"event": "result", "result": document()})
     service.will(Response(f"{line}\n", media_type="application/x-ndjson"))
     *_, last = ask(service.url, "segment_stream", "p", [BYTES], BYTES, **OPTIONS)
-    assert last.result.verdict.reasons == document()["verdict"]["reasons"]
+    assert last.result.verdict.reasons == as_json(document())["verdict"]["reasons"]
 
 
 def test_a_match_is_found_by_its_id() -> None:
@@ -62,10 +63,10 @@ def test_a_document_without_a_verdict_has_none(ask: Any, service: Service) -> No
 
 
 def test_a_verdict_of_a_newer_service_is_read_and_a_wrong_one_is_named() -> None:
-    newer = document()
+    newer = as_json(document())
     newer["verdict"]["entities"][0]["certainty"] = 0.9
     assert Result.load(newer).to_dict() == document()
-    wrong = document()
+    wrong = as_json(document())
     wrong["verdict"]["entities"][0]["status"] = "perhaps"
     with pytest.raises(InvalidAnswer, match=r"verdict\.entities\[0\]\.status"):
         Result.load(wrong)

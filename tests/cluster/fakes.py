@@ -72,7 +72,7 @@ class FakeSegmenter:
     def embed(self, phrases: Sequence[str]) -> list[FakeFeatures]:
         return [FakeFeatures(0) for _ in phrases]
 
-    def detect(self, pairs: Sequence[Pair]) -> list[Detections]:
+    def detect(self, pairs: Sequence[Pair[FakeFeatures, FakeFeatures]]) -> list[Detections]:
         return [self._detect(pair) for pair in pairs]
 
     def _detect(self, pair: Any) -> Detections:

@@ -1,4 +1,4 @@
-"""Requests whose right answers are known, sent over HTTP without a pause, and what became of each."""
+"""Sends requests with known answers over HTTP without a pause, and judges each answer."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def fault(wanted: Job, document: dict[str, Any]) -> str | None:
 
 
 class Load:
-    """Keeps so many requests under way, in a thread of its own, while it is entered.
+    """Keeps `concurrency` requests under way in a separate thread, from `__enter__` to `__exit__`.
 
     Args:
         url: of the service.

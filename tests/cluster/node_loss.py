@@ -1,4 +1,4 @@
-"""A node with a parser and a segmenter is gone under load: every request is answered all the same, and rightly."""
+"""A node with a parser and a segmenter is lost under load: every request still gets the right answer."""
 
 from __future__ import annotations
 

@@ -49,11 +49,11 @@ class Nodes:
             self.gpu_nodes[node.node_id] = node
 
     def kill(self, node_id: str) -> None:
-        """End a node's processes at once, as a machine that is gone; nothing is drained, nothing says goodbye."""
+        """Kill a node's processes at once, as if the machine were lost; nothing is drained or shut down."""
         self.cluster.remove_node(self.gpu_nodes.pop(node_id), allow_graceful=False)
 
     def gpus_free(self, node_id: str) -> float:
-        """What of a node's GPU Ray would still give away."""
+        """The part of a node's GPU that Ray has not assigned."""
         return float(available_resources_per_node().get(node_id, {}).get("GPU", 0.0))
 
 
@@ -106,7 +106,7 @@ def deploy(app: dict[str, Any]) -> float:
 
 
 def delete() -> None:
-    """Take the application away and wait until its resources are free again."""
+    """Delete the application and wait until its resources are free again."""
     serve.delete(APP_NAME)
     free = ray.cluster_resources()["CPU"]
     wait_until(lambda: ray.available_resources().get("CPU", 0) >= free, 60)
@@ -135,7 +135,7 @@ def replicas(deployment: str, state: str = "RUNNING") -> dict[str, str | None]:
 
 
 def details() -> dict[str, Any]:
-    """What Serve tells of each deployment; of none while it works a new file of theirs out."""
+    """Serve's status of each deployment; empty while Serve reads a new file."""
     return dict(client().get_serve_details()["applications"][APP_NAME]["deployments"])
 
 

@@ -1,4 +1,4 @@
-"""What a scenario found: figures to print, and what had to be true of them."""
+"""The result of a scenario: figures to print, and checks that must hold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parser and segmenter land on GPU fractions as the files in configs/ say; what does not fit waits and says so."""
+"""Ray places parser and segmenter on GPU fractions as configs/ says; a replica without room waits with a message."""
 
 from __future__ import annotations
 

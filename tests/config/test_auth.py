@@ -84,7 +84,7 @@ def test_a_configuration_that_would_accept_everybody_or_nobody_is_refused(tmp_pa
 
 
 def test_tokens_in_args_are_refused_where_they_would_be_logged(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"auth\.tokens: tokens may not stand in args") as caught:
+    with pytest.raises(ConfigError, match=r"auth\.tokens: tokens are not allowed in args") as caught:
         build({"auth": {"tokens": ["open-sesame"]}})
     assert "sesame" not in caught.value.message
     path = tmp_path / "serve.yaml"

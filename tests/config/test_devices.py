@@ -27,24 +27,40 @@ SECOND = "models: {segmentation: {device: 'cuda:1'}}"
         (
             "models:\n  text_parser: {device_map: 'cuda:1'}\n",
             [
-                "2 models.text_parser.device_map: Ray assigns 1 GPU to a replica of ParserDeployment, numbered from 0: "
-                "write `cuda`"
+                "2 models.text_parser.device_map: Ray assigns 1 GPU to a replica of ParserDeployment, numbered from 0, "
+                "so there is no GPU 1; write `cuda`"
             ],
         ),
         (
             "models:\n  text_parser: {device_map: cpu}\n  segmentation: {device: cuda}\ndevice:\n  cuda_device: 1\n",
-            ["5 device.cuda_device: Ray assigns 1 GPU to a replica of SegmenterDeployment, numbered from 0: write 0"],
+            [
+                "5 device.cuda_device: Ray assigns 1 GPU to a replica of SegmenterDeployment, numbered from 0, so "
+                "there is no GPU 1; write 0"
+            ],
         ),
         ("models: {text_parser: {device_map: 'cuda:0'}, segmentation: {device: cuda}}", []),
         ("models: {text_parser: {device_map: cpu}, segmentation: {device: cpu}}\ndevice: {cuda_device: 3}", []),
         ("models: {text_parser: {engine: openai, device_map: 'cuda:3'}}", []),
         (
             SERVE.format(args=SECOND, options="num_gpus: 1"),
-            ["3 …device: Ray assigns 1 GPU to a replica of SegmenterDeployment, numbered from 0: write `cuda`"],
+            [
+                "3 …device: Ray assigns 1 GPU to a replica of SegmenterDeployment, numbered from 0, so there is no GPU "
+                "1; write `cuda`"
+            ],
         ),
         (
             SERVE.format(args=SECOND, options="num_cpus: 1"),
-            ["3 …device: Ray assigns 0 GPUs to a replica of SegmenterDeployment, numbered from 0: write `cuda`"],
+            [
+                "3 …device: Ray assigns no GPU to a replica of SegmenterDeployment; set num_gpus in its "
+                "ray_actor_options and write `cuda`, or use the device `cpu`"
+            ],
+        ),
+        (
+            SERVE.format(args=SECOND, options="num_gpus: 0"),
+            [
+                "3 …device: Ray assigns no GPU to a replica of SegmenterDeployment; set num_gpus in its "
+                "ray_actor_options and write `cuda`, or use the device `cpu`"
+            ],
         ),
         (SERVE.format(args=SECOND, options="num_gpus: 2"), []),
     ],
@@ -77,8 +93,8 @@ def models(parser: str, segmenter: str, **more: str) -> AppConfig:
 
 
 MEANS = (
-    ": the cluster has no GPU now, so auto means the CPU unless ray_actor_options in the Serve config ask for a GPU, "
-    "and it will not change when the autoscaler adds one; write `cuda` if the replicas are to wait for a GPU"
+    ": the cluster has no GPU now, so `auto` means the CPU unless ray_actor_options in the Serve config ask for a GPU; "
+    "the models stay on the CPU even if the autoscaler adds a GPU; write `cuda` to wait for a GPU"
 )
 BOTH = "models.text_parser.device_map and models.segmentation.device"
 

@@ -41,7 +41,7 @@ def fault(app: Any, *nodes: dict[str, float], config: AppConfig | None = None) -
         (
             embedded(num_replicas=2, max_replicas_per_node=1),
             [SMALL],
-            "Ingress: 2 replicas, at most 1 a node, and there is 1 node",
+            "Ingress: 2 replicas do not fit on 1 node with at most 1 per node (max_replicas_per_node)",
         ),
         (embedded(num_replicas=2, max_replicas_per_node=1), [SMALL, SMALL], None),
         (
@@ -51,32 +51,40 @@ def fault(app: Any, *nodes: dict[str, float], config: AppConfig | None = None) -
                 max_replicas_per_node=1,
             ),
             [SMALL, SMALL],
-            "Ingress: 3 replicas, at most 1 a node, and there are 2 nodes",
+            "Ingress: 3 replicas do not fit on 2 nodes with at most 1 per node (max_replicas_per_node)",
         ),
         (
             embedded(autoscaling_config={"min_replicas": 1, "initial_replicas": 2}, max_replicas_per_node=1),
             [SMALL],
-            "Ingress: 2 replicas, at most 1 a node, and there is 1 node",
+            "Ingress: 2 replicas do not fit on 1 node with at most 1 per node (max_replicas_per_node)",
         ),
-        (embedded(num_replicas=9), [SMALL], "Ingress: 9 replicas of 0.25 CPU, and 1 node with room for 8"),
-        (embedded(num_replicas=8), [SMALL], "the replicas ask for 2.75 CPU together, and there is 2 here"),
+        (
+            embedded(num_replicas=9),
+            [SMALL],
+            "Ingress: 9 replicas do not fit on 1 node; each asks for 0.25 CPU, so at most 8 fit",
+        ),
+        (embedded(num_replicas=8), [SMALL], "the replicas together ask for 2.75 CPU, but there is only 2 here"),
         (
             embedded(ray_actor_options={"resources": {"entrance": 1}}),
             [SMALL],
-            "Ingress asks for 1 entrance a replica, and there is no entrance here",
+            "Ingress asks for 1 entrance per replica, but there is no entrance here",
         ),
         (
             embedded(ray_actor_options={"num_cpus": 3}),
             [SMALL, {"CPU": 1.0}],
-            "Ingress asks for 3 CPU a replica, and no node has more than 2",
+            "Ingress asks for 3 CPU per replica, but no node has more than 2",
         ),
         (
             application("one-gpu"),
             [{"CPU": 8.0}],
-            "ParserDeployment asks for 0.4 GPU a replica, and there is no GPU here",
+            "ParserDeployment asks for 0.4 GPU per replica, but there is no GPU here",
         ),
         (application("one-gpu"), [GPU_NODE], None),
-        (application("multi-gpu"), [GPU_NODE], "Ingress: 2 replicas, at most 1 a node, and there is 1 node"),
+        (
+            application("multi-gpu"),
+            [GPU_NODE],
+            "Ingress: 2 replicas do not fit on 1 node with at most 1 per node (max_replicas_per_node)",
+        ),
         (application("multi-gpu"), [GPU_NODE] * 6, None),
     ],
 )

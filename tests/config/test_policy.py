@@ -1,4 +1,4 @@
-"""Policies that Ray would take apart, and that say nothing of their arguments."""
+"""Autoscaling policies whose arguments cannot be checked are errors of the configuration."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def test_the_page_is_up_to_date() -> None:
 
 
 @pytest.mark.parametrize(
-    ("section", "name", "field"), keys(), ids=lambda value: value if isinstance(value, str) else ""
+    ("section", "name", "field"), [*keys()], ids=lambda value: value if isinstance(value, str) else ""
 )
 def test_every_key_is_described_under_its_section(section: str, name: str, field: FieldInfo) -> None:
     assert field.description, f"{section}.{name} has no description"

@@ -10,17 +10,19 @@ import copy
 import gc
 import inspect
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from transformers import Sam3Config, Sam3ImageProcessor, Sam3Model, Sam3Processor
 
-from serve_app.models.interface import Detections, Pair
+from serve_app.models.interface import Detections
 from serve_app.models.sam3 import Sam3Segmenter
-from serve_app.models.sam3_features import ImageFeatures, PhraseFeatures
+from serve_app.models.sam3_features import ImageFeatures, Pair, PhraseFeatures
 from tests.models import small_segmenter
+
+Kind = TypeVar("Kind")
 
 KEPT = 4
 """Objects of a pair, where the scores differ enough."""
@@ -71,25 +73,26 @@ def pictures(count: int, tiny: bool, seed: int = 0) -> list[NDArray[np.uint8]]:
 
 def encoded(made: Sam3Segmenter, images: Sequence[NDArray[np.uint8]]) -> list[ImageFeatures]:
     """Run preparation and the vision pass; no image may fail."""
-    features = [*made.encode([made.prepare(image) for image in images])]
-    assert all(isinstance(one, ImageFeatures) for one in features), features
-    return features  # type: ignore[return-value]
+    return _all_of(ImageFeatures, made.encode([made.prepare(image) for image in images]))
 
 
 def embedded(made: Sam3Segmenter, phrases: Sequence[str]) -> list[PhraseFeatures]:
     """Run the text pass; no phrase may fail."""
-    features = [*made.embed(phrases)]
-    assert all(isinstance(one, PhraseFeatures) for one in features), features
-    return features  # type: ignore[return-value]
+    return _all_of(PhraseFeatures, made.embed(phrases))
 
 
 def detected(made: Sam3Segmenter, pairs: Sequence[Pair], max_pairs: int = 32) -> list[Detections]:
     """Run the detector in batches of at most `max_pairs`, the default of `batching.max_pairs`; no pair may fail."""
-    found: list[Any] = []
+    found: list[Detections] = []
     for start in range(0, len(pairs), max_pairs):
-        found += made.detect(pairs[start : start + max_pairs])
-    assert all(isinstance(one, Detections) for one in found), found
+        found += _all_of(Detections, made.detect(pairs[start : start + max_pairs]))
     return found
+
+
+def _all_of(kind: type[Kind], outcomes: Sequence[object]) -> list[Kind]:
+    kept = [one for one in outcomes if isinstance(one, kind)]
+    assert len(kept) == len(outcomes), outcomes
+    return kept
 
 
 def threshold_below(scores: NDArray[np.float32], kept: int = KEPT) -> float:

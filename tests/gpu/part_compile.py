@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 
 import torch
 
 from serve_app.models.interface import Pair
+from serve_app.models.sam3 import Sam3Segmenter
 from tests.benchmarks.rows import Row, compared
 from tests.gpu import models
 from tests.gpu.part_plain import set_tf32
@@ -32,11 +35,12 @@ def run(device: torch.device, tiny: bool) -> list[Row]:
         for text, limit in zip(texts, models.thresholds(eager, features, texts), strict=True)
     ]
     rows: list[Row] = []
-    for name, run_of in (
+    works: list[tuple[str, Callable[[Sam3Segmenter], object]]] = [
         (f"vision pass of {IMAGES}", lambda made: made.encode(prepared)),
         (f"head of {len(pairs)} pairs, {head}", lambda made: models.detected(made, pairs)),
-    ):
-        plain = median_s(lambda r=run_of: r(eager), device)
+    ]
+    for name, run_of in works:
+        plain = median_s(partial(run_of, eager), device)
         started = time.perf_counter()
         try:
             run_of(compiled)
@@ -45,7 +49,7 @@ def run(device: torch.device, tiny: bool) -> list[Row]:
             print(f"  {name}: not compiled: {type(error).__name__}: {reason}", flush=True)
             continue
         took = time.perf_counter() - started
-        seconds = median_s(lambda r=run_of: r(compiled), device)
+        seconds = median_s(partial(run_of, compiled), device)
         print(
             f"  {name}: {plain * 1000:.2f} ms, compiled {seconds * 1000:.2f} ms, after {took:.0f} s of compiling",
             flush=True,

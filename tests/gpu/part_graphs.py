@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 
@@ -36,14 +37,14 @@ def run(device: torch.device, tiny: bool) -> list[Row]:
             tokens = features.tokens.expand(count, -1, -1).contiguous()
             texts = text.states.expand(count, -1, -1).contiguous()
             mask = text.mask.expand(count, -1).contiguous()
-            work = lambda t=tokens, s=texts, m=mask, made=made: made._head.detect(t, s, m)  # noqa: E731
+            work = partial(made._head.detect, tokens, texts, mask)
             rows += _compared(work, device, f"detect of {count} pairs, {head} head, without masks")
         if head == models.head_dtypes()[0]:
             dtype = torch.float32
             for count in IMAGES:
                 side = made.resolution_hw
                 pixels = torch.zeros(count, 3, *side, device=device, dtype=dtype)
-                rows += _compared(lambda p=pixels, made=made: made._look(p), device, f"vision pass of {count}")
+                rows += _compared(partial(made._look, pixels), device, f"vision pass of {count}")
         del made
         models.release(device)
     set_tf32(False)

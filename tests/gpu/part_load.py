@@ -24,7 +24,7 @@ from serve_app.config.schema import LimitsConfig, SegmenterBatching
 from serve_app.images import decoding
 from serve_app.models.interface import Detections, Pair
 from serve_app.models.sam3 import Sam3Segmenter
-from serve_app.serving.replica.batching import Device, PullBatcher
+from serve_app.serving.replica.batching import ModelThread, PullBatcher
 from tests.benchmarks.rows import Row, limited
 from tests.gpu import models
 from tests.gpu.masks import disc_logits, run_lengths, without_strings
@@ -57,7 +57,7 @@ class Service:
         self.counted = Counted()
         self._made, self._threshold = made, threshold
         batching = SegmenterBatching()
-        self._device = Device(ThreadPoolExecutor(1, "model"))
+        self._device = ModelThread(ThreadPoolExecutor(1, "model"))
         self._threads = ThreadPoolExecutor(min(8, (os.cpu_count() or 2) + 1), "cpu")
         pixels = made.resolution_hw[0] * made.resolution_hw[1]
         self._encoder = self._batcher(made.encode, batching.max_pixels, pixels, "images")
@@ -78,7 +78,7 @@ class Service:
             timed,
             budget=budget,
             cost=lambda _: cost,
-            observe=lambda size: sizes[axis].append(size) if axis else None,
+            on_start=lambda size: sizes[axis].append(size) if axis else None,
         )
 
     def _prepared(self, data: bytes) -> tuple[Any, tuple[int, int]]:

@@ -7,6 +7,7 @@ stage whose device is busy for much less than its time is bound by launching ker
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -39,10 +40,10 @@ def run(device: torch.device, tiny: bool) -> list[Row]:
         limits = models.thresholds(made, features[:1], texts)
         for images in BATCHES:
             batch = prepared[:images]
-            vision_ms[images] = median_s(lambda made=made, batch=batch: made.encode(batch), device) * 1000
+            vision_ms[images] = median_s(partial(made.encode, batch), device) * 1000
             print(f"  {name}: vision pass of {images}: {vision_ms[images]:.2f} ms", flush=True)
             if images == 1 or head == "float32":
-                _print_busy(f"vision pass of {images}", profiled(lambda m=made, b=batch: m.encode(b), device))
+                _print_busy(f"vision pass of {images}", profiled(partial(made.encode, batch), device))
             for count in COUNTS:
                 pairs = [
                     Pair(one, text, limit)

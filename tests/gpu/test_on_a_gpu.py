@@ -130,7 +130,7 @@ def test_a_batch_that_does_not_fit_is_halved(little_memory: int) -> None:
 
 
 def test_one_item_that_does_not_fit_gets_the_error(little_memory: int) -> None:
-    def work(items: object) -> list[int]:
+    def work(_: object) -> list[int]:
         return [int(torch.empty(2 * little_memory, dtype=torch.uint8, device="cuda").numel())]
 
     (outcome,) = halve_when_full(work, [1], "image")

@@ -54,7 +54,7 @@ class Collector:
         return [span for span in self.spans if span.trace == trace]
 
     def wait(self, done: Callable[[], bool], timeout_s: float = 30.0) -> None:
-        """Wait until what has come is enough; fails with what has come."""
+        """Wait until the received spans satisfy a condition; on a timeout the failure lists them."""
         deadline = time.monotonic() + timeout_s
         while not done():
             assert time.monotonic() < deadline, sorted(Counter(span.name for span in self.spans).items())

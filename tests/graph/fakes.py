@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,10 +53,10 @@ class FakeSegmenter:
     def check_phrases(self, phrases: Sequence[str]) -> list[InvalidRequest | None]:
         return [InvalidRequest(REASON) if UNREADABLE in phrase else None for phrase in phrases]
 
-    def detect(self, pairs: Sequence[Pair]) -> list[Detections | GensegError]:
+    def detect(self, pairs: Sequence[Pair[FakeFeatures, FakeFeatures]]) -> list[Detections | GensegError]:
         return [self._detect(pair) for pair in pairs]
 
-    def _detect(self, pair: Any) -> Detections | GensegError:
+    def _detect(self, pair: Pair[FakeFeatures, FakeFeatures]) -> Detections | GensegError:
         if pair.image.width == NONSENSE:
             return InternalError("not numbers")
         boxes = np.array([[0, 0, 1, 1]], np.float32)
@@ -89,7 +89,7 @@ def build(args: dict[str, Any]) -> Any:
     )
 
 
-def load_segmenter(config: AppConfig) -> Any:
+def load_segmenter(_: AppConfig) -> Any:
     """Stand in for registry.load_segmenter."""
     return FakeSegmenter()
 
@@ -97,20 +97,22 @@ def load_segmenter(config: AppConfig) -> Any:
 class FakeIdentity:
     """Tells objects apart by the mean colour of their crops."""
 
-    described: ClassVar[IdentityDict] = {"model": "fake", "pooling": "mean", "crop": "any", "threshold": 0.6}
     side = 8
     dimension = 4
+
+    def __init__(self) -> None:
+        self.described: IdentityDict = {"model": "fake", "pooling": "mean", "crop": "any", "threshold": 0.6}
 
     def embed(self, crops: Sequence[NDArray[np.uint8]]) -> list[Embedding | GensegError]:
         vectors = [np.append(crop.mean(axis=(0, 1)) - 128, 1.0).astype(np.float32) for crop in crops]
         return [vector / np.float32(np.linalg.norm(vector)) for vector in vectors]
 
 
-def load_identity(config: AppConfig) -> FakeIdentity:
+def load_identity(_: AppConfig) -> FakeIdentity:
     """Stand in for registry.load_identity."""
     return FakeIdentity()
 
 
-def load_parser(config: AppConfig) -> Any:
+def load_parser(_: AppConfig) -> Any:
     """Stand in for registry.load_parser."""
     return FakeReplies()

@@ -45,15 +45,15 @@ def build(args: dict[str, Any]) -> Any:
     )
 
 
-def load_parser(config: AppConfig) -> SlowParser:
+def load_parser(_: AppConfig) -> SlowParser:
     """Stand in for registry.load_parser."""
     return SlowParser()
 
 
-def load_identity(config: AppConfig) -> None:
+def load_identity(_: AppConfig) -> None:
     """Stand in for registry.load_identity: no individuals are compared here."""
 
 
-def load_segmenter(config: AppConfig) -> Any:
+def load_segmenter(_: AppConfig) -> Any:
     """Stand in for registry.load_segmenter."""
     return SlowSegmenter()

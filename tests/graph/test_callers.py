@@ -1,4 +1,4 @@
-"""Callers that close their connection, hang up, come in crowds or send odd headers, on a real service."""
+"""Callers that close the connection, hang up, arrive in large numbers or send odd headers, on a real service."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from urllib.parse import urlsplit
 
 import httpx
@@ -71,9 +72,9 @@ def test_a_refusal_before_the_body_is_read_reaches_callers_that_close(
 
 def test_four_times_the_admitted_requests_at_once_get_answers_of_our_own_and_healthz_is_200(small: Graph) -> None:
     slow = png(HANGS, 8, seed=1)
-    job = {"data": {"entities": '["dog"]'}, "files": {"generated": slow}}
+    post = partial(small.post, data={"entities": '["dog"]'}, files={"generated": slow})
     with ThreadPoolExecutor(4 * ADMITTED) as threads:
-        admitted = [threads.submit(small.post, **job) for _ in range(ADMITTED)]
+        admitted = [threads.submit(post) for _ in range(ADMITTED)]
         time.sleep(1)  # they take 5 s
         refused = [
             threads.submit(ask_with_urllib, f"{small.url}/v1/segment", JOB, "application/json")
@@ -128,7 +129,7 @@ def test_header_bytes_that_are_not_utf8_are_a_400_in_our_shape(small: Graph, nam
         answer.begin()
         error = json.loads(answer.read())["error"]
     assert (answer.status, error["code"]) == (400, "invalid_request")
-    assert error["message"] == f"the header {name.lower()} is not UTF-8"
+    assert error["message"] == f"the value of the header {name.lower()} is not UTF-8"
 
 
 def test_headers_of_callers_do_not_steer_ray(small: Graph) -> None:

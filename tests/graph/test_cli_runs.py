@@ -1,4 +1,4 @@
-"""`genseg` doing the job: on a running service, on a graph of its own, and interrupted."""
+"""`genseg run` with a running service, with a graph that it starts, and interrupted by a signal."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ def command(demo: SegmentRequest, *more: str) -> list[str]:
 
 def leftovers(folder: str) -> list[str]:
     """What a command left behind, besides PyTorch's own cache."""
-    return [name for name in os.listdir(folder) if not name.startswith("torchinductor")]
+    names = [each.name for each in Path(folder).iterdir()]
+    return [name for name in names if not name.startswith("torchinductor")]
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def file_server() -> Iterator[str]:
 
 def plain(document: dict[str, object]) -> object:
     """Objects without the paths, which the shell gives in full."""
-    entities, *images = objects(document)  # type: ignore[arg-type]
+    entities, *images = objects(document)
     return [entities, *((found, presence) for _, found, presence in images)]
 
 
@@ -166,6 +167,7 @@ def test_an_interrupted_run_says_so_and_leaves_nothing(demo: SegmentRequest, tmp
         time.sleep(1)
         process.send_signal(signal.SIGINT)
         rest = process.stderr.read()
+        process.stderr.close()
         assert process.wait(120) == 1
         assert leftovers(scratch) == []
     assert rest.strip().splitlines()[-1] == "genseg: interrupted"
@@ -260,8 +262,9 @@ def test_of_two_services_started_at_once_one_serves_and_the_other_is_refused(ray
     def listen(index: int) -> None:
         stream = twins[index].stderr
         assert stream is not None
-        for line in stream:
-            said[index].append(line)
+        with stream:
+            for line in stream:
+                said[index].append(line)
 
     threads = [threading.Thread(target=listen, args=(index,)) for index in range(2)]
     for thread in threads:

@@ -1,4 +1,4 @@
-"""Replicas that die, devices that are full, models that talk nonsense, queues that are full; then a good request."""
+"""Replicas die, devices and queues are full, models reply nonsense; after each fault a good request succeeds."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_an_image_that_kills_replicas_gets_an_error_and_the_service_lives(faulty
     assert response.status_code == 500
     assert response.json()["error"] == {
         "code": "internal",
-        "message": "contextual_images[0]: the segmenter died 3 times on this request",
+        "message": "contextual_images[0]: a replica of the segmenter died in every attempt (attempts: 3)",
         "field": "contextual_images[0]",
     }
     wait_until_good(faulty)
@@ -65,7 +65,7 @@ def test_an_image_that_kills_replicas_gets_an_error_and_the_service_lives(faulty
 def test_a_prompt_that_kills_replicas_gets_an_error_and_the_service_lives(faulty: Graph) -> None:
     response = post(faulty, 10, prompt="DIES")
     assert response.status_code == 500
-    assert "the parser died" in response.json()["error"]["message"]
+    assert "a replica of the parser died" in response.json()["error"]["message"]
     assert post(faulty, 10, prompt="A DOG").json()["entities"] == ["dog"]
 
 

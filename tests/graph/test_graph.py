@@ -8,7 +8,8 @@ import gc
 import itertools
 import json
 import time
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -17,6 +18,7 @@ from ray.serve.request_router import PendingRequest
 from ray.util import list_named_actors
 
 from serve_app.client import Client
+from serve_app.schemas.base import MaskFormat
 from serve_app.schemas.documents import ResultDocument
 from serve_app.schemas.requests import ImageInput, SegmentRequest
 from serve_app.serving.messages import ImageTask
@@ -50,7 +52,7 @@ def as_form(request: SegmentRequest) -> dict[str, Any]:
     return {"data": {"prompt": request.prompt}, "files": files}
 
 
-def objects(document: dict[str, Any]) -> list[Any]:
+def objects(document: Mapping[str, Any]) -> list[Any]:
     """What must be the same whichever way a request comes in."""
     images = [*document["contextual_images"], document["generated_image"]]
     return [document["entities"], *((image["path"], image["objects"], image["presence"]) for image in images)]
@@ -138,12 +140,14 @@ def test_presence_tells_absent_from_below_the_threshold(graph: Graph, demo: Segm
     ("mask_format", "key"), [("rle", "mask_rle"), ("polygon", "mask_polygons"), ("png", "mask_png"), ("none", None)]
 )
 def test_masks_are_the_same_in_every_format(
-    graph: Graph, demo: SegmentRequest, mask_format: str, key: str | None
+    graph: Graph, demo: SegmentRequest, mask_format: MaskFormat, key: str | None
 ) -> None:
     with Client(graph.url) as client:
         plain = client.segment(entities=["dog"], contextual=demo.contextual_images[:1])
         other = client.segment(entities=["dog"], contextual=demo.contextual_images[:1], mask_format=mask_format)
-    raw = other.to_dict()["contextual_images"][0]["objects"][0]
+    found = other.to_dict()["contextual_images"][0]["objects"]
+    assert found
+    raw = found[0]
     keys = {"mask_rle", "mask_polygons", "mask_png"} & {name for name, value in raw.items() if value is not None}
     assert keys == ({key} if key else set())
     if key:
@@ -262,6 +266,6 @@ def kept_instances(actor: str, kind: type) -> int:
 
     handle = ray.get_actor(actor, namespace="serve")
     deadline = time.monotonic() + 10
-    while (kept := ray.get(handle.__ray_call__.remote(count))) and time.monotonic() < deadline:
+    while (kept := cast(int, ray.get(handle.__ray_call__.remote(count)))) and time.monotonic() < deadline:
         time.sleep(0.2)
-    return int(kept)
+    return kept

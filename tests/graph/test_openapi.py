@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
+from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 
 from tests.graph.conftest import Graph
@@ -16,9 +18,10 @@ ROUTES = {"/v1/segment", "/v1/entities", "/healthz", "/readyz"}
 CHECKS = [status_code_conformance, response_schema_conformance]
 
 
-def operations(url: str) -> Iterator[schemathesis.APIOperation]:
+def operations(url: str) -> Iterator[schemathesis.APIOperation[Any, Any, Any, Any]]:
     """Every operation of the running service's description."""
     for result in schemathesis.openapi.from_url(f"{url}/openapi.json").get_all_operations():
+        assert isinstance(result, Ok), result.err()
         yield result.ok()
 
 
@@ -29,7 +32,7 @@ def test_generated_requests_get_the_described_answers(graph: Graph, route: str) 
 
     @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
     @given(case=operation.as_strategy())
-    def check(case: schemathesis.Case) -> None:
+    def check(case: schemathesis.Case[Any]) -> None:
         answer = case.call_and_validate(checks=CHECKS, timeout=60)
         # 502 is a right answer: to a prompt of noise the small parser may reply with no list.
         assert answer.status_code not in {500, 503}

@@ -1,4 +1,4 @@
-"""What configs/embedded.yaml promises: `user_config` leaves the replicas alone, `args` restarts every one of them."""
+"""As configs/embedded.yaml says, a change of `user_config` restarts no replica and a change of `args` restarts all."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def with_segmenter(folder: Path, **serving: Any) -> AppConfig:
     return AppConfig(models=ModelsConfig(segmentation=segmenter), serving=ServingConfig(**serving))
 
 
-def load_parser(config: AppConfig) -> FakeReplies:
+def load_parser(_: AppConfig) -> FakeReplies:
     return FakeReplies()
 
 
@@ -45,8 +45,9 @@ def message(name: str) -> str:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.usefixtures("ray_serve")
 def test_a_service_whose_weights_arrive_after_its_replicas_comes_up_by_itself(
-    ray_serve: str, demo: SegmentRequest, tmp_path: Path
+    demo: SegmentRequest, tmp_path: Path
 ) -> None:
     folder = tmp_path / "segmenter"
     said: list[str] = []
@@ -72,7 +73,8 @@ def test_a_service_whose_weights_arrive_after_its_replicas_comes_up_by_itself(
 
 
 @pytest.mark.timeout(300)
-def test_serve_gives_up_after_as_many_failed_starts_as_the_configuration_says(ray_serve: str, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("ray_serve")
+def test_serve_gives_up_after_as_many_failed_starts_as_the_configuration_says(tmp_path: Path) -> None:
     config = with_segmenter(tmp_path / "none", max_failed_starts=1)
     hand_over(bind(config, load_parser=load_parser), "never", route_prefix=None)
     try:
@@ -114,12 +116,12 @@ ON_A_RAY_WITH_A_GPU = """
 import json, os, ray
 from serve_app.cli import ray_session
 from serve_app.config.schema import AppConfig
-from serve_app.serving.gpus import cluster_gpus, is_autoscaled, on_lent_device
+from serve_app.serving.gpus import cluster_gpus, is_autoscaled, on_assigned_device
 from tests.graph.test_starts import devices
 
 ray_session.set_environment(CUDA_VISIBLE_DEVICES="0")  # one GPU in Ray's books; no GPU is used
 ray_session.start(logs=False)
-load = ray.remote(lambda: [on_lent_device(devices)(AppConfig()), os.environ.get("HF_TOKEN")])
+load = ray.remote(lambda: [on_assigned_device(devices)(AppConfig()), os.environ.get("HF_TOKEN")])
 lent = {share: ray.get(load.options(num_cpus=0, num_gpus=share).remote()) for share in (0, 0.5)}
 print(json.dumps({"gpus": cluster_gpus(), "autoscaled": is_autoscaled(), "lent": lent}))
 ray_session.leave()

@@ -1,4 +1,4 @@
-"""Traces of a running service, as a collector gets them: one a request, through every process."""
+"""Traces of a running service, as a collector gets them: each request is one trace across all processes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import httpx
 import pytest
@@ -122,7 +122,8 @@ def traced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
             "PYTHONPATH": str(ROOT),
             "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
             "OTEL_SERVICE_NAME": "pictures",
-            "OTEL_BSP_SCHEDULE_DELAY": "100",
+            # A replica that dies soon after a stage takes the stage's span along, as it takes the span around it.
+            "OTEL_BSP_SCHEDULE_DELAY": "400",
         }
         command = [sys.executable, "-m", "tests.graph.traced_service", str(path), str(port)]
         service = subprocess.Popen(
@@ -133,13 +134,19 @@ def traced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
         try:
             lines = iter(service.stdout.readline, b"")
             assert b"ready\n" in lines, (folder / "log").read_text()[-3000:]
-            rest = threading.Thread(target=lambda: [*lines], daemon=True)
-            rest.start()
+            threading.Thread(target=drain, args=(service.stdout,), daemon=True).start()
             yield Traced(f"http://127.0.0.1:{port}/traced", collector, f"http://{host}")
         finally:
             service.stdin.close()
             service.wait(60)
     assert "ended span" not in (folder / "log").read_text()
+
+
+def drain(stream: IO[bytes]) -> None:
+    """Read a stream to its end, so that its writer never waits, and close it."""
+    with stream:
+        for _ in stream:
+            pass
 
 
 def check_connected(spans: list[Received], parent: str) -> None:

@@ -8,6 +8,7 @@ import tracemalloc
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,7 +125,10 @@ def test_decode_calls_a_truncated_file_invalid(name: str, cut: float) -> None:
 def oriented(kind: str, orientation: int) -> bytes:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    options = {"TIFF": {"tiffinfo": {0x0112: orientation}}, "WEBP": {"exif": exif, "lossless": True}}
+    options: dict[str, dict[str, Any]] = {
+        "TIFF": {"tiffinfo": {0x0112: orientation}},
+        "WEBP": {"exif": exif, "lossless": True},
+    }
     return encoded(picture(), kind, **options.get(kind, {"exif": exif}))
 
 

@@ -43,7 +43,7 @@ def opened(name: str, data: bytes) -> Image.Image:
 @pytest.mark.parametrize("name", VALID)
 @pytest.mark.parametrize("read", [read_header, decode])
 def test_a_side_over_its_limit_is_too_large_in_every_format(name: str, read) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(TooLarge, match=r"^48 x 32 pixels are over the limit of 47 pixels a side$"):
+    with pytest.raises(TooLarge, match=r"^48 x 32 pixels are over the limit of 47 pixels per side$"):
         read(VALID[name], LimitsConfig(max_side=47))
     read(VALID[name], LimitsConfig(max_side=48))
 
@@ -51,7 +51,7 @@ def test_a_side_over_its_limit_is_too_large_in_every_format(name: str, read) -> 
 @pytest.mark.parametrize(("width", "height"), [(1, 65_536), (65_536, 1)])
 def test_the_longest_side_is_65535_by_default(width: int, height: int) -> None:
     rows = (b"IDAT", zlib.compress(b"\0" * ((width + 1) * height)))
-    with pytest.raises(TooLarge, match=rf"^{width} x {height} pixels are over the limit of 65535 pixels a side$"):
+    with pytest.raises(TooLarge, match=rf"^{width} x {height} pixels are over the limit of 65535 pixels per side$"):
         read_header(png(width, height, rows, colour=0), LIMITS)
 
 
@@ -228,7 +228,7 @@ def test_a_tile_counts_by_its_own_size() -> None:
     assert decode(tiled_tiff(1, 1, 256, 512), LIMITS).shape == (1, 1, 3)
     with pytest.raises(TooLarge, match=r"^40000 x 40000 pixels are over the limit of 50 megapixels$"):
         read_header(tiled_tiff(1, 1, 40_000, 40_000), LIMITS)
-    with pytest.raises(TooLarge, match=r"^65552 x 16 pixels are over the limit of 65535 pixels a side$"):
+    with pytest.raises(TooLarge, match=r"^65552 x 16 pixels are over the limit of 65535 pixels per side$"):
         decode(tiled_tiff(1, 1, 65_552, 16), LIMITS)
 
 
@@ -299,7 +299,7 @@ def test_a_frame_of_an_avif_counts_by_its_own_size(mode: str) -> None:
     assert avif.avif_size(data) == (300, 200)
     with pytest.raises(TooLarge, match=r"^300 x 200 pixels are over the limit of 0\.05 megapixels$"):
         read_header(data, LimitsConfig(max_megapixels=0.05))
-    with pytest.raises(TooLarge, match=r"^300 x 200 pixels are over the limit of 299 pixels a side$"):
+    with pytest.raises(TooLarge, match=r"^300 x 200 pixels are over the limit of 299 pixels per side$"):
         decode(data, LimitsConfig(max_side=299))
 
 

@@ -80,7 +80,7 @@ def says(size_wh: tuple[int, int], data: bytes) -> bytes:
 
 
 def test_limits_hold_before_pixels_are_decoded() -> None:
-    for size_wh, match in (((8_000, 8_000), "megapixels"), ((70_000, 10), "pixels a side")):
+    for size_wh, match in (((8_000, 8_000), "megapixels"), ((70_000, 10), "pixels per side")):
         with pytest.raises(TooLarge, match=match):
             read_header(says(size_wh, FILES["plain"]), LIMITS)
     with pytest.raises(TooLarge, match="megapixels"):
@@ -175,7 +175,7 @@ def associations(count: int, boxes: int) -> bytes:
 @pytest.mark.parametrize("content", [places(70_000), associations(40_000, 2)], ids=["no bytes", "no properties"])
 def test_thousands_of_items_are_refused_though_they_say_nothing(content: bytes) -> None:
     data = box(b"ftyp", b"heic", bytes(4), b"mif1heic") + box(b"meta", bytes(4), content)
-    with pytest.raises(InvalidImage, match=r"^a broken HEIF file: too many items$"):
+    with pytest.raises(InvalidImage, match=r"^a broken HEIF file: too many items or (extents|properties)$"):
         heif_size(data)
 
 
@@ -194,7 +194,7 @@ def test_parameter_sets_and_units_of_all_tiles_together_are_bounded() -> None:
     short = configuration[:21] + bytes([configuration[21] & 0xFC]) + configuration[22:]  # lengths of one byte
     for tiles in (frames(many_sets, contents(FILES["plain"], b"mdat"), 3), frames(short, bytes(40_000), 2)):
         numbers = [*range(1, len(tiles.files) + 1)]
-        with pytest.raises(InvalidImage, match=r"^a broken HEIF file: too many parts$"):
+        with pytest.raises(InvalidImage, match=r"^a broken HEIF file: too many parameter sets or NAL units$"):
             heif_size(grid_file(tiles, numbers, 1, (96, 64 * len(numbers))))
 
 

@@ -125,11 +125,11 @@ def test_an_image_that_shows_nothing_of_a_tied_entity_says_so() -> None:
     tied = Asked("dog", 1, sources=(0, 1, 2))
     verdict = judged([tied], [picture(seen("dog", 0)), EMPTY, FAILED], picture(seen("dog", 3)))
     references, generated = marks(verdict, 3)
-    assert references[1].lines == ("no dog found, although the prompt takes it from this image",)
-    assert references[2].lines == ("segmentation failed, so dog cannot be compared",)
+    assert references[1].lines == ("no 'dog' found, but the prompt says that this image shows it",)
+    assert references[2].lines == ("segmentation failed, so 'dog' cannot be compared",)
     assert generated.lines == (
-        "ref 1: no dog found, although the prompt takes it from this image",
-        "ref 2: segmentation failed, so dog cannot be compared",
+        "ref 1: no 'dog' found, but the prompt says that this image shows it",
+        "ref 2: segmentation failed, so 'dog' cannot be compared",
     )
 
 

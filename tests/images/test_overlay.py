@@ -5,7 +5,7 @@ import io
 import time
 from collections.abc import Sequence
 from itertools import combinations
-from typing import Any
+from typing import cast
 
 import numpy as np
 import pytest
@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from serve_app.images.lettering import Box, font_of, place_tag, printable, shorten, tag_size, width_of
-from serve_app.images.overlay import BOXES_A_STEP, draw_objects, draw_steps, overlay_data_uri
+from serve_app.images.overlay import BOXES_PER_STEP, draw_objects, draw_steps, overlay_data_uri
 from serve_app.images.palette import contrast, entity_colours, text_colour
 from serve_app.images.sheet import Panel, compare_sheet
 from serve_app.masks.formats import ENCODINGS
 from serve_app.masks.rle import encode_rle
+from serve_app.schemas.dicts import ObjectDict
+from tests.documents import found_object
 
 GREY = 120
 
@@ -32,10 +34,10 @@ def disc(size_wh: tuple[int, int], centre: tuple[int, int], radius: int) -> NDAr
     return inside
 
 
-def found(label: str, mask: NDArray[np.bool_], score: float = 0.9) -> dict[str, Any]:
+def found(label: str, mask: NDArray[np.bool_], score: float = 0.9) -> ObjectDict:
     y, x = np.nonzero(mask)
     bbox = [int(x.min()), int(y.min()), int(x.max()) + 1, int(y.max()) + 1]
-    return {"object_id": f"{label}_0", "label": label, "bbox": bbox, "score": score, "mask_rle": encode_rle(mask)}
+    return {**found_object(f"{label}_0", bbox, score), "mask_rle": encode_rle(mask)}
 
 
 def pixels(image: Image.Image) -> NDArray[np.int64]:
@@ -112,23 +114,24 @@ def test_draw_objects_leaves_the_image_alone() -> None:
 
 
 @pytest.mark.parametrize("objects", [[], None], ids=["no-object", "failed"])
-def test_draw_objects_without_objects_is_the_image(objects: list[dict[str, Any]] | None) -> None:
+def test_draw_objects_without_objects_is_the_image(objects: list[ObjectDict] | None) -> None:
     assert not changed(draw_objects(grey(80, 60), objects, {})).any()
 
 
 def test_draw_objects_draws_every_mask_format_alike() -> None:
     mask = disc((320, 240), (150, 120), 60) & ~disc((320, 240), (150, 120), 20)
     rle = encode_rle(mask)
-    base = found("dog", mask)
-    del base["mask_rle"]
-    forms = [{encoding.key: encoding.write(rle, lambda size: None)} for encoding in ENCODINGS.values()]
-    first, *others = (pixels(draw_objects(grey(320, 240), [base | form], entity_colours(["dog"]))) for form in forms)
+    base = found_object("dog_0", found("dog", mask)["bbox"])
+    items = [
+        cast(ObjectDict, {**base, encoding.key: encoding.write(rle, lambda _: None)}) for encoding in ENCODINGS.values()
+    ]
+    first, *others = (pixels(draw_objects(grey(320, 240), [item], entity_colours(["dog"]))) for item in items)
     assert (first != GREY).any()
     assert all((first == other).all() for other in others)
 
 
 def test_draw_objects_without_a_mask_draws_box_and_label() -> None:
-    item = {"label": "dog", "bbox": [50, 60, 150, 160], "score": 0.5}
+    item = found_object("dog_0", [50, 60, 150, 160], 0.5)
     drawn = changed(draw_objects(grey(200, 200), [item], entity_colours(["dog"])))
     assert drawn[60, 60:140].all()
     assert drawn[80:150, 149].all()
@@ -140,7 +143,7 @@ def test_draw_objects_without_a_mask_draws_box_and_label() -> None:
     "bbox", [[0, 0, 200, 200], [5, 5, 5, 5], [190, 190, 200, 200], [-20, -20, 260, 230], [150, 100, 40, 20]], ids=str
 )
 def test_draw_objects_takes_any_box(bbox: list[int]) -> None:
-    assert changed(draw_objects(grey(200, 200), [{"label": "dog", "bbox": bbox, "score": 1.0}], {})).any()
+    assert changed(draw_objects(grey(200, 200), [found_object("dog_0", bbox, 1.0)], {})).any()
 
 
 @pytest.mark.parametrize("size_wh", [(1, 1), (3, 90), (90, 3), (16, 16)], ids=str)
@@ -151,7 +154,8 @@ def test_draw_objects_takes_any_label_on_any_size(label: str, size_wh: tuple[int
 
 
 def test_draw_objects_skips_an_empty_mask() -> None:
-    item = found("dog", np.ones((50, 50), dtype=np.bool_)) | {"mask_rle": encode_rle(np.zeros((50, 50), np.bool_))}
+    item = found("dog", np.ones((50, 50), dtype=np.bool_))
+    item["mask_rle"] = encode_rle(np.zeros((50, 50), np.bool_))
     assert not changed(draw_objects(grey(50, 50), [item], {}))[25:40, 10:40].any()
 
 
@@ -276,10 +280,7 @@ def test_compare_sheet_refuses_no_image() -> None:
 
 
 def test_draw_objects_labels_the_surest_of_thousands_of_objects_only() -> None:
-    items = [
-        {"label": "dog", "bbox": [10, 10 + index % 7, 590, 590], "score": 1 - index / 4000, "object_id": f"dog_{index}"}
-        for index in range(4000)
-    ]
+    items = [found_object(f"dog_{index}", [10, 10 + index % 7, 590, 590], 1 - index / 4000) for index in range(4000)]
     begin = time.process_time()
     crowded = draw_objects(grey(600, 600), items, entity_colours(["dog"]))
     assert time.process_time() - begin < 20  # under 1 s; 800 labels took 120 s
@@ -289,7 +290,7 @@ def test_draw_objects_labels_the_surest_of_thousands_of_objects_only() -> None:
 def test_draw_steps_stops_between_masks_and_boxes() -> None:
     items = [found("dog", disc((64, 64), (32, 32), 20))] * 40
     steps = draw_steps(grey(64, 64), items, {})
-    assert sum(1 for _ in steps) >= 40 * 2 + 40 // BOXES_A_STEP
+    assert sum(1 for _ in steps) >= 40 * 2 + 40 // BOXES_PER_STEP
 
 
 def test_place_tag_tries_few_places_in_a_tall_box() -> None:

@@ -296,7 +296,8 @@ def test_planes_show_what_pixels_one_after_another_show(
             chunks = [compressed(packed_bits(part, bits, mark), compression) for part in parts]
             data = tiff(chunks, (21, 5), [bits] * count, photometric, form=form, planar=planar, **options)
             shown.append(decode(data, LIMITS).astype(int))
-        np.testing.assert_allclose(*shown, atol=3, err_msg=f"{bits} bits of format {form}")
+        chunky, planes = shown
+        np.testing.assert_allclose(chunky, planes, atol=3, err_msg=f"{bits} bits of format {form}")
 
 
 @pytest.mark.parametrize("mark", ["<", ">"])
@@ -383,12 +384,12 @@ def test_orientation_of_what_is_read_here_is_applied() -> None:
     [
         pytest.param({"photometric": 32803}, "photometric interpretation 32803", id="raw-camera"),
         pytest.param({"compression": 34712, "bits": [16, 16]}, "compression 34712", id="jpeg-2000"),
-        pytest.param({"bits": [8, 16, 8], "photometric": RGB}, "samples of several depths", id="mixed-depths"),
-        pytest.param({"bits": [8] * 5, "photometric": RGB}, "5 samples a pixel", id="unnamed-samples"),
+        pytest.param({"bits": [8, 16, 8], "photometric": RGB}, "samples with different numbers of bits", id="mixed"),
+        pytest.param({"bits": [8] * 5, "photometric": RGB}, "5 samples per pixel", id="unnamed-samples"),
         pytest.param(
-            {"bits": [64, 64, 64], "form": 5, "photometric": RGB}, "64 bits a sample of format 5", id="complex"
+            {"bits": [64, 64, 64], "form": 5, "photometric": RGB}, "samples of format 5 with 64 bits", id="complex"
         ),
-        pytest.param({"bits": [40]}, "40 bits a sample of format 1", id="40-bits"),
+        pytest.param({"bits": [40]}, "samples of format 1 with 40 bits", id="40-bits"),
     ],
 )
 def test_what_is_not_read_is_named_and_not_called_broken(options: dict[str, Any], reason: str) -> None:
@@ -414,7 +415,9 @@ def test_a_palette_of_16_bits_is_a_variant_that_is_not_read() -> None:
 def test_missing_strips_and_pixels_are_damage() -> None:
     whole = tiff([bytes(12), bytes(12)], (1, 2), [32] * 3, RGB, form=FLOAT, rows=1)
     assert decode(whole, LIMITS).shape == (2, 1, 3)
-    with pytest.raises(InvalidImage, match=r"^a broken TIFF file: it has fewer strips or tiles than its size needs$"):
+    with pytest.raises(
+        InvalidImage, match=r"^a broken TIFF file: it has fewer strips or tiles than its picture needs$"
+    ):
         read_header(tiff([bytes(12)], (1, 2), [32] * 3, RGB, form=FLOAT, rows=1), LIMITS)
     with pytest.raises(InvalidImage, match=r"^(truncated|a broken TIFF file)$"):
         decode(tiff([b"garbage"], (1, 2), [32] * 3, RGB, form=FLOAT, compression=DEFLATE), LIMITS)
@@ -425,7 +428,7 @@ def test_samples_have_a_bound_of_their_own() -> None:
     assert side * side * 12 > MAX_SAMPLE_BYTES
     data = tiff([zlib.compress(bytes(100))], (side, side), [32] * 3, RGB, form=FLOAT, compression=DEFLATE)
     for read in (read_header, decode):
-        with pytest.raises(TooLarge, match=r"^the samples of the TIFF file take more than 300000000 bytes$"):
+        with pytest.raises(TooLarge, match=r"^the TIFF file unpacks to more than 300000000 bytes$"):
             read(data, LIMITS)
     with pytest.raises(TooLarge, match=r"^40000 x 40000 pixels are over the limit"):
         read_header(tiff([bytes(8)], (40_000, 40_000), [16], GREY, form=FLOAT), LIMITS)

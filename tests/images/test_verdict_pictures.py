@@ -11,10 +11,11 @@ from PIL import Image
 
 from serve_app.images.lettering import Box, font_of, width_of, wrap
 from serve_app.images.marks import Marks
-from serve_app.images.notice import MOST_LINES, draw_notice
+from serve_app.images.notice import MAX_LINES, draw_notice
 from serve_app.images.overlay import draw_objects
 from serve_app.images.palette import entity_colours
 from serve_app.images.sheet import Panel, compare_sheet
+from serve_app.schemas.dicts import ObjectDict
 from tests.images.test_overlay import GREY, changed, disc, found, grey, pixels
 
 DOG, OWN = entity_colours(["dog", "own"]).values()
@@ -43,9 +44,7 @@ def test_an_outline_of_the_objects_own_colour_has_a_light_rim() -> None:
 
 
 def test_an_object_that_is_marked_has_its_own_colour_and_the_others_their_labels() -> None:
-    objects = [
-        found("dog", disc((600, 300), (x, 150), 60)) | {"object_id": f"dog_{i}"} for i, x in enumerate((120, 450))
-    ]
+    objects = [renamed(found("dog", disc((600, 300), (x, 150), 60)), f"dog_{i}") for i, x in enumerate((120, 450))]
     drawn = pixels(draw_objects(grey(600, 300), objects, COLOURS, marks=Marks({"dog_1": OWN}, {"dog_1": ("= ref 0",)})))
     left, right = drawn[:, :300].reshape(-1, 3), drawn[:, 300:].reshape(-1, 3)
     assert (left == DOG).all(axis=1).any()
@@ -54,13 +53,18 @@ def test_an_object_that_is_marked_has_its_own_colour_and_the_others_their_labels
     assert not (right == DOG).all(axis=1).any()
 
 
-def tag(item: dict[str, Any], notes: tuple[str, ...], width: int = 600) -> NDArray[np.int64]:
+def renamed(item: ObjectDict, object_id: str) -> ObjectDict:
+    return {**item, "object_id": object_id}
+
+
+def tag(item: ObjectDict, notes: tuple[str, ...], width: int = 600) -> NDArray[np.int64]:
     return pixels(draw_objects(grey(width, 300), [item], COLOURS, marks=Marks(notes={item["object_id"]: notes})))
 
 
 def test_a_note_stands_in_the_place_of_the_score() -> None:
     item = found("dog", disc((600, 300), (300, 150), 60))
-    as_label = found("dog_0", disc((600, 300), (300, 150), 60), 0.83) | {"label": "dog_0"}
+    as_label = found("dog_0", disc((600, 300), (300, 150), 60), 0.83)
+    as_label["label"] = "dog_0"
     expected = pixels(draw_objects(grey(600, 300), [as_label], {"dog_0": DOG}))
     np.testing.assert_array_equal(tag(item, ("0.83",)), expected)
 
@@ -77,7 +81,7 @@ def test_the_note_stays_where_the_name_is_too_long() -> None:
 
 def test_lines_stand_beside_the_objects() -> None:
     left, right = disc((900, 600), (150, 300), 140), disc((900, 600), (740, 300), 140)
-    objects = [found("dog", left), found("dog", right) | {"object_id": "dog_1"}]
+    objects = [found("dog", left), renamed(found("dog", right), "dog_1")]
     lines = ("dog: 3 asked, 2 found", "ref 0 dog_2: merged with another individual")
     plain, noted = (
         pixels(draw_objects(grey(900, 600), objects, COLOURS, "outline", Marks(lines=x))) for x in ((), lines)
@@ -124,7 +128,7 @@ def test_a_panel_shows_fewer_lines_rather_than_hide_an_object() -> None:
 def test_of_thousands_of_lines_a_panel_shows_the_first() -> None:
     box = draw_notice(canvas := Image.new("RGB", (3000, 3000)), ["dog: 2 asked, 1 found"] * 5000, 60, [])
     assert box is not None
-    assert box[3] - box[1] <= 60 * 1.35 * (MOST_LINES + 1) + 60
+    assert box[3] - box[1] <= 60 * 1.35 * (MAX_LINES + 1) + 60
     assert canvas.getpixel((box[0] + 60, box[3] - 1)) != (0, 0, 0)
 
 

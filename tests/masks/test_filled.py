@@ -1,4 +1,4 @@
-"""Outlines without holes: filled by pycocotools, they give the mask again."""
+"""Outlines without holes: pycocotools fills them to the same mask."""
 
 from __future__ import annotations
 

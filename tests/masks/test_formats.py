@@ -1,4 +1,4 @@
-"""The table of mask formats: every row gives back the mask that it was given."""
+"""The table of mask formats: every format gives back the same mask."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from serve_app.masks.formats import ENCODINGS, POINT_BYTES, MaskEncoding, Take, 
 from serve_app.masks.rle import area, bounds, decode_rle, encode_rle
 from serve_app.masks.steps import finish
 from serve_app.schemas.base import MaskFormat
-from serve_app.schemas.dicts import RleDict
+from serve_app.schemas.dicts import ObjectDict, RleDict
 from serve_app.schemas.documents import ObjectDocument
 from serve_app.serving.documents import MaskBytes, to_mask_format
 
@@ -69,7 +69,7 @@ TOY = cast(MaskFormat, "toy")
 WITH_TOY = {**ENCODINGS, TOY: MaskEncoding("mask_toy", write_rows, read_rows)}
 
 
-def found(rle: RleDict) -> dict[str, Any]:
+def found(rle: RleDict) -> ObjectDict:
     return {"object_id": "dog_0", "label": "dog", "bbox": [0, 0, 1, 1], "score": 0.5, "mask_rle": rle}
 
 
@@ -110,7 +110,7 @@ class Refused(Exception):
 
 @pytest.mark.parametrize(
     ("mask_format", "size"),
-    [("rle", lambda value: len(value["counts"])), ("polygon", lambda value: 5 * 4 * POINT_BYTES), ("png", len)],
+    [("rle", lambda value: len(value["counts"])), ("polygon", lambda _: 5 * 4 * POINT_BYTES), ("png", len)],
 )
 def test_a_writer_says_what_its_value_takes(mask_format: MaskFormat, size: Any) -> None:
     mask = np.zeros((9, 9), np.bool_)
@@ -122,7 +122,7 @@ def test_a_writer_says_what_its_value_takes(mask_format: MaskFormat, size: Any) 
 
 @pytest.mark.parametrize("mask_format", [*ENCODINGS])
 def test_a_writer_stops_where_it_is_refused(mask_format: MaskFormat) -> None:
-    def refuse(size: int) -> None:
+    def refuse(_: int) -> None:
         raise Refused
 
     with pytest.raises(Refused):
@@ -149,7 +149,7 @@ def test_polygons_over_the_bound_are_refused_before_their_points_are_listed() ->
 @pytest.mark.parametrize("shape", [(1, 1), (7, 9), (40, 64)])
 def test_png_is_a_one_bit_png_of_the_mask(shape: tuple[int, int]) -> None:
     mask = np.random.default_rng(5).random(shape) < 0.5
-    text = ENCODINGS["png"].write(encode_rle(mask), lambda size: None)
+    text = ENCODINGS["png"].write(encode_rle(mask), lambda _: None)
     with Image.open(io.BytesIO(base64.b64decode(text))) as image:
         assert (image.format, image.mode, image.size) == ("PNG", "1", (shape[1], shape[0]))
     assert ENCODINGS["png"].read(text, shape) == encode_rle(mask)
@@ -163,7 +163,7 @@ def test_png_that_is_none_is_refused(text: str) -> None:
 
 def test_a_png_is_read_as_pixels_without_an_rle() -> None:
     mask = np.random.default_rng(5).random((70, 90)) > 0.5
-    text = ENCODINGS["png"].write(encode_rle(mask), lambda size: None)
+    text = ENCODINGS["png"].write(encode_rle(mask), lambda _: None)
     read = png_pixels({"mask_png": text}, (70, 90))
     assert read is not None
     np.testing.assert_array_equal(read, mask)
@@ -176,7 +176,7 @@ def test_a_png_is_read_as_pixels_without_an_rle() -> None:
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_an_empty_mask_is_a_mask_in_every_format(name: MaskFormat) -> None:
     empty = encode_rle(np.zeros((7, 9), np.bool_))
-    value = ENCODINGS[name].write(empty, lambda size: None)
+    value = ENCODINGS[name].write(empty, lambda _: None)
     again = read_mask({ENCODINGS[name].key: value}, (7, 9))
     assert again == empty
     assert (area(empty), bounds(empty)) == (0, (0, 0, 0, 0))

@@ -51,7 +51,7 @@ def rounded(rng: np.random.Generator, count: int, height: int, width: int) -> Fl
     return np.round(noise(rng, count, height, width) / 4).astype(np.float32)
 
 
-def zeros(rng: np.random.Generator, count: int, height: int, width: int) -> Float32:
+def zeros(_: np.random.Generator, count: int, height: int, width: int) -> Float32:
     return np.zeros((count, height, width), dtype=np.float32)
 
 
@@ -59,7 +59,7 @@ def saturated(rng: np.random.Generator, count: int, height: int, width: int) -> 
     return np.sign(blobs(rng, count, height, width)) * np.float32(100)
 
 
-def stripes(rng: np.random.Generator, count: int, height: int, width: int) -> Float32:
+def stripes(_: np.random.Generator, count: int, height: int, width: int) -> Float32:
     y, x = np.mgrid[:height, :width]
     return np.stack([np.where((y if i % 2 else x) // 3 % 2, 5.0, -5.0) for i in range(count)]).astype(np.float32)
 

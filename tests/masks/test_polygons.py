@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 
 from serve_app.masks.polygons import outline_of, rle_from_polygons
 from serve_app.masks.rle import encode_rle, rle_from_run_lengths, run_lengths
+from serve_app.schemas.dicts import RingDict
 
 Mask = NDArray[np.bool_]
 Value = TypeVar("Value")
@@ -26,7 +27,7 @@ def mask_of(*rows: str) -> Mask:
     return np.array([[pixel == "#" for pixel in row] for row in rows])
 
 
-def even_odd(rings: list[dict[str, object]], shape: tuple[int, int]) -> Mask:
+def even_odd(rings: list[RingDict], shape: tuple[int, int]) -> Mask:
     """Fill rings the slow, plain way: a pixel is inside if a ray to the left of its centre crosses an odd number."""
     filled = np.zeros(shape, dtype=np.bool_)
     for ring in rings:
@@ -37,7 +38,7 @@ def even_odd(rings: list[dict[str, object]], shape: tuple[int, int]) -> Mask:
     return filled
 
 
-def followed(mask: Mask) -> list[dict[str, object]]:
+def followed(mask: Mask) -> list[RingDict]:
     """Follow the rings the slow, plain way: along the sides of the pixels, one after another, the mask on the right."""
     padded = np.pad(mask, 1)
     ways: dict[tuple[int, int], list[tuple[int, int]]] = {}  # from each corner, the directions of the sides that leave
@@ -51,11 +52,11 @@ def followed(mask: Mask) -> list[dict[str, object]]:
         for corner, way, beside in sides:
             if not padded[beside[1] + 1, beside[0] + 1]:
                 ways.setdefault(corner, []).append(way)
-    rings = []
+    rings: list[RingDict] = []
     while ways:
         corner = start = min(ways)
         before = way = ways[start][0]
-        points = []
+        points: list[list[float]] = []
         while ways.get(corner):
             leaving = ways[corner]
             # Where pixels touch at a corner, a ring turns to the right: it stays with its own pixel.
@@ -206,7 +207,7 @@ def test_rle_from_polygons_of_no_ring_is_empty() -> None:
 
 
 def test_rle_from_polygons_cuts_off_what_lies_outside() -> None:
-    ring = {"points": [[-3, -2], [4, -2], [4, 99], [-3, 99]], "hole": False}
+    ring: RingDict = {"points": [[-3, -2], [4, -2], [4, 99], [-3, 99]], "hole": False}
     mask = np.zeros((5, 7), dtype=np.bool_)
     mask[:, :4] = True
     assert rle_from_polygons([ring], (5, 7)) == encode_rle(mask)

@@ -52,7 +52,7 @@ class HeadError:
 
 def answers(head_dtype: str, dtype: str = "float32") -> Answers:
     """Ask the embedded model for every entity of every scene."""
-    config = SegmentationModel(device="cpu", dtype=dtype, head_dtype=head_dtype)  # type: ignore[arg-type]
+    config = SegmentationModel(device="cpu", dtype=dtype, head_dtype=head_dtype)
     segmenter = Sam3Segmenter.load(config, DeviceConfig())
     found: dict[tuple[str, str], Detections] = {}
     for entry in json.loads((SCENES / "scenes.json").read_text(encoding="utf-8")):

@@ -1,19 +1,21 @@
-"""Loading: the video model's layout, and one clear line for everything that is wrong with a checkpoint."""
+"""Loading checkpoints: the layout of the video model, and one clear line for every fault of a checkpoint."""
 
 from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from pickle import UnpicklingError
+from types import SimpleNamespace
 
 import httpx2
 import huggingface_hub
 import pytest
 import torch
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
-from huggingface_hub.utils._http import default_client_factory
+from huggingface_hub.utils._http import default_client_factory, hf_raise_for_status
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -87,7 +89,7 @@ def test_load_refuses_a_checkpoint_that_lacks_weights(copy: Path) -> None:
     ],
     ids=["no weights", "no config", "broken config", "garbage weights", "half-downloaded weights"],
 )
-def test_load_says_what_is_wrong_in_one_line(copy: Path, damage, words: str) -> None:
+def test_load_says_what_is_wrong_in_one_line(copy: Path, damage: Callable[[Path], object], words: str) -> None:
     damage(copy)
     with pytest.raises(CheckpointError) as raised:
         load(copy)
@@ -105,6 +107,9 @@ def test_load_names_a_folder_that_is_not_there(tmp_path: Path) -> None:
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int, dict[str, str]], None]]:
     """Sets what the hub answers to everything; the libraries and their errors are the real ones."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    # The library asks six times, and waits 23 s in all.
+    at_once = SimpleNamespace(**{**vars(time), "sleep": lambda _: None})
+    monkeypatch.setattr("huggingface_hub.utils._http.time", at_once)
 
     def answers(status: int, headers: dict[str, str]) -> None:
         transport = httpx2.MockTransport(lambda request: httpx2.Response(status, headers=headers, request=request))
@@ -158,10 +163,9 @@ def test_load_says_what_the_hub_says(
     assert "\n" not in caught.value.message
 
 
+@pytest.mark.usefixtures("hub")
 @pytest.mark.parametrize("load_from", [load, lambda name: load_parser(Path(name))], ids=["segmenter", "parser"])
-def test_load_says_that_nothing_answers(
-    load_from: Callable[[str], object], hub: Callable[[int, dict[str, str]], None]
-) -> None:
+def test_load_says_that_nothing_answers(load_from: Callable[[str], object]) -> None:
     def refuse(request: httpx2.Request) -> httpx2.Response:
         raise httpx2.ConnectError("Connection refused", request=request)
 
@@ -183,7 +187,7 @@ def hub_error(status: int, **headers: str) -> Exception:
     """The error that the hub's library makes of an answer."""
     request = httpx2.Request("GET", "https://huggingface.co/owner/name/resolve/main/config.json")
     try:
-        huggingface_hub.utils.hf_raise_for_status(httpx2.Response(status, headers=headers, request=request))
+        hf_raise_for_status(httpx2.Response(status, headers=headers, request=request))
     except Exception as error:
         return error
     raise AssertionError("no error")
@@ -197,7 +201,7 @@ def hub_error(status: int, **headers: str) -> Exception:
         (hub_error(500), "cannot be reached"),
         (LocalEntryNotFoundError("nothing"), "cannot be reached"),
         (OfflineModeIsEnabled("offline"), "cannot be reached.*HF_HUB_OFFLINE forbids"),
-        (HFValidationError("x"), "neither a local folder nor a name"),
+        (HFValidationError("x"), "neither a local folder nor a hub name"),
         (hub_error(404, **{"X-Error-Code": "EntryNotFound"}), "lacks a file"),
         (torch.OutOfMemoryError("CUDA out of memory. Tried"), "not enough memory"),
         (
@@ -240,7 +244,7 @@ FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 8.27 GiB. G
         (
             None,
             FULL,
-            "the device has not enough memory; it asked for 8.27 GiB more; use a smaller model, dtype bfloat16, or "
+            "not enough memory on the device; it asked for 8.27 GiB more; use a smaller model, dtype bfloat16, or "
             "another device",
         ),
     ],
@@ -280,8 +284,8 @@ def test_an_incomplete_folder_of_any_name_is_called_incomplete(
     with pytest.raises(CheckpointError) as caught:
         load_from(folder)
     assert caught.value.message == (
-        f"model {folder}: the checkpoint is incomplete: model.safetensors, tokenizer.json, processor_config.json "
-        "missing in the folder; download it again"
+        f"model {folder}: the checkpoint is incomplete: the folder lacks model.safetensors, tokenizer.json, "
+        "processor_config.json; download it again"
     )
 
 
@@ -290,7 +294,7 @@ def test_a_missing_shard_is_named(copy: Path) -> None:
     shards = {f"w{n}": f"model-0000{n}-of-00009.safetensors" for n in range(1, 10)}
     (copy / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
     (copy / shards["w1"]).touch()
-    with pytest.raises(CheckpointError, match=r"incomplete: model-00002-of-00009.safetensors, .* and 5 more missing"):
+    with pytest.raises(CheckpointError, match=r"the folder lacks model-00002-of-00009.safetensors, .* and 5 more;"):
         load(copy)
 
 
@@ -299,7 +303,7 @@ def test_a_missing_shard_is_named(copy: Path) -> None:
     [
         (load, "qwen3_vl", r"model_type 'qwen3_vl', but the segmenter needs 'sam3' or 'sam3_video'"),
         (load, "sam3_tracker", r"model_type 'sam3_tracker', but the segmenter needs"),
-        (load, None, "names no model_type in its config.json, but the segmenter needs"),
+        (load, None, "its config.json has no model_type, but the segmenter needs"),
         (load_parser, "sam3_video", r"model_type 'sam3_video', but the text parser needs 'qwen3_vl'"),
         (load_parser, "qwen3_vl_moe", r"model_type 'qwen3_vl_moe', but the text parser needs 'qwen3_vl'"),
         (load_parser, "qwen2_5_vl", r"model_type 'qwen2_5_vl', but the text parser needs 'qwen3_vl'"),

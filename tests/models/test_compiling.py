@@ -59,4 +59,5 @@ def test_a_largest_batch_that_does_not_fit_says_what_to_lower() -> None:
     full = torch.OutOfMemoryError("CUDA out of memory")
     assert "within gpu_memory_fraction 0.5 (20.0 of 40.0 GiB)" in failed("m", full, MemoryWall(0.5, 40 << 30)).message
     message = failed("some/model", full).message
-    assert "does not hold the largest batch; lower batching.max_pairs and batching.max_pixels in args" in message
+    assert "the largest batch does not fit into" in message
+    assert "lower batching.max_pairs and batching.max_pixels in args" in message

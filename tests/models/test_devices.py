@@ -1,4 +1,4 @@
-"""Which device and types a configuration means, and why a GPU cannot be used: each cause in its own words."""
+"""The device and the types that a configuration selects, and a message for each cause why a GPU cannot be used."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ BROKEN = replace(WORKS, devices=0, error="CUDA unknown error", visible="0")
         (replace(OLD_DRIVER, built_for="12.8"), ["CUDA 12.8 needs an NVIDIA driver of version 525 or newer"]),
         (replace(OLD_DRIVER, built_for="14.0"), ["CUDA 14.0 needs an NVIDIA driver: update it"]),
         (replace(OLD_DRIVER, visible=""), ["driver is too old"]),
-        (NOTHING_LENT, ["CUDA_VISIBLE_DEVICES is ''", "Ray has lent it none", "num_gpus in ray_actor_options"]),
+        (NOTHING_LENT, ["CUDA_VISIBLE_DEVICES is ''", "Ray has assigned it none", "num_gpus in ray_actor_options"]),
         (replace(NOTHING_LENT, visible="-1"), ["CUDA_VISIBLE_DEVICES is '-1'", "num_gpus"]),
         (BROKEN, ["CUDA does not work here with CUDA_VISIBLE_DEVICES '0'", "PyTorch says: CUDA unknown error"]),
         (replace(BROKEN, error=None, visible=None), ["CUDA does not work here; PyTorch says: no GPU is available"]),

@@ -1,4 +1,4 @@
-"""What the hub says of a model's name, in seconds."""
+"""What the hub answers about the name of a model, within seconds."""
 
 from __future__ import annotations
 
@@ -93,5 +93,5 @@ def test_a_hub_that_cannot_be_reached_is_named_unless_the_model_is_there(tmp_pat
 
 def test_a_name_that_no_hub_has_is_named(tmp_path: Path) -> None:
     assert said_of("a b/c", "http://127.0.0.1:1", tmp_path).startswith(
-        "model a b/c: is neither a local folder nor a name of the hub, such as facebook/sam3"
+        "model a b/c: is neither a local folder nor a hub name, such as facebook/sam3"
     )

@@ -215,7 +215,7 @@ def test_a_full_device_runs_smaller_batches(dinov2: Path) -> None:
     np.testing.assert_allclose(embeddings(model, given), expected, atol=1e-5)
     assert max(sizes[1:]) < 5
 
-    def always_full(pixels: torch.Tensor) -> Any:
+    def always_full(_: torch.Tensor) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     model._model.forward = always_full
@@ -236,9 +236,9 @@ def processor_says(**values: object) -> Callable[[Path], None]:
         (config_says(model_type="vit"), "'vit', but the identity model needs 'dinov2' or 'dinov3_vit'"),
         (config_says(num_hidden_layers=6), "weights are missing"),
         (processor_says(crop_size={"height": 112, "width": 98}), "no square input"),
-        (lambda folder: (folder / "model.safetensors").unlink(), "model.safetensors missing in the folder"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "the folder lacks model.safetensors"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"\x08" * 100), "damaged or half-downloaded"),
-        (lambda folder: (folder / "preprocessor_config.json").unlink(), "processor_config.json missing"),
+        (lambda folder: (folder / "preprocessor_config.json").unlink(), "the folder lacks processor_config.json"),
         (lambda folder: (folder / "config.json").unlink(), "no config.json"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Preparation in uint8 against the stock processor: the same bits after normalisation, or the processor itself."""
+"""Preparation in uint8 gives the same bits as the stock processor; other processors run as they are."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def test_a_batch_of_uint8_is_the_processors_pixels_bit_for_bit(settings: dict[st
         assert torch.equal(ours, stock(processor, image))
 
 
-class Mirrored(Sam3ImageProcessor):
-    """Does something else besides."""
+class Mirrored(Sam3ImageProcessor):  # type: ignore[misc]  # transformers has no types here, see pyproject.toml
+    """Mirrors the image, which the stock processor does not do."""
 
     def rescale_and_normalize(self, images: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         normalised: Tensor = super().rescale_and_normalize(images, *args, **kwargs)

@@ -1,4 +1,4 @@
-"""Memory running out, in the words of every library that can say so."""
+"""Errors of a full memory are recognised, whichever library raises them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_batch_that_does_not_fit_is_halved(error: Exception) -> None:
 
 @pytest.mark.parametrize("error", OTHER, ids=str)
 def test_other_errors_are_not_taken_for_a_full_memory(error: Exception) -> None:
-    def run(items: Sequence[int]) -> list[int]:
+    def run(_: Sequence[int]) -> list[int]:
         raise error
 
     assert not is_out_of_memory(error)

@@ -87,7 +87,9 @@ class Stock:
         )
         output = self.model.generate(**inputs, do_sample=False, max_new_tokens=NEW_TOKENS)
         new = output[0, inputs["input_ids"].shape[1] :]
-        decoded = [self.processor.decode(new[:end], skip_special_tokens=True) for end in range(1, len(new) + 1)]
+        decoded: list[str] = [
+            self.processor.decode(new[:end], skip_special_tokens=True) for end in range(1, len(new) + 1)
+        ]
         return next((text for text in decoded if is_complete(text)), decoded[-1])
 
 

@@ -1,4 +1,4 @@
-"""Engines by name: found when they are asked for, and no library is imported before."""
+"""Engines are found by name, and their libraries are imported only when one is asked for."""
 
 from __future__ import annotations
 

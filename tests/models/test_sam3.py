@@ -1,10 +1,11 @@
-"""The staged, batched head against the stock forward; one vision pass per image; errors that stay with their item."""
+"""The staged, batched head gives the stock forward's results, with one vision pass per image and errors by item."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -25,6 +26,9 @@ from tests.models.small_segmenter import make
 PHRASES = ["dog", "red sofa", "a very long phrase of many words", "x"]
 
 
+Kind = TypeVar("Kind")
+
+
 def load(folder: Path, **fields: object) -> Sam3Segmenter:
     return Sam3Segmenter.load(SegmentationModel(model_name=str(folder), device="cpu", **fields), DeviceConfig())
 
@@ -40,12 +44,16 @@ def pictures(count: int) -> list[NDArray[np.uint8]]:
     return [rng.integers(0, 256, (*sizes[index % 4], 3), dtype=np.uint8) for index in range(count)]
 
 
-def sound(outcomes: Sequence[object], kind: type) -> list[object]:
-    assert all(isinstance(outcome, kind) for outcome in outcomes), outcomes
-    return [*outcomes]
+def sound(outcomes: Sequence[object], kind: type[Kind]) -> list[Kind]:
+    """The outcomes, if all are of this kind; fails the test otherwise."""
+    kept = [outcome for outcome in outcomes if isinstance(outcome, kind)]
+    assert len(kept) == len(outcomes), outcomes
+    return kept
 
 
-def found(segmenter: Sam3Segmenter, images: Sequence[NDArray[np.uint8]], phrases: Sequence[str], threshold: float):
+def found(
+    segmenter: Sam3Segmenter, images: Sequence[NDArray[np.uint8]], phrases: Sequence[str], threshold: float
+) -> list[Detections]:
     features = sound(segmenter.encode([segmenter.prepare(image) for image in images]), ImageFeatures)
     embedded = sound(segmenter.embed(phrases), PhraseFeatures)
     pairs = [Pair(image, phrase, threshold) for image in features for phrase in embedded]
@@ -249,7 +257,7 @@ def test_after_the_warm_up_no_batch_within_the_budgets_is_compiled(
         (phrase,) = sound(compiled.embed(["dog"]), PhraseFeatures)
         for size in sorted({1, 2, 3, pairs - 1, pairs}):
             shown = [features[index % len(features)] for index in range(size)]
-            found = compiled.detect([Pair(image, phrase, 0.0) for image in shown])  # type: ignore[type-var]
+            found = compiled.detect([Pair(image, phrase, 0.0) for image in shown])
             assert len(sound(found, Detections)) == size
 
     # In another thread than the warm-up's, as the service does it.
@@ -299,7 +307,7 @@ class Waits(TorchDispatchMode):
     """Counts the operations whose result or shape the host must know at once: on a GPU it would wait for each."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.seen: list[str] = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
@@ -322,7 +330,7 @@ def test_detect_waits_for_no_value_but_the_results(segmenter: Sam3Segmenter) -> 
 
 
 class NoMasks(Sam3Segmenter):
-    """Draws the first image's masks out of no numbers."""
+    """Makes the first pair's masks infinite."""
 
     def _masks(self, *args):  # type: ignore[no-untyped-def]
         masks = super()._masks(*args)

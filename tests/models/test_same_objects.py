@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from serve_app.config.models import SegmentationModel
+from serve_app.config.models import EMBEDDED, SegmentationModel
 from serve_app.config.schema import DeviceConfig, LimitsConfig
 from serve_app.images.decoding import decode
 from serve_app.models import locations
 from serve_app.models.interface import Detections, Pair
 from serve_app.models.sam3 import Sam3Segmenter
 from serve_app.models.sam3_features import ImageFeatures, PhraseFeatures
+from serve_app.schemas.dicts import ObjectDict
 from tests.benchmarks.reference_loop import ReferenceSegmenter
 from tests.image_document import image_document
 
@@ -62,7 +63,7 @@ def random_pictures() -> list[Question]:
     return questions
 
 
-def ours(segmenter: Sam3Segmenter, question: Question, thresholds: Mapping[str, float]) -> list[dict[str, Any]]:
+def ours(segmenter: Sam3Segmenter, question: Question, thresholds: Mapping[str, float]) -> list[ObjectDict]:
     """The package's way: one vision pass, all phrases in one batch, the document that users see."""
     pixels = decode(question.data, LimitsConfig())
     (image,) = segmenter.encode([segmenter.prepare(pixels)])
@@ -76,12 +77,12 @@ def ours(segmenter: Sam3Segmenter, question: Question, thresholds: Mapping[str, 
         assert isinstance(outcome, Detections)
         found[pair.phrase.phrase] = outcome
     document = image_document(found, (pixels.shape[1], pixels.shape[0]))
-    objects: list[dict[str, Any]] = document["objects"]
-    return objects
+    assert document["objects"] is not None
+    return document["objects"]
 
 
 class ReferenceAnswers:
-    """What the reference loop says to each question; it is slow, so each is asked once."""
+    """Answers of the reference loop. It is slow, so each question is asked once."""
 
     def __init__(self, reference: ReferenceSegmenter) -> None:
         self._reference = reference
@@ -127,7 +128,7 @@ def iou(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
 
 @pytest.fixture(scope="module")
 def reference() -> ReferenceAnswers:
-    return ReferenceAnswers(ReferenceSegmenter.load(locations.resolve(locations.EMBEDDED, "segmenter")))
+    return ReferenceAnswers(ReferenceSegmenter.load(locations.resolve(EMBEDDED, "segmenter")))
 
 
 def load(dtype: str) -> Sam3Segmenter:
@@ -183,7 +184,7 @@ def labels_away_from(objects: Sequence[Mapping[str, Any]], thresholds: Mapping[s
 
 
 def test_the_questions_are_not_empty(reference: ReferenceAnswers) -> None:
-    """Comparing nothing with nothing would prove nothing."""
+    """Comparing empty answers would prove nothing."""
     counts = [len(reference.of(question)[1]) for question in QUESTIONS]
     assert sum(counts) >= len(QUESTIONS)
     assert all(count >= 2 for count in counts[-len(SIZES_WH) :])

@@ -35,7 +35,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """A tab; fails a test in which the console had a problem that it does not expect, or that left this machine."""
+    """A tab. Fails a test with an unexpected message on the console, or a request to another machine."""
     with browser.page() as tab:
         tab.window(1280)
         yield tab

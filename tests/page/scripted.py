@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import uvicorn
+from starlette.types import Message, Receive, Scope, Send
 
 from serve_app.config.schema import AppConfig
+from serve_app.schemas.dicts import ImageDict, ResultDict
+from serve_app.schemas.events import EventDict
 from serve_app.schemas.requests import SegmentRequest
 from serve_app.serving.http.routes import make_app
 from tests.conftest import free_port
+from tests.documents import events_of, image, result
 from tests.serving.http.test_routes import FakeService
 
-Script = Callable[[SegmentRequest], AsyncGenerator[dict[str, Any], None]]
+Script = Callable[[SegmentRequest], AsyncGenerator[EventDict, None]]
 
 
 class ScriptedService(FakeService):
@@ -46,8 +49,9 @@ class ScriptedService(FakeService):
     def tokens(self) -> tuple[str, ...]:
         return self.accepted
 
-    async def stream(self, request: SegmentRequest, request_id: str) -> AsyncGenerator[dict[str, Any], None]:
+    async def stream(self, request: SegmentRequest, request_id: str) -> AsyncGenerator[EventDict, None]:
         self.requests.append(request)
+        self.ids.append(request_id)
         try:
             async for event in self.script(request):
                 yield event
@@ -56,9 +60,9 @@ class ScriptedService(FakeService):
             raise
 
 
-async def nothing(request: SegmentRequest) -> AsyncGenerator[dict[str, Any], None]:
+async def nothing(request: SegmentRequest) -> AsyncGenerator[EventDict, None]:
     """Finds nothing."""
-    for event in events_of(document(request, [])):
+    for event in events_of(document(request)):
         yield event
 
 
@@ -71,10 +75,10 @@ def served(service: ScriptedService, *, root_path: str = "") -> Iterator[str]:
         root_path: a prefix below which the routes are, as Ray Serve's `route_prefix`.
     """
     port = free_port()
-    app: Any = make_app(service)
+    app = make_app(service)
 
-    async def prefixed(scope: Any, receive: Any, send: Any) -> None:
-        async def sent(message: Any) -> None:
+    async def prefixed(scope: Scope, receive: Receive, send: Send) -> None:
+        async def sent(message: Message) -> None:
             if service.cut:
                 raise ConnectionError  # the server closes the connection of an answer without an end
             await send(message)
@@ -93,50 +97,12 @@ def served(service: ScriptedService, *, root_path: str = "") -> Iterator[str]:
         thread.join(timeout=20)
 
 
-def image(path: str, objects: list[dict[str, Any]] | None, size: tuple[int, int] = (64, 48)) -> dict[str, Any]:
-    """An image of the result document; `objects` None for one that failed."""
-    error = {"code": "internal", "message": "the segmenter failed on this image", "field": None}
-    return {
-        "path": path,
-        "width": size[0],
-        "height": size[1],
-        "objects": objects,
-        "presence": {} if objects is None else {"dog": 0.9},
-        "error": error if objects is None else None,
-    }
+def document(request: SegmentRequest, *images: ImageDict, entities: Sequence[str] = ("dog",)) -> ResultDict:
+    """A result document of these images, the last of which is the generated one if the request has one.
 
-
-def document(request: SegmentRequest, images: list[dict[str, Any]], **fields: Any) -> dict[str, Any]:
-    """A result document of these images, the last of which is the generated one if the request has one."""
+    Without images, one without objects for each image of the request.
+    """
     given = [*request.contextual_images, *([request.generated_image] if request.generated_image else [])]
-    images = images or [image(each.name or "image", []) for each in given]
-    return {
-        "prompt": request.prompt,
-        "entities": ["dog"],
-        "contextual_images": images[:-1] if request.generated_image else images,
-        "generated_image": images[-1] if request.generated_image else None,
-        "verdict": None,
-        "box_format": "xyxy",
-        "coordinate_unit": "pixels",
-        "meta": {
-            "request_id": "scripted",
-            "models": {"text_parser": "none", "segmentation": "none"},
-            "threshold": 0.5,
-            "mask_threshold": 0.5,
-            "thresholds": {},
-            "unused_thresholds": [],
-            "dropped": [],
-            "timings_ms": {"parse": 1.0, "segment": 1.0, "total": 1.0},
-        },
-        **fields,
-    }
-
-
-def events_of(result: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The events of the stream that ends with this document."""
-    yield {"event": "entities", "entities": result["entities"], "dropped": result["meta"]["dropped"]}
-    for index, each in enumerate(result["contextual_images"]):
-        yield {"event": "image", "role": "contextual", "index": index, "image": each}
-    if result["generated_image"] is not None:
-        yield {"event": "image", "role": "generated", "index": 0, "image": result["generated_image"]}
-    yield {"event": "result", "result": result}
+    contextual = [*images] or [image(each.name or "image", [], presence={"dog": 0.9}) for each in given]
+    generated = contextual.pop() if request.generated_image else None
+    return result(request.prompt, entities, contextual, generated)

@@ -1,4 +1,4 @@
-"""What the service sends of the page: types, ETags, security headers, who may read it. No browser."""
+"""The page's files as the service sends them: types, ETags, security headers, access. No browser."""
 
 from __future__ import annotations
 

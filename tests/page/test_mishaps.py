@@ -1,18 +1,21 @@
-"""What goes wrong on the user's side of the page: files that change, slow examples, odd words, a worker that fails."""
+"""Faults on the user's side of the page: files that change, slow examples, odd words, a worker that fails."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import cast
 from zipfile import ZipFile
 
 import pytest
 from PIL import Image
 
+from serve_app.schemas.dicts import ObjectDict
+from tests.documents import image
 from tests.page.browser import Page
 from tests.page.conftest import Scripted, picture
-from tests.page.scripted import ScriptedService, image, served
-from tests.page.test_states import GENERATED, RED, REFERENCES, TWO_DOGS, found, pixel, segment, sends, tinted
+from tests.page.scripted import ScriptedService, served
+from tests.page.test_states import GENERATED, RED, REFERENCES, TWO_DOGS, dogs, found, pixel, segment, sends, tinted
 from tests.page.test_whole_way import downloaded
 
 LATE_WORKER = """
@@ -48,7 +51,7 @@ def test_a_file_that_changed_since_it_was_chosen_says_why_it_is_not_shown(
     opened: Page, scripted: Scripted, tmp_path: Path
 ) -> None:
     opened.expected = ["ERR_UPLOAD_FILE_CHANGED"]
-    sends(scripted, image("g.png", [TWO_DOGS[0]]))
+    sends(scripted, dogs("g.png", [TWO_DOGS[0]]))
     path = picture(tmp_path / "g.png")
     opened.choose(GENERATED, [path])
     picture(path, size=(80, 60))
@@ -64,7 +67,7 @@ def test_masks_never_lie_on_a_picture_that_the_browser_turns_otherwise(
     orientation = Image.Exif()
     orientation[0x0112] = 6
     Image.new("RGB", (64, 48), "white").save(tmp_path / "g.webp", exif=orientation)
-    sends(scripted, image("g.webp", [found("dog_0", (4, 20, 24, 44), size=(48, 64))], size=(48, 64)))
+    sends(scripted, dogs("g.webp", [found("dog_0", (4, 20, 24, 44), size=(48, 64))], size=(48, 64)))
     opened.choose(GENERATED, [tmp_path / "g.webp"])
     segment(opened)
     assert opened.text(".state").startswith("1 object; this browser turns the picture differently")
@@ -80,7 +83,7 @@ def test_what_is_transparent_is_white_as_for_the_service_and_keeps_nothing_of_wh
     opened: Page, scripted: Scripted, tmp_path: Path
 ) -> None:
     Image.new("RGBA", (64, 48), (0, 0, 0, 0)).save(tmp_path / "g.png")
-    sends(scripted, image("g.png", [TWO_DOGS[0]]))
+    sends(scripted, dogs("g.png", [TWO_DOGS[0]]))
     opened.choose(GENERATED, [tmp_path / "g.png"])
     segment(opened)
     assert pixel(opened, 0, 50, 32) == (255, 255, 255)
@@ -135,8 +138,8 @@ def test_an_example_is_asked_with_its_own_options(opened: Page, scripted: Script
 
 @pytest.mark.parametrize("entity", ["constructor", "__proto__", "<img src=x onerror=alert(1)>", 'it\'s "it" \\ 🦊'])
 def test_any_words_may_be_an_entity(opened: Page, scripted: Scripted, tmp_path: Path, entity: str) -> None:
-    thing = {**found("dog_0", (4, 20, 24, 44)), "object_id": f"{entity}_0", "label": entity}
-    sends(scripted, {**image("g.png", [thing]), "presence": {entity: 0.9}}, entities=[entity])
+    thing = found(f"{entity}_0", (4, 20, 24, 44))
+    sends(scripted, image("g.png", [thing], presence={entity: 0.9}), entities=[entity])
     opened.choose(GENERATED, [picture(tmp_path / "g.png")])
     segment(opened)
     assert opened.texts(".objects button") == [f"{entity}_0 0.90"]
@@ -193,11 +196,8 @@ def test_a_prompt_of_several_lines_arrives_as_it_is_written(opened: Page, script
 
 
 def test_cut_outs_whose_names_would_be_alike_are_all_there(opened: Page, scripted: Scripted, tmp_path: Path) -> None:
-    things = [
-        {**found("dog_0", (4, 20, 24 + wider, 44)), "object_id": f"{name}_0", "label": name}
-        for wider, name in enumerate(["a/b", "a:b"])
-    ]
-    sends(scripted, image("g.png", things), entities=["a/b", "a:b"])
+    things = [found(f"{name}_0", (4, 20, 24 + wider, 44)) for wider, name in enumerate(["a/b", "a:b"])]
+    sends(scripted, dogs("g.png", things), entities=["a/b", "a:b"])
     opened.downloads_to(tmp_path)
     opened.choose(GENERATED, [picture(tmp_path / "g.png")])
     segment(opened)
@@ -210,7 +210,7 @@ def test_cut_outs_whose_names_would_be_alike_are_all_there(opened: Page, scripte
 def test_masks_are_missed_aloud_where_the_worker_does_not_load_and_made_once_it_does(
     page: Page, scripted: Scripted, tmp_path: Path
 ) -> None:
-    sends(scripted, image("g.png", [*TWO_DOGS]))
+    sends(scripted, dogs("g.png", [*TWO_DOGS]))
     page.expected = ["404"]
     page.call("Page.addScriptToEvaluateOnNewDocument", source=LATE_WORKER)
     page.open(f"{scripted.url}/")
@@ -226,8 +226,9 @@ def test_masks_are_missed_aloud_where_the_worker_does_not_load_and_made_once_it_
 
 
 def test_a_mask_that_is_malformed_leaves_the_others(opened: Page, scripted: Scripted, tmp_path: Path) -> None:
-    broken = {**TWO_DOGS[1], "mask_rle": {"size": [48, 64], "counts": None}}
-    sends(scripted, image("g.png", [TWO_DOGS[0], broken]))
+    counts = cast(str, None)  # no service sends it
+    broken: ObjectDict = {**TWO_DOGS[1], "mask_rle": {"size": [48, 64], "counts": counts}}
+    sends(scripted, dogs("g.png", [TWO_DOGS[0], broken]))
     opened.choose(GENERATED, [picture(tmp_path / "g.png")])
     segment(opened)
     assert opened.text(".state") == "2 objects; masks that could not be drawn: 1"

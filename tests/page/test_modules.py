@@ -1,4 +1,4 @@
-"""The page's modules for themselves, run in the browser and compared with what other programs make of the same."""
+"""The page's modules, run in the browser one by one and compared with other programs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import base64
 import io
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from zipfile import ZipFile
 
@@ -29,13 +29,13 @@ SNIPPETS = """(async () => {
   const job = %s;
   return [curl(job, "http://host:8000/twins", %s), python(job, "http://host:8000/twins", %s)];
 })()"""
-SHAPES = {
+SHAPES: dict[str, Callable[[np.random.Generator], NDArray[np.bool_]]] = {
     "noise": lambda rng: rng.random((37, 53)) < 0.5,
     "sparse": lambda rng: rng.random((64, 48)) < 0.01,
     "dense": lambda rng: rng.random((48, 64)) < 0.99,
-    "everything": lambda rng: np.ones((30, 40), bool),
-    "nothing": lambda rng: np.zeros((30, 40), bool),
-    "one pixel": lambda rng: np.pad(np.ones((1, 1), bool), ((20, 9), (33, 0))),
+    "everything": lambda _: np.ones((30, 40), bool),
+    "nothing": lambda _: np.zeros((30, 40), bool),
+    "one pixel": lambda _: np.pad(np.ones((1, 1), bool), ((20, 9), (33, 0))),
     "one row": lambda rng: rng.random((1, 90)) < 0.5,
     "one column": lambda rng: rng.random((90, 1)) < 0.5,
     "long runs": lambda rng: np.repeat(rng.random((3, 4)) < 0.5, 500, axis=0).repeat(400, axis=1),
@@ -52,14 +52,14 @@ def opened(browser: Browser, one_service: Scripted) -> Iterator[Page]:
 
 
 def decoded(page: Page, mask: NDArray[np.bool_], width: int, height: int) -> NDArray[np.bool_]:
-    """What the page makes of a mask at a size."""
+    """Decode a mask with the page's module, at a size in pixels."""
     found = page.js(DECODED % (json.dumps(encode_rle(mask)), width, height))
     whole = np.zeros((height, width), bool)
     if found is not None:
         x, y, w, h, pixels = found
         part = np.frombuffer(base64.b64decode(pixels), np.uint8).reshape(h, w).astype(bool)
-        assert part.any(axis=1)[[0, -1]].all()
-        assert part.any(axis=0)[[0, -1]].all()
+        assert part[[0, -1]].any(axis=1).all()
+        assert part[:, [0, -1]].any(axis=0).all()
         whole[y : y + h, x : x + w] = part
     return whole
 

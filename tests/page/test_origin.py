@@ -1,4 +1,4 @@
-"""Pages of other sites may not use a service that asks for no token."""
+"""Pages of other sites cannot call a service that needs no token."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,13 @@ import pytest
 from serve_app.errors import InvalidImage, TooManyRequests
 from serve_app.images.palette import contrast
 from serve_app.masks.rle import encode_rle
+from serve_app.schemas.dicts import ImageDict, ObjectDict
+from serve_app.schemas.events import EventDict
 from serve_app.schemas.requests import SegmentRequest
+from tests.documents import events_of, found_object, image
 from tests.page.browser import Page
 from tests.page.conftest import Scripted, picture
-from tests.page.scripted import ScriptedService, document, events_of, image, served
+from tests.page.scripted import ScriptedService, document, served
 
 RED, BLUE = (255, 64, 64), (30, 144, 255)
 INSIDE = 110 / 255
@@ -34,12 +37,16 @@ PIXEL = """(() => {
 
 def found(
     name: str, box: tuple[int, int, int, int], score: float = 0.9, size: tuple[int, int] = (64, 48)
-) -> dict[str, Any]:
+) -> ObjectDict:
     """An object whose mask fills its box."""
     mask = np.zeros((size[1], size[0]), bool)
     mask[box[1] : box[3], box[0] : box[2]] = True
-    label = name.rpartition("_")[0]
-    return {"object_id": name, "label": label, "bbox": [*box], "score": score, "mask_rle": encode_rle(mask)}
+    return {**found_object(name, box, score), "mask_rle": encode_rle(mask)}
+
+
+def dogs(path: str, objects: list[ObjectDict] | None, size: tuple[int, int] = (64, 48)) -> ImageDict:
+    """An image in which a dog is present; `objects` is None for one that failed."""
+    return image(path, objects, size, {} if objects is None else {"dog": 0.9})
 
 
 @pytest.fixture
@@ -50,11 +57,11 @@ def opened(page: Page, scripted: Scripted) -> Page:
     return page
 
 
-def sends(scripted: Scripted, *images: dict[str, Any], **fields: Any) -> None:
+def sends(scripted: Scripted, *images: ImageDict, entities: Sequence[str] = ("dog",)) -> None:
     """Let the service answer with these images."""
 
-    async def script(request: SegmentRequest) -> AsyncGenerator[dict[str, Any], None]:
-        for event in events_of(document(request, [*images], **fields)):
+    async def script(request: SegmentRequest) -> AsyncGenerator[EventDict, None]:
+        for event in events_of(document(request, *images, entities=entities)):
             yield event
 
     scripted.service.script = script
@@ -85,7 +92,7 @@ def test_before_any_result_the_page_says_what_to_do(opened: Page) -> None:
 
 
 def test_masks_boxes_and_labels_are_drawn_and_can_be_changed(opened: Page, scripted: Scripted, tmp_path: Path) -> None:
-    sends(scripted, image("g.png", [*TWO_DOGS]))
+    sends(scripted, dogs("g.png", [*TWO_DOGS]))
     opened.choose(GENERATED, [picture(tmp_path / "g.png")])
     segment(opened)
     assert pixel(opened, 0, 14, 32) == tinted(RED)
@@ -101,7 +108,7 @@ def test_masks_boxes_and_labels_are_drawn_and_can_be_changed(opened: Page, scrip
 def test_sliders_filter_without_a_request_and_say_what_the_answer_is_for(
     opened: Page, scripted: Scripted, tmp_path: Path
 ) -> None:
-    sends(scripted, image("g.png", [*TWO_DOGS]))
+    sends(scripted, dogs("g.png", [*TWO_DOGS]))
     opened.choose(GENERATED, [picture(tmp_path / "g.png")])
     segment(opened)
     assert opened.text(".note") == ""
@@ -123,7 +130,7 @@ def test_an_entity_has_a_threshold_of_its_own_and_can_be_hidden(
     opened: Page, scripted: Scripted, tmp_path: Path
 ) -> None:
     objects = [*TWO_DOGS, found("red sofa_0", (28, 4, 36, 12), score=0.6)]
-    sends(scripted, image("g.png", objects), entities=["dog", "red sofa"])
+    sends(scripted, dogs("g.png", objects), entities=["dog", "red sofa"])
     opened.choose(GENERATED, [picture(tmp_path / "g.png")])
     segment(opened)
     assert pixel(opened, 0, 32, 8) == tinted(BLUE)
@@ -136,7 +143,7 @@ def test_an_entity_has_a_threshold_of_its_own_and_can_be_hidden(
 
 
 def test_hovering_names_an_object_and_dims_the_others(opened: Page, scripted: Scripted, tmp_path: Path) -> None:
-    sends(scripted, image("g.png", [*TWO_DOGS]))
+    sends(scripted, dogs("g.png", [*TWO_DOGS]))
     opened.choose(GENERATED, [picture(tmp_path / "g.png")])
     segment(opened)
     x, y = opened.middle("canvas")
@@ -154,7 +161,7 @@ def test_hovering_names_an_object_and_dims_the_others(opened: Page, scripted: Sc
 def test_an_image_that_failed_says_so_and_the_others_are_shown(
     opened: Page, scripted: Scripted, tmp_path: Path
 ) -> None:
-    sends(scripted, image("a.png", None), image("g.png", [TWO_DOGS[0]]))
+    sends(scripted, dogs("a.png", None), dogs("g.png", [TWO_DOGS[0]]))
     opened.choose(REFERENCES, [picture(tmp_path / "a.png")])
     opened.choose(GENERATED, [picture(tmp_path / "g.png")])
     segment(opened)
@@ -178,9 +185,9 @@ def test_sixteen_images_fit_every_screen(opened: Page, scripted: Scripted, tmp_p
 def test_an_error_is_shown_in_the_service_s_words_and_its_image_is_marked(
     opened: Page, scripted: Scripted, tmp_path: Path
 ) -> None:
-    async def script(request: SegmentRequest) -> AsyncGenerator[dict[str, Any], None]:
+    async def script(_: SegmentRequest) -> AsyncGenerator[EventDict, None]:
         raise InvalidImage("contextual_images[1]: the image is truncated", "contextual_images[1]")
-        yield {}
+        yield {"event": "entities", "entities": [], "dropped": []}  # never: it makes this a generator
 
     scripted.service.script = script
     opened.expected = ["422"]
@@ -191,7 +198,7 @@ def test_an_error_is_shown_in_the_service_s_words_and_its_image_is_marked(
     assert opened.texts(".thumbs .wrong .name") == ["2: b.png"]
 
 
-def test_a_wrong_field_is_marked(opened: Page, scripted: Scripted, tmp_path: Path) -> None:
+def test_a_wrong_field_is_marked(opened: Page, tmp_path: Path) -> None:
     opened.expected = ["400"]
     opened.choose(GENERATED, [picture(tmp_path / "g.png")])
     opened.js("document.querySelector('#prompt').value = 'a dog'; document.querySelector('#threshold').value = '7'")
@@ -202,8 +209,8 @@ def test_a_wrong_field_is_marked(opened: Page, scripted: Scripted, tmp_path: Pat
 
 
 def test_what_arrived_stays_when_the_connection_is_lost(opened: Page, scripted: Scripted, tmp_path: Path) -> None:
-    async def script(request: SegmentRequest) -> AsyncGenerator[dict[str, Any], None]:
-        events = [*events_of(document(request, [image("a.png", [TWO_DOGS[0]]), image("g.png", [])]))]
+    async def script(request: SegmentRequest) -> AsyncGenerator[EventDict, None]:
+        events = [*events_of(document(request, dogs("a.png", [TWO_DOGS[0]]), dogs("g.png", [])))]
         for place, event in enumerate(events):
             yield event
             await asyncio.sleep(0.1)
@@ -220,7 +227,7 @@ def test_what_arrived_stays_when_the_connection_is_lost(opened: Page, scripted: 
     assert pixel(opened, 0, 14, 32) == tinted(RED)
     assert opened.texts(".state") == ["1 object", "did not arrive"]
     scripted.service.cut = False
-    sends(scripted, image("a.png", [TWO_DOGS[0]]), image("g.png", []))
+    sends(scripted, dogs("a.png", [TWO_DOGS[0]]), dogs("g.png", []))
     opened.click("#problem button")
     opened.wait("document.querySelector('#said').textContent === 'Done: 2 of 2 images.'")
 
@@ -228,8 +235,8 @@ def test_what_arrived_stays_when_the_connection_is_lost(opened: Page, scripted: 
 def test_each_image_appears_when_it_is_done_and_cancel_ends_the_work(
     opened: Page, scripted: Scripted, tmp_path: Path
 ) -> None:
-    async def script(request: SegmentRequest) -> AsyncGenerator[dict[str, Any], None]:
-        events = [*events_of(document(request, [image("a.png", [TWO_DOGS[0]]), image("g.png", [])]))]
+    async def script(request: SegmentRequest) -> AsyncGenerator[EventDict, None]:
+        events = [*events_of(document(request, dogs("a.png", [TWO_DOGS[0]]), dogs("g.png", [])))]
         for event in events[:2]:
             yield event
         await asyncio.sleep(60)
@@ -256,11 +263,11 @@ def test_a_busy_service_is_asked_again_after_the_time_that_it_names(
 ) -> None:
     tries = []
 
-    async def script(request: SegmentRequest) -> AsyncGenerator[dict[str, Any], None]:
+    async def script(request: SegmentRequest) -> AsyncGenerator[EventDict, None]:
         tries.append(time.monotonic())
         if len(tries) == 1:
             raise TooManyRequests("the service is busy with 64 requests, its limit; try again later")
-        for event in events_of(document(request, [])):
+        for event in events_of(document(request)):
             yield event
 
     scripted.service.script = script
@@ -307,8 +314,8 @@ def test_a_token_is_typed_in_once_and_kept_for_the_session(page: Page, scripted:
 
 
 def test_entities_that_were_dropped_are_shown_with_the_reason(opened: Page, scripted: Scripted, tmp_path: Path) -> None:
-    async def script(request: SegmentRequest) -> AsyncGenerator[dict[str, Any], None]:
-        result = document(request, [])
+    async def script(request: SegmentRequest) -> AsyncGenerator[EventDict, None]:
+        result = document(request)
         result["meta"]["dropped"] = [{"entity": "<b>golden hour</b>", "reason": "lighting"}]
         for event in events_of(result):
             yield event
@@ -359,7 +366,7 @@ def names_in(tree: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def test_everything_is_reached_and_named_without_a_mouse(opened: Page, scripted: Scripted, tmp_path: Path) -> None:
-    sends(scripted, image("g.png", [*TWO_DOGS]))
+    sends(scripted, dogs("g.png", [*TWO_DOGS]))
     opened.choose(GENERATED, [picture(tmp_path / "g.png")])
     segment(opened)
     names = [*names_in(opened.call("Accessibility.getFullAXTree"))]

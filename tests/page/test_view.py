@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +35,13 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_batch(tmp_path_factory.mktemp("batch"))
 
 
-def http(results: Path, manifest: Path | None = None) -> httpx.AsyncClient:
-    app = view_app(FolderView(open_results(results, manifest)))
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1:8010")
+@asynccontextmanager
+async def http(results: Path, manifest: Path | None = None) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the app that shows an output folder."""
+    with closing(FolderView(open_results(results, manifest))) as folder:
+        transport = httpx.ASGITransport(view_app(folder))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8010") as client:
+            yield client
 
 
 @pytest.fixture
@@ -198,8 +202,10 @@ def running(results: Path) -> Iterator[str]:
         line = process.stdout.readline()
         found = re.search(r"http://127\.0\.0\.1:\d+/", line)
         assert found, line
-        yield found[0]
-        process.send_signal(signal.SIGINT)
+        try:
+            yield found[0]
+        finally:
+            process.send_signal(signal.SIGINT)  # without it, a test that fails would wait for the process
         assert process.wait(30) == 0
 
 
@@ -227,6 +233,7 @@ def test_rows_are_looked_at_in_the_browser(page: Page, own: Path, tmp_path: Path
         page.wait("document.querySelector('.answer')")
         assert page.text(".answer") == "? Could not be told"
         assert page.texts(".reasons li") == ["generated_image: <i>failed</i>"]
+        page.wait("document.querySelector('.failed .state')")
         assert page.texts(".failed .state") == ["<b>"]
         page.press("ArrowRight")
         page.wait("!document.querySelector('#problem').hidden")

@@ -1,4 +1,4 @@
-"""The whole way on the real service with the embedded models: dropped files, verdict, what is drawn, downloads."""
+"""The page with the real service and the embedded models: dropped files, verdict, drawings, downloads."""
 
 from __future__ import annotations
 

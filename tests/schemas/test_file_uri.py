@@ -16,16 +16,16 @@ from serve_app.schemas.requests import ImageInput, SegmentRequest
 SPELLINGS = ["file:{}", "FILE:{}", "file://{}", "FILE://{}", "file://localhost{}", "File://LOCALHOST{}"]
 
 
-def in_python(source: str, folder: Path) -> object:
+def in_python(source: str, _: Path) -> object:
     return ImageInput.from_file(source).data
 
 
-def in_a_request(source: str, folder: Path) -> object:
+def in_a_request(source: str, _: Path) -> object:
     image = SegmentRequest.from_files("a dog", generated=source).generated_image
     return image and image.data
 
 
-def in_the_client(source: str, folder: Path) -> object:
+def in_the_client(source: str, _: Path) -> object:
     return read_image(source, "generated").data
 
 

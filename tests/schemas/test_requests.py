@@ -1,4 +1,4 @@
-"""Requests that are wrong in many places are refused by their first, at a bounded cost."""
+"""A request with many errors is refused with the first one, at a bounded cost."""
 
 from __future__ import annotations
 

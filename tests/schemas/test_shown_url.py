@@ -1,4 +1,4 @@
-"""What is shown of a URL has no user, query or fragment."""
+"""A shown URL has no user, query or fragment."""
 
 from __future__ import annotations
 

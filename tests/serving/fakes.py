@@ -1,4 +1,4 @@
-"""Fakes in the place of the parser, the segmenter and the fetcher, and jobs for them."""
+"""Fakes for the parser, the segmenter and the fetcher, and requests for them."""
 
 from __future__ import annotations
 
@@ -45,11 +45,13 @@ class FakeParser:
     def __init__(self, outcome: ParsedPrompt | GensegError | None = None, seconds: float = 0) -> None:
         self.outcome, self.seconds, self.started = outcome or ParsedPrompt(("dog", "sofa")), seconds, 0
         self.contextual_images: int | None = None
+        self.asked: list[tuple[str, int, str, float]] = []
 
     def start(
         self, prompt: str, max_entities: int, request_id: str, timeout_s: float, contextual_images: int | None = None
     ) -> FakeParse:
         self.started += 1
+        self.asked.append((prompt, max_entities, request_id, timeout_s))
         self.contextual_images = contextual_images
         return FakeParse(self.outcome, self.seconds)
 
@@ -64,10 +66,14 @@ class FakeSegmenter:
         self.reasons: dict[str, str] = {}
         self.overlays: list[OverlayTask] = []
 
-    async def unreadable(self, phrases: Sequence[str], request_id: str, timeout_s: float) -> dict[str, str]:
+    async def unreadable(self, phrases: Sequence[str], *_: object) -> dict[str, str]:
+        return self.reasons_of(phrases)
+
+    def reasons_of(self, phrases: Sequence[str]) -> dict[str, str]:
+        """Which of these phrases cannot be read, and why."""
         return {phrase: self.reasons[phrase] for phrase in phrases if phrase in self.reasons}
 
-    async def segment(self, task: ImageTask, again: Again) -> SegmentedImage | OtherModel:
+    async def segment(self, task: ImageTask, _: Again) -> SegmentedImage | OtherModel:
         self.tasks.append(task)
         width = int.from_bytes(task.data[16:20], "big")  # of a PNG
         try:
@@ -79,15 +85,15 @@ class FakeSegmenter:
             raise self.outcomes[width]
         parsed = await task.parsed if asyncio.isfuture(task.parsed) else task.parsed
         assert isinstance(parsed, ParsedPrompt)
-        unreadable = await self.unreadable(parsed.entities, "", 1)
+        unreadable = self.reasons_of(parsed.entities)
         return SegmentedImage(
             image_of(width, parsed.without(unreadable).entities),
-            self.stamp(task),
+            self.stamp(),
             unreadable,
-            self.evidence(width, task, parsed),
+            self.evidence(width, task),
         )
 
-    def evidence(self, width: int, task: ImageTask, parsed: ParsedPrompt) -> Evidence | None:
+    def evidence(self, _width: int, task: ImageTask) -> Evidence | None:
         """What the image shows, for the verdict: nothing, unless a test says otherwise."""
         return None if task.judged is None else Evidence(Picture(()))
 
@@ -95,7 +101,7 @@ class FakeSegmenter:
         self.overlays.append(task)
         return f"data:overlay {len(self.overlays)}"
 
-    def stamp(self, task: ImageTask) -> ModelStamp:
+    def stamp(self) -> ModelStamp:
         return ModelStamp("fake", "1", 0.0, "a")
 
 
@@ -105,7 +111,7 @@ def image_of(width: int, entities: Sequence[str] = (), presence: float = 0.5) ->
     }  # fmt: skip
 
 
-async def no_fetch(url: str) -> bytes:
+async def no_fetch(_: str) -> bytes:
     raise FetchFailed("may not be fetched")
 
 

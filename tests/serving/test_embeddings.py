@@ -21,7 +21,7 @@ from serve_app.masks.rle import bounds, encode_rle
 from serve_app.models.interface import Embedding, IdentityModel
 from serve_app.schemas.dicts import IdentityDict, RleDict
 from serve_app.serving.embeddings import CROPS, IdentityEmbedder, identity_embedder
-from serve_app.serving.replica.batching import Device
+from serve_app.serving.replica.batching import ModelThread
 from serve_app.serving.replica.metrics import Metrics
 from serve_app.serving.replica.turns import FairThreads
 from serve_app.verdict.evidence import Seen
@@ -81,12 +81,12 @@ def seen(*seeds: int) -> list[Seen]:
 
 
 @pytest.fixture
-def device() -> Iterator[Device]:
+def device() -> Iterator[ModelThread]:
     with ThreadPoolExecutor(1) as executor:
-        yield Device(executor)
+        yield ModelThread(executor)
 
 
-def embedder(model: IdentityModel, device: Device, cache_bytes: int = 1 << 20) -> IdentityEmbedder:
+def embedder(model: IdentityModel, device: ModelThread, cache_bytes: int = 1 << 20) -> IdentityEmbedder:
     return IdentityEmbedder(model, device, FairThreads(2, "test"), Metrics(), cache_bytes)
 
 
@@ -100,7 +100,7 @@ def idle(made: IdentityEmbedder) -> bool:
     return not (made.queued or made._pictures.taken or made._threads.busy)
 
 
-async def test_each_object_gets_the_embedding_of_its_crop(device: Device) -> None:
+async def test_each_object_gets_the_embedding_of_its_crop(device: ModelThread) -> None:
     picture, objects = Picture(), seen(1, 2, 3)
     found = await embedder(MeanColour(), device).embed("a", picture.pixels, objects, "r")
     assert [(each.object_id, each.mask) for each in found] == [(each.object_id, each.mask) for each in objects]
@@ -111,7 +111,7 @@ async def test_each_object_gets_the_embedding_of_its_crop(device: Device) -> Non
     assert picture.asked == 1
 
 
-async def test_the_same_image_and_mask_are_embedded_once(device: Device) -> None:
+async def test_the_same_image_and_mask_are_embedded_once(device: ModelThread) -> None:
     model, picture = MeanColour(), Picture()
     made = embedder(model, device)
     first = await made.embed("a", picture.pixels, seen(1, 2), "r")
@@ -123,14 +123,14 @@ async def test_the_same_image_and_mask_are_embedded_once(device: Device) -> None
     assert (model.passes, picture.asked) == ([2, 1, 1], 2)
 
 
-async def test_two_labels_with_one_mask_are_one_crop(device: Device) -> None:
+async def test_two_labels_with_one_mask_are_one_crop(device: ModelThread) -> None:
     model = MeanColour()
     found = await embedder(model, device).embed("a", Picture().pixels, [*seen(1), *seen(1)], "r")
     assert model.passes == [1]
     assert found[0].embedding is found[1].embedding
 
 
-async def test_without_a_cache_each_request_embeds(device: Device) -> None:
+async def test_without_a_cache_each_request_embeds(device: ModelThread) -> None:
     model, picture = MeanColour(), Picture()
     made = embedder(model, device, cache_bytes=0)
     for _ in range(2):
@@ -138,17 +138,17 @@ async def test_without_a_cache_each_request_embeds(device: Device) -> None:
     assert (model.passes, picture.asked) == ([1, 1], 2)
 
 
-async def test_requests_for_the_same_objects_at_the_same_time_share_the_work(device: Device) -> None:
+async def test_requests_for_the_same_objects_at_the_same_time_share_the_work(device: ModelThread) -> None:
     model, picture = MeanColour(), Picture()
     made = embedder(model, device, cache_bytes=0)
     await asyncio.gather(*(made.embed("a", picture.pixels, seen(1, 2), str(i)) for i in range(3)))
     assert (model.passes, picture.asked) == ([2], 1)
 
 
-async def test_several_requests_share_a_pass(device: Device) -> None:
+async def test_several_requests_share_a_pass(device: ModelThread) -> None:
     model = MeanColour()
     made = embedder(model, device)
-    async with device.turn:  # the device is busy with another pass
+    async with device.lock:  # the device is busy with another pass
         running = [
             asyncio.ensure_future(made.embed(str(i), Picture(i).pixels, seen(i, i + 9), str(i))) for i in range(4)
         ]
@@ -157,14 +157,14 @@ async def test_several_requests_share_a_pass(device: Device) -> None:
     assert model.passes == [8]
 
 
-async def test_a_pass_takes_no_more_than_its_crops(device: Device) -> None:
+async def test_a_pass_takes_no_more_than_its_crops(device: ModelThread) -> None:
     model = MeanColour()
     found = await embedder(model, device).embed("a", Picture().pixels, seen(*range(CROPS + 5)), "r")
     assert model.passes == [CROPS, 5]
     assert len(found) == CROPS + 5
 
 
-async def test_an_image_with_many_objects_fills_no_queue(device: Device) -> None:
+async def test_an_image_with_many_objects_fills_no_queue(device: ModelThread) -> None:
     """Else the crops of one request could be more than may wait, and it would be refused each time it comes."""
     made, longest = embedder(MeanColour(), device), 0
 
@@ -172,7 +172,7 @@ async def test_an_image_with_many_objects_fills_no_queue(device: Device) -> None
         nonlocal longest
         longest = max(longest, made._batcher.queued + size)
 
-    made._batcher._observe = note
+    made._batcher._on_start = note
     picture = Picture()
     found = await made.embed("a", picture.pixels, seen(*range(5 * CROPS + 3)), "r")
     assert (longest, picture.asked, made._pictures.taken) == (CROPS, 1, 0)
@@ -181,7 +181,7 @@ async def test_an_image_with_many_objects_fills_no_queue(device: Device) -> None
         np.testing.assert_array_equal(each.embedding, mean_colour(object_crop(picture.image, mask_of(seed), SIDE)))
 
 
-async def test_masks_are_read_in_threads(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_masks_are_read_in_threads(device: ModelThread, monkeypatch: pytest.MonkeyPatch) -> None:
     """32 MB of masks, which an image may have, take half a second to read."""
     loop, readers = threading.get_ident(), set()
 
@@ -195,7 +195,7 @@ async def test_masks_are_read_in_threads(device: Device, monkeypatch: pytest.Mon
     assert loop not in readers
 
 
-async def test_an_object_without_a_pixel_resembles_nothing(device: Device) -> None:
+async def test_an_object_without_a_pixel_resembles_nothing(device: ModelThread) -> None:
     model, picture = MeanColour(), Picture()
     empty = Seen("dog_0", "dog", 0.9, encode_rle(np.zeros((HEIGHT, WIDTH), np.bool_)))
     made = embedder(model, device)
@@ -208,13 +208,13 @@ async def test_an_object_without_a_pixel_resembles_nothing(device: Device) -> No
     assert model.passes == [1]
 
 
-async def test_no_objects_need_nothing(device: Device) -> None:
+async def test_no_objects_need_nothing(device: ModelThread) -> None:
     picture = Picture()
     assert await embedder(MeanColour(), device).embed("a", picture.pixels, [], "r") == []
     assert picture.asked == 0
 
 
-async def test_an_error_is_raised_and_not_kept(device: Device) -> None:
+async def test_an_error_is_raised_and_not_kept(device: ModelThread) -> None:
     model = MeanColour(DeviceOutOfMemory("full"))
     made = embedder(model, device)
     with pytest.raises(DeviceOutOfMemory, match="full"):
@@ -225,7 +225,7 @@ async def test_an_error_is_raised_and_not_kept(device: Device) -> None:
     assert (await made.embed("a", Picture().pixels, seen(1), "r"))[0].embedding is not None
 
 
-async def test_a_model_that_keeps_failing_fails_the_health_check(device: Device) -> None:
+async def test_a_model_that_keeps_failing_fails_the_health_check(device: ModelThread) -> None:
     made = embedder(MeanColour(InternalError("no numbers")), device)
     made.check_health()
     for _ in range(3):
@@ -236,7 +236,7 @@ async def test_a_model_that_keeps_failing_fails_the_health_check(device: Device)
 
 
 @pytest.mark.parametrize("count", [2, CROPS + 2], ids=["one pass", "two passes"])
-async def test_a_caller_who_leaves_at_any_tick_leaves_nothing_behind(device: Device, count: int) -> None:
+async def test_a_caller_who_leaves_at_any_tick_leaves_nothing_behind(device: ModelThread, count: int) -> None:
     ticks, finished = 0, False
     while not finished:
         made = embedder(MeanColour(), device)
@@ -253,11 +253,11 @@ async def test_a_caller_who_leaves_at_any_tick_leaves_nothing_behind(device: Dev
     assert ticks > 3
 
 
-async def test_no_model_makes_no_embedder(device: Device) -> None:
+async def test_no_model_makes_no_embedder(device: ModelThread) -> None:
     assert identity_embedder(AppConfig(), device, FairThreads(1, "test"), Metrics(), lambda _: None) is None
 
 
-async def test_the_embedder_says_which_model_compares(device: Device) -> None:
+async def test_the_embedder_says_which_model_compares(device: ModelThread) -> None:
     made = identity_embedder(AppConfig(), device, FairThreads(1, "test"), Metrics(), lambda _: MeanColour())
     assert made is not None
     assert made.described["model"] == "fake"

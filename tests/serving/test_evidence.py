@@ -16,7 +16,7 @@ from serve_app.entities.mentions import Asked
 from serve_app.errors import DeadlineExceeded, GensegError, InternalError, InvalidImage, InvalidRequest
 from serve_app.images.decoding import decode
 from serve_app.images.marks import Marks
-from serve_app.models.interface import Detections
+from serve_app.models.interface import Detections, Embedding
 from serve_app.schemas.base import OverlayStyle
 from serve_app.serving.messages import (
     ImageTask,
@@ -48,7 +48,7 @@ class Scene:
         self.encoded = 0
         self.looked_for: list[tuple[str, float]] = []
 
-    def prepare(self, image: Any) -> int:
+    def prepare(self, _: object) -> int:
         return 0
 
     def encode(self, images: Sequence[int]) -> list[Any]:
@@ -174,6 +174,7 @@ class Noting(FakeIdentity):
     """Counts the crops."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.crops = 0
 
     def embed(self, crops: Any) -> Any:
@@ -207,7 +208,7 @@ async def test_only_objects_that_are_compared_are_embedded(
         each for each in ids(evidence.picture) if each in embedded
     ]
     assert identity.crops == len(embedded)
-    assert evidence.identity == FakeIdentity.described
+    assert evidence.identity == FakeIdentity().described
     assert ids(evidence.picture) == ["dog_1", "sofa_0", "dog_0", "dog_2"]
     assert read.count == 1, "the pixels are kept"
 
@@ -222,7 +223,7 @@ async def test_pixels_without_room_are_decoded_again_and_only_where_an_embedding
 
 async def test_a_failure_of_the_identity_model_fails_the_image_and_costs_the_replica() -> None:
     class Broken(FakeIdentity):
-        def embed(self, crops: Any) -> Any:
+        def embed(self, *_: object) -> list[Embedding | GensegError]:
             raise ValueError("broken")
 
     segmenter = replica(Scene({"dog": [(0, 0.8)]}), Broken())
@@ -245,7 +246,7 @@ async def test_overlays_and_the_verdict_share_the_pixels() -> None:
     read = Reads()
     segmenter = replica(Scene({"dog": [(0, 0.8)]}), Noting(), read)
     outcome, _ = await answer_of(segmenter, task([Asked("dog", 1)], overlays=True, mask_format="none"))
-    assert outcome.document["overlay"].startswith("data:image/jpeg")
+    assert str(outcome.document["overlay"]).startswith("data:image/jpeg")
     assert read.count == 1
     assert segmenter._pixel_budget.free == 1 << 20, "the room is given back"
 

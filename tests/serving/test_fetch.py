@@ -243,7 +243,7 @@ async def test_fetch_refuses_names_of_which_any_address_is_private(addresses: li
 
 @pytest.mark.parametrize("error", [OSError("no such host"), UnicodeError("label too long")], ids=repr)
 async def test_fetch_says_that_a_name_does_not_resolve(error: Exception) -> None:
-    async def resolve(host: str, _port: int) -> list[str]:
+    async def resolve(_host: str, _port: int) -> list[str]:
         raise error
 
     async with (
@@ -280,11 +280,8 @@ async def test_fetch_asks_for_the_bytes_of_a_location_as_they_are(location: byte
         head = b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: " + location.replace(b"{port}", port)
         await (raw(head + b"\r\n\r\n") if path == "/dir/start" else reply())(path, writer)
 
-    hosts = {"allowed_hosts": ("127.0.0.1", "bücher.test")}
-    async with (
-        serving(answer) as server,
-        fetching(resolve=names(**{"xn--bcher-kva": ["127.0.0.1"]}), **hosts) as fetcher,
-    ):
+    resolve, allowed = names(**{"xn--bcher-kva": ["127.0.0.1"]}), ("127.0.0.1", "bücher.test")
+    async with serving(answer) as server, fetching(resolve=resolve, allowed_hosts=allowed) as fetcher:
         url = f"http://127.0.0.1:{server.port}/dir/start"
         if asked is None:
             with pytest.raises(FetchFailed, match="redirects to an address that is not allowed"):
@@ -618,7 +615,7 @@ async def test_a_retired_fetcher_closes_when_its_last_fetch_is_done() -> None:
         gate.set()
         assert await slow == BODY
         async with asyncio.timeout(2):
-            while fetcher._pool.connections or [each for each in threading.enumerate() if "resolver" in each.name]:
+            while fetcher._pool.connections or any("resolver" in each.name for each in threading.enumerate()):
                 await asyncio.sleep(0.01)
 
 

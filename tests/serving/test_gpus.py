@@ -1,4 +1,4 @@
-"""Which clusters an autoscaler serves, by what Ray 2.60 was seen to report of each kind."""
+"""Which clusters have an autoscaler; the inputs are reports of Ray 2.60 for each kind of cluster."""
 
 from __future__ import annotations
 

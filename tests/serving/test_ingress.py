@@ -10,7 +10,15 @@ import pytest
 
 from serve_app.config.schema import AppConfig, FetchConfig, ServingConfig
 from serve_app.config.user_config import IngressSettings
-from serve_app.errors import GensegError, InternalError, InvalidImage, TooManyRequests
+from serve_app.errors import (
+    DeploymentUnavailable,
+    GensegError,
+    InternalError,
+    InvalidImage,
+    Overloaded,
+    ReplicaDied,
+    TooManyRequests,
+)
 from serve_app.serving.fetch import ImageFetcher
 from serve_app.serving.ingress import Ingress, NoTracebackOfRefusals
 
@@ -34,6 +42,32 @@ def test_a_full_ingress_counts_in_right_words(admitted: int, words: str) -> None
         full.admitted(),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("answer", "missing"),
+    [
+        ("a model", []),
+        (Overloaded("the parser's queues are full"), []),
+        (DeploymentUnavailable("the parser is not available"), ["text_parser"]),
+        (ReplicaDied("a replica died"), ["text_parser"]),
+    ],
+    ids=["answers", "full", "failed to deploy", "died"],
+)
+async def test_a_model_is_ready_if_it_answers_or_only_its_queues_are_full(
+    answer: str | GensegError, missing: list[str]
+) -> None:
+    async def parser() -> str:
+        if isinstance(answer, GensegError):
+            raise answer
+        return answer
+
+    async def segmenter() -> str:
+        return "another model"
+
+    running = ingress(AppConfig())
+    running._parser, running._segmenter = SimpleNamespace(model_name=parser), SimpleNamespace(model_name=segmenter)
+    assert await running.missing() == missing
 
 
 def test_a_changed_fetch_section_retires_the_fetcher_that_it_replaces() -> None:

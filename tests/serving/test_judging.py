@@ -1,4 +1,4 @@
-"""The verdict on its way through the pipeline, with fakes in the place of models."""
+"""The verdict in the pipeline, with fakes for the models."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from serve_app.config.schema import AppConfig, LimitsConfig
 from serve_app.entities.mentions import Asked
 from serve_app.errors import GensegError, InternalError
 from serve_app.images.marks import Marks, marks_of
-from serve_app.schemas.dicts import IdentityDict
+from serve_app.schemas.dicts import IdentityDict, images_of
 from serve_app.schemas.documents import ResultDocument
 from serve_app.schemas.requests import SegmentRequest
 from serve_app.serving.messages import (
@@ -52,7 +52,7 @@ class Witness(FakeSegmenter):
         super().__init__(**arguments)
         self.pictures, self.identity = pictures, identity
 
-    def evidence(self, width: int, task: ImageTask, parsed: ParsedPrompt) -> Evidence | None:
+    def evidence(self, width: int, task: ImageTask) -> Evidence | None:
         return None if task.judged is None else Evidence(self.pictures[width], self.identity)
 
 
@@ -132,7 +132,7 @@ async def test_a_failed_image_is_unknown_and_never_missing() -> None:
     segmenter = Witness({10: TWO_DOGS, 11: ONE_DOG}, outcomes={10: InternalError("died")})
     verdict = (await run(job(10, 11, verdict=True), pipeline(FakeParser(READ), segmenter)))["verdict"]
     assert [row["status"] for row in verdict["references"]] == ["unknown"]
-    assert "contextual_images[0]: segmentation failed, so dogs cannot be compared" in verdict["reasons"]
+    assert "contextual_images[0]: segmentation failed, so 'dogs' cannot be compared" in verdict["reasons"]
 
 
 async def test_without_a_generated_image_nothing_is_known() -> None:
@@ -188,7 +188,7 @@ class Painter(Witness):
     async def segment(self, task: ImageTask, again: Again) -> SegmentedImage | OtherModel:
         answer = await super().segment(task, again)
         assert isinstance(answer, SegmentedImage)
-        answer.document["overlay"] = "data:plain"  # type: ignore[typeddict-unknown-key]
+        answer.document["overlay"] = "data:plain"
         objects: Any = [{"object_id": "dogs_0", "label": "dogs", "mask_rle": {"size": [4, 10], "counts": "X1"}}]
         return replace(answer, drawn=objects if task.options.verdict else None)
 
@@ -205,7 +205,7 @@ async def test_overlays_show_the_verdict_in_the_result_and_not_before() -> None:
     assert [event["image"]["overlay"] for event in events if event["event"] == "image"] == ["data:plain"] * 3
     assert events[-1]["event"] == "result"
     result = events[-1]["result"]
-    overlays = [image["overlay"] for image in (*result["contextual_images"], result["generated_image"] or {})]
+    overlays = [image["overlay"] for image in images_of(result)]
     assert overlays == ["data:overlay 1", "data:plain", "data:overlay 2"], "the second image has nothing to say"
     verdict = result["verdict"]
     assert verdict is not None

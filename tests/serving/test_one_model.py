@@ -16,7 +16,7 @@ from tests.serving.fakes import Again, FakeSegmenter, job, pipeline, run
 class Rolling(FakeSegmenter):
     """Replicas of two versions: the first answer about an image of 10 pixels comes from the old one.
 
-    `refusals` further tries of it reach another old replica; `stuck` never reaches the new one.
+    The next `refusals` tries of that image reach another old replica; with `stuck`, all of them do.
     """
 
     OLD, NEW = ModelStamp("old", "1", 100.0, "a"), ModelStamp("new", "2", 200.0, "b")
@@ -54,7 +54,7 @@ async def test_one_document_comes_from_one_model(refusals: int, entities: list[s
     assert generated is not None
     assert first["presence"] == generated["presence"] == {"dog": 0.9, "sofa": 0.9}
     again = segmenter.tasks[2]
-    assert (again.version, again.replicas, again.parsed.entities) == ("2", {"b"}, ("dog", "sofa"))
+    assert (again.version, again.replicas, again.parsed.entities) == ("2", frozenset({"b"}), ("dog", "sofa"))
 
 
 async def test_a_document_that_would_mix_two_models_is_an_error() -> None:
@@ -65,7 +65,7 @@ async def test_a_document_that_would_mix_two_models_is_an_error() -> None:
 
 
 async def test_a_newer_version_seen_in_a_refusal_counts() -> None:
-    """Two images of different old versions, of which neither replica is left: all is done by the third version."""
+    """Two images come from different old versions that are gone: a third version does all the work again."""
 
     class Third(FakeSegmenter):
         newest = ModelStamp("third", "3", 300.0, "c")
@@ -84,7 +84,7 @@ async def test_a_newer_version_seen_in_a_refusal_counts() -> None:
 
 async def test_replicas_of_one_version_may_work_for_one_document() -> None:
     class Two(FakeSegmenter):
-        def stamp(self, task: ImageTask) -> ModelStamp:
+        def stamp(self) -> ModelStamp:
             return ModelStamp("same", "1", float(len(self.tasks)), f"replica {len(self.tasks)}")
 
     segmenter = Two()

@@ -1,4 +1,4 @@
-"""What leaves with a span, and what the exporter asks for."""
+"""Which words of a span are exported, and which settings the exporter accepts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,12 @@ def exported(name: str, path: str = "/v1/segment") -> ReadableSpan:
     kept = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(WordlessExporter(kept)))
-    attributes = {"request_route_path": path, "http.route": path, "resource.name": path, "http.status_code": 500}
+    attributes: dict[str, str | int] = {
+        "request_route_path": path,
+        "http.route": path,
+        "resource.name": path,
+        "http.status_code": 500,
+    }
     caller = SpanContext(1, 2, is_remote=True, trace_flags=TraceFlags(1), trace_state=TraceState([("v", "zebra")]))
     context = set_span_in_context(NonRecordingSpan(caller))
     with provider.get_tracer("ray").start_as_current_span(name, context, attributes=attributes) as span:
@@ -76,7 +81,7 @@ def test_the_exporter_batches_and_sends_no_words(monkeypatch: pytest.MonkeyPatch
     (processor,) = exporter()
     assert isinstance(processor, BatchSpanProcessor)
     assert isinstance(processor.span_exporter, WordlessExporter)
-    processor.shutdown()
+    processor.shutdown()  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize("variable", otlp.PROTOCOL_VARIABLES)

@@ -1,4 +1,4 @@
-"""A parser's deployment without Ray's cluster: what differs between a model in the replica and one on a server."""
+"""The parser's deployment without a Ray cluster: a model in the replica compared with a model on a server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from serve_app.serving.replica.health import MAX_FAILURES
 
 
 class Local:
-    """Names the prompt, in batches whose sizes it notes; broken where it is told to be."""
+    """Replies with the prompt itself and records the sizes of its batches; `broken` makes every batch fail."""
 
     def __init__(self, broken: bool = False) -> None:
         self.broken = broken
@@ -35,10 +35,21 @@ class Local:
         return [json.dumps([prompt]) for prompt in prompts]
 
 
+class Says(Local):
+    """Names the same entities whatever the prompt."""
+
+    def __init__(self, *entities: str) -> None:
+        super().__init__()
+        self.entities = entities
+
+    def generate_each(self, prompts: Sequence[str]) -> Sequence[str | GensegError]:
+        return [json.dumps(self.entities) for _ in prompts]
+
+
 class Remote:
     """A server that is always busy."""
 
-    async def reply(self, prompt: str) -> str:
+    async def reply(self, _: str) -> str:
         raise Overloaded("busy")
 
     async def check(self) -> None:
@@ -82,7 +93,7 @@ async def test_the_work_of_a_model_in_the_replica_is_that_of_its_passes() -> Non
 
 async def test_the_work_of_a_model_on_a_server_is_its_calls() -> None:
     class Slow(Remote):
-        async def reply(self, prompt: str) -> str:
+        async def reply(self, _: str) -> str:
             await asyncio.sleep(0.1)
             raise Overloaded("busy")
 
@@ -107,9 +118,7 @@ async def test_a_user_config_changes_the_batches_of_a_model_in_the_replica() -> 
 
 
 async def test_entities_beyond_the_limit_are_dropped_with_the_reason_and_the_answer_names_its_model() -> None:
-    model = Local()
-    model.gate.set()
-    model.generate_each = lambda prompts: [json.dumps(["dog", "soft light", "cat", "DOG", "tree"])]  # type: ignore[method-assign]
+    model = Says("dog", "soft light", "cat", "DOG", "tree")
     config = AppConfig(models=ModelsConfig(text_parser=TextParserModel(model_name="some/reader")))
     parser = ParserDeployment(config, lambda _: model)
     for _ in range(2):
@@ -119,10 +128,8 @@ async def test_entities_beyond_the_limit_are_dropped_with_the_reason_and_the_ans
 
 
 async def test_entities_over_the_limit_of_characters_are_dropped_with_the_reason_and_take_no_place() -> None:
-    model = Local()
-    model.gate.set()
     long = "a" * 257
-    model.generate_each = lambda prompts: [json.dumps([long, "b" * 256, "cat"])]  # type: ignore[method-assign]
+    model = Says(long, "b" * 256, "cat")
     config = AppConfig(models=ModelsConfig(text_parser=TextParserModel(model_name="some/reader")))
     answer = await ParserDeployment(config, lambda _: model).parse("a prompt", 2, "request", 10)
     assert isinstance(answer, ParsedPrompt)
@@ -150,10 +157,7 @@ READER = AppConfig(models=ModelsConfig(text_parser=TextParserModel(model_name="s
 
 def replying(*entities: str, config: AppConfig | None = None) -> ParserDeployment:
     """A parser whose model always names these entities."""
-    model = Local()
-    model.gate.set()
-    model.generate_each = lambda prompts: [json.dumps(entities) for _ in prompts]  # type: ignore[method-assign]
-    return ParserDeployment(config or AppConfig(), lambda _: model)
+    return ParserDeployment(config or AppConfig(), lambda _: Says(*entities))
 
 
 async def parsed(parser: ParserDeployment, prompt: str, most: int = 9, images: int | None = None) -> ParsedPrompt:

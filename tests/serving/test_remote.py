@@ -1,4 +1,4 @@
-"""Calls whose end is known before their answer: what Ray raises becomes the typed error, wherever it shows first."""
+"""Errors of remote calls: whatever Ray raises becomes a typed error, wherever it appears first."""
 
 from __future__ import annotations
 
@@ -7,9 +7,17 @@ from typing import Any
 
 import pytest
 from ray.exceptions import RayActorError
-from ray.serve.exceptions import BackPressureError
+from ray.serve._private.common import DeploymentID
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
-from serve_app.errors import DeadlineExceeded, InternalError, Overloaded, ReplicaDied
+from serve_app.errors import (
+    DeadlineExceeded,
+    DeploymentUnavailable,
+    GensegError,
+    InternalError,
+    Overloaded,
+    ReplicaDied,
+)
 from serve_app.serving.remote import Caller, ParseCall, SegmenterCalls
 
 
@@ -36,17 +44,22 @@ class FailingResponse:
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (BackPressureError(num_queued_requests=9, max_queued_requests=8), Overloaded),
-        (RayActorError(), ReplicaDied),
+        (BackPressureError(num_queued_requests=9, max_queued_requests=8), Overloaded("the parser's queues are full")),
+        (
+            DeploymentUnavailableError(DeploymentID("ParserDeployment")),
+            DeploymentUnavailable("the parser is not available; try again later"),
+        ),
+        (RayActorError(), ReplicaDied("a replica of the parser died in every attempt (attempts: 1)")),
     ],
-    ids=["full", "dead"],
+    ids=["full", "failed to deploy", "dead"],
 )
-async def test_entities_raise_what_the_call_came_to(error: Exception, expected: type[Exception]) -> None:
+async def test_entities_raise_what_the_call_came_to(error: Exception, expected: GensegError) -> None:
     caller = Caller(object(), "parser", 0, lambda _: None)  # type: ignore[arg-type]
     caller.retry_after_s = 7.0
     call = ParseCall(caller, lambda _: FailingResponse(error))
-    with pytest.raises(expected) as raised:
+    with pytest.raises(type(expected)) as raised:
         await call.reference()
+    assert (type(raised.value), raised.value.message) == (type(expected), expected.message)
     if isinstance(raised.value, Overloaded):
         assert raised.value.retry_after_s == 7.0
 
@@ -59,7 +72,7 @@ class Checking:
         self._seconds, self._failure = seconds, failure
         self.check_phrases = self
 
-    def remote(self, phrases: list[str], request_id: str, timeout_s: float) -> Any:
+    def remote(self, phrases: list[str], *_: object) -> Any:
         self.asked.append(phrases)
         return Answering(self._answer(phrases))
 

@@ -47,7 +47,7 @@ async def test_an_image_for_one_version_goes_first_to_a_replica_that_has_it() ->
 class Idle(ImageAffinityRouter):
     """Knows all replicas to be idle."""
 
-    def _queue_length(self, replica: Any) -> int:
+    def _queue_length(self, _: object) -> int:
         return 0
 
 

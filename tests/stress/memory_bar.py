@@ -1,4 +1,4 @@
-"""The bar for memory: how fast a process grows in the second half of a run."""
+"""The limit for memory: how fast a process may grow in the second half of a run."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ DEADLINE_S = 20.0
 async def flood(url: str, rate: float, seconds: float) -> list[tuple[int, float, Any]]:
     """Send requests at a fixed rate, whether or not earlier ones are answered."""
     work = [encoded(url, job) for job in jobs(64)]
-    tasks = []
+    tasks: list[asyncio.Task[tuple[int, float, Any]]] = []
     # aiohttp, which comes with Ray: httpx takes longer for each request the more there are.
     connections = aiohttp.TCPConnector(limit=0)
     timeout = aiohttp.ClientTimeout(total=DEADLINE_S + 10)

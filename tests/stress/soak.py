@@ -1,4 +1,4 @@
-"""Hours in little: with every kind of request, memory and file descriptors of each process stay flat.
+"""A long run with every kind of request: memory and file descriptors of each process must not grow.
 
 python -m tests.stress.soak [--minutes 20] [--requests 40000] [--warm-up 5]
 """

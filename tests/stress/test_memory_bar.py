@@ -1,4 +1,4 @@
-"""The arithmetic of the soak's bar."""
+"""The arithmetic of the memory limit."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ async def send_stream(http: httpx.AsyncClient, url: str, number: int) -> int:
     return answer.status_code if lines[-1]["event"] == "result" else 500
 
 
-async def send_broken_image(http: httpx.AsyncClient, url: str, number: int) -> int:
+async def send_broken_image(http: httpx.AsyncClient, url: str, _: int) -> int:
     """Send a file that starts as a JPEG does."""
     files = [("generated", ("broken.jpg", b"\xff\xd8\xff" + os.urandom(200)))]
     return (await http.post(f"{url}/v1/segment", data={"entities": '["dog"]'}, files=files)).status_code
@@ -132,12 +132,12 @@ async def send_short_timeout(http: httpx.AsyncClient, url: str, number: int) -> 
     return await segment(http, url, body_of(number, generated_image={"data": data}, timeout_s=0.01))
 
 
-async def send_and_leave(http: httpx.AsyncClient, url: str, number: int) -> int:
+async def send_and_leave(_: httpx.AsyncClient, url: str, number: int) -> int:
     """Close the connection inside the body, or before the answer."""
     address = httpx.URL(url)
     body = json.dumps(body_of(number)).encode()
     head = f"POST /v1/segment HTTP/1.1\r\nHost: {address.host}\r\nContent-Type: application/json\r\n"
-    _, writer = await asyncio.open_connection(address.host, address.port)
+    writer = (await asyncio.open_connection(address.host, address.port))[1]
     sent = body[: len(body) // 2] if number // len(ROUND) % 2 else body
     writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + sent)
     await writer.drain()

@@ -8,7 +8,7 @@ import numpy as np
 
 from serve_app.masks.rle import encode_rle
 from serve_app.masks.steps import finish
-from serve_app.schemas.dicts import RleDict
+from serve_app.schemas.dicts import BareDict, RleDict
 from serve_app.verdict.evidence import Counted, Picture, Seen
 from serve_app.verdict.same_masks import besides, compare_masks
 
@@ -41,9 +41,11 @@ def picture(*objects: Seen) -> Picture:
 
 
 def with_bare(listed: list[Seen], **bare: list[Seen]) -> Picture:
-    """Make an image with these objects in which a second pass found those of "blue sofa" under the name `blue_sofa`."""
+    """Make an image, with what a second pass found without the adjectives: `blue_sofa=[…]` for "blue sofa"."""
     counts = finish(besides({entity.replace("_", " "): objects for entity, objects in bare.items()}, listed))
-    found = {entity: {"entity": entity.split()[-1], "found": count} for entity, count in counts.items()}
+    found: dict[str, BareDict] = {
+        entity: {"entity": entity.split()[-1], "found": count} for entity, count in counts.items()
+    }
     return replace(picture(*listed), bare=found)
 
 

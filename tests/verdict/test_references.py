@@ -104,7 +104,7 @@ def test_views_are_joined_from_the_most_similar_pair_down() -> None:
 def test_a_failed_image_is_unknown_with_a_reason() -> None:
     found = judged([DOG], [FAILED, picture(seen("dog", 0))], picture(seen("dog", 3)))
     assert rows(found) == [(0, None, None, None, "unknown"), (1, "dog_0", 0, "dog_3", "arrived")]
-    assert found.remarks == ["contextual_images[0]: segmentation failed, so dog cannot be compared"]
+    assert found.remarks == ["contextual_images[0]: segmentation failed, so 'dog' cannot be compared"]
 
 
 @pytest.mark.parametrize("generated", [None, FAILED], ids=["none", "failed"])
@@ -115,7 +115,7 @@ def test_without_a_generated_image_a_reference_is_unknown(generated: Picture | N
 def test_a_tied_image_that_shows_nothing_is_unknown_an_untied_one_is_no_row() -> None:
     found = judged([TIED], [EMPTY], picture(seen("dog", 3)))
     assert rows(found) == [(0, None, None, None, "unknown")]
-    assert "no dog found" in found.remarks[0]
+    assert "no 'dog' found" in found.remarks[0]
     assert rows(judged([DOG], [EMPTY], picture(seen("dog", 3)))) == []
 
 
@@ -129,7 +129,7 @@ def test_only_tied_entities_are_compared_and_only_with_their_images() -> None:
 
 
 def test_an_image_that_was_not_given_is_unknown() -> None:
-    found = judged([Asked("dog", 1, beyond=(3,))], [EMPTY], picture(seen("dog", 3)))
+    found = judged([Asked("dog", 1, missing_images=(3,))], [EMPTY], picture(seen("dog", 3)))
     assert rows(found) == [(None, None, None, None, "unknown")]
     assert found.remarks == ["dog: the prompt names image 3, which was not given"]
 
@@ -147,7 +147,8 @@ def test_the_best_objects_take_part_and_the_rest_is_said() -> None:
     found = judged([DOG], contextual, picture(seen("dog", 5)), most=2)
     assert [row["object_id"] for row in found.rows] == ["dog_0", "dog_1"]
     assert found.remarks == [
-        "dog: the 2 objects of contextual_images[0] with the lowest scores were not compared (max_identity_objects)"
+        "dog: contextual_images[0] has 4 objects; only the 2 with the best scores were compared "
+        "(limits.max_identity_objects)"
     ]
 
 
@@ -157,8 +158,8 @@ def test_the_best_objects_take_part_and_the_rest_is_said() -> None:
         ([DOG, Asked("sofa", 1)], [["dog", "sofa"], ["dog", "sofa"], ["dog", "sofa"]]),
         ([TIED, Asked("sofa", 1)], [["dog"], ["dog"], []]),
         ([DOG, Asked("sofa", 0, True)], [["dog"], ["dog"], ["dog"]]),
-        ([DOG, Asked("hat", 1, beyond=(3,))], [[], [], []]),
-        ([DOG, Asked("hat", 1, sources=(1,), beyond=(3,))], [["hat"], [], ["hat"]]),
+        ([DOG, Asked("hat", 1, missing_images=(3,))], [[], [], []]),
+        ([DOG, Asked("hat", 1, sources=(1,), missing_images=(3,))], [["hat"], [], ["hat"]]),
     ],
     ids=["untied", "tied", "excluded", "an image that was not given", "one given, one not"],
 )

@@ -7,8 +7,9 @@ import pytest
 
 from serve_app.masks.rle import area, encode_rle, iou_matrix
 from serve_app.masks.steps import finish
+from serve_app.schemas.dicts import RleDict
 from serve_app.verdict.evidence import Seen
-from serve_app.verdict.same_masks import MOST_OVERLAPS, besides, compare_masks
+from serve_app.verdict.same_masks import MAX_OVERLAPS, besides, compare_masks
 
 
 def boxes(seed: int, count: int, labels: int) -> list[Seen]:
@@ -36,7 +37,7 @@ def test_all_pairs_over_the_bound_are_found(seed: int) -> None:
         if iou[a, b] > 0.8 and objects[a].label != objects[b].label
     ]
     assert len(pairs) > 0
-    expected = sorted(pairs, key=lambda pair: -pair[0])[:MOST_OVERLAPS]
+    expected = sorted(pairs, key=lambda pair: -pair[0])[:MAX_OVERLAPS]
     assert [(each.iou, *each.object_ids) for each in overlaps] == expected
     kept: list[int] = []
     for place in sorted(range(len(objects)), key=lambda place: -objects[place].score):
@@ -50,7 +51,7 @@ def test_the_largest_overlaps_are_listed_and_no_more_than_the_bound() -> None:
     mask = boxes(0, 2, 1)[1].mask
     objects = [Seen(f"{n}_0", str(n), 0.5, mask) for n in range(20)]
     _, overlaps = finish(compare_masks(objects))
-    assert len(overlaps) == MOST_OVERLAPS
+    assert len(overlaps) == MAX_OVERLAPS
     assert [each.object_ids for each in overlaps[:2]] == [("0_0", "1_0"), ("0_0", "2_0")]
 
 
@@ -81,7 +82,12 @@ def test_listed_masks_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None
     """An image may list 32 MB of masks: a second of reading."""
     listed, other = boxes(0, 3, 1)[1:]
     measured: list[str] = []
-    monkeypatch.setattr("serve_app.verdict.same_masks.area", lambda rle: measured.append(rle["counts"]) or area(rle))
+
+    def measure(rle: RleDict) -> int:
+        measured.append(rle["counts"])
+        return area(rle)
+
+    monkeypatch.setattr("serve_app.verdict.same_masks.area", measure)
     bare = {str(n): [Seen(f"{n}_0", str(n), 0.9, other.mask)] for n in range(5)}
     assert finish(besides(bare, [listed])) == dict.fromkeys(bare, 1)
     assert measured.count(listed.mask["counts"]) == 1

@@ -1,6 +1,6 @@
 """Writes results in the formats of other tools.
 
-jobs.py        a result with the places of its pictures
+jobs.py        a result with the paths of its pictures; here a job is one row of the manifest with its result
 reading.py     reads the output folder of a batch, or saved documents, as jobs
 catalogue.py   collects the pictures and categories of jobs, each once
 laid_out.py    stores results so that each can be read by its number

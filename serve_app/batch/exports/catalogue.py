@@ -28,7 +28,7 @@ class Entry:
         height: in pixels.
         job_id: id of the first job that names the picture.
         role: the picture's role in that job.
-        found: by the number of each category that a job looked for: whether it was found.
+        found: whether a category was found, by the number of each category that a job looked for.
     """
 
     number: int
@@ -61,7 +61,7 @@ class Catalogue:
     """The pictures and categories of a data set. Memory holds an entry for each picture, and no masks.
 
     Attributes:
-        pictures: the entries, by identity, width and height.
+        pictures: the entries, by `file_key`, width and height.
         categories: number and name of each category, by the `phrase_key` of its name.
     """
 
@@ -97,7 +97,7 @@ class Catalogue:
 
     def _entry(self, job: Job, picture: Picture) -> Entry:
         width, height = picture.image["width"], picture.image["height"]
-        key = (picture.identity, width, height)
+        key = (picture.file_key, width, height)
         if key not in self.pictures:
             number, name = len(self.pictures) + 1, self._file_name(picture.name)
             self.pictures[key] = Entry(number, name, width, height, job.id, picture.role)

@@ -25,7 +25,7 @@ from serve_app.schemas.dicts import ObjectDict, RleDict
 from serve_app.schemas.events import Role
 
 HALF_PAIRS = "backslashreplace"
-"""How to write half of a surrogate pair in an id or name: its escape is the same in Python and in JSON."""
+"""Python's error handler for half of a surrogate pair in an id or name; its escape `\\udc80` is also valid JSON."""
 
 
 class _CocoImage(TypedDict):
@@ -79,7 +79,7 @@ def _as_polygons(rle: RleDict) -> _Segmentation | None:
 def write_coco(path: Path, jobs: Iterable[Job]) -> dict[str, int]:
     """Write results as a COCO instances file with masks as RLE.
 
-    Ids are counted from 1: those of images in the order in which jobs name them, those of categories in the order in
+    Ids are counted from 1. Images have them in the order in which jobs name the images, categories in the order in
     which their entities first occur; see `catalogue`. An image also has `job_id` and `role` of the first job that names
     it, and `neg_category_ids`: the categories that were looked for in it and not found. An annotation also has `score`,
     `object_id` and `job_id`. The area of an object with an empty mask is the area of its box.

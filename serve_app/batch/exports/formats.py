@@ -29,7 +29,7 @@ class Means:
 
 
 Counts = Mapping[str, int]
-"""How many things of each kind were written, by the kind's name, such as "images". A 0 need not be shown."""
+"""The number of things of each kind that were written, by the kind's name, such as "images"."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""Stores results so that each can be read by its number: documents in a temporary file, an index in memory."""
+"""Stores results so that each can be read by its number.
+
+The documents are in a temporary file. Their positions in it and their summaries are in memory.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,14 @@ from serve_app.schemas.dicts import ErrorDict, ImageDict, ObjectDict, VerdictSco
 from serve_app.schemas.events import Role
 
 Status = Literal["arrived", "not_arrived", "unknown", "none", "failed"]
-"""The outcome of a row's verdict; `none` if it has no verdict, `failed` if it has no result."""
+"""What the verdict says of a row. `unknown`: the verdict does not know. `none`: the row has no verdict. `failed`: the
+row has no result."""
 
 
 class RowSummary(TypedDict):
-    """A row of the list of results.
+    """What the list of results shows of one result or failed row.
 
-    `place` is its number from 0, `error` is null unless its status is `failed`.
+    `place` is its index in the list, from 0. `error` is null unless `status` is `failed`.
     """
 
     place: int
@@ -40,7 +44,7 @@ _STATUS: Mapping[bool | None, Status] = {True: "arrived", False: "not_arrived", 
 
 @dataclass(frozen=True)
 class _Stored:
-    """The place of a document in the file, in bytes, and the pictures of its row without their objects."""
+    """Where a document is in the file (offset and length in bytes), and its pictures without their objects."""
 
     offset: int
     length: int
@@ -54,22 +58,26 @@ class LaidOutResults:
         results: the results; the constructor reads them all.
 
     Attributes:
-        rows: a summary of each result in their order, then of each failed row.
+        rows: a summary of each result in the order of `results.jobs`, then of each failed row.
     """
 
     def __init__(self, results: Results) -> None:
         self.rows: list[RowSummary] = []
         self._stored: list[_Stored] = []
         self._file = tempfile.TemporaryFile()  # noqa: SIM115
-        self._lock = threading.Lock()  # a file has one position
+        self._lock = threading.Lock()  # between `seek` and `read`, no other thread may move the file's position
         for job in results.jobs():
             self._add(job)
         for failure in results.failures():
             error: ErrorDict = {"code": failure["code"], "message": failure["message"], "field": failure["field"]}
-            self._list(failure["id"], group_of(failure.get("columns", {})), "failed", {}, error)
+            self._append_row(failure["id"], group_of(failure.get("columns", {})), "failed", {}, error)
+
+    def close(self) -> None:
+        """Remove the file; no document can be read any more."""
+        self._file.close()
 
     def document(self, place: int) -> bytes:
-        """Return the document of a row as JSON, with masks as RLE.
+        """Return the document of a row as UTF-8 JSON, with masks as RLE.
 
         Args:
             place: `place` of the row's summary.
@@ -77,13 +85,13 @@ class LaidOutResults:
         Raises:
             OutputError: there is no such row, or it has no result.
         """
-        stored = self._of(place)
+        stored = self._stored_at(place)
         with self._lock:
             self._file.seek(stored.offset)
             return self._file.read(stored.length)
 
     def picture(self, place: int, role: Role, index: int) -> Picture:
-        """Return a picture of a row; the `objects` of its `image` are null.
+        """Return a picture of a row. Its objects are left out: `image["objects"]` is None.
 
         Args:
             place: `place` of the row's summary.
@@ -93,20 +101,21 @@ class LaidOutResults:
         Raises:
             OutputError: there is no such row or picture.
         """
-        found = self._of(place).pictures.get((role, index))
+        found = self._stored_at(place).pictures.get((role, index))
         if found is None:
-            raise OutputError("the row has no such picture")
+            raise OutputError(f"the row has no {role} image with the index {index}")
         return found
 
-    def _of(self, place: int) -> _Stored:
+    def _stored_at(self, place: int) -> _Stored:
         if not 0 <= place < len(self._stored):
-            raise OutputError("there is no such result")
+            raise OutputError(f"there is no result with the index {place}")
         return self._stored[place]
 
     def _add(self, job: Job) -> None:
         document = job.document.copy()
         document["contextual_images"] = []
-        document["verdict"] = document.get("verdict")  # documents of an older service lack it, and some keys of `meta`
+        # A document of an older service may have no `verdict` and lack some keys of `meta`.
+        document["verdict"] = document.get("verdict")
         document["meta"] = {"thresholds": {}, "unused_thresholds": [], "dropped": [], **document["meta"]}
         pictures: dict[tuple[Role, int], Picture] = {}
         for picture in job.pictures:
@@ -123,9 +132,10 @@ class LaidOutResults:
         self._file.write(raw)
         verdict = job.document.get("verdict")
         status: Status = "none" if verdict is None else _STATUS[verdict["arrived"]]
-        self._list(job.id, group_of(job.columns), status, {} if verdict is None else _numbers(verdict["scores"]), None)
+        scores = {} if verdict is None else _scores(verdict["scores"])
+        self._append_row(job.id, group_of(job.columns), status, scores, None)
 
-    def _list(
+    def _append_row(
         self,
         job_id: JobId,
         group: str,
@@ -144,12 +154,12 @@ class LaidOutResults:
         self.rows.append(row)
 
 
-def _numbers(scores: VerdictScoresDict) -> Mapping[str, float | None]:
+def _scores(scores: VerdictScoresDict) -> Mapping[str, float | None]:
     return {"entities": scores["entities"], "identity": scores["identity"], "collapsed": scores["collapsed"]}
 
 
 def _with_rle(job: Job, picture: Picture) -> ImageDict:
-    """Return the image with the masks of its objects as RLE, and without a drawn overlay."""
+    """Return the image with masks as RLE and without its overlay."""
     image = picture.image.copy()
     image.pop("overlay", None)
     if image["objects"] is not None:

@@ -20,10 +20,10 @@ _OF_MASKS = frozenset(encoding.key for encoding in ENCODINGS.values())
 def parquet_documents(path: Path) -> Iterator[ResultLine]:
     """Yield the documents of a file.
 
-    Every id is text, and an image that failed has `error` null, because the file does not have the error.
+    Every id is text. The file does not have the errors of images, so `error` of a failed image is null.
 
     Raises:
-        OutputError: pyarrow is missing, or the file is not one of `genseg batch`.
+        OutputError: pyarrow is missing, or `genseg batch` did not write the file.
     """
     load_pyarrow()
     parquet: Any = importlib.import_module("pyarrow.parquet")

@@ -25,7 +25,7 @@ from serve_app.schemas.counted import counted
 from serve_app.schemas.verdict_words import NOTHING
 
 MAX_JOBS = 1_000
-"""Jobs that are shown one by one; the rates cover all jobs."""
+"""Largest number of jobs that are shown one by one. The rates cover all jobs."""
 MAX_PICTURES = 200
 MAX_ENTITIES = 50
 MAX_FAILURES = 200
@@ -93,7 +93,7 @@ def write_report(
         max_pictures: largest number of pictures; the first ones are shown.
 
     Returns:
-        The number of jobs and pictures that are shown, and of pictures that are not.
+        The numbers of jobs shown, pictures shown and pictures not shown.
 
     Raises:
         OutputError: the file cannot be written.

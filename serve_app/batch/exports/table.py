@@ -35,7 +35,7 @@ class _Row(TypedDict):
 def write_table(path: Path, results: Results) -> dict[str, int]:
     """Write the table, as Parquet if the file's name ends in .parquet, otherwise as CSV.
 
-    The columns are `id`, the fields of `EntityRow`, and `column.NAME` for every other column of the manifest. CSV is in
+    The columns are `id`, the fields of `EntityRow`, and `column.NAME` for every extra column of the manifest. CSV is in
     UTF-8, with cells as in verdicts.csv: null is an empty cell. In Parquet, `id` is text.
 
     Args:
@@ -79,7 +79,7 @@ def _rows_of(job: Job) -> Iterator[EntityRow]:
 
 def _write_csv(path: Path, rows: Iterator[_Row], contents: Contents) -> None:
     with whole_file(path) as whole:
-        # An id may hold half of a surrogate pair. The shards write it the same way.
+        # An id may hold half of a surrogate pair, which is written as its escape, as in the shards.
         file = io.TextIOWrapper(whole, "utf-8", errors="backslashreplace", newline="", write_through=True)
         writer = csv.writer(file)
         writer.writerow(["id", *COLUMNS, *(PREFIX + name for name in contents.columns)])

@@ -1,6 +1,6 @@
 """Writes results as a YOLO segmentation data set: a folder with `data.yaml`, `labels/` and `images/`.
 
-For each file in `images/` there is a label file of the same name in `labels/`. A line of it has the class and the
+Each file in `images/` has a label file of the same name in `labels/`. A line of a label file has the class and the
 corners of one polygon, as fractions of the image's width and height.
 Source: Ultralytics, "Instance Segmentation Datasets Overview", https://docs.ultralytics.com/datasets/segment/
 """

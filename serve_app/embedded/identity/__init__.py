@@ -1,1 +1,1 @@
-"""What makes and evaluates the embedded identity model: it tells whether two objects are the same one."""
+"""Trains and evaluates the embedded identity model, which tells whether two objects are the same individual."""

@@ -1,7 +1,4 @@
-"""Measures the embedded identity model on sprites that training never saw.
-
-`python -m serve_app.embedded.evaluate identity --help` lists the options.
-"""
+"""Measures the embedded identity model on sprites that were not used in training."""
 
 from __future__ import annotations
 
@@ -24,15 +21,21 @@ from serve_app.embedded.segmenter.glyphs import find_font
 from serve_app.images.crops import GREY
 
 LEVELS = 4
-"""Of each channel in the colour histogram that stands beside the model's figures."""
+"""Levels of each channel in the colour histogram, with which the model is compared."""
 
 GREY_WITHIN = 6
-"""Pixels this near to the crop's grey are taken for its surroundings."""
+"""Pixels whose channels are all within this of the crop's grey count as background."""
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Which views are compared: two rows of places in the list of views, by the question they answer."""
+    """Pairs of views to compare: each array is (2, P) int64 and holds indices of views.
+
+    Attributes:
+        same: views of the same individual.
+        other_colour: views of the same sprite in different colours.
+        like_kind: views of different sprites of one kind, with similar colours.
+    """
 
     same: NDArray[np.int64]
     other_colour: NDArray[np.int64]
@@ -41,24 +44,26 @@ class Pairs:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the identity model's evaluation."""
-    parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT_DIR, help="folder of the model")
-    parser.add_argument("--split", choices=("validation", "test"), default="test", help="sprites that are shown")
-    parser.add_argument("--views", type=int, default=4, help="of each individual")
-    parser.add_argument("--seed", type=int, default=1, help="of the views")
-    parser.add_argument("--threshold", type=float, help="report errors at this cosine; default: where both are equal")
-    parser.add_argument("--font", type=Path, help="NotoColorEmoji.ttf; searched if not given")
+    parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT_DIR, help="checkpoint folder to measure")
+    parser.add_argument("--split", choices=("validation", "test"), default="test", help="set of sprites to use")
+    parser.add_argument("--views", type=int, default=4, help="number of views of each individual")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the views")
+    parser.add_argument(
+        "--threshold", type=float, help="cosine at which errors are reported; default: where both kinds are as frequent"
+    )
+    parser.add_argument("--font", type=Path, help="path of NotoColorEmoji.ttf; default: search the usual folders")
     parser.add_argument(
         "--write-threshold",
         action="store_true",
-        help=f"write the threshold into the checkpoint's config.json, as {THRESHOLD_KEY}; needs --split validation",
+        help=f"write the threshold to the checkpoint's config.json as {THRESHOLD_KEY}; needs --split validation",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure and print the figures as JSON.
+    """Measure the checkpoint and print the figures as JSON.
 
     Returns:
-        The exit status: 0, or 2 where the threshold should be written and the split is not the validation split.
+        The exit status: 0, or 2 for --write-threshold without --split validation.
     """
     if args.write_threshold and args.split != "validation":
         print(
@@ -74,7 +79,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def write_threshold(folder: Path, threshold: float) -> None:
-    """Write into a checkpoint from which cosine on two objects are the same one, to three decimals."""
+    """Write a threshold to a checkpoint's config.json, rounded to three decimals.
+
+    Args:
+        folder: the checkpoint.
+        threshold: a cosine, in [-1, 1].
+    """
     file = folder / "config.json"
     config = json.loads(file.read_text(encoding="utf-8")) | {THRESHOLD_KEY: round(threshold, 3)}
     file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
@@ -89,13 +99,14 @@ def evaluate(
         model: in evaluation mode.
         font: the Noto Color Emoji font.
         split: "validation" or "test".
-        views: of each individual.
-        seed: of the views.
-        threshold: report the errors at this cosine; None: where both kinds of error are equally frequent.
+        views: number of views of each individual, at least 2.
+        seed: seed of the views.
+        threshold: the cosine at which errors are reported; None means where both kinds of error are equally frequent.
 
     Returns:
-        Areas under the ROC curve against other colours and against sprites of a like kind and similar colour, of the
-        model and of a colour histogram; equal error rate over both, its threshold, and the two errors at `threshold`.
+        Figures by name. For the model and for a colour histogram: the area under the ROC curve against other colours
+        of a sprite, and against similar sprites of a kind. For the model: the equal error rate over both, the
+        threshold, and the two error rates at the threshold.
     """
     individuals = load_individuals(font, split)
     rng = np.random.default_rng(seed)
@@ -119,12 +130,12 @@ def evaluate(
 
 
 def choose_pairs(individuals: Sequence[Individual], histograms: NDArray[np.float64], views: int) -> Pairs:
-    """Choose the pairs of views: all of one individual, and as hard others.
+    """Choose the pairs of views: all pairs of each individual, and pairs of individuals that are hard to tell apart.
 
     Args:
-        individuals: each with `views` views, one after the other.
-        histograms: (N, C) of the views.
-        views: of each individual.
+        individuals: M individuals.
+        histograms: (M x views, C) float64, the colour histogram of each view, in the order of the individuals.
+        views: number of views of each individual.
     """
     means = histograms.reshape(len(individuals), views, -1).mean(1)
     means /= np.linalg.norm(means, axis=1, keepdims=True)
@@ -142,7 +153,14 @@ def choose_pairs(individuals: Sequence[Individual], histograms: NDArray[np.float
 
 
 def histogram(crop: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Count the colours of a crop's object: (LEVELS ** 3,) float64 of length 1."""
+    """Count the colours of a crop's object.
+
+    Args:
+        crop: (H, W, 3) uint8 RGB, the object on grey.
+
+    Returns:
+        (LEVELS ** 3,) float64 with L2 norm 1; zeros if the crop shows grey only.
+    """
     shown = (np.abs(crop.astype(int) - GREY) > GREY_WITHIN).any(axis=-1)
     bins = crop[shown].astype(int) * LEVELS // 256
     counts = np.bincount(bins @ np.array([LEVELS * LEVELS, LEVELS, 1]), minlength=LEVELS**3).astype(np.float64)
@@ -150,20 +168,40 @@ def histogram(crop: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def cosines(vectors: NDArray[np.floating], pairs: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Compare pairs of rows of length 1: (P,) float64."""
+    """Compute the cosines of pairs of vectors.
+
+    Args:
+        vectors: (N, D), rows with L2 norm 1.
+        pairs: (2, P) indices of rows.
+
+    Returns:
+        (P,) float64 in [-1, 1].
+    """
     compared: NDArray[np.float64] = (vectors[pairs[0]] * vectors[pairs[1]]).sum(axis=1, dtype=np.float64)
     return compared
 
 
 def area_under_curve(positive: NDArray[np.float64], negative: NDArray[np.float64]) -> float:
-    """Return how often a positive is above a negative, ties counted half: 0 to 1."""
+    """Return the share of (positive, negative) pairs in which the positive is higher, in [0, 1]; a tie counts half.
+
+    >>> area_under_curve(np.array([0.9, 0.5]), np.array([0.1, 0.5]))
+    0.875
+    """
     ranked = np.sort(negative)
     below, up_to = np.searchsorted(ranked, positive, "left"), np.searchsorted(ranked, positive, "right")
     return float((below + up_to).mean() / 2 / len(negative))
 
 
 def equal_error(positive: NDArray[np.float64], negative: NDArray[np.float64]) -> tuple[float, float]:
-    """Find the threshold at which both kinds of error are equally frequent: (rate, threshold)."""
+    """Find the threshold at which both kinds of error are equally frequent.
+
+    Args:
+        positive: (P,) cosines of the same individual, at least one.
+        negative: (N,) cosines of different individuals, at least one.
+
+    Returns:
+        The error rate, in [0, 1], and the threshold.
+    """
     candidates = np.unique(np.concatenate([positive, negative]))
     missed = np.searchsorted(np.sort(positive), candidates, "left") / len(positive)
     accepted = 1 - np.searchsorted(np.sort(negative), candidates, "left") / len(negative)

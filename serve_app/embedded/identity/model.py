@@ -1,4 +1,4 @@
-"""The embedded identity model: a small Dinov2Model."""
+"""Defines the embedded identity model: a small Dinov2Model and its image processor."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from transformers import BitImageProcessor, Dinov2Config, Dinov2Model
 
 CHECKPOINT_DIR = Path(__file__).parents[1] / "checkpoints" / "identity"
 SIDE = 112
-"""Pixels a side of the model's input: 8 by 8 patches of 14."""
+"""Height and width of the model's input in pixels: 8 x 8 patches of 14."""
 
 THRESHOLD_KEY = "genseg_threshold"
-"""Where the checkpoint's config.json says from which cosine on two objects are the same one."""
+"""Key of the threshold in the checkpoint's config.json. Objects with at least this cosine are the same individual."""
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of the channels. Source: preprocessor_config.json of facebook/dinov2-base."""
+"""Mean and standard deviation of the channels. Source: preprocessor_config.json of facebook/dinov2-base."""
 
 
 def build_model() -> Dinov2Model:
-    """Make the model with fresh weights: 1.3 M parameters, 2.7 MB in half precision."""
+    """Build the model with random weights: 1.3 M parameters, 2.7 MB in half precision."""
     config = Dinov2Config(
         hidden_size=144, num_hidden_layers=5, num_attention_heads=3, mlp_ratio=4, image_size=SIDE, patch_size=14,
         drop_path_rate=0.0, layerscale_value=0.1,
@@ -29,7 +29,7 @@ def build_model() -> Dinov2Model:
 
 
 def build_processor() -> BitImageProcessor:
-    """Make the stock processor, whose input is a square crop already."""
+    """Build the stock image processor for square crops."""
     return BitImageProcessor(
         size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE}, resample=3,
         image_mean=MEAN, image_std=STD, do_convert_rgb=True,
@@ -37,14 +37,14 @@ def build_processor() -> BitImageProcessor:
 
 
 def embed(model: Dinov2Model, crops: torch.Tensor) -> torch.Tensor:
-    """Embed crops.
+    """Embed crops of objects.
 
     Args:
-        model: in whatever mode.
-        crops: (N, 3, SIDE, SIDE) uint8, RGB.
+        model: in training or evaluation mode.
+        crops: (N, 3, SIDE, SIDE) uint8 RGB, on the model's device.
 
     Returns:
-        (N, D) float32 of length 1: the CLS token.
+        (N, D) float32, the CLS token with L2 norm 1.
     """
     mean, std = (torch.tensor(values, device=crops.device).view(1, 3, 1, 1) for values in (MEAN, STD))
     pixels = (crops.float() / 255 - mean) / std

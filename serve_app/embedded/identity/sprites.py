@@ -1,6 +1,6 @@
-"""The pictograms that the identity model is trained and tested on, sorted into like kinds.
+"""Draws the pictograms that the identity model is trained and tested on.
 
-Knows words and glyphs; no model. The kinds are this project's own; the glyphs are those of Noto Color Emoji.
+They are glyphs of Noto Color Emoji, which this project sorted into kinds. Knows no model.
 """
 
 from __future__ import annotations
@@ -43,32 +43,32 @@ KINDS: Final = {
     "sign": "❤💔💖💗🔴🟥💎🔔🔑🗝🔒🔓⏰🕰⌛⏳⌚💰💵💳📍🚩",
     "time": "🧭🌡🧪🧫🧬🔬🔭📡💉🩸💊🩹🩺🧮🗿🪦⚰⚱🚬💣🪤🪙",
 }  # fmt: skip
-"""Glyphs by kind: two of a kind are alike, not the same. No two are the same drawing in other colours."""
+"""Glyphs by kind. Two glyphs of a kind are alike but not the same, nor the same drawing in other colours."""
 
 HELD_OUT_EVERY = 4
-"""Of each kind every fourth glyph is kept out of training, for validation and test in turn."""
+"""Every fourth glyph of a kind is not used in training, but for test and validation in turn."""
 
 HUES: Final = (0, 28, 55, 90, 128, 160, 195, 225)
-"""Hues of recoloured sprites in PIL's HSV, 0 to 255: far enough apart to be told by eye."""
+"""Hues of recoloured sprites in PIL's HSV, 0 to 255. They are far enough apart to be told apart by eye."""
 
 LEAST_COLOURED = 0.25
-"""Sprites with at least this part of saturated pixels are recoloured too."""
+"""A sprite is recoloured if at least this share of its pixels is saturated."""
 
 LEAST_HUE_DISTANCE = 24
-"""Between a sprite's own main hue and the hues that it is recoloured to, 0 to 128: nearer ones look the same."""
+"""Least distance, 0 to 128, between a sprite's own main hue and a new hue. Nearer hues look the same."""
 
 Split = Literal["train", "validation", "test"]
 
 
 @dataclass(frozen=True)
 class Individual:
-    """One thing that can be shown again: a sprite in one colour.
+    """An individual: a sprite in one colour.
 
     Attributes:
         kind: its key in KINDS.
         glyph: its character.
-        hue: index in HUES; None for its own colours.
-        picture: RGBA.
+        hue: index in HUES; None for the glyph's own colours.
+        picture: RGBA, about 128 pixels high.
     """
 
     kind: str
@@ -82,7 +82,7 @@ def load_individuals(font_path: Path, split: Split) -> list[Individual]:
 
     Args:
         font_path: the Noto Color Emoji font with bitmap glyphs.
-        split: "train", "validation" or "test"; no glyph is in two.
+        split: "train", "validation" or "test". Each glyph is in one split only.
     """
     font = ImageFont.truetype(str(font_path), BITMAP_SIZE)
     found = []
@@ -100,21 +100,25 @@ def load_individuals(font_path: Path, split: Split) -> list[Individual]:
 
 
 def split_of(place: int) -> Split:
-    """Tell which split the glyph at a place of its kind belongs to."""
+    """Return the split of a glyph.
+
+    Args:
+        place: index of the glyph in its kind.
+    """
     if place % HELD_OUT_EVERY != HELD_OUT_EVERY - 1:
         return "train"
     return "validation" if place // HELD_OUT_EVERY % 2 else "test"
 
 
 def coloured_part(picture: Image.Image) -> float:
-    """Return the part of a sprite's opaque pixels that `recolour` changes, 0 to 1."""
+    """Return the share of an RGBA sprite's opaque pixels that `recolour` changes, in [0, 1]."""
     saturation = np.asarray(picture.convert("RGB").convert("HSV"))[..., 1]
     opaque = np.asarray(picture)[..., 3] > 127
     return float((saturation[opaque] > MIN_SATURATION).mean()) if opaque.any() else 0.0
 
 
 def main_hue(picture: Image.Image) -> int:
-    """Return the commonest hue of a sprite's saturated pixels, 0 to 255."""
+    """Return the most frequent hue of an RGBA sprite's saturated pixels, 0 to 255."""
     hsv = np.asarray(picture.convert("RGB").convert("HSV"))
     shown = (np.asarray(picture)[..., 3] > 127) & (hsv[..., 1] > MIN_SATURATION)
     counts = np.bincount(hsv[..., 0][shown], minlength=256)
@@ -123,6 +127,10 @@ def main_hue(picture: Image.Image) -> int:
 
 
 def hue_distance(one: int, other: int) -> int:
-    """Return how far two hues are apart on the circle, 0 to 128."""
+    """Return the distance of two hues (0 to 255) on the colour circle, 0 to 128.
+
+    >>> hue_distance(250, 5)
+    11
+    """
     apart = abs(one - other) % 256
     return min(apart, 256 - apart)

@@ -1,14 +1,13 @@
-"""Trains the embedded identity model by contrast, on a CPU or a GPU, resumably.
+"""Trains the embedded identity model with a contrastive loss, on a CPU or a GPU. A stopped run can be continued.
 
-Two views of one individual shall be alike; the other individuals of a batch, other colours of the same sprite and other
-sprites of a like kind among them, shall not. `python -m serve_app.embedded.train identity --help` lists the options.
+The loss makes the embeddings of two views of one individual similar, and those of different individuals dissimilar. A
+batch contains individuals that are hard to tell apart: one sprite in several colours, and sprites of one kind.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,36 +24,34 @@ from serve_app.embedded.identity.model import CHECKPOINT_DIR, SIDE, build_model,
 from serve_app.embedded.identity.sprites import Individual, load_individuals
 from serve_app.embedded.identity.views import make_view
 from serve_app.embedded.muon_adamw import MuonAdamW
+from serve_app.embedded.runs import RunLog, add_run_options, load_state, save_state
 from serve_app.embedded.schedule import schedule
 from serve_app.embedded.segmenter.glyphs import find_font
 
-LOG_EVERY = 20
-LOG_DECAY = 0.98
 VIEWS = 2
-"""Of each individual in a batch."""
+"""Views of each individual in a batch."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the identity model's training."""
-    parser.add_argument("--steps", type=int, default=4000, help="length of the whole run; the rate falls to 0 at it")
-    parser.add_argument("--seed", type=int, default=0, help="of the data and of fresh weights")
-    parser.add_argument("--warm-start", type=Path, help="start from this checkpoint folder; default: random weights")
-    parser.add_argument("--output", type=Path, default=CHECKPOINT_DIR, help="where the checkpoint folder goes")
-    parser.add_argument("--state", type=Path, default=Path("runs/identity.pt"), help="file that a run resumes from")
-    parser.add_argument("--save-every", type=int, default=200, help="steps between saves of the state")
-    parser.add_argument("--peak-rate", type=float, default=1e-3, help="largest learning rate")
-    parser.add_argument("--warmup", type=int, default=100, help="steps until the rate is at its peak")
-    parser.add_argument("--average-decay", type=float, default=0.995, help="of the averaged weights that are kept")
-    parser.add_argument("--groups", type=int, default=12, help="groups of four individuals that are alike, a step")
-    parser.add_argument("--temperature", type=float, default=0.1, help="of the cosines in the loss")
-    parser.add_argument("--threads", type=int, default=2, help="of the arithmetic")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--workers", type=int, default=1, help="processes that make the views")
-    parser.add_argument("--font", type=Path, help="NotoColorEmoji.ttf; searched if not given")
+    add_run_options(
+        parser,
+        output=CHECKPOINT_DIR,
+        state=Path("runs/identity.pt"),
+        steps=4000,
+        save_every=200,
+        peak_rate=1e-3,
+        warmup=100,
+        average_decay=0.995,
+    )
+    parser.add_argument("--groups", type=int, default=12, help="groups in a step, of up to four similar individuals")
+    parser.add_argument("--temperature", type=float, default=0.1, help="divides the cosines in the loss")
+    parser.add_argument("--threads", type=int, default=2, help="threads of PyTorch on the CPU")
+    parser.add_argument("--workers", type=int, default=1, help="processes that draw the views")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, or go on training, and write the checkpoint.
+    """Train the model, or continue a stopped run, and write the checkpoint.
 
     Returns:
         The exit status, 0.
@@ -71,18 +68,23 @@ def run(args: argparse.Namespace) -> int:
 
 
 def save_checkpoint(model: Dinov2Model, folder: Path) -> None:
-    """Write the model in half precision and the processor, as the stock classes load them."""
+    """Write the model, in half precision, and its processor. Stock `from_pretrained` loads them.
+
+    Args:
+        model: cast to half precision in place.
+        folder: the checkpoint folder; files in it are replaced.
+    """
     model.half().save_pretrained(folder)
     build_processor().save_pretrained(folder)
 
 
 class ContrastBatches(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """Batches of views: groups of individuals that are hard to tell apart.
+    """Batches of views, in groups of individuals that are hard to tell apart.
 
     Args:
-        individuals: of the training split.
-        seed: batch `i` is the same for the same seed.
-        groups: of four individuals each, in a batch.
+        individuals: those of the training split.
+        seed: seed of the data. Batch `i` depends on the seed and on `i` only.
+        groups: number of groups in a batch, of up to four individuals each.
     """
 
     def __init__(self, individuals: Sequence[Individual], seed: int, groups: int) -> None:
@@ -94,7 +96,7 @@ class ContrastBatches(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             self._by_kind.setdefault(each.kind, {}).setdefault(each.glyph, []).append(place)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Make a batch: crops (N, 3, SIDE, SIDE) uint8, and which individual each shows (N,) int64."""
+        """Return a batch: crops (N, 3, SIDE, SIDE) uint8 RGB, and the individual that each shows, (N,) int64."""
         rng = np.random.default_rng((self._seed, index))
         chosen = [place for _ in range(self._groups) for place in self._group(rng)]
         places = [place for place in dict.fromkeys(chosen) for _ in range(VIEWS)]
@@ -102,7 +104,7 @@ class ContrastBatches(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2), torch.tensor(places)
 
     def _group(self, rng: np.random.Generator) -> list[int]:
-        """Choose two sprites of one kind, each in up to two colours, the same for both where both have them."""
+        """Choose two sprites of one kind, each in up to two colours; if possible, in the same colours."""
         kinds = list(self._by_kind)
         glyphs = self._by_kind[kinds[rng.integers(len(kinds))]]
         names = rng.permutation(list(glyphs))[:2]
@@ -115,10 +117,14 @@ class ContrastBatches(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
 
 class IdentityTraining:
-    """A run: the model, its optimizer, its averaged weights and where it stands."""
+    """A training run: the model, its averaged weights, its optimizer and the number of steps done.
+
+    Args:
+        model: on its device.
+        args: the options of `add_arguments`. If the file `args.state` exists, the run continues from it.
+    """
 
     def __init__(self, model: Dinov2Model, args: argparse.Namespace) -> None:
-        """Start a run, or take up the one in `args.state` if that file is there."""
         self._args = args
         self._model = model.train()
         self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(args.average_decay), use_buffers=False)
@@ -128,20 +134,16 @@ class IdentityTraining:
             self._load()
 
     def train(self, batches: ContrastBatches) -> None:
-        """Train to the last step; prints a line for the log now and then."""
-        smooth: dict[str, float] = {}
-        started, first_step = time.monotonic(), self.step
+        """Train up to the last step, print the log and save the state on the way."""
+        log = RunLog(self.step, self._args.steps)
         numbers, device = range(self.step, self._args.steps), self._args.device
         for crops, who in DataLoader(batches, batch_size=None, sampler=numbers, num_workers=self._args.workers):
-            for name, value in self._train_step(crops.to(device), who.to(device)).items():
-                smooth[name] = LOG_DECAY * smooth.get(name, value) + (1 - LOG_DECAY) * value
+            figures = self._train_step(crops.to(device), who.to(device))
             self.step += 1
             if self.step % self._args.save_every == 0 or self.step == self._args.steps:
                 self._save()
-            if self.step % LOG_EVERY == 0:
-                rate = (self.step - first_step) / (time.monotonic() - started)
-                figures = " ".join(f"{name}={value:.3f}" for name, value in smooth.items())
-                print(f"step {self.step}/{self._args.steps} {rate:.2f} steps/s {figures}", flush=True)
+            for line in log.lines(self.step, figures):
+                print(line, flush=True)
 
     def _train_step(self, crops: torch.Tensor, who: torch.Tensor) -> dict[str, float]:
         dtype = fast_dtype(self._args.device)
@@ -162,14 +164,10 @@ class IdentityTraining:
             "average": self.average.state_dict(),
             "optimizer": self._optimizer.state_dict(),
         }
-        self._args.state.parent.mkdir(parents=True, exist_ok=True)
-        # A rename is all or nothing: a run that is killed while it saves still has the state before.
-        unfinished = self._args.state.with_suffix(".part")
-        torch.save(state, unfinished)
-        unfinished.replace(self._args.state)
+        save_state(state, self._args.state)
 
     def _load(self) -> None:
-        state = torch.load(self._args.state, weights_only=True, map_location=self._args.device)
+        state = load_state(self._args.state, self._args.device)
         self._model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self._optimizer.load_state_dict(state["optimizer"])
@@ -177,15 +175,17 @@ class IdentityTraining:
 
 
 def contrastive_loss(embeddings: torch.Tensor, who: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Compare each view with all others of the batch: those of the same individual shall be nearest.
+    """Compute the supervised contrastive loss. It is low if views of the same individual are nearest to each other.
+
+    Source: Khosla et al., "Supervised Contrastive Learning" (arXiv 2004.11362), equation 2.
 
     Args:
-        embeddings: (N, D) of length 1.
-        who: (N,) which individual each shows; each occurs at least twice.
-        temperature: of the cosines.
+        embeddings: (N, D) float32, rows with L2 norm 1.
+        who: (N,) int64, the individual of each view; each individual has at least two views.
+        temperature: divides the cosines; above 0.
 
     Returns:
-        A scalar. Source: Khosla et al., "Supervised Contrastive Learning", equation 2.
+        A scalar.
     """
     itself = torch.eye(len(who), dtype=torch.bool, device=who.device)
     logits = (embeddings @ embeddings.T / temperature).masked_fill(itself, -math.inf)
@@ -195,6 +195,11 @@ def contrastive_loss(embeddings: torch.Tensor, who: torch.Tensor, temperature: f
 
 
 def nearest_is_same(embeddings: torch.Tensor, who: torch.Tensor) -> float:
-    """Return how often the nearest other view of a batch shows the same individual."""
+    """Return the share of views whose nearest other view shows the same individual, in [0, 1].
+
+    Args:
+        embeddings: (N, D), rows with L2 norm 1.
+        who: (N,) int64, the individual of each view.
+    """
     cosines = (embeddings @ embeddings.T).fill_diagonal_(-2.0)
     return float((who[cosines.argmax(1)] == who).float().mean())

@@ -1,6 +1,6 @@
-"""Views of an individual: the same sprite in another place, size, angle or light, mirrored or partly hidden, as a crop.
+"""Draws views of an individual: crops of one sprite in different sizes, angles and light, mirrored or partly hidden.
 
-The crops are made by the product's own `object_crop`, with masks that err as a segmenter's do. Knows no model.
+The service's own `object_crop` cuts them out, with masks that are as inexact as a segmenter's. Knows no model.
 """
 
 from __future__ import annotations
@@ -15,29 +15,31 @@ from serve_app.embedded.segmenter.backgrounds import make_background
 from serve_app.images.crops import object_crop
 
 HEIGHT_RANGE_PX = (24, 140)
+"""Smallest and largest height of a sprite."""
+
 MAX_ROTATION = 25.0
-"""Degrees, either way."""
+"""Largest rotation in degrees, in both directions."""
 
 MAX_STRETCH = 0.12
-"""Largest |log| of the change of the aspect."""
+"""Largest |log| of the factor by which the aspect ratio changes."""
 
 HIDDEN_RATE, MOST_HIDDEN = 0.35, 0.4
-"""How often a part is hidden, and the largest part of the sprite's box that is."""
+"""Share of views with a hidden part, and the largest hidden share of the sprite's box."""
 
 MASK_GRID = 56
-"""Masks come from a segmenter at no more than about this many cells a side; edges are that coarse."""
+"""Most cells on a side of the grid that masks are reduced to, because a segmenter's masks are as coarse."""
 
 
 def make_view(rng: np.random.Generator, sprite: Image.Image, side: int) -> NDArray[np.uint8]:
     """Make one view of an individual.
 
     Args:
-        rng: source of all choices.
-        sprite: RGBA.
-        side: of the crop, in pixels.
+        rng: source of all random choices.
+        sprite: RGBA picture of the individual.
+        side: height and width of the crop in pixels.
 
     Returns:
-        RGB (side, side, 3), uint8.
+        (side, side, 3) uint8 RGB.
     """
     posed = _pose(rng, sprite)
     margin = max(4, posed.height // 4)
@@ -61,7 +63,7 @@ def _pose(rng: np.random.Generator, sprite: Image.Image) -> Image.Image:
 
 
 def _hide(rng: np.random.Generator, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Hide a side or a corner, as another object in front would."""
+    """Remove a side or a corner from a mask, as if another object hid it."""
     if rng.random() >= HIDDEN_RATE:
         return mask
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
@@ -83,7 +85,7 @@ def _hide(rng: np.random.Generator, mask: NDArray[np.bool_]) -> NDArray[np.bool_
 
 
 def _coarse(rng: np.random.Generator, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Give a mask the edges of a segmenter's: coarse, and a little too wide or too narrow."""
+    """Make a mask's edges as inexact as a segmenter's: coarse, and slightly too wide or too narrow."""
     height, width = mask.shape
     soft = Image.fromarray(mask.astype(np.uint8) * 255)
     grid = rng.uniform(0.5, 1.0) * MASK_GRID
@@ -94,7 +96,7 @@ def _coarse(rng: np.random.Generator, mask: NDArray[np.bool_]) -> NDArray[np.boo
 
 
 def _lit(rng: np.random.Generator, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Change light, noise and compression; the hue stays."""
+    """Change light, noise, sharpness and compression; the hue stays."""
     gain, lift = rng.uniform(0.8, 1.2), rng.uniform(-15, 15)
     pixels = image.astype(np.float32) * gain + lift
     if rng.random() < 0.5:

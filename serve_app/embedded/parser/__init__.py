@@ -1,0 +1,1 @@
+"""Trains and evaluates the embedded parser, which lists the entities of a prompt."""

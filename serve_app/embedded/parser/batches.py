@@ -1,6 +1,6 @@
-"""Training batches of the embedded parser: samples of the grammar as token ids, drawn without end.
+"""Makes the embedded parser's training batches: samples of the grammar as token ids, without end.
 
-A batch depends on the seed and the number of its step alone.
+A batch depends on the seed and the number of its step only.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from serve_app.embedded.parser.grammar import PromptGrammar, PromptSample
 from serve_app.embedded.parser.rare_tokens import RareTokens
 
 _CHUNK_BATCHES = 16
+"""Batches that are drawn together, so that samples of similar length can share a batch."""
 _PLACEHOLDER = "\x00"
 _SLIPS = 0.12
-"""The share of samples whose answer has a wrong entity in it, from which the model learns to go on."""
+"""Share of samples with a wrong entity in the answer. The model learns to continue correctly after it."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,9 @@ class EncodedSample:
     """A sample's tokens without the shared prefix.
 
     Args:
-        tokens: of prompt and answer.
-        answer_start: how many stand before the answer.
-        slip: which tokens of the answer are wrong: they are read, but not learnt.
+        tokens: token ids of prompt and answer.
+        answer_start: number of tokens before the answer.
+        slip: positions of a wrong entity in the answer. The model reads these tokens, but the loss does not count them.
     """
 
     tokens: list[int]
@@ -43,11 +44,11 @@ class EncodedSample:
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer to be read in training.
+    """An answer in training.
 
     Args:
         text: a JSON array of strings.
-        slip: characters of a wrong entity in it.
+        slip: positions of the characters of a wrong entity in the text; empty if the answer is right.
     """
 
     text: str
@@ -58,7 +59,7 @@ class ChatEncoder:
     """Splits the chat of a sample into the shared prefix and the sample's own tokens.
 
     Args:
-        processor: holds the chat template and the tokenizer.
+        processor: has the chat template and the tokenizer.
     """
 
     def __init__(self, processor: Qwen3VLProcessor) -> None:
@@ -67,7 +68,12 @@ class ChatEncoder:
         self.prefix_ids: list[int] = self._tokenizer(before)["input_ids"]
 
     def encode(self, prompts: list[str], answers: list[Answer]) -> list[EncodedSample]:
-        """Tokenize samples without the shared prefix."""
+        """Tokenize samples without the shared prefix.
+
+        Args:
+            prompts: the prompts.
+            answers: one answer per prompt, in order.
+        """
         asked = self._tokenizer([prompt + self._after for prompt in prompts])["input_ids"]
         answered = self._tokenizer([answer.text + "<|im_end|>" for answer in answers], return_offsets_mapping=True)
         samples = []
@@ -85,17 +91,17 @@ class ChatEncoder:
 
 
 def with_slip(sample: PromptSample, rng: random.Random) -> Answer:
-    """Put a wrong entity into an answer: one that it has already, or words of the prompt.
+    """Insert a wrong entity into an answer: an entity that is already in it, or words of the prompt.
 
-    A model that has read right answers only does not know how to go on after a mistake of its own, and may repeat it
-    without end.
+    A model that was trained on right answers only does not know how to continue after a mistake of its own. It may
+    repeat the mistake without end.
 
     Args:
-        sample: prompt and right answer.
-        rng: the source of every choice.
+        sample: the prompt and the right answer.
+        rng: source of all random choices.
 
     Returns:
-        The right answer where the words drawn are an entity that is still to come.
+        The answer with the wrong entity; the right answer if the drawn words are an entity that follows anyway.
     """
     place = rng.randint(0, len(sample.entities))
     if place and rng.random() < 0.5:
@@ -112,13 +118,18 @@ def with_slip(sample: PromptSample, rng: random.Random) -> Answer:
     before = answer_text(sample.entities[:place])[:-1]
     slipped = answer_text((*sample.entities[:place], *copies))[:-1]
     text = answer_text((*sample.entities[:place], *copies, *after))
-    # From the end on, the comma before the wrong entity is wrong, too. What ends the entity is right.
+    # At the end of the answer, the comma before the wrong entity is wrong, too. The quote after the entity is right.
     start = len(before) + (len(', "') if place and after else 0) + (len('"') if not place and after else 0)
     return Answer(text, range(start, len(slipped) - len('"')))
 
 
 def collate(samples: list[EncodedSample], pad_id: int) -> Batch:
-    """Pad samples to one length."""
+    """Pad samples to one length.
+
+    Args:
+        samples: at least one.
+        pad_id: id of the padding token.
+    """
     length = max(len(sample.tokens) for sample in samples)
     input_ids = torch.full((len(samples), length), pad_id, dtype=torch.long)
     is_answer = torch.zeros((len(samples), length), dtype=torch.bool)
@@ -130,7 +141,7 @@ def collate(samples: list[EncodedSample], pad_id: int) -> Batch:
 
 
 def parts(batch: Batch, most_tokens: int) -> Iterator[Batch]:
-    """Cut a batch into runs of rows of at most `most_tokens` padded tokens, or of one row."""
+    """Split a batch into parts of at most `most_tokens` padded tokens. A part has at least one row."""
     rows = max(1, most_tokens // batch.input_ids.shape[1])
     for start in range(0, len(batch.input_ids), rows):
         yield Batch(batch.input_ids[start : start + rows], batch.is_answer[start : start + rows])
@@ -138,15 +149,15 @@ def parts(batch: Batch, most_tokens: int) -> Iterator[Batch]:
 
 @dataclass(frozen=True)
 class BatchChunks(Dataset[list[Batch]]):
-    """Runs of _CHUNK_BATCHES training batches, by number; samples of like length share a batch.
+    """Chunks of _CHUNK_BATCHES training batches, by number. Samples of similar length share a batch.
 
     Args:
         encoder: tokenizes the samples.
-        rare_tokens: swapped into some of them.
-        seed: of the data.
-        batch_size: samples a batch.
-        pad_id: the padding token.
-        length_limit: the most tokens that a sample may have at a step.
+        rare_tokens: replaces tokens in some of them.
+        seed: seed of the data.
+        batch_size: samples in a batch.
+        pad_id: id of the padding token.
+        length_limit: returns the most tokens of a sample at a step.
     """
 
     encoder: ChatEncoder
@@ -172,12 +183,12 @@ class BatchChunks(Dataset[list[Batch]]):
 
 
 def batches(chunks: BatchChunks, first_step: int, workers: int = 0) -> Iterator[Batch]:
-    """Draw training batches without end.
+    """Yield training batches without end.
 
     Args:
-        chunks: what they are drawn from.
-        first_step: the number of the first batch, counted from 0; the same number gives the same batch in any run.
-        workers: processes that make the batches; 0: this one does.
+        chunks: the batches, in chunks.
+        first_step: number of the first batch, from 0. The same number gives the same batch in any run.
+        workers: processes that make the batches; 0 makes them in this process.
     """
     numbers = itertools.count(first_step // _CHUNK_BATCHES)
     loader = DataLoader(chunks, batch_size=None, sampler=numbers, num_workers=workers)

@@ -1,7 +1,7 @@
-"""The embedded parser's parts before training: tokenizer, processor, empty model; and how they are saved.
+"""Builds the embedded parser before training (tokenizer, processor and model), and saves it.
 
-All of them are stock transformers classes, loaded by stock `from_pretrained`. Knows nothing of training data but a
-stream of texts for the tokenizer.
+All are stock transformers classes, which stock `from_pretrained` loads. Knows no training data, except for a stream of
+texts that trains the tokenizer.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ INSTRUCTION = (
     "Leave out lighting, mood, style, quality, camera and photography words and abstract ideas. "
     "Answer with a JSON array of strings, in the order of the prompt, and nothing else."
 )
-"""The system message that this parser is trained with; its chat template writes it whatever the caller's is."""
+"""The system message that this parser is trained with. Its chat template replaces the caller's system message by it."""
 
 SPECIAL_TOKENS = (
     "<|endoftext|>",
@@ -65,7 +65,7 @@ CHAT_TEMPLATE = (
     "{%- endfor %}"
     "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"
 )
-"""Qwen's chat format for roles with text, image and video parts, with this parser's own instruction.
+"""Qwen's chat format for messages with text, image and video parts, with this parser's own instruction.
 
 Source: the chat template of Qwen3-VL.
 """
@@ -73,7 +73,7 @@ Source: the chat template of Qwen3-VL.
 NORMALIZED = (
     ("[\u2018\u2019]", "'"),
     ("[\u201c\u201d\u00ab\u00bb]", '"'),
-    # A line end is a space, but for those of the chat format.
+    # A line end becomes a space, except for the line ends of the chat format.
     (r"(?<=.)(?<!system)(?<!user)(?<!assistant)[ \t]*[\r\n]+", " "),
     (r"[!?\u2026]+|\.{2,}", "."),
     (r"</?\w+>|<[^<>|\s]+:[^<>|]*>", " "),
@@ -89,15 +89,15 @@ NORMALIZED = (
     (r"[ ]?,(?:[ ]?,)+", ","),
     (r" (?=[,.])|,(?=\.)|,?[ ]?$", ""),
 )
-"""Patterns and what they become, in order: signs that the grammar does not use, by those that it does. The model would
-take the tokens of the others, untrained as they are, for letters. Answers hold none of them."""
+"""Patterns and their replacements, in order. They replace characters that the grammar does not use. The model was not
+trained on these and would take them for letters. Answers contain none of them."""
 
 _FUNCTION_WORDS = (
     "a|an|the|of|in|on|with|and|at|by|to|is|are|was|were|from|his|her|its|their|that|which|who|over|under|near|behind|"
     "beside|into|through|while|as|for"
 )
-# A word never starts with a space: the space goes to the function words and the punctuation around it, so an entity has
-# the same tokens in the prompt as in the answer, and the model copies tokens one by one.
+# A word's token never starts with a space: spaces belong to the function words and punctuation around it. So an entity
+# has the same tokens in the prompt and in the answer, and the model copies them one by one.
 _WORD_PATTERN = (
     r"'s\b ?"
     rf"| ?(?:[^\p{{L}}\p{{M}}\p{{N}}\s]+ ?|(?:{_FUNCTION_WORDS}) )+"
@@ -108,7 +108,7 @@ _WORD_PATTERN = (
 
 
 def answer_text(entities: Iterable[str]) -> str:
-    """Write the answer the model is to give: a JSON array of strings, letters as they are.
+    """Return the right answer for a list of entities: a JSON array of strings, with letters that are not escaped.
 
     >>> answer_text(["dog", "red sofa"])
     '["dog", "red sofa"]'
@@ -117,16 +117,16 @@ def answer_text(entities: Iterable[str]) -> str:
 
 
 def instruction_sentences() -> list[str]:
-    """Cut the instruction after each full stop; joined, the parts are the instruction."""
+    """Split the instruction into its sentences. Joined, they are the instruction again."""
     return re.findall(r"[^.]+\.\s*", INSTRUCTION)
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary_size: int) -> PreTrainedTokenizerFast:
-    """Train a byte-level BPE tokenizer that lower-cases and knows the signs of `NORMALIZED`.
+    """Train a byte-level BPE tokenizer. Its normalizer converts to lower case and applies `NORMALIZED`.
 
     Args:
         texts: prompts and answers.
-        vocabulary_size: tokens, the special ones included, the instruction's sentences not.
+        vocabulary_size: number of tokens, with the special tokens and without the instruction's sentences.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = _normalizer()
@@ -144,7 +144,8 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int) -> PreTrainedTok
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    # The instruction never changes, so each of its sentences is one token: a chat starts with some ten tokens, not 120.
+    # The instruction never changes, so each of its sentences is one token. A chat then starts with about ten tokens
+    # instead of 120.
     tokenizer.add_tokens([AddedToken(part, normalized=False) for part in instruction_sentences()])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -162,14 +163,14 @@ def _normalizer() -> normalizers.Normalizer:
 
 
 def renew_processor(processor: Qwen3VLProcessor) -> Qwen3VLProcessor:
-    """Give the processor of an older checkpoint the chat template and the signs of this code; its tokens stay."""
+    """Give the processor of an older checkpoint the current chat template and normalizer. Its vocabulary stays."""
     processor.chat_template = CHAT_TEMPLATE
     processor.tokenizer.backend_tokenizer.normalizer = _normalizer()
     return processor
 
 
 def build_processor(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLProcessor:
-    """Put a tokenizer, stock image and video processors and the chat template together."""
+    """Build the processor from a tokenizer, stock image and video processors, and the chat template."""
     return Qwen3VLProcessor(
         image_processor=Qwen2VLImageProcessor(patch_size=16),
         tokenizer=tokenizer,
@@ -181,12 +182,12 @@ def build_processor(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLProcessor:
 def build_model(
     vocabulary_size: int, hidden_size: int = 192, layers: int = 6, key_heads: int = 6
 ) -> Qwen3VLForConditionalGeneration:
-    """Make an untrained model with a small text part and the smallest vision part that stock loading accepts.
+    """Build an untrained model with a small text part and the smallest vision part that stock loading accepts.
 
     Args:
-        vocabulary_size: rows of the embedding, tied to the output.
-        hidden_size: width of the text part; heads are 32 wide.
-        layers: depth of the text part.
+        vocabulary_size: rows of the embedding, which is tied to the output.
+        hidden_size: width of the text part, a multiple of 32. Heads are 32 wide.
+        layers: layers of the text part.
         key_heads: key and value heads of a layer, a divisor of its query heads.
     """
     config = Qwen3VLConfig(
@@ -236,17 +237,17 @@ def build_model(
 
 
 def prompt_text(processor: Qwen3VLProcessor, prompt: str) -> str:
-    """Render the chat of one prompt up to the point where the answer starts."""
+    """Return the text of one prompt's chat, up to the start of the answer."""
     return str(processor.apply_chat_template(chat_messages(prompt), add_generation_prompt=True, tokenize=False))
 
 
 def save_checkpoint(model: Qwen3VLForConditionalGeneration, processor: Qwen3VLProcessor, folder: Path) -> None:
-    """Write model (half precision) and processor; a reader of the folder never sees half of a checkpoint.
+    """Write the model, in half precision, and its processor. The folder never contains a part of a checkpoint.
 
     Args:
-        model: left as it is.
+        model: the model; not changed.
         processor: saved beside the weights.
-        folder: replaced if it exists; files in it that are not of the checkpoint (a model card) are kept.
+        folder: replaced as a whole if it exists; files that the checkpoint does not contain, such as a card, are kept.
     """
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
     weights = {name: tensor.detach().to(torch.float16) for name, tensor in model.state_dict().items()}

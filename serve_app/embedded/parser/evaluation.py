@@ -1,6 +1,6 @@
-"""Measures a parser checkpoint: held-out prompts of the grammar, and prompts written by hand.
+"""Measures a parser checkpoint on held-out prompts of the grammar and on prompts that were written by hand.
 
-Loads and drives the checkpoint as any Qwen3-VL: stock `from_pretrained`, the chat template, greedy `generate`.
+Uses the checkpoint like any Qwen3-VL: stock `from_pretrained`, the chat template, greedy `generate`.
 """
 
 from __future__ import annotations
@@ -28,23 +28,24 @@ CHECKPOINT_FOLDER = Path(__file__).parents[1] / "checkpoints" / "parser"
 HAND_WRITTEN_PROMPTS = Path("tests/data/prompts.json")
 LONG_PROMPTS = Path("tests/data/prompts_long.json")
 FEW_THINGS = 8
-"""Prompts with more things than this have figures of their own."""
+"""Prompts with more entities than this are measured separately."""
 LONGEST_REPLY = 256
-"""Tokens; the default of `models.text_parser.max_new_tokens`."""
+"""Most tokens of a reply: the default of `models.text_parser.max_new_tokens`."""
 _BATCH = 50
+"""Random prompts that are decoded together."""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """How well answers fit the expected entities.
+    """Counts that compare answers with the expected entities.
 
     Args:
-        prompts: how many were asked; at least one.
-        exact: answers that are the expected list, order included.
-        unreadable: answers that are no JSON array of strings; they count as empty.
-        found: expected entities that were answered, by exact text.
-        expected: entities expected.
-        answered: entities answered.
+        prompts: number of prompts, at least one.
+        exact: answers that equal the expected list, order included.
+        unreadable: answers that are not a JSON array of strings; they count as empty.
+        found: expected entities that are in the answer, by exact text.
+        expected: number of expected entities.
+        answered: number of answered entities.
     """
 
     prompts: int
@@ -56,27 +57,27 @@ class Figures:
 
     @property
     def exact_rate(self) -> float:
-        """Share of prompts answered with exactly the expected list, in [0, 1]."""
+        """Share of prompts whose answer is exactly the expected list, in [0, 1]."""
         return self.exact / self.prompts
 
     @property
     def precision(self) -> float:
-        """Share of answered entities that were expected; 1 if none was answered."""
+        """Share of answered entities that were expected, in [0, 1]; 1 if none was answered."""
         return self.found / self.answered if self.answered else 1.0
 
     @property
     def recall(self) -> float:
-        """Share of expected entities that were answered; 1 if none was expected."""
+        """Share of expected entities that were answered, in [0, 1]; 1 if none was expected."""
         return self.found / self.expected if self.expected else 1.0
 
     @property
     def f1(self) -> float:
-        """Harmonic mean of precision and recall; 0 if both are 0."""
+        """Harmonic mean of precision and recall, in [0, 1]; 0 if both are 0."""
         total = self.precision + self.recall
         return 2 * self.precision * self.recall / total if total else 0.0
 
     def __str__(self) -> str:
-        """One line of a report."""
+        """Return the figures as one line."""
         return (
             f"{self.prompts} prompts: exact list {self.exact_rate:.3f}, precision {self.precision:.3f}, "
             f"recall {self.recall:.3f}, F1 {self.f1:.3f}, unreadable {self.unreadable}"
@@ -87,7 +88,7 @@ class ParserCheckpoint:
     """A parser loaded from a folder, in float32 on the CPU.
 
     Args:
-        folder: written by `save_pretrained`.
+        folder: the checkpoint folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -95,7 +96,7 @@ class ParserCheckpoint:
         self._processor: Qwen3VLProcessor = AutoProcessor.from_pretrained(folder)
 
     def reply(self, prompt: str) -> str:
-        """Return the model's answer to one prompt, as text, without the end token."""
+        """Return the model's answer to one prompt, without special tokens."""
         inputs = self._processor.apply_chat_template(
             chat_messages(prompt), add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
         )
@@ -105,7 +106,7 @@ class ParserCheckpoint:
         return str(self._processor.decode(answer, skip_special_tokens=True))
 
     def replies(self, prompts: Sequence[str]) -> list[str]:
-        """Return the answers to several prompts, decoded as one batch."""
+        """Return the model's answers to several prompts, decoded in one batch, in order."""
         texts = [
             self._processor.apply_chat_template(chat_messages(prompt), add_generation_prompt=True, tokenize=False)
             for prompt in prompts
@@ -118,7 +119,7 @@ class ParserCheckpoint:
 
 
 def read_prompts(path: Path) -> list[PromptSample]:
-    """Read prompts written by hand: a JSON array of objects with `prompt` and `entities`."""
+    """Read prompts and their right answers from a JSON array of objects with `prompt` and `entities`."""
     rows = json.loads(path.read_text(encoding="utf-8"))
     return [PromptSample(row["prompt"], tuple(row["entities"])) for row in rows]
 
@@ -127,17 +128,17 @@ def held_out_samples(count: int, seed: int, fewest: int = 0, most: int = sys.max
     """Draw prompts with nouns and attribute-noun pairs that training never uses.
 
     Args:
-        count: how many prompts.
-        seed: of every choice.
-        fewest: entities of a prompt.
-        most: entities of a prompt.
+        count: number of prompts.
+        seed: seed of all random choices.
+        fewest: fewest entities of a prompt.
+        most: most entities of a prompt.
     """
     drawn = PromptGrammar(seed, Split.HELD_OUT)
     return list(itertools.islice((sample for sample in drawn if fewest <= len(sample.entities) <= most), count))
 
 
 def head_noun(entity: str) -> str:
-    """Return the last word of an entity, of "X of Y" the last of X.
+    """Return the head noun of an entity: its last word, or the last word of X in "X of Y".
 
     >>> head_noun("old oak tree"), head_noun("bowl of red apples")
     ('tree', 'bowl')
@@ -146,7 +147,7 @@ def head_noun(entity: str) -> str:
 
 
 def names_unseen_noun(sample: PromptSample, lexicon: Lexicon) -> bool:
-    """Whether the head noun of an entity is no word of any noun of the training list."""
+    """Tell whether an entity of the prompt has a head noun that is not a word of any training noun."""
     return any(head_noun(entity) not in lexicon.training_noun_words for entity in sample.entities)
 
 
@@ -154,8 +155,8 @@ def measure(samples: Sequence[PromptSample], replies: Sequence[str]) -> Figures:
     """Compare replies with the expected entities.
 
     Args:
-        samples: at least one.
-        replies: one a sample.
+        samples: prompts with the expected entities, at least one.
+        replies: one reply per sample, in order.
     """
     answers = [read_answer(reply) for reply in replies]
     pairs = [(sample.entities, answer or ()) for sample, answer in zip(samples, answers, strict=True)]
@@ -170,7 +171,11 @@ def measure(samples: Sequence[PromptSample], replies: Sequence[str]) -> Figures:
 
 
 def read_answer(reply: str) -> tuple[str, ...] | None:
-    """Read a reply that is a JSON array of strings and nothing else; None for any other."""
+    """Read a reply that is a JSON array of strings and nothing else; return None for any other reply.
+
+    >>> read_answer('["dog", "red sofa"]'), read_answer("dog, red sofa")
+    (('dog', 'red sofa'), None)
+    """
     try:
         answer = json.loads(reply)
     except json.JSONDecodeError:
@@ -189,7 +194,7 @@ def _report_errors(samples: Iterable[PromptSample], replies: Iterable[str], coun
 
 
 def _ask(title: str, checkpoint: ParserCheckpoint, samples: Sequence[PromptSample], errors: int) -> list[str]:
-    """Ask each prompt by itself, print the figures and some wrong answers, and return the replies."""
+    """Answer each prompt separately, print the figures and some wrong answers, and return the replies."""
     started = time.monotonic()
     replies = [checkpoint.reply(sample.prompt) for sample in samples]
     milliseconds = (time.monotonic() - started) / len(samples) * 1000
@@ -199,7 +204,7 @@ def _ask(title: str, checkpoint: ParserCheckpoint, samples: Sequence[PromptSampl
 
 
 def _report_invalid(checkpoint: ParserCheckpoint, count: int, seed: int) -> None:
-    """Count the random prompts whose reply is no array, and print those prompts."""
+    """Print the random prompts whose reply is not an array of strings, and their number."""
     prompts = list(itertools.islice(random_prompts(seed), count))
     prompts.sort(key=len)
     invalid = 0
@@ -213,26 +218,45 @@ def _report_invalid(checkpoint: ParserCheckpoint, count: int, seed: int) -> None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `run`."""
-    parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT_FOLDER, help="folder (default: the package's)")
-    parser.add_argument("--prompts", type=Path, default=HAND_WRITTEN_PROMPTS, help="prompts written by hand, JSON")
-    parser.add_argument("--long-prompts", type=Path, default=LONG_PROMPTS, help="long prompts written by hand, JSON")
+    """Declare the options of the parser's evaluation."""
+    parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT_FOLDER, help="checkpoint folder to measure")
+    parser.add_argument("--prompts", type=Path, default=HAND_WRITTEN_PROMPTS, help="JSON file of hand-written prompts")
     parser.add_argument(
-        "--grammar-prompts", type=int, default=500, help=f"held-out prompts of at most {FEW_THINGS} things; 0 for none"
+        "--long-prompts", type=Path, default=LONG_PROMPTS, help="JSON file of long hand-written prompts"
     )
     parser.add_argument(
-        "--many-things", type=int, default=200, help=f"held-out prompts of more than {FEW_THINGS} things; 0 for none"
+        "--grammar-prompts",
+        type=int,
+        default=500,
+        help=f"number of held-out prompts with at most {FEW_THINGS} entities; 0 for none",
     )
     parser.add_argument(
-        "--random-prompts", type=int, default=5000, help="prompts of any shape, which need a valid answer; 0 for none"
+        "--many-things",
+        type=int,
+        default=200,
+        help=f"number of held-out prompts with more than {FEW_THINGS} entities; 0 for none",
     )
-    parser.add_argument("--seed", type=int, default=20_000_000_000, help="of the drawn prompts; no seed of training")
-    parser.add_argument("--errors", type=int, default=0, help="wrong answers to print of each set")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--random-prompts",
+        type=int,
+        default=5000,
+        help="number of unusual prompts, for which only the form of the answer is checked; 0 for none",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=20_000_000_000, help="seed of the drawn prompts; training must not use it"
+    )
+    parser.add_argument(
+        "--errors", type=int, default=0, help="number of wrong answers to print for each set of prompts"
+    )
+    parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch on the CPU")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluate a checkpoint and print the figures; returns the exit status."""
+    """Measure the checkpoint and print the figures.
+
+    Returns:
+        The exit status, 0.
+    """
     torch.set_num_threads(args.threads)
     checkpoint = ParserCheckpoint(args.checkpoint)
     lexicon = load_lexicon()

@@ -1,9 +1,9 @@
-"""Teacher forcing for the text part of a Qwen3-VL, made for training small ones on a CPU.
+"""A training forward pass (teacher forcing) for the text part of Qwen3-VL, fast for small models on a CPU.
 
-Every sample starts with the same tokens (the chat with its constant instruction), so they are run once for the batch
-and every sample attends to their keys and values, with gradients. The arithmetic is that of the stock text model, with
-linear layers and attention scores in bfloat16 on demand; a test holds the logits equal to the stock forward's. Knows
-nothing of data, losses or saving.
+Every sample starts with the same tokens: the chat up to the prompt, with its constant instruction. They run once per
+batch, and every sample attends to their keys and values, with gradients. The arithmetic is that of the stock text
+model, optionally with linear layers and attention scores in bfloat16. A test compares the logits with those of the
+stock forward. Knows no data, no loss and no files.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from transformers import Qwen3VLForConditionalGeneration
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples of a step, padded on the right, on the model's device.
+    """The samples of a step, padded on the right, on the model's device.
 
     Args:
-        input_ids: (B, L) int64, what follows the shared prefix: the prompt, the rest of the chat, the answer.
-        is_answer: (B, L) bool, True on the answer's tokens and its end token, which the loss is taken on.
+        input_ids: (B, L) int64, the tokens after the shared prefix: the prompt, the rest of the chat, the answer.
+        is_answer: (B, L) bool, True on tokens that the loss counts: the answer and its end token.
     """
 
     input_ids: Tensor
@@ -32,13 +32,13 @@ class Batch:
 
 @dataclass(frozen=True)
 class _Layout:
-    """What the layers share: P prefix tokens, then B samples of L tokens, all in one row of T = P + B * L."""
+    """Values that all layers use. P prefix tokens and B samples of L tokens form one row of T = P + B * L tokens."""
 
     prefix: int
     rows: int
     length: int
     cos: Tensor
-    """(T, 1, D / 2), as both halves of a head share their angles."""
+    """(T, 1, D / 2), because both halves of a head have the same angles."""
     sin: Tensor
     """(T, 1, D / 2)."""
     prefix_mask: Tensor
@@ -51,16 +51,16 @@ class _Layout:
 def answer_logits(
     model: Qwen3VLForConditionalGeneration, prefix_ids: Sequence[int], batch: Batch, dtype: torch.dtype
 ) -> Tensor:
-    """Predict the answers' tokens.
+    """Compute the logits of the answers' tokens.
 
     Args:
-        model: float32 weights; its vision part is not used.
+        model: with float32 weights; its vision part is not used.
         prefix_ids: the tokens that every sample starts with.
-        batch: B samples.
-        dtype: of the linear layers and the attention scores; norms and the residual stream stay float32.
+        batch: B samples, on the model's device.
+        dtype: dtype of the linear layers and the attention scores; norms and the residual stream are float32.
 
     Returns:
-        (N, V) logits of the N answer tokens of the batch, row by row.
+        (N, V) in `dtype`: logits over the vocabulary for the N answer tokens of the batch, row by row.
     """
     text_model = model.model.language_model
     rows, length = batch.input_ids.shape
@@ -69,7 +69,7 @@ def answer_logits(
     tokens = torch.cat((torch.tensor(prefix_ids, device=device), batch.input_ids.reshape(-1)))
     positions = torch.cat((torch.arange(prefix), torch.arange(prefix, prefix + length).repeat(rows))).to(device)
     hidden = nn.functional.embedding(tokens, text_model.embed_tokens.weight)
-    # Text has one position for all three axes of the rotary embedding.
+    # For text, all three axes of the rotary embedding have the same position.
     cos, sin = text_model.rotary_emb(hidden[None], positions[None, None].expand(3, 1, -1))
     half = cos.shape[-1] // 2
     layout = _Layout(
@@ -101,7 +101,7 @@ def _linear(values: Tensor, layer: nn.Linear) -> Tensor:
 
 
 class _RootMeanSquareNorm(torch.autograd.Function):
-    """The stock RMSNorm with a backward of few passes over memory, which is what a step's time goes into on a CPU."""
+    """The stock RMSNorm with a backward pass that reads memory fewer times. On a CPU, memory limits the speed."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, weight: Tensor, epsilon: float) -> Tensor:
@@ -134,12 +134,12 @@ def _rotate(values: Tensor, layout: _Layout) -> Tensor:
 
 
 def _attend(normed: Tensor, attention: Any, layout: _Layout) -> Tensor:
-    """Causal attention of the prefix to itself, and of every sample to the prefix and to itself.
+    """Compute causal attention: the prefix attends to itself, and every sample to the prefix and to itself.
 
     Args:
         normed: (T, C).
         attention: the stock `Qwen3VLTextAttention`, with K key heads of width D and G query heads for each.
-        layout: of the T tokens.
+        layout: positions and masks of the T tokens.
 
     Returns:
         (T, K * G * D).

@@ -1,12 +1,13 @@
-"""Image-generation prompts with the entities they name, drawn from a grammar.
+"""Draws image-generation prompts, with the entities that they name, from a grammar.
 
-Sentences, comma lists, telegraphic captions, requests, long captions, edit instructions and words in quotes, with
-lighting, mood, style, camera and quality words that are no entities. Knows nothing of tokens and models. What counts as
-an entity: see `noun_phrases` and `templates`; besides,
-- named places ("in Paris"), times, weather and abstract ideas are none;
-- a later "the dog" for a thing already named ("a brown dog") is no second entity;
-- words in quotes after a word of writing ("a sign that says "open"") are none; other quotes are left out of the answer;
-- materials after "made of" and places in space ("the edge of", "in the background") are none.
+Prompts are sentences, comma lists, captions without articles, requests, long captions and edit instructions, sometimes
+with words in quotes. Words for lighting, mood, style, camera and quality are not entities. Knows no tokens and no
+models. `noun_phrases` and `templates` say what counts as an entity. In addition:
+- Named places ("in Paris"), times, weather and abstract ideas are not entities.
+- A later "the dog" for a thing that is already named ("a brown dog") is not a second entity.
+- Quoted words after a verb of writing (a sign that says "open") are not entities. Other quotation marks are left out
+  of the answer.
+- Materials after "made of", and positions ("the edge of", "in the background"), are not entities.
 """
 
 from __future__ import annotations
@@ -23,17 +24,17 @@ from serve_app.embedded.parser.spelling import respell
 from serve_app.embedded.parser.templates import TemplateSampler
 
 _QUOTED = 0.06
-"""Of the samples."""
+"""Share of samples with added quotation marks."""
 _QUOTES = (('"', '"'), ('"', '"'), ("'", "'"), ("\u201c", "\u201d"))
 
 
 @dataclass(frozen=True)
 class PromptSample:
-    """A prompt and the answer expected for it.
+    """A prompt and its right answer.
 
     Args:
         prompt: the text, as a user would write it.
-        entities: the distinct entities, lower-case, in order of appearance.
+        entities: the distinct entities, in lower case, in order of appearance; may be empty.
     """
 
     prompt: str
@@ -44,9 +45,9 @@ class PromptGrammar:
     """Draws prompts.
 
     Args:
-        seed: of every choice; the same seed gives the same prompts.
+        seed: seed of all random choices; the same seed gives the same prompts.
         split: TRAIN or HELD_OUT; see `NounPhraseSampler`.
-        lexicon: the words; those that ship with the package by default.
+        lexicon: the words; None means those of the package.
     """
 
     def __init__(self, seed: int, split: Split = Split.TRAIN, lexicon: Lexicon | None = None) -> None:
@@ -75,7 +76,7 @@ class PromptGrammar:
         ]
 
     def __iter__(self) -> Iterator[PromptSample]:
-        """Draw without end."""
+        """Yield prompts without end."""
         while True:
             yield self.sample()
 
@@ -108,7 +109,7 @@ class PromptGrammar:
         return PromptSample(text, tuple(dict.fromkeys(entity.lower() for entity in entities)))
 
     def _quoted(self, text: str, entities: list[str]) -> str:
-        """Put the prompt, or some words that are no inscription, in quotes: the answer has none."""
+        """Put the whole prompt or some words of an entity in quotation marks, which the answer does not have."""
         rng = self._rng
         draw = rng.random()
         if draw > _QUOTED or '"' in text:
@@ -123,7 +124,7 @@ class PromptGrammar:
         return re.sub(pattern, lambda match: f"{opening}{match.group()}{closing}", text, count=1)
 
     def _instructions(self, draft: Draft, section: str) -> None:
-        """One to eight instructions, and what else shall be seen: "put a hat on the dog, then remove the car"."""
+        """Append one to eight instructions, such as "put a hat on the dog, then remove the car"."""
         rng = self._rng
         count = rng.choices([1, 2, 3, 4, 6, 8], [62, 20, 8, 4, 4, 2])[0]
         sections = (section, section, section, "edits", "caption.sentences", "caption.exclusions")
@@ -135,7 +136,7 @@ class PromptGrammar:
             self._templates.fill(draft, rng.choice(sections) if index else section)
 
     def _long_caption(self, draft: Draft) -> None:
-        """Many sentences about one scene, up to some 20 things and 120 words."""
+        """Append many sentences about one scene, up to about 20 entities and 120 words."""
         rng = self._rng
         words, things = rng.randint(35, 125), rng.randint(5, 21)
         noise = rng.choice([0.05, 0.15, 0.3])
@@ -150,13 +151,13 @@ class PromptGrammar:
             self._templates.fill(draft, "caption.noise" if rng.random() < 0.85 else "caption.exclusions")
 
     def _caption(self, draft: Draft) -> None:
-        """Telegraphic, without articles: "old man reading newspaper by window"."""
+        """Append a caption without articles: "old man reading newspaper by window"."""
         self._sentences.bare = True
         self._sentences.chain(draft)
         self._sentences.bare = False
 
     def _list(self, draft: Draft) -> None:
-        """A list of things, at times in a place: "a cat, two dogs and a red ball on a carpet"."""
+        """Append a list of things, sometimes with a place: "a cat, two dogs and a red ball on a carpet"."""
         self._sentences.bare = self._rng.random() < 0.2
         if self._rng.random() < 0.12:
             draft.name(self._sentences.noun_phrase())
@@ -169,7 +170,7 @@ class PromptGrammar:
             self._sentences.object(draft)
 
     def _tag_list(self, draft: Draft) -> None:
-        """Comma tags, things and style mixed: "1girl, red hair, forest, masterpiece, holding a sword, no cars"."""
+        """Append tags of things and style: "1girl, red hair, forest, masterpiece, holding a sword, no cars"."""
         rng = self._rng
         for index in range(rng.randint(2, 7) if rng.random() < 0.7 else rng.randint(8, 24)):
             if index:
@@ -190,7 +191,7 @@ class PromptGrammar:
                 self._tag(draft, first=index == 0)
 
     def _tag(self, draft: Draft, first: bool) -> None:
-        """Append a thing as a tag: bare most often, now and then with a weight or, first of all, a count."""
+        """Append a thing as a tag, mostly without article; sometimes with a weight or, as the first tag, a count."""
         rng = self._rng
         if first and rng.random() < 0.06:
             count, noun = rng.choice([1, 1, 1, 2, 3]), self._nouns.noun()
@@ -201,18 +202,18 @@ class PromptGrammar:
         draft.name(phrase, self._weighted(phrase.text) if rng.random() < 0.08 else None)
 
     def _weighted(self, words: str) -> str:
-        """Give words a weight, as some generators have it: "(red sofa:1.2)"."""
+        """Write words with a weight, as for some image generators: "(red sofa:1.2)"."""
         weight = round(self._rng.uniform(0.3, 1.9), 1)
         return self._rng.choice(
             [f"({words}:{weight})", f"({words})", f"(({words}))", f"[{words}]", f"{words}:{weight}"]
         )
 
     def _abstract(self, draft: Draft) -> None:
-        """A prompt that names nothing to outline."""
+        """Append abstract ideas, which are not entities."""
         draft.say(" and ".join(self._rng.sample(self._lexicon["noise_nouns"], self._rng.randint(1, 2))))
 
     def _tags(self, count: int) -> list[str]:
-        """Draw style tags; rarely weighted in brackets, or an artist no one has heard of."""
+        """Draw style tags. A few have a weight, or name an invented artist or style."""
         rng = self._rng
         tags = rng.sample(self._lexicon.group("tags"), count)
         for index, tag in enumerate(tags):
@@ -242,9 +243,9 @@ class PromptGrammar:
         draft.text += preposition + joint.join(tags) + rng.choice(["", "", "."])
 
     def _cased(self, text: str) -> str:
-        """Give the prompt a user's capitals."""
+        """Capitalise the prompt as users do: each sentence, each word, every letter, or nothing."""
         draw = self._rng.random()
-        if text.upper().lower() != text:  # "ß" and some others have no capital that leads back
+        if text.upper().lower() != text:  # the upper case of "ß" and some other letters cannot be converted back
             return text
         if draw < 0.68:
             sentences = text.split(". ")

@@ -1,6 +1,6 @@
-"""Makes a trained parser larger without changing what it computes, so that training goes on where it stood.
+"""Makes a trained parser larger without changing its outputs, so that training continues at the same loss.
 
-Source: Net2Net (arXiv 1511.05641) for growth that preserves the function.
+Source: Net2Net (arXiv 1511.05641), for growth that preserves the function.
 """
 
 from __future__ import annotations
@@ -12,25 +12,31 @@ from transformers import Qwen3VLForConditionalGeneration
 
 
 def grow(model: Qwen3VLForConditionalGeneration, layers: int, key_heads: int) -> Qwen3VLForConditionalGeneration:
-    """Copy a model into a deeper one with more key and value heads; its logits are the same.
+    """Copy a model into one with more layers, and more key and value heads. The logits stay the same.
 
     Args:
-        model: left as it is.
-        layers: of the text part, at least as many as it has. New ones stand among the old: copies that add nothing yet.
-        key_heads: key and value heads of a layer, a multiple of those it has; copies of the old ones.
+        model: the trained model; not changed.
+        layers: layers of the text part, at least as many as the model has. New layers are copies of old ones that add
+            nothing to the residual stream yet.
+        key_heads: key and value heads of a layer, a multiple of the model's. New heads are copies of old ones.
 
     Returns:
-        A model of its own.
+        A new model.
 
     Raises:
-        ValueError: a size is smaller than the model's, or not one that heads can be copied to.
+        ValueError: `layers` is smaller than the model's, or the heads cannot be copied to `key_heads`.
     """
     config = copy.deepcopy(model.config)
     old_layers, old_heads = config.text_config.num_hidden_layers, config.text_config.num_key_value_heads
     if layers < old_layers:
-        raise ValueError(f"layers: the checkpoint has {old_layers}, which cannot become {layers}")
+        raise ValueError(
+            f"layers: the checkpoint has {old_layers}, which cannot become {layers}; give at least as many"
+        )
     if key_heads % old_heads or config.text_config.num_attention_heads % key_heads:
-        raise ValueError(f"key heads: the checkpoint has {old_heads}, which cannot become {key_heads}")
+        raise ValueError(
+            f"key heads: the checkpoint has {old_heads}, which cannot become {key_heads}; give a multiple of "
+            f"{old_heads} that divides {config.text_config.num_attention_heads}"
+        )
     config.text_config.num_hidden_layers, config.text_config.num_key_value_heads = layers, key_heads
     grown = Qwen3VLForConditionalGeneration(config)
     grown.generation_config = copy.deepcopy(model.generation_config)
@@ -47,7 +53,7 @@ def grow(model: Qwen3VLForConditionalGeneration, layers: int, key_heads: int) ->
 
 
 def layer_sources(old_layers: int, layers: int) -> list[int]:
-    """Say which old layer each layer is made from; of equal ones the first is the old layer, the others are new.
+    """Return the old layer that each layer is copied from. Of equal entries, the first is the old layer itself.
 
     >>> layer_sources(5, 7)
     [0, 1, 1, 2, 3, 3, 4]
@@ -58,7 +64,7 @@ def layer_sources(old_layers: int, layers: int) -> list[int]:
 
 
 def _repeat_key_heads(layer: dict[str, torch.Tensor], old_heads: int, key_heads: int) -> dict[str, torch.Tensor]:
-    """Copy each head next to itself: query heads share key heads in runs, so each finds its own again."""
+    """Repeat each key and value head. Copies are adjacent, because adjacent query heads share a key head."""
     repeated = {
         name: layer[name].unflatten(0, (old_heads, -1)).repeat_interleave(key_heads // old_heads, 0).flatten(0, 1)
         for name in ("self_attn.k_proj.weight", "self_attn.v_proj.weight")

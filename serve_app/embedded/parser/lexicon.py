@@ -1,6 +1,6 @@
-"""The words of the prompt grammar, read from `words.txt`.
+"""Reads the words of the prompt grammar from `words.txt`, and forms plurals and verb forms.
 
-Knows word lists and English plurals and verb forms; knows nothing of sentences or prompts.
+Knows no sentences and no prompts.
 """
 
 from __future__ import annotations
@@ -22,34 +22,39 @@ class Lexicon:
     """The sections of a word file.
 
     Args:
-        sections: section name to its entries, in file order; an entry repeated in the file is sampled more often.
+        sections: the entries of each section, by its name, in file order. An entry that occurs several times is drawn
+            more often.
     """
 
     sections: Mapping[str, tuple[str, ...]]
 
     def __getitem__(self, section: str) -> tuple[str, ...]:
-        """Return the entries of one section, in file order; raises KeyError for a section that is not there."""
+        """Return the entries of one section, in file order.
+
+        Raises:
+            KeyError: there is no such section.
+        """
         return self.sections[section]
 
     def group(self, prefix: str) -> tuple[str, ...]:
-        """Return the entries of every section named `prefix.<something>`, in file order."""
+        """Return the entries of all sections whose names start with `prefix.`, in file order."""
         return tuple(word for name, words in self.sections.items() if name.startswith(prefix + ".") for word in words)
 
     @cached_property
     def countable_nouns(self) -> tuple[str, ...]:
-        """Singular nouns that take an article and a plural, without those that are held out."""
+        """Singular nouns with an article and a plural, except those that are held out."""
         uncountable = {"nouns.mass", "nouns.plural", "nouns.held_out"}
         names = [name for name in self.sections if name.startswith("nouns.") and name not in uncountable]
         return tuple(dict.fromkeys(word for name in names for word in self.sections[name]))
 
     @cached_property
     def training_nouns(self) -> frozenset[str]:
-        """Every noun that training prompts are made from, in the form it is listed in."""
+        """All nouns of training prompts, as they are listed."""
         return frozenset((*self.countable_nouns, *self["nouns.mass"], *self["nouns.plural"]))
 
     @cached_property
     def training_noun_words(self) -> frozenset[str]:
-        """Every single word of a training noun, listed or plural: "coffee table" gives coffee, table and tables."""
+        """All single words of training nouns and of their plurals: "coffee table" gives coffee, table and tables."""
         forms = [*self.training_nouns, *(self.plural(noun) for noun in self.countable_nouns)]
         return frozenset(word for form in forms for word in form.split())
 
@@ -59,7 +64,7 @@ class Lexicon:
         return {singular: plural for singular, _, plural in pairs}
 
     def plural(self, noun: str) -> str:
-        """Return the plural of a singular noun; of a compound, the last word's.
+        """Return the plural of a singular noun. In a compound, the last word changes.
 
         >>> load_lexicon().plural("bus stop"), load_lexicon().plural("cherry"), load_lexicon().plural("snowman")
         ('bus stops', 'cherries', 'snowmen')
@@ -68,7 +73,7 @@ class Lexicon:
 
 
 def with_article(phrase: str) -> str:
-    """Put "a" or "an" before a phrase, by its first letter.
+    """Put "a" or "an" before a phrase, according to its beginning.
 
     >>> with_article("old car"), with_article("unicorn"), with_article("dog")
     ('an old car', 'a unicorn', 'a dog')
@@ -78,7 +83,7 @@ def with_article(phrase: str) -> str:
 
 
 def present_participle(verb: str) -> str:
-    """Return the "-ing" form of a verb phrase, whose first word is the verb.
+    """Return the "-ing" form of a verb phrase. Its first word is the verb.
 
     >>> present_participle("sit on"), present_participle("ride"), present_participle("lie under")
     ('sitting on', 'riding', 'lying under')
@@ -96,7 +101,7 @@ def present_participle(verb: str) -> str:
 
 
 def third_person(verb: str) -> str:
-    """Return the third person singular of a verb phrase, whose first word is the verb.
+    """Return the third person singular of a verb phrase. Its first word is the verb.
 
     >>> third_person("sit on"), third_person("carry"), third_person("watch over")
     ('sits on', 'carries', 'watches over')
@@ -106,16 +111,16 @@ def third_person(verb: str) -> str:
 
 
 def parse_lexicon(text: str) -> Lexicon:
-    """Read a word file.
+    """Parse a word file.
 
     Args:
-        text: lines of `[section]` headings and comma-separated entries; a line that starts with "#" is a comment.
+        text: lines with `[section]` headings or comma-separated entries; a line that starts with "#" is a comment.
 
     Returns:
-        The lexicon; two headings of one name are one section.
+        The lexicon. Headings with the same name are one section.
 
     Raises:
-        ValueError: words stand before the first heading.
+        ValueError: there are words before the first heading.
     """
     sections: dict[str, list[str]] = {}
     current: list[str] | None = None
@@ -132,5 +137,5 @@ def parse_lexicon(text: str) -> Lexicon:
 
 
 def load_lexicon() -> Lexicon:
-    """Read the word file that ships with the package."""
+    """Read the word file of the package."""
     return parse_lexicon(resources.files(__package__).joinpath("words.txt").read_text(encoding="utf-8"))

@@ -1,8 +1,8 @@
-"""Noun phrases of image prompts, each with the entities it names.
+"""Draws noun phrases of image prompts, with the entities that they name.
 
-An entity is the noun with its attributes as written, lower-cased, without articles, determiners and counts.
-`X of Y` without an article is one entity ("bowl of oranges", "cup of coffee"), a statue or picture "of a lion" too;
-words of quantity are counts ("a flock of birds" gives "birds"). Knows nothing of sentences.
+An entity is a noun with its attributes as written, in lower case, without articles, determiners and counts. "X of Y"
+without an article before Y is one entity ("bowl of oranges", "cup of coffee"); so is a statue or picture "of a lion".
+Words of quantity are counts ("a flock of birds" gives "birds"). Knows no sentences.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _HELD_OUT_PAIRS_OF_TEN = 1
 
 
 class Split(Enum):
-    """Which attribute-noun pairs and nouns a sampler may use."""
+    """The set of nouns and attribute-noun pairs that a sampler may use; see `NounPhraseSampler`."""
 
     TRAIN = "train"
     HELD_OUT = "held_out"
@@ -33,13 +33,13 @@ class Split(Enum):
 
 @dataclass(frozen=True)
 class NounPhrase:
-    """A noun phrase as it stands in a prompt.
+    """A noun phrase of a prompt.
 
     Args:
-        text: the words, lower-case, with article or count.
-        entities: what it names, in order of appearance; more than one for "a cat and dog".
-        head: the bare noun of the first entity, for a later "the dog".
-        plural: whether a verb after it is plural.
+        text: the words, in lower case, with article or count.
+        entities: the entities that it names, in order of appearance; two for "a cat and dog".
+        head: the noun of the first entity without attributes, for a later "the dog".
+        plural: whether it needs a plural verb.
     """
 
     text: str
@@ -49,7 +49,7 @@ class NounPhrase:
 
 
 def is_held_out_pair(attribute: str, noun: str) -> bool:
-    """Whether an attribute before a noun is kept for the held-out prompts (one pair in ten, by a hash)."""
+    """Tell whether an attribute-noun pair is reserved for held-out prompts. A hash chooses one pair in ten."""
     return zlib.crc32(f"{attribute} {noun}".encode()) % 10 < _HELD_OUT_PAIRS_OF_TEN
 
 
@@ -58,10 +58,10 @@ class NounPhraseSampler:
 
     Args:
         lexicon: the words.
-        rng: the source of every choice.
-        split: TRAIN never uses a held-out noun or attribute-noun pair; HELD_OUT pairs an attribute with a listed noun
-            only as training never does, and takes about one noun in three from the held-out list.
-        invented_share: the share of nouns that are invented words.
+        rng: source of all random choices.
+        split: TRAIN never uses a held-out noun or a held-out attribute-noun pair. HELD_OUT uses only held-out pairs,
+            and takes about one noun in three from the held-out list.
+        invented_share: share of nouns in TRAIN that are invented words, in [0, 1].
     """
 
     def __init__(self, lexicon: Lexicon, rng: random.Random, split: Split, invented_share: float = 0.27) -> None:
@@ -88,7 +88,7 @@ class NounPhraseSampler:
         ]
 
     def sample(self) -> NounPhrase:
-        """Draw a noun phrase with its article or count."""
+        """Draw a noun phrase of any kind, mostly with an article or a count."""
         kind = self._rng.choices([make for _, make in self._kinds], [weight for weight, _ in self._kinds])[0]
         return kind()
 
@@ -103,11 +103,11 @@ class NounPhraseSampler:
         return NounPhrase(entity, (entity,), noun)
 
     def worn_or_held(self) -> NounPhrase:
-        """Draw what follows "her" or "a girl's": a noun phrase without an article."""
+        """Draw a noun phrase for use after "her" or "a girl's": without an article."""
         return self._plural() if self._rng.random() < 0.25 else self._of_noun(self.noun(), lambda entity: entity)
 
     def invented_word(self) -> str:
-        """Make up a word: from syllables, or from the ends of two real words."""
+        """Invent a word, from syllables or from the beginning and the end of two real words."""
         rng = self._rng
         if rng.random() < 0.5:
             first, second = rng.choice(self._single_words), rng.choice(self._single_words)
@@ -123,7 +123,8 @@ class NounPhraseSampler:
     def noun(self) -> str:
         """Draw a singular noun: listed, held out, invented, or a compound of two."""
         rng = self._rng
-        # Held-out nouns often go on after a listed one ("ice skates"): training has more compounds that nobody lists.
+        # Held-out nouns are often compounds that start with a listed noun ("ice skates"), so training needs more
+        # compounds that are not listed.
         if rng.random() < (0.09 if self._split is Split.TRAIN else 0.05):
             return f"{self._simple_noun()} {self._simple_noun()}"
         return self._simple_noun()
@@ -141,7 +142,7 @@ class NounPhraseSampler:
         return self._rng.choice(self._lexicon.countable_nouns)
 
     def attribute(self, noun: str) -> str:
-        """Draw one attribute for a noun, rarely an invented one."""
+        """Draw an attribute for a noun; in rare cases an invented one."""
         rng = self._rng
         if self._split is Split.TRAIN and rng.random() < 0.06:
             return self.invented_word() + rng.choice(["", "", "y", "ed", "ish", "ing", "ian", "en", "-like"])
@@ -159,7 +160,7 @@ class NounPhraseSampler:
         return self._rng.choice(allowed or colours)
 
     def attributed(self, noun: str) -> str:
-        """Put zero to three attributes before a noun."""
+        """Return a noun with zero to three attributes before it."""
         rng = self._rng
         count = rng.choices([0, 1, 2, 3], [48, 41, 10, 1])[0]
         attributes = list(dict.fromkeys(self.attribute(noun) for _ in range(count)))
@@ -194,7 +195,7 @@ class NounPhraseSampler:
         return self._of_noun(self._plural_noun(), lambda entity: entity, plural=True)
 
     def counted(self) -> NounPhrase:
-        """Draw several of a thing: "two red balls"."""
+        """Draw a plural noun phrase with a count: "two red balls"."""
         count = self._rng.choice(self._lexicon["counts"])
         return self._of_noun(self._plural_noun(), lambda entity: f"{count} {entity}", plural=True)
 

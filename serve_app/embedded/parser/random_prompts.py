@@ -1,39 +1,42 @@
-"""Prompts of any shape, on which a parser may be wrong but must answer with an array: found out by `evaluation`.
+"""Draws unusual prompts. A parser may read them wrongly, but must answer with an array.
 
-Prompts of the grammar, cut ones, their words in any order, the same words again and again, and signs of any script.
+They are prompts of the grammar, parts of prompts, shuffled words, repeated words, and random characters of any script.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from serve_app.embedded.parser.grammar import PromptGrammar
 
 _LONGEST = 1000
-"""Characters."""
+"""Most characters of a prompt."""
 _SCRIPTS = ((0x20, 0x7E), (0xA1, 0x17F), (0x370, 0x3FF), (0x410, 0x44F), (0x4E00, 0x9FFF), (0x1F300, 0x1F64F))
-"""First and last character of each."""
+"""First and last code point of each script."""
 
 
 def random_prompts(seed: int) -> Iterator[str]:
     """Draw prompts without end.
 
     Args:
-        seed: of every choice.
+        seed: seed of all random choices.
 
     Yields:
-        Prompts with at least one character that is no space.
+        Prompts with at least one character that is not white space.
     """
     rng, grammar = random.Random(seed), PromptGrammar(seed)
+    makers: list[Callable[[], str]] = [
+        lambda: grammar.sample().prompt,
+        lambda: _cut(rng, grammar),
+        lambda: _shuffled(rng, grammar),
+        lambda: _repeated(rng, grammar),
+        lambda: _characters(rng),
+    ]
     while True:
-        prompt = rng.choices([_as_drawn, _cut, _shuffled, _repeated, _signs], [6, 1, 1, 1, 1])[0](rng, grammar)
+        prompt = rng.choices(makers, [6, 1, 1, 1, 1])[0]()
         if prompt.strip():
             yield prompt[:_LONGEST]
-
-
-def _as_drawn(rng: random.Random, grammar: PromptGrammar) -> str:
-    return grammar.sample().prompt
 
 
 def _cut(rng: random.Random, grammar: PromptGrammar) -> str:
@@ -53,6 +56,6 @@ def _repeated(rng: random.Random, grammar: PromptGrammar) -> str:
     return " ".join(words[start : start + rng.randint(1, 4)] * rng.randint(2, 12))
 
 
-def _signs(rng: random.Random, grammar: PromptGrammar) -> str:
+def _characters(rng: random.Random) -> str:
     ranges = rng.sample(_SCRIPTS, rng.randint(1, len(_SCRIPTS)))
     return "".join(chr(rng.randint(*rng.choice(ranges))) for _ in range(rng.randint(1, 60)))

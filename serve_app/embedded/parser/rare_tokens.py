@@ -1,8 +1,8 @@
-"""Makes the parser copy tokens that the grammar's own words hardly ever use.
+"""Trains the parser to copy tokens that the grammar's own words hardly ever use.
 
-A quarter of the vocabulary are pieces on the way to a longer token ("joy" before "joyful"). Words of training seldom
-split there, words that it has never seen do ("joystick"), and a piece that was never an answer is copied wrong. So are
-the bytes of letters that no listed word has.
+A quarter of the tokens are beginnings of longer tokens, such as "joy" of "joyful". Training words rarely contain them
+as separate tokens, but unseen words such as "joystick" do. The parser copies a token wrongly if it was never part of an
+answer in training. The same is true for the bytes of letters that no listed word has.
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ from serve_app.embedded.parser.checkpoint import answer_text
 from serve_app.embedded.parser.grammar import PromptGrammar
 
 _COUNTED_SAMPLES = 4000
+"""Samples in which tokens are counted."""
 _RARE = 8
-"""A token of fewer counted answers is rare."""
+"""A token is rare if it is in fewer counted answers than this."""
 _SWAPPED_SAMPLES, _SWAPPED_TOKENS = 0.4, 0.3
-"""The share of samples with swaps, and of the copied tokens in them that are swapped."""
+"""The share of samples with swaps, and the share of their copied tokens that are swapped."""
 
 
 class RareTokens:
-    """Swaps copied tokens for rare ones, the same throughout a sample.
+    """Replaces copied tokens by rare ones, consistently within a sample.
 
     Args:
-        tokenizer: the parser's.
-        seed: of the prompts on which tokens are counted.
+        tokenizer: the parser's tokenizer.
+        seed: seed of the prompts in which tokens are counted.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, seed: int) -> None:
@@ -37,19 +38,19 @@ class RareTokens:
         words = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
         self._letters = {token for token, word in enumerate(words) if word.isascii() and word.isalpha()}
         rare = {token for token in self._letters if counts[token] < _RARE}
-        # The bytes that other letters than "a" to "z" are written in.
+        # Single characters that are not ASCII stand for the bytes of other letters than "a" to "z".
         self.rare = sorted(rare | {token for token, word in enumerate(words) if len(word) == 1 and not word.isascii()})
 
     def swap(self, tokens: list[int], answer_start: int, rng: random.Random) -> list[int]:
-        """Replace some of the letter tokens that an answer copies from its prompt by rare ones, in most samples none.
+        """Replace some letter tokens that the answer copies from the prompt by rare tokens. Most samples do not change.
 
         Args:
-            tokens: of prompt and answer.
-            answer_start: how many stand before the answer.
-            rng: the source of every choice.
+            tokens: token ids of prompt and answer.
+            answer_start: number of tokens before the answer.
+            rng: source of all random choices.
 
         Returns:
-            As many tokens.
+            Token ids, as many as were given.
         """
         if rng.random() >= _SWAPPED_SAMPLES:
             return tokens

@@ -1,11 +1,12 @@
-"""Sentences about things, drawn from word lists: clauses, chains of phrases, lists, and what may follow them.
+"""Draws sentences about things from word lists: clauses, chains of phrases, lists, and additions to them.
 
-A draft collects the words and the entities they name. Knows nothing of style words and requests around the sentences.
+A draft collects the words and the entities that they name. Knows no style words and no requests around the sentences.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 from serve_app.embedded.parser.lexicon import Lexicon, present_participle, third_person
 from serve_app.embedded.parser.noun_phrases import NounPhrase, NounPhraseSampler, Split
@@ -15,7 +16,7 @@ _ADDITIONS = ("there is", "there are", "add", "include", "also include", "please
 
 
 class Draft:
-    """A prompt under construction: its text so far, the entities named and their head nouns."""
+    """A prompt that is being written: its text so far, its entities, and the noun phrases that name them."""
 
     def __init__(self) -> None:
         self.text = ""
@@ -23,12 +24,12 @@ class Draft:
         self.named: list[NounPhrase] = []
 
     def say(self, words: str) -> None:
-        """Append words after a space; punctuation without."""
+        """Append words after a space, or punctuation without a space."""
         glued = self.text[-1:] in {"", "(", "["} or words[:1] in {"", ",", ".", ";", ":", "!", "?", "'", ")", "]"}
         self.text += words if glued else " " + words
 
     def name(self, phrase: NounPhrase, words: str | None = None) -> None:
-        """Append a noun phrase, in its own words or in others, and take up its entities."""
+        """Append a noun phrase, in its own words or in `words`, and add its entities."""
         self.say(phrase.text if words is None else words)
         self.entities.extend(phrase.entities)
         self.named.append(phrase)
@@ -39,8 +40,8 @@ class SentenceSampler:
 
     Args:
         lexicon: the words.
-        rng: the source of every choice.
-        split: TRAIN invents verbs now and then; HELD_OUT uses listed ones.
+        rng: source of all random choices.
+        split: TRAIN sometimes invents verbs; HELD_OUT uses only listed ones.
         nouns: draws the noun phrases.
     """
 
@@ -50,14 +51,29 @@ class SentenceSampler:
         self._split = split
         self._nouns = nouns
         self.bare = False
-        """Whether noun phrases go without articles and counts, as in captions."""
+        """Whether noun phrases have no articles and counts, as in captions."""
+        self._qualifiers: tuple[tuple[float, Callable[[Draft], None]], ...] = (
+            (0.25, self._related),
+            (0.4, self._equipped),
+            (0.5, self._relative_clause),
+            (0.54, self._state),
+            (0.58, lambda draft: draft.say(rng.choice(lexicon["verb_phrases"]))),
+            (0.61, lambda draft: draft.say(rng.choice(lexicon["activities"]))),
+            (0.635, self._aside),
+            (0.66, lambda draft: self._doing(draft, "and")),
+            (0.69, lambda draft: self._doing(draft, rng.choice(lexicon["manner"]))),
+            (0.9, lambda draft: draft.say(rng.choice(lexicon["settings"]))),
+            (0.95, lambda draft: draft.say("in " + rng.choice(lexicon["toponyms"]))),
+            (1.0, self._subclause),
+        )
+        """Additions to a clause. A number drawn from [0, 1) chooses the first one with a larger bound."""
 
     def noun_phrase(self) -> NounPhrase:
-        """Draw a noun phrase, with or without articles as the sentence has them."""
+        """Draw a noun phrase; without article or count if `bare` is set."""
         return self._nouns.bare() if self.bare else self._nouns.sample()
 
     def _verb(self, known: bool = False) -> str:
-        """Draw a verb; not a `known` one may be invented, as "-ing" tells it from a noun."""
+        """Draw a verb. It may be invented unless `known` is set, because its "-ing" form shows that it is a verb."""
         if not known and self._split is Split.TRAIN and self._rng.random() < 0.15:
             preposition = self._rng.choice(["", "", " " + self._preposition_only()])
             return self._nouns.invented_word() + preposition
@@ -67,7 +83,7 @@ class SentenceSampler:
         return self._rng.choice(["on", "in", "at", "over", "under", "with", "through", "into", "behind", "around"])
 
     def relation(self) -> str:
-        """Draw the words between two noun phrases that form no full sentence."""
+        """Draw the words that link two noun phrases without a finite verb."""
         draw = self._rng.random()
         if draw < 0.5:
             return self._rng.choice(self._lexicon["prepositions"])
@@ -94,7 +110,7 @@ class SentenceSampler:
         return f"{be} {self._rng.choice(self._lexicon['prepositions'][:24])}"
 
     def object(self, draft: Draft) -> None:
-        """Append the noun phrase after a relation: at times the edge of one, someone's, or two with "and"."""
+        """Append the noun phrase after a relation. It may be a part of a thing, a possession, or two with "and"."""
         rng = self._rng
         draw = rng.random()
         if draw < 0.05:
@@ -123,12 +139,12 @@ class SentenceSampler:
             draft.name(self.noun_phrase())
 
     def _part(self) -> NounPhrase:
-        """Draw what stands before "of the": "the roof", of a thing that is named next."""
+        """Draw a part of a thing that is named next: "the roof" in "the roof of the house"."""
         part = self._rng.choice(self._lexicon["part_nouns"])
         return NounPhrase(f"the {part}", (part,), part, plural=part.endswith("s"))
 
     def _aside(self, draft: Draft) -> None:
-        """Append words that name a thing not in the picture, or an idea: "shaped like a heart", "without cars"."""
+        """Append words for a thing that is not in the picture, or an idea: "shaped like a heart", "without cars"."""
         rng = self._rng
         kind = rng.random()
         if kind < 0.4:
@@ -141,42 +157,35 @@ class SentenceSampler:
             draft.say(f"{link} {rng.choice(self._lexicon['noise_nouns'])}")
 
     def _qualify(self, draft: Draft) -> None:
-        """Append what follows a clause and may name more: "with a hat", "that is wearing a coat", "at night"."""
+        """Append an addition to a clause: "with a hat", "that is wearing a coat", "at night"."""
+        draw = self._rng.random()
+        next(add for bound, add in self._qualifiers if draw < bound)(draft)
+
+    def _related(self, draft: Draft) -> None:
+        draft.say(self.relation())
+        self.object(draft)
+
+    def _equipped(self, draft: Draft) -> None:
         rng = self._rng
-        draw = rng.random()
-        if draw < 0.25:
-            draft.say(self.relation())
-            self.object(draft)
-        elif draw < 0.4:
-            draft.say(rng.choice(["with", "wearing", "holding", "carrying", "surrounded by", "dressed in", "in"]))
-            self.series(draft, rng.randint(1, 3))
-        elif draw < 0.5:
-            pronoun = rng.choice(["that", "which", "who"])
-            draft.say(f"{pronoun} {self._predicate(draft.named[-1]) if draft.named else 'is on'}")
-            self.object(draft)
-        elif draw < 0.54:
-            pronoun = rng.choice(["that", "which", "who"])
-            draft.say(f"{pronoun} is {rng.choice(self._lexicon['attributes.state'])}")
-        elif draw < 0.58:
-            draft.say(rng.choice(self._lexicon["verb_phrases"]))
-        elif draw < 0.61:
-            draft.say(rng.choice(self._lexicon["activities"]))
-        elif draw < 0.635:
-            self._aside(draft)
-        elif draw < 0.66:
-            draft.say("and " + present_participle(self._verb()))
-            self.object(draft)
-        elif draw < 0.69:
-            draft.say(rng.choice(self._lexicon["manner"]) + " " + present_participle(self._verb()))
-            self.object(draft)
-        elif draw < 0.9:
-            draft.say(rng.choice(self._lexicon["settings"]))
-        elif draw < 0.95:
-            draft.say("in " + rng.choice(self._lexicon["toponyms"]))
-        else:
-            joint = rng.choice(["while", "as", ", while", "and", ", and"])
-            draft.say(joint)
-            self.clause(draft)
+        draft.say(rng.choice(["with", "wearing", "holding", "carrying", "surrounded by", "dressed in", "in"]))
+        self.series(draft, rng.randint(1, 3))
+
+    def _relative_clause(self, draft: Draft) -> None:
+        pronoun = self._rng.choice(["that", "which", "who"])
+        draft.say(f"{pronoun} {self._predicate(draft.named[-1]) if draft.named else 'is on'}")
+        self.object(draft)
+
+    def _state(self, draft: Draft) -> None:
+        pronoun = self._rng.choice(["that", "which", "who"])
+        draft.say(f"{pronoun} is {self._rng.choice(self._lexicon['attributes.state'])}")
+
+    def _doing(self, draft: Draft, before: str) -> None:
+        draft.say(f"{before} {present_participle(self._verb())}")
+        self.object(draft)
+
+    def _subclause(self, draft: Draft) -> None:
+        draft.say(self._rng.choice(["while", "as", ", while", "and", ", and"]))
+        self.clause(draft)
 
     def series(self, draft: Draft, count: int) -> None:
         """Append `count` noun phrases as "a, b and c"."""
@@ -188,7 +197,7 @@ class SentenceSampler:
             draft.name(self.noun_phrase())
 
     def chain(self, draft: Draft) -> None:
-        """Noun phrases linked by prepositions and participles: "a dog sitting on a red sofa in a garden"."""
+        """Append noun phrases with prepositions and participles between: "a dog sitting on a red sofa in a garden"."""
         draft.name(self.noun_phrase())
         for _ in range(self._rng.choices([0, 1, 2, 3, 4], [10, 42, 33, 12, 3])[0]):
             if self._rng.random() < 0.12:
@@ -199,7 +208,7 @@ class SentenceSampler:
             self._qualify(draft)
 
     def clause(self, draft: Draft) -> None:
-        """A full sentence: "two brown dogs are sleeping on a sofa"."""
+        """Append a full sentence: "two brown dogs are sleeping on a sofa"."""
         subject = self.noun_phrase()
         draft.name(subject)
         if self._rng.random() < 0.15:
@@ -211,7 +220,7 @@ class SentenceSampler:
             self._qualify(draft)
 
     def located(self, draft: Draft) -> None:
-        """The place first: "on a wooden table, there is a bowl"."""
+        """Append a sentence that starts with a place: "on a wooden table, there is a bowl"."""
         if self._rng.random() < 0.6:
             draft.say(self._rng.choice(self._lexicon["prepositions"][:30]))
             self.object(draft)
@@ -225,7 +234,7 @@ class SentenceSampler:
             self.clause(draft)
 
     def further_sentence(self, draft: Draft) -> None:
-        """A second or later sentence, often about a thing already named."""
+        """Append a second or later sentence, often about a thing that is already named."""
         rng = self._rng
         draw = rng.random()
         if draw < 0.35 and draft.named:
@@ -243,7 +252,7 @@ class SentenceSampler:
             draft.say(rng.choice(self._lexicon["scene_sentences"]))
 
     def _about_named(self, draft: Draft) -> None:
-        """A sentence whose subject was named before: "the dog is wearing a red hat"; it is no new entity."""
+        """Append a sentence about a named thing: "the dog is wearing a red hat". The dog is not a new entity."""
         rng = self._rng
         known = rng.choice(draft.named)
         pronoun = rng.choice(["they", "they both"] if known.plural else ["he", "she", "it"])

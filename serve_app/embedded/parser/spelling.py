@@ -1,6 +1,6 @@
-"""Respells words of a prompt, and of its entities alike, in letters and digits that the word lists hardly have.
+"""Respells words of a prompt and of its entities with letters and digits that the word lists hardly contain.
 
-A parser that has only ever copied "a" to "z" miscopies "jalapeño", "łódź" and "747".
+A parser that has only copied the letters "a" to "z" in training copies "jalapeño", "łódź" and "747" wrongly.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _ACCENTED = {
     "k": "ķ", "l": "łľļĺ", "n": "ñńňņ", "o": "óòôöõøōőœ", "r": "řŕŗ", "s": "śšşșŝß", "t": "ťțţþ", "u": "úùûüūůűųŭ",
     "w": "ŵ", "y": "ýÿŷ", "z": "źžż",
 }  # fmt: skip
-"""Latin letters by the plain one they stand for."""
+"""Accented Latin letters, by the plain letter that they replace."""
 
 _SCRIPTS = (
     "абвгдежзийклмнопрстуфхцчшщъыьэюяіїєґ",
@@ -27,23 +27,23 @@ _SCRIPTS = (
     "אבגדהוזחטיכלמנסעפצקרשת",
 )
 _WORD = re.compile(r"(?<![\w-])[a-z]{3,}(?![\w-])")
-"""A word that is no part of a compound with a hyphen: "three-legged" stays."""
+"""A word that is not part of a compound with a hyphen, so that "three-legged" does not change."""
 _KEPT = {"year", "old"}
-"""Without these words the "5" of "5 year old" would be a count."""
+"""Words that do not change, because without them the "5" of "5 year old" would be a count."""
 _RESPELLED = 0.3
-"""Of the samples."""
+"""Share of samples with respelled words."""
 
 
 def respell(text: str, entities: Sequence[str], rng: random.Random) -> tuple[str, list[str]]:
-    """Respell some words of the entities, the same way wherever they stand.
+    """Respell some words of the entities, in the prompt and in all entities alike.
 
     Args:
         text: the prompt, in lower case.
-        entities: of the prompt.
-        rng: the source of every choice.
+        entities: the entities of the prompt.
+        rng: source of all random choices.
 
     Returns:
-        Prompt and entities; most often those given.
+        The prompt and its entities; unchanged in most cases.
     """
     words = sorted({word for entity in entities for word in _WORD.findall(entity)} - _KEPT)
     if not words or rng.random() >= _RESPELLED:
@@ -58,7 +58,7 @@ def respell(text: str, entities: Sequence[str], rng: random.Random) -> tuple[str
 
 
 def respelled(word: str, rng: random.Random) -> str:
-    """Respell one word: with accented letters, in another script, or with digits."""
+    """Return a word with accented letters, letters of another script in its place, or the word with digits."""
     draw = rng.random()
     if draw < 0.55:
         return _accented(word, rng)
@@ -66,7 +66,7 @@ def respelled(word: str, rng: random.Random) -> str:
         letters = rng.choice(_SCRIPTS)
         return "".join(rng.choice(letters) for _ in range(rng.randint(1, 6)))
     number = str(rng.randint(0, 10 ** rng.randint(1, 4)))
-    # A number alone before a noun is a count, unless it is a year.
+    # A bare number before a noun would be a count, so only a year may be one.
     forms = (f"{word} {number}", f"{rng.randint(1800, 2099)} {word}", f"{word}-{number}", f"{word[0]}{number}",
              f"{word}{number}", f"{word[0]}{number[0]}-{word[1]}{number[-1]}", f"{number}-{word}",
              f"number {number} {word}")  # fmt: skip

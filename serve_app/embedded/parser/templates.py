@@ -1,9 +1,9 @@
-"""Prompts from sentence templates: long captions, edit instructions, image references and exclusions.
+"""Draws prompts from sentence templates: long captions, edit instructions, image references and exclusions.
 
-The templates stand in `templates.txt`. What their slots name is the rule for what the parser lists:
-- what must not be in the picture ("no X", "without X", "remove X", "replace X with Y", "instead of X") is not listed;
-- a changed colour belongs to the thing: "change the car to red" lists "red car";
-- words for an image that the user sends along ("the dog from image 1", "image 2's sofa") are not listed.
+The templates are in `templates.txt`. The name of a slot decides whether its words are an entity:
+- Things that must not be in the picture are not ("no X", "without X", "remove X", "replace X with Y", "instead of X").
+- A new colour is an attribute of the thing: "change the car to red" has the entity "red car".
+- Words for an image of the request are not ("the dog from image 1", "image 2's sofa").
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _NUMBER_WORDS = ("one", "two", "three", "four")
 
 @cache
 def load_templates() -> Mapping[str, tuple[str, ...]]:
-    """Read the templates that ship with the package, by section."""
+    """Read the templates of the package, by section."""
     sections: dict[str, list[str]] = {}
     current: list[str] = []
     for line in resources.files(__package__).joinpath("templates.txt").read_text(encoding="utf-8").splitlines():
         if line.startswith("["):
-            # A section's name is a line of its own; a template may begin with a bracket, too.
+            # The name of a section is a line of its own. A template may also start with a bracket.
             name, _, rest = line[1:].partition("]")
             if not rest:
                 current = sections.setdefault(name, [])
@@ -40,11 +40,11 @@ def load_templates() -> Mapping[str, tuple[str, ...]]:
 
 
 class TemplateSampler:
-    """Fills templates into drafts.
+    """Appends filled templates to drafts.
 
     Args:
         lexicon: the words.
-        rng: the source of every choice.
+        rng: source of all random choices.
         nouns: draws the noun phrases.
         sentences: draws the clauses.
     """
@@ -60,7 +60,7 @@ class TemplateSampler:
         self._slots: Mapping[str, Callable[[Draft], None]] = self._named_slots() | self._silent_slots()
 
     def _named_slots(self) -> dict[str, Callable[[Draft], None]]:
-        """What names things that are to be listed."""
+        """Return the slots whose words are entities, by name."""
         rng, nouns, sentences = self._rng, self._nouns, self._sentences
         return {
             "thing": lambda draft: draft.name(nouns.sample()),
@@ -78,7 +78,7 @@ class TemplateSampler:
         }
 
     def _silent_slots(self) -> dict[str, Callable[[Draft], None]]:
-        """What names nothing to list."""
+        """Return the slots whose words are not entities, by name."""
         rng, nouns, lexicon = self._rng, self._nouns, self._lexicon
         words = {
             "on": "prepositions",
@@ -110,7 +110,7 @@ class TemplateSampler:
         return lambda draft: draft.say(self._rng.choice(self._lexicon[section]))
 
     def fill(self, draft: Draft, section: str) -> None:
-        """Append a template of a section with its slots filled."""
+        """Append a random template of a section, with its slots filled."""
         words, *rest = _SLOT.split(self._rng.choice(load_templates()[section]))
         draft.say(words.strip())
         for slot, after in zip(rest[::2], rest[1::2], strict=True):
@@ -118,7 +118,7 @@ class TemplateSampler:
             draft.say(after.strip())
 
     def image(self) -> str:
-        """Draw words for an image that is sent along: "image 1", "the second reference", "<image2>"."""
+        """Draw words for an image of the request: "image 1", "the second reference", "<image2>"."""
         rng = self._rng
         name, number = rng.choice(self._lexicon["images"]), rng.randint(1, rng.choice([2, 4, 16]))
         ordinal = rng.choice(self._lexicon["ordinals"])
@@ -139,13 +139,13 @@ class TemplateSampler:
         return rng.choices([words for _, words in forms], [weight for weight, _ in forms])[0]
 
     def quoted(self) -> str:
-        """Draw what is written on something."""
+        """Draw the words of an inscription."""
         rng = self._rng
         words = [rng.choice([self._nouns.noun(), rng.choice(self._lexicon["noise_nouns"])]) for _ in range(3)]
         return " ".join(words[: rng.randint(1, 3)])
 
     def _adjective(self) -> str:
-        """Draw an adjective as captions give it to light and mood, now and then an invented one."""
+        """Draw an adjective that captions use for light and mood; sometimes an invented one."""
         rng = self._rng
         if rng.random() < 0.1:
             return self._nouns.invented_word() + rng.choice(["", "y", "ic", "al", "ing", "ed", "ous", "ive"])
@@ -153,7 +153,7 @@ class TemplateSampler:
         return rng.choice(self._lexicon[rng.choice(sections)])
 
     def _say_known(self, draft: Draft) -> None:
-        """Say something already named once more, or, first of all, something new."""
+        """Name a thing of the draft once more; name a new one if there is none yet."""
         if not draft.named:
             draft.name(self._nouns.with_the())
             return
@@ -163,7 +163,7 @@ class TemplateSampler:
         draft.say(self._rng.choice(again))
 
     def _say_changed(self, draft: Draft) -> None:
-        """Say a thing whose colour changes; its old colour, where the prompt says it, is not listed."""
+        """Name a thing whose colour changes. Its old colour, if the prompt names it, is not part of the entity."""
         rng = self._rng
         noun = self._nouns.noun()
         attribute = self._nouns.attribute(noun) if rng.random() < 0.25 else ""

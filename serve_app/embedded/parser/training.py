@@ -1,8 +1,8 @@
-"""Trains the embedded parser from nothing: tokenizer, model, chat template, on prompts of the grammar.
+"""Trains the embedded parser (tokenizer, model and chat template) on prompts of the grammar. Runs can be continued.
 
-Runs are seeded: the data of a step depend on the seed and the step's number alone, so a resumed run sees what the first
-would have seen. A run from random weights starts on short prompts, which are quick and teach copying, and ends on
-prompts of any length; a warm start, which would forget long ones on the way, has all lengths throughout.
+The data of a step depend on the seed and the step's number only, so a continued run gets the same data as an
+uninterrupted one. A run from random weights starts with short prompts, which are fast and teach copying, and ends with
+prompts of any length. A run from a checkpoint uses all lengths from the start, because it would forget long prompts.
 """
 
 from __future__ import annotations
@@ -33,25 +33,31 @@ from serve_app.embedded.parser.forward import Batch, answer_logits
 from serve_app.embedded.parser.grammar import PromptGrammar
 from serve_app.embedded.parser.growth import grow
 from serve_app.embedded.parser.rare_tokens import RareTokens
+from serve_app.embedded.runs import load_state, save_state
 
 CHECKPOINT_FOLDER = Path(__file__).parents[1] / "checkpoints" / "parser"
 LONGEST_SAMPLE = 448
-"""Tokens that a sample may have after the shared prefix: some 120 words and 20 things."""
+"""Most tokens of a sample after the shared prefix: about 120 words and 20 entities."""
 _MOST_TOKENS = {"cpu": 4096, "cuda": 65536}
-"""Padded tokens that are run at once, by device; a step of long samples takes several runs."""
+"""Most padded tokens in one forward pass, by device. A step with long samples takes several passes."""
 _LENGTH_LIMITS = ((0.15, 36), (0.5, 64))
-"""Up to a share of a run from random weights, the most tokens of a sample."""
+"""For a run from random weights: until this share of its steps, the most tokens of a sample."""
 _TOKENIZER_SAMPLES = 30_000
+"""Samples from which the tokenizer is trained."""
 _STATE_FILE = "state.pt"
 
 
 def rising_length_limit(step: int, steps: int) -> int:
-    """Return the most tokens a sample may have at a step of a run from random weights."""
+    """Return the most tokens of a sample at a step of a run from random weights.
+
+    >>> rising_length_limit(0, 100), rising_length_limit(20, 100), rising_length_limit(50, 100)
+    (36, 64, 448)
+    """
     return next((limit for until, limit in _LENGTH_LIMITS if step < until * steps), LONGEST_SAMPLE)
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup: int = 200) -> float:
-    """Return the rate of a step: linear warm-up, then a cosine down to a hundredth of the peak."""
+    """Return the learning rate of a step: a linear warm-up, then a cosine down to a hundredth of the peak."""
     if step < warmup:
         return peak * (step + 1) / warmup
     progress = min(1.0, (step - warmup) / max(1, steps - warmup))
@@ -62,13 +68,14 @@ class ParserTrainer:
     """A training run with its state on disk.
 
     Args:
-        run_folder: where the tokenizer and the resumable state live; a run found there is resumed.
-        seed: of the weights and the data.
-        vocabulary_size: of the tokenizer, for a run from random weights.
-        hidden_size: of the model, for a run from random weights.
-        layers: of the model.
-        key_heads: of each layer.
-        warm_start: a checkpoint folder whose tokenizer and weights a new run takes, grown to `layers` and `key_heads`.
+        run_folder: folder for the tokenizer and the state. If it contains a state, the run continues from it.
+        seed: seed of the weights and the data.
+        vocabulary_size: size of the tokenizer's vocabulary, for a run from random weights.
+        hidden_size: width of the model, for a run from random weights.
+        layers: number of layers.
+        key_heads: key and value heads of each layer.
+        warm_start: checkpoint folder that gives the tokenizer and the weights, grown to `layers` and `key_heads`; None
+            means random weights.
         device: `cpu` or `cuda`.
 
     Raises:
@@ -108,12 +115,12 @@ class ParserTrainer:
         self._average = [parameter.detach().clone() for parameter in self._trained]
         state_file = run_folder / _STATE_FILE
         if state_file.exists():
-            state = torch.load(state_file, weights_only=True, map_location=device)
+            state = load_state(state_file, device)
             self.model.load_state_dict(state["model"])
             self._optimizer.load_state_dict(state["optimizer"])
             self._average = state["average"]
             self.step = state["step"]
-            print(f"resumed at step {self.step}", flush=True)
+            print(f"continued from step {self.step}", flush=True)
 
     def _load_or_make_processor(self, vocabulary_size: int, warm_start: Path | None) -> Qwen3VLProcessor:
         folder = self._run_folder / "processor"
@@ -134,16 +141,16 @@ class ParserTrainer:
         out: Path,
         workers: int = 0,
     ) -> None:
-        """Train up to a step count, reporting the mean loss, and save on the way and at the end.
+        """Train up to a number of steps, print the mean loss, and save state and checkpoint on the way and at the end.
 
         Args:
-            steps: where the run ends and the learning rate reaches its floor.
-            batch_size: samples a step.
+            steps: steps of the whole run. The learning rate reaches its lowest value there.
+            batch_size: samples in a step.
             peak_rate: highest learning rate.
             report_every: steps between two log lines.
             save_every: steps between two saves of state and checkpoint.
-            out: the checkpoint's folder.
-            workers: processes that make the batches; 0: this one does.
+            out: folder for the checkpoint.
+            workers: processes that make the batches; 0 makes them in this process.
         """
         self.model.train()
         started, since = time.monotonic(), self.step
@@ -180,7 +187,7 @@ class ParserTrainer:
             total += loss.detach()
         nn.utils.clip_grad_norm_(self._trained, 1.0)
         self._optimizer.step(rate)
-        # The average follows quickly at first and over about 200 steps later.
+        # The average covers few steps at first, and about the last 200 later.
         decay = min(0.995, (1 + self.step) / (20 + self.step))
         torch._foreach_lerp_(self._average, [parameter.detach() for parameter in self._trained], 1 - decay)
         return total
@@ -192,12 +199,10 @@ class ParserTrainer:
             "average": self._average,
             "step": self.step,
         }
-        temporary = self._run_folder / (_STATE_FILE + ".part")
-        torch.save(state, temporary)
-        temporary.replace(self._run_folder / _STATE_FILE)
+        save_state(state, self._run_folder / _STATE_FILE)
 
     def save_average(self, out: Path) -> None:
-        """Save a checkpoint of the averaged weights."""
+        """Write a checkpoint with the averaged weights to a folder."""
         current = [parameter.detach().clone() for parameter in self._trained]
         with torch.no_grad():
             torch._foreach_copy_(self._trained, self._average)
@@ -206,7 +211,7 @@ class ParserTrainer:
 
 
 def _tokenizer_texts(seed: int) -> Iterator[str]:
-    """Prompts and answers, and now and then the words of the chat format."""
+    """Yield prompts and answers, and sometimes the words of the chat format."""
     for index, sample in enumerate(itertools.islice(PromptGrammar(seed), _TOKENIZER_SAMPLES)):
         yield sample.prompt
         yield answer_text(sample.entities)
@@ -215,27 +220,44 @@ def _tokenizer_texts(seed: int) -> Iterator[str]:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `run`."""
-    parser.add_argument("--out", type=Path, default=CHECKPOINT_FOLDER, help="checkpoint folder")
-    parser.add_argument("--run-folder", type=Path, default=Path("runs/parser"), help="resumable state of the run")
-    parser.add_argument("--steps", type=int, default=10000, help="total steps, earlier runs of the folder included")
+    """Declare the options of the parser's training."""
+    parser.add_argument("--out", type=Path, default=CHECKPOINT_FOLDER, help="folder for the trained checkpoint")
+    parser.add_argument(
+        "--run-folder",
+        type=Path,
+        default=Path("runs/parser"),
+        help="folder of the state that a stopped run continues from",
+    )
+    parser.add_argument("--steps", type=int, default=10000, help="steps of the whole run, those already done included")
     parser.add_argument("--warm-start", type=Path, help="checkpoint folder to start from; default: random weights")
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--learning-rate", type=float, default=1.5e-3, help="peak of the cosine")
-    parser.add_argument("--vocabulary-size", type=int, default=3200)
-    parser.add_argument("--hidden-size", type=int, default=192)
-    parser.add_argument("--layers", type=int, default=6)
-    parser.add_argument("--key-heads", type=int, default=6, help="key and value heads of a layer")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--workers", type=int, default=0, help="processes that make the batches; 0: the training's own")
-    parser.add_argument("--report-every", type=int, default=100, help="steps between log lines")
-    parser.add_argument("--save-every", type=int, default=500, help="steps between saves of state and checkpoint")
+    parser.add_argument("--batch-size", type=int, default=32, help="prompts in a step")
+    parser.add_argument("--learning-rate", type=float, default=1.5e-3, help="highest learning rate")
+    parser.add_argument(
+        "--vocabulary-size", type=int, default=3200, help="tokens of the vocabulary, for a run from random weights"
+    )
+    parser.add_argument(
+        "--hidden-size", type=int, default=192, help="width of the model, for a run from random weights"
+    )
+    parser.add_argument("--layers", type=int, default=6, help="number of layers; a warm start can grow")
+    parser.add_argument(
+        "--key-heads", type=int, default=6, help="key and value heads of a layer; a warm start can grow"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the data and of random weights")
+    parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch on the CPU")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="device that trains")
+    parser.add_argument(
+        "--workers", type=int, default=0, help="processes that make the batches; 0: the training process makes them"
+    )
+    parser.add_argument("--report-every", type=int, default=100, help="steps between two lines of the log")
+    parser.add_argument("--save-every", type=int, default=500, help="steps between two saves of state and checkpoint")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, or go on training, and leave the checkpoint in `args.out`; returns the exit status."""
+    """Train the model, or continue a stopped run, and write the checkpoint to `args.out`.
+
+    Returns:
+        The exit status, 0.
+    """
     torch.set_num_threads(args.threads)
     args.run_folder.mkdir(parents=True, exist_ok=True)
     trainer = ParserTrainer(

@@ -1,0 +1,1 @@
+"""Trains and evaluates the embedded segmenter, which finds pictograms in pictures."""

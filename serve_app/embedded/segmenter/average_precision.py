@@ -1,4 +1,4 @@
-"""Average precision by pycocotools, and the shapes that it reads. Source: cocodataset.org, "Data format"."""
+"""Computes average precision with pycocotools. Source of the types: cocodataset.org, "Data format"."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from serve_app.embedded.segmenter.matching import Rle
 
 
 class Detection(TypedDict):
-    """An entry of COCO's format of results: a mask, or a box as left, top, width and height."""
+    """A detection in COCO's results format, with a mask or with a box (left, top, width, height)."""
 
     image_id: int
     category_id: int
@@ -21,7 +21,7 @@ class Detection(TypedDict):
 
 
 class Annotation(TypedDict):
-    """An entry of COCO's format of ground truth."""
+    """An object in COCO's ground-truth format."""
 
     id: int
     image_id: int
@@ -33,7 +33,7 @@ class Annotation(TypedDict):
 
 
 class Precision(TypedDict):
-    """Average precision over IoUs of 0.5 to 0.95, and at 0.5 and 0.75."""
+    """Average precision in [0, 1]: mean over IoU thresholds of 0.5 to 0.95, and at 0.5 and 0.75."""
 
     ap: float
     ap50: float
@@ -41,7 +41,13 @@ class Precision(TypedDict):
 
 
 def average_precision(truth: COCO, detections: list[Detection], kind: Literal["segm", "bbox"]) -> Precision:
-    """Compare detections with the objects by their masks or their boxes."""
+    """Compute the average precision of detections.
+
+    Args:
+        truth: the ground truth, indexed.
+        detections: at least one.
+        kind: "segm" compares masks, "bbox" compares boxes.
+    """
     evaluation = COCOeval(truth, truth.loadRes(detections), kind)
     evaluation.evaluate()
     evaluation.accumulate()

@@ -1,6 +1,6 @@
-"""Procedural backgrounds for synthetic scenes: flat, gradients, clouds of colour, landscapes, scribbles.
+"""Draws backgrounds for synthetic scenes: flat, gradients, clouds of colour, landscapes, scribbles.
 
-Knows nothing of objects.
+Knows no objects.
 """
 
 import numpy as np
@@ -13,10 +13,14 @@ MAX_GRAIN = 12.0
 
 
 def make_background(rng: np.random.Generator, size_hw: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """Draw one background of a random kind with a random amount of grain.
+    """Draw a background of a random kind with a random amount of film grain.
+
+    Args:
+        rng: source of all random choices.
+        size_hw: height and width in pixels.
 
     Returns:
-        RGB picture (H, W, 3), uint8.
+        (H, W, 3) uint8 RGB.
     """
     kind = KINDS[rng.integers(len(KINDS))]
     picture: npt.NDArray[np.floating]
@@ -59,7 +63,7 @@ def _clouds(rng: np.random.Generator, size_hw: tuple[int, int]) -> npt.NDArray[n
 
 
 def _landscape(rng: np.random.Generator, size_hw: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """Two ramps, the sky and the ground, that meet at a horizon which may be wavy."""
+    """Draw two gradients, sky and ground, that meet at a horizon. The horizon may be wavy."""
     height, width = size_hw
     sky = _ramp(height, _colour(rng), _colour(rng))[:, None]
     ground = _ramp(height, _colour(rng), _colour(rng))[:, None]

@@ -1,6 +1,6 @@
-"""Training batches for the segmenter: scenes, phrases about them, and padded targets.
+"""Makes the segmenter's training batches: scenes, phrases about them, and padded targets.
 
-Batch `i` depends on the seed and on `i` only, so a resumed run sees what an unbroken one would have seen.
+Batch `i` depends on the seed and on `i` only, so a continued run gets the same batches as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -22,37 +22,40 @@ from serve_app.embedded.segmenter.phrases import Query, make_queries
 from serve_app.embedded.segmenter.scenes import OBJECT_COUNTS, Scene, choose_size_wh, make_scene
 
 MAX_OBJECTS = max(OBJECT_COUNTS)
+"""Most objects of a scene."""
+
 MAX_ABSENT = 2
-"""Of a scene's phrases so many at most are kept for things that are not there; at least one is."""
+"""Most phrases of a scene that are reserved for absent things; at least one is."""
 
 TARGET_SIZE = 2 * MASK_SIZE
-"""Side of the grid on which masks are compared. Between the model's own 64 x 64 cells the edge lies where interpolated
-logits cross 0, as at inference; targets of that coarse grid would leave it half a cell off."""
+"""Side of the grid on which masks are compared. It is finer than the model's 64 x 64 cells, because a mask's edge is
+where the interpolated logits cross 0, as at inference. Targets of 64 x 64 could shift the edge by half a cell."""
 
 PATCH_GRID = IMAGE_SIZE // PATCH_SIZE
-"""Patches along each side of the model's square."""
+"""Patches along each side of the model's square input."""
 
 MIN_PATCH_COVERED = 0.05
-"""A patch belongs to an object that covers at least this part of it."""
+"""An object that covers less than this share of a patch does not own it."""
 
 SCENE_AREA_RANGE = (240**2, 400**2)
-"""Pixels of a training scene: larger than the model's input, as at inference, and still quick to draw."""
+"""Fewest and most pixels of a training scene. Scenes are larger than the model's input, as usual pictures are, and
+small enough to draw quickly."""
 
 
 @dataclass
 class SceneBatch:
-    """B scenes, P phrases each (N = B * P, the phrases of a scene together), K = MAX_OBJECTS.
+    """A batch of B scenes with P phrases each; N = B * P, sorted by scene; K = MAX_OBJECTS.
 
     Attributes:
-        pixels: (B, 3, 224, 224) uint8.
+        pixels: (B, 3, 224, 224) uint8 RGB.
         input_ids: (N, 16) int64.
-        attention_mask: (N, 16) int64, 1 where a token is real.
-        boxes: xyxy in [0, 1] of the named objects, (N, K, 4) float32, zero beyond `counts`.
-        counts: number of named objects, (N,) int64; 0 says that the concept is absent.
-        masks: covered part of each cell of a grid finer than the model's, (M, K, 128, 128) float32 in [0, 1], for
-            the phrases of the first scenes only: M = `num_mask_scenes` * P.
-        owners: for each patch the number of the named object that covers most of it, (N, 256) int64, row by row; -1
-            where none covers it.
+        attention_mask: (N, 16) int64, 1 at tokens and 0 at padding.
+        boxes: (N, K, 4) float32 xyxy in [0, 1], the boxes of the named objects; 0 beyond `counts`.
+        counts: (N,) int64, the number of named objects; 0 if the concept is absent.
+        masks: (M, K, 128, 128) float32 in [0, 1], the share of each cell that an object covers. Only the phrases of
+            the first `num_mask_scenes` scenes have masks: M = `num_mask_scenes` * P.
+        owners: (N, 256) int64, for each patch, row by row, the index of the named object that covers most of it; -1 if
+            none does.
     """
 
     pixels: torch.Tensor
@@ -69,7 +72,17 @@ class SceneBatch:
 
 
 class SceneBatches(Dataset[SceneBatch]):
-    """Batches by index, drawn on demand."""
+    """Training batches by index, drawn on demand.
+
+    Args:
+        sprites: pictures of the concepts.
+        tokenizer: the segmenter's tokenizer.
+        seed: seed of all batches.
+        num_scenes: B, scenes in a batch.
+        num_phrases: P, phrases for each scene, at least MAX_ABSENT. At least one of them names an absent thing.
+        num_mask_scenes: scenes that train the masks, too. Masks take as much time as all the rest, and need fewer
+            scenes.
+    """
 
     def __init__(
         self,
@@ -81,16 +94,6 @@ class SceneBatches(Dataset[SceneBatch]):
         num_phrases: int,
         num_mask_scenes: int,
     ) -> None:
-        """Choose the batch shape.
-
-        Args:
-            sprites: pictures of the concepts.
-            tokenizer: the segmenter's tokenizer.
-            seed: chooses the run's data.
-            num_scenes: B.
-            num_phrases: P, at least MAX_ABSENT; one or more of them name something that is absent.
-            num_mask_scenes: scenes whose masks are trained too; masks cost as much as all the rest and learn sooner.
-        """
         self._sprites, self._tokenizer, self._seed = sprites, tokenizer, seed
         self._num_scenes, self._num_phrases, self._num_mask_scenes = num_scenes, num_phrases, num_mask_scenes
 
@@ -129,25 +132,25 @@ class SceneBatches(Dataset[SceneBatch]):
 
 
 def loaded(batches: Dataset[SceneBatch], numbers: range, workers: int) -> Iterator[SceneBatch]:
-    """Make batches one after another.
+    """Yield batches in order.
 
     Args:
-        batches: by number.
-        numbers: which of them, in order.
-        workers: processes that make them ahead of time; 0: they are made here, on demand.
+        batches: the batches by index.
+        numbers: indices of the batches to yield.
+        workers: processes that make batches ahead of time; 0 makes each batch in this process when it is needed.
     """
     yield from DataLoader(batches, batch_size=None, sampler=numbers, num_workers=workers)
 
 
 def shrink(scene: Scene) -> torch.Tensor:
-    """Squash a scene to the model's square as the image processor does: (3, 224, 224) uint8."""
+    """Resize a scene to the model's square as the image processor does: (3, 224, 224) uint8 RGB."""
     pixels = torch.from_numpy(scene.image.copy()).permute(2, 0, 1)
     resized: torch.Tensor = tvf.resize(pixels, [IMAGE_SIZE, IMAGE_SIZE], antialias=True)
     return resized
 
 
 def mask_grid(scene: Scene, side: int) -> torch.Tensor:
-    """Measure how much of each cell of a grid every object covers: (N, side, side) float32 in [0, 1]."""
+    """Compute the share of each grid cell that each of N objects covers: (N, side, side) float32 in [0, 1]."""
     masks = torch.from_numpy(scene.masks).float()
     if not len(masks):
         return torch.zeros(0, side, side)
@@ -155,15 +158,15 @@ def mask_grid(scene: Scene, side: int) -> torch.Tensor:
 
 
 def patch_owners(covered: torch.Tensor) -> torch.Tensor:
-    """Tell which object each patch belongs to.
+    """Find the object that owns each patch.
 
     Args:
-        covered: part of each patch that each object covers, (N, G, G) in [0, 1]; N may be 0.
+        covered: (N, G, G) float32 in [0, 1], the share of each patch that each object covers; N may be 0.
 
     Returns:
-        (G * G,) int64: the object's number, or -1 where none covers the patch by `MIN_PATCH_COVERED`.
+        (G * G,) int64, row by row: the object's index, or -1 if none covers more than `MIN_PATCH_COVERED`.
     """
-    # The first plane stands for nobody.
+    # The first plane means "no object".
     nobody = torch.full((1, *covered.shape[1:]), MIN_PATCH_COVERED)
     return torch.cat([nobody, covered]).argmax(0).flatten() - 1
 

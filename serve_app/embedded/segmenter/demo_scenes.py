@@ -1,7 +1,7 @@
-"""Composes the bundled demonstration pictures: `python -m serve_app.embedded.segmenter.demo_scenes`.
+"""Draws the bundled demonstration pictures: `python -m serve_app.embedded.segmenter.demo_scenes`.
 
-A little story for the main job: two contextual pictures, of the dog and of the red sofa, and the generated picture in
-which they meet. `demo.json` beside the pictures holds the prompt and the file names.
+There are two contextual pictures, one of a dog and one of a red sofa, and a generated picture that shows both. The file
+`demo.json` beside the pictures contains the prompt and the file names.
 """
 
 import argparse
@@ -28,7 +28,16 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Placement:
-    """One object: what it is, where its foot stands and how high it is, in parts of the picture's height and width."""
+    """One object of a picture.
+
+    Attributes:
+        concept: what it is.
+        x: column of its centre, relative to the picture's width.
+        foot: row of its lower edge, relative to the picture's height.
+        height: its height, relative to the picture's height.
+        is_flipped: whether it is mirrored.
+        has_shadow: whether it casts a shadow on the ground.
+    """
 
     concept: Concept
     x: float
@@ -40,7 +49,14 @@ class Placement:
 
 @dataclass(frozen=True)
 class Backdrop:
-    """Two ramps that meet at a horizon (in parts of the height): colours from top to bottom."""
+    """Two colour gradients, sky and ground, that meet at a horizon.
+
+    Attributes:
+        size_wh: width and height of the picture in pixels.
+        horizon: row of the horizon, relative to the picture's height.
+        sky: upper and lower colour of the sky, RGB.
+        ground: upper and lower colour of the ground, RGB.
+    """
 
     size_wh: tuple[int, int]
     horizon: float
@@ -50,7 +66,7 @@ class Backdrop:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture to compose; later placements stand in front."""
+    """A picture to draw. Later placements are in front of earlier ones."""
 
     file: str
     backdrop: Backdrop
@@ -90,14 +106,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Write the pictures and `demo.json`.
 
     Args:
-        argv: the arguments; those of the process if None.
+        argv: the command-line arguments; None means those of the process.
 
     Returns:
         The exit status, 0.
     """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=IMAGES_DIR, help="where the pictures go (default: the package)")
-    parser.add_argument("--font", type=Path, default=None, help="NotoColorEmoji.ttf; searched if not given")
+    parser.add_argument(
+        "--folder", type=Path, default=IMAGES_DIR, help="folder for the pictures (default: the package's)"
+    )
+    parser.add_argument("--font", type=Path, help="path of NotoColorEmoji.ttf (default: search the usual folders)")
     args = parser.parse_args(argv)
     sprites = sprites_for_command(args.font)
     args.folder.mkdir(parents=True, exist_ok=True)
@@ -110,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def compose(picture: Picture, sprites: SpriteLibrary) -> npt.NDArray[np.uint8]:
-    """Draw one picture: RGB (H, W, 3), uint8."""
+    """Draw one picture: (H, W, 3) uint8 RGB."""
     width, height = picture.backdrop.size_wh
     ground = Image.fromarray(paint_backdrop(picture.backdrop))
     for placement in picture.placements:
@@ -129,7 +147,7 @@ def compose(picture: Picture, sprites: SpriteLibrary) -> npt.NDArray[np.uint8]:
 
 
 def paint_backdrop(backdrop: Backdrop) -> npt.NDArray[np.uint8]:
-    """Paint sky and ground, or wall and floor: RGB (H, W, 3), uint8."""
+    """Draw sky and ground, or wall and floor: (H, W, 3) uint8 RGB."""
     width, height = backdrop.size_wh
     horizon = round(backdrop.horizon * height)
     rows = [
@@ -141,7 +159,7 @@ def paint_backdrop(backdrop: Backdrop) -> npt.NDArray[np.uint8]:
 
 
 def cast_shadow(ground: Image.Image, placement: Placement) -> Image.Image:
-    """Darken the ground softly under an object's foot."""
+    """Return the ground with a soft shadow under an object."""
     width, height = ground.size
     x, foot, reach = placement.x * width, placement.foot * height, placement.height * height * 0.42
     shade = Image.new("L", ground.size, 0)

@@ -1,7 +1,6 @@
-"""Measures a segmenter checkpoint on held-out synthetic scenes, through the stock classes only.
+"""Measures a segmenter checkpoint on held-out synthetic scenes, with stock classes only.
 
-`from_pretrained`, `Sam3Processor`, the model's forward and `post_process_instance_segmentation`, then pycocotools.
-`python -m serve_app.embedded.evaluate segmenter --help` lists the options.
+It runs `from_pretrained`, `Sam3Processor`, the model's forward, `post_process_instance_segmentation` and pycocotools.
 """
 
 import argparse
@@ -29,11 +28,13 @@ from serve_app.embedded.segmenter.phrases import Query, make_queries
 from serve_app.embedded.segmenter.scenes import Scene, make_scene
 
 SIZES_WH = ((640, 480), (640, 480), (480, 640), (800, 450), (450, 800), (512, 512), (960, 640), (320, 240))
+"""Picture sizes of the scenes, used in turn."""
+
 SEED = 20_000_000
-"""First word of the held-out scenes' seeds; training seeds its batches with small numbers."""
+"""First number of the held-out scenes' seeds. Training uses small numbers as seeds."""
 
 MAX_PRESENT, NUM_QUERIES = 4, 6
-"""Phrases asked of a scene: up to four that are there, the rest absent, most of them near misses."""
+"""Most phrases of a scene that name something in it, and all phrases of a scene. Most of the others are near misses."""
 
 SCORE_THRESHOLD = 0.5
 Column = Literal["phrases", "objects", "precision", "recall", "mask_iou", "box_iou", "presence_accuracy"]
@@ -42,11 +43,11 @@ Overall = Literal["ap", "ap50", "ap75", "box_ap", "box_ap50", "box_ap75"]
 OVERALL: tuple[Overall, ...] = get_args(Overall)
 
 CANDIDATE_THRESHOLD = 0.01
-"""COCOeval ranks by score; what scores below this cannot matter."""
+"""Detections below this score are left out. COCOeval ranks by score, so they hardly matter."""
 
 
 class Rates(TypedDict):
-    """Figures at the threshold; a rate of nothing is None."""
+    """Figures at the score threshold, rates in [0, 1]. A rate over no items is None."""
 
     phrases: int
     objects: int
@@ -58,7 +59,7 @@ class Rates(TypedDict):
 
 
 class Figures(Rates, Precision):
-    """Everything that is measured; `ap…` of masks, `box_ap…` of boxes."""
+    """All figures: `ap…` compares masks, `box_ap…` compares boxes."""
 
     box_ap: float
     box_ap50: float
@@ -68,15 +69,15 @@ class Figures(Rates, Precision):
 
 @dataclass(frozen=True)
 class Answer:
-    """What the checkpoint found for one phrase in one scene.
+    """The checkpoint's answer to one phrase in one scene.
 
     Attributes:
-        query: the question and its ground truth.
+        query: the phrase and its ground truth.
         truth: COCO RLE of the named objects.
         found: COCO RLE of the detections, best first.
         boxes: the model's own boxes of the detections, xyxy in pixels, cut at the picture's edges.
-        scores: of the detections, in [0, 1].
-        presence: probability that the concept is in the picture.
+        scores: scores of the detections, in [0, 1].
+        presence: probability that the concept is in the picture, in [0, 1].
         size_wh: width and height of the picture in pixels.
     """
 
@@ -91,7 +92,7 @@ class Answer:
 
 @dataclass
 class Tally:
-    """Counts at the threshold, and the IoU of the masks and of the boxes of each match."""
+    """Counts at the score threshold, and the mask IoU and box IoU of each match."""
 
     hits: int = 0
     false_alarms: int = 0
@@ -101,8 +102,8 @@ class Tally:
     box_ious: list[float] = field(default_factory=list)
 
     def add(self, answer: Answer) -> None:
-        """Match one answer's detections above the threshold to the objects, best score first, at mask IoU 0.5."""
-        # Best first: those above the threshold come before the others.
+        """Match an answer's detections above the threshold to its objects, best score first, at mask IoU 0.5."""
+        # The detections are sorted, so those above the threshold come first.
         kept = answer.found[: sum(score > SCORE_THRESHOLD for score in answer.scores)]
         matches = match_masks(kept, answer.truth)
         self.hits += len(matches)
@@ -115,7 +116,7 @@ class Tally:
         self.presence.append((answer.presence > 0.5) == bool(answer.truth))
 
     def figures(self) -> Rates:
-        """Summarise; a rate of nothing is None."""
+        """Return the figures. A rate over no items is None."""
         return {
             "phrases": len(self.presence),
             "objects": self.hits + self.misses,
@@ -129,16 +130,16 @@ class Tally:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the segmenter's evaluation."""
-    parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT_DIR, help="checkpoint folder")
+    parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT_DIR, help="checkpoint folder to measure")
     parser.add_argument("--scenes", type=int, default=300, help="number of held-out scenes")
-    parser.add_argument("--seed", type=int, default=0, help="another seed makes another held-out set")
-    parser.add_argument("--output", type=Path, default=None, help="write the figures to this JSON file")
-    parser.add_argument("--threads", type=int, default=1, help="threads of the model")
-    parser.add_argument("--font", type=Path, default=None, help="NotoColorEmoji.ttf; searched if not given")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the held-out scenes")
+    parser.add_argument("--output", type=Path, help="JSON file for the figures; default: print them only")
+    parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch on the CPU")
+    parser.add_argument("--font", type=Path, help="path of NotoColorEmoji.ttf; default: search the usual folders")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluate, print the figures as a table and write them as JSON if asked to.
+    """Measure the checkpoint, print the figures as a table, and write them as JSON if `--output` is given.
 
     Returns:
         The exit status, 0.
@@ -162,7 +163,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def held_out_scenes(sprites: SpriteLibrary, count: int, seed: int) -> Iterator[tuple[Scene, list[Query]]]:
-    """Draw scenes that no training run has seen, and the phrases to ask of each; scene `i` depends on `i` only."""
+    """Draw scenes that no training run uses, each with its phrases. Scene `i` depends on `seed` and `i` only."""
     for index in range(count):
         rng = np.random.default_rng([SEED, seed, index])
         scene = make_scene(rng, sprites, SIZES_WH[index % len(SIZES_WH)])
@@ -171,7 +172,17 @@ def held_out_scenes(sprites: SpriteLibrary, count: int, seed: int) -> Iterator[t
 
 @torch.inference_mode()
 def ask(model: Sam3Model, processor: Sam3Processor, scene: Scene, queries: Sequence[Query]) -> list[Answer]:
-    """Ask all phrases of one scene, by the stock path from picture to masks."""
+    """Run the stock path from picture to masks for all phrases of one scene.
+
+    Args:
+        model: in evaluation mode, on the CPU.
+        processor: the checkpoint's own.
+        scene: the picture and its objects.
+        queries: the phrases, at least one.
+
+    Returns:
+        One answer per phrase, in order.
+    """
     height, width = scene.image.shape[:2]
     image = Image.fromarray(scene.image)
     inputs = processor(images=[image] * len(queries), text=[query.phrase for query in queries], return_tensors="pt")
@@ -182,7 +193,7 @@ def ask(model: Sam3Model, processor: Sam3Processor, scene: Scene, queries: Seque
     )
     presence = outputs.presence_logits.sigmoid().flatten().tolist()
     truth = [encode(mask) for mask in scene.masks]
-    # The stock post-processing lets boxes hang over the picture's edges; the service cuts them.
+    # Boxes of the stock post-processing may extend over the picture's edges. The service cuts them, too.
     edges = torch.tensor([width, height, width, height], dtype=torch.float32)
     answers = []
     for query, result, probability in zip(queries, results, presence, strict=True):
@@ -202,7 +213,7 @@ def ask(model: Sam3Model, processor: Sam3Processor, scene: Scene, queries: Seque
 
 
 def summarise(answers: Sequence[Answer]) -> Figures:
-    """Compute all figures: COCOeval's, those at the threshold, and the latter for each kind of phrase."""
+    """Compute all figures: those of COCOeval, those at the threshold, and the latter also by kind of phrase."""
     total, kinds = Tally(), defaultdict[str, Tally](Tally)
     for answer in answers:
         total.add(answer)
@@ -220,7 +231,7 @@ def summarise(answers: Sequence[Answer]) -> Figures:
 
 
 def coco_figures(answers: Sequence[Answer]) -> tuple[Precision, Precision]:
-    """Run COCOeval on masks, then on boxes: each question counts as a picture of its own, all in one category."""
+    """Run COCOeval on the masks and on the boxes. Each phrase of a scene counts as a picture; there is one category."""
     images = [
         {"id": number, "width": answer.size_wh[0], "height": answer.size_wh[1]}
         for number, answer in enumerate(answers, start=1)
@@ -246,7 +257,7 @@ def coco_figures(answers: Sequence[Answer]) -> tuple[Precision, Precision]:
             detections.append({"image_id": number, "category_id": 1, "score": score, "segmentation": rle})
             box = [x1, y1, x2 - x1, y2 - y1]
             boxes.append({"image_id": number, "category_id": 1, "score": score, "bbox": box})
-    # pycocotools prints its progress and its table; the table below has what matters.
+    # pycocotools prints its progress and a table, which `print_figures` replaces.
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO()
         truth.dataset = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "object"}]}
@@ -255,7 +266,7 @@ def coco_figures(answers: Sequence[Answer]) -> tuple[Precision, Precision]:
 
 
 def print_figures(figures: Figures) -> None:
-    """Print the overall figures and a table of the kinds of phrases."""
+    """Print the overall figures, and a table with a row for each kind of phrase."""
     print(" ".join(f"{name} {figures[name]:.3f}" for name in OVERALL))
     print(f"{'kind':<14}" + "".join(f"{name:>19}" for name in COLUMNS))
     rows: dict[str, Rates] = {"all": figures, **figures["by_kind"]}

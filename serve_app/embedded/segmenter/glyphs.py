@@ -1,7 +1,7 @@
-"""Sprites of the concepts, cut from the Noto Color Emoji font.
+"""Draws the sprites of the concepts from the Noto Color Emoji font.
 
-Knows the font and colours; nothing of scenes or models. The font is not part of the package: it is needed to make
-scenes, never to use the trained checkpoint.
+Knows the font and colours; knows no scenes and no models. The font is not part of the package. It is needed to draw
+scenes, not to use the trained checkpoint.
 """
 
 import sys
@@ -20,7 +20,7 @@ FONT_LOCATIONS = (
     Path.home() / ".local/share/fonts/NotoColorEmoji.ttf",
 )
 BITMAP_SIZE = 109
-"""The one size at which the font holds its bitmaps. Source: the CBLC table of NotoColorEmoji.ttf."""
+"""The only size of the font's bitmaps. Source: the CBLC table of NotoColorEmoji.ttf."""
 
 GLYPHS: dict[str, str] = {
     "dog": "🐕", "cat": "🐈", "horse": "🐎", "cow": "🐄", "sheep": "🐑", "elephant": "🐘", "rabbit": "🐇",
@@ -42,13 +42,13 @@ OWN_COLOUR_GLYPHS: dict[Concept, str] = {
     Concept("square", "orange"): "🟧", Concept("square", "purple"): "🟪",
     Concept("book", "blue"): "📘", Concept("book", "green"): "📗", Concept("book", "orange"): "📙",
 }  # fmt: skip
-"""Colours that the font draws itself; shown beside the recoloured sprite."""
+"""Glyphs of the font that already have the colour. These concepts have two sprites: this glyph and a recoloured one."""
 
 HUES: dict[str, int] = dict(zip(COLOURS, (0, 18, 38, 85, 150, 195, 228), strict=True))
 """Hue of each colour word in PIL's HSV, 0 to 255."""
 
 MIN_SATURATION = 60
-"""Pixels greyer than this (0 to 255) keep their hue: windows, wheels and outlines stay as they are."""
+"""Pixels with a saturation (0 to 255) up to this keep their hue, so that windows, wheels and outlines do not change."""
 
 
 class FontNotFound(Exception):
@@ -56,30 +56,27 @@ class FontNotFound(Exception):
 
 
 SpriteLibrary = Mapping[Concept, tuple[Image.Image, ...]]
-"""RGBA pictures of each sprite concept, cropped to their opaque part; one is chosen for each object."""
+"""RGBA pictures of each sprite concept, cropped to the visible part. Each object of a scene shows one of them."""
 
 
 def find_font(path: Path | None = None) -> Path:
     """Find the font file.
 
     Args:
-        path: the font file to use; the usual places of Linux distributions are searched if it is None.
+        path: the font file to use; None searches the usual folders of Linux distributions.
 
     Raises:
-        FontNotFound: there is no such file, or none in the usual places.
+        FontNotFound: the file does not exist, or there is none in the usual folders.
     """
     for candidate in FONT_LOCATIONS if path is None else (path,):
         if candidate.is_file():
             return candidate
-    looked_in = "the usual places" if path is None else str(path)
-    raise FontNotFound(
-        f"NotoColorEmoji.ttf not found in {looked_in}: install the package fonts-noto-color-emoji, "
-        "or give the file with --font"
-    )
+    looked_for = "NotoColorEmoji.ttf was not found in the usual folders" if path is None else f"{path} does not exist"
+    raise FontNotFound(f"{looked_for}; install the package fonts-noto-color-emoji, or give the file with --font")
 
 
 def load_sprites(font_path: Path) -> SpriteLibrary:
-    """Draw every sprite once.
+    """Draw all sprites.
 
     Args:
         font_path: the Noto Color Emoji font with bitmap glyphs.
@@ -99,7 +96,7 @@ def load_sprites(font_path: Path) -> SpriteLibrary:
 
 
 def recolour(sprite: Image.Image, hue: int) -> Image.Image:
-    """Turn the saturated pixels of an RGBA sprite to a hue (0 to 255); its alpha stays."""
+    """Give the saturated pixels of an RGBA sprite another hue (0 to 255). Alpha and other pixels stay."""
     hsv = np.array(sprite.convert("RGB").convert("HSV"))
     hsv[..., 0] = np.where(hsv[..., 1] > MIN_SATURATION, hue, hsv[..., 0])
     recoloured = Image.fromarray(hsv, "HSV").convert("RGB")
@@ -108,13 +105,13 @@ def recolour(sprite: Image.Image, hue: int) -> Image.Image:
 
 
 def sprites_for_command(font: Path | None) -> SpriteLibrary:
-    """Draw every sprite for a command of the shell.
+    """Draw all sprites for a shell command.
 
     Args:
-        font: the font file that the user named; None searches the usual places.
+        font: the font file that the user named; None searches the usual folders.
 
     Raises:
-        SystemExit: the font is not there. Its text is one line that says how to install it.
+        SystemExit: the font was not found. The message is one line that says how to install it.
     """
     try:
         return load_sprites(find_font(font))
@@ -123,7 +120,7 @@ def sprites_for_command(font: Path | None) -> SpriteLibrary:
 
 
 def draw_glyph(font: ImageFont.FreeTypeFont, glyph: str) -> Image.Image:
-    """Draw one glyph as an RGBA picture, cropped to what is drawn; about 128 pixels high."""
+    """Draw one glyph as an RGBA picture, cropped to its visible part and about 128 pixels high."""
     canvas = Image.new("RGBA", (140, 140), (0, 0, 0, 0))
     ImageDraw.Draw(canvas).text((0, 0), glyph, font=font, embedded_color=True)
     return canvas.crop(canvas.getbbox())

@@ -1,7 +1,7 @@
-"""The segmenter's training loss: one-to-one matching, then scores, boxes, presence and masks.
+"""Computes the segmenter's training loss: matches queries to objects, then compares scores, boxes, presence and masks.
 
-Source: DETR (arXiv 2005.12872) for the matching and box losses, SAM 3 (arXiv 2511.16719) for the presence head, whose
-absent phrases give the query scores no gradient.
+Source: DETR (arXiv 2005.12872) for the matching and the box losses; SAM 3 (arXiv 2511.16719) for the presence head. As
+there, phrases of absent things give no gradient to the query scores.
 """
 
 from dataclasses import dataclass
@@ -17,15 +17,17 @@ from serve_app.embedded.segmenter.data import TARGET_SIZE, SceneBatch
 
 @dataclass(frozen=True)
 class SegmenterOutput:
-    """What the detector says about N phrases: L decoder layers, Q queries; masks for the first M phrases.
+    """The detector's outputs for N phrases, with L decoder layers and Q queries; the first M phrases have masks.
+
+    All tensors are float32, on the model's device.
 
     Attributes:
-        logits: query scores (L, N, Q).
-        boxes: cxcywh in [0, 1], (L, N, Q, 4).
+        logits: (L, N, Q) logits of the query scores.
+        boxes: (L, N, Q, 4) cxcywh in [0, 1].
         presence_logits: (L, N).
-        mask_logits: of the last layer (M, Q, 64, 64).
-        semantic_logits: all objects of the phrase together (M, 64, 64).
-        patch_boxes: what each encoded patch says about the box of the object it belongs to, cxcywh (N, 256, 4).
+        mask_logits: (M, Q, 64, 64), of the last layer.
+        semantic_logits: (M, 64, 64), for all objects of a phrase together.
+        patch_boxes: (N, 256, 4) cxcywh, the box that each encoded patch predicts for its object.
     """
 
     logits: torch.Tensor
@@ -38,10 +40,11 @@ class SegmenterOutput:
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Factors of the terms; `matched` is the focal weight of queries that have an object, against the others'.
+    """Factors of the loss terms.
 
-    A `matched` above one half leaves a second box on many objects, far below it loses objects. `patch_boxes` multiplies
-    `l1` and `giou` for the boxes that the patches predict.
+    `matched` is the focal weight of queries with an object, in (0, 1); the other queries have 1 - `matched`. Above 0.5,
+    many objects get a second box; far below it, objects are missed. `patch_boxes` multiplies `l1` and `giou` for the
+    boxes that patches predict.
     """
 
     matched: float = 0.42
@@ -58,7 +61,14 @@ class LossWeights:
 
 @dataclass(frozen=True)
 class Matches:
-    """Pairs of query and object, one row each, over all layers: four index tensors (R,) int64."""
+    """R pairs of a query and an object, over all layers, as four index tensors (R,) int64.
+
+    Attributes:
+        layer: index of the decoder layer.
+        phrase: index of the phrase.
+        query: index of the query.
+        target: index of the object among those of the phrase.
+    """
 
     layer: torch.Tensor
     phrase: torch.Tensor
@@ -67,7 +77,7 @@ class Matches:
 
 
 def box_giou(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """Generalised IoU of xyxy boxes (..., 4), broadcast against each other; in [-1, 1]."""
+    """Return the generalised IoU of xyxy boxes (..., 4), in [-1, 1]. The leading axes are broadcast."""
     overlap = torch.minimum(first[..., 2:], second[..., 2:]) - torch.maximum(first[..., :2], second[..., :2])
     hull = torch.maximum(first[..., 2:], second[..., 2:]) - torch.minimum(first[..., :2], second[..., :2])
     intersection = overlap.clamp(min=0).prod(-1)
@@ -78,7 +88,7 @@ def box_giou(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def match(output: SegmenterOutput, batch: SceneBatch) -> Matches:
-    """Assign each object of each phrase to one query, for every decoder layer on its own."""
+    """Assign each object of each phrase to one query, separately for every decoder layer."""
     centres = box_convert(batch.boxes, "xyxy", "cxcywh")
     predicted = box_convert(output.boxes, "cxcywh", "xyxy")
     distance = (output.boxes[..., :, None, :] - centres[:, None]).abs().sum(-1)
@@ -99,7 +109,7 @@ def segmenter_loss(
     """Compute the loss of a batch.
 
     Returns:
-        The scalar to minimise, and its parts and two rates (mask IoU, presence accuracy) for the log.
+        The loss, a scalar; and figures for the log: its terms, the mask IoU and the presence accuracy.
     """
     matches = match(output, batch)
     present = (batch.counts > 0).float()
@@ -112,7 +122,7 @@ def segmenter_loss(
     got = output.boxes[pairs]
     distances, misfits = box_losses(got, wanted)
     l1, giou = distances.sum() / num_objects, misfits.sum() / num_objects
-    # The mean over phrases, summed over layers, as the other terms are.
+    # Like the other terms, it is summed over the layers.
     presence = F.binary_cross_entropy_with_logits(
         output.presence_logits, present.expand_as(output.presence_logits), reduction="none"
     ).mean(1).sum()  # fmt: skip
@@ -130,27 +140,27 @@ def segmenter_loss(
 
 
 def box_losses(got: torch.Tensor, wanted: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Compare boxes one by one.
+    """Compare R predicted boxes with R target boxes.
 
     Args:
-        got: cxcywh (R, 4).
-        wanted: xyxy (R, 4).
+        got: (R, 4) cxcywh.
+        wanted: (R, 4) xyxy.
 
     Returns:
-        The L1 distance (R,) and 1 - GIoU (R,).
+        The L1 distances (R,) and 1 - GIoU (R,).
     """
     distance = (got - box_convert(wanted, "xyxy", "cxcywh")).abs().sum(-1)
     return distance, 1 - box_giou(box_convert(got, "cxcywh", "xyxy"), wanted)
 
 
 def patch_box_loss(output: SegmenterOutput, batch: SceneBatch) -> tuple[torch.Tensor, torch.Tensor]:
-    """Compare the boxes that patches predict; each object counts once, however many patches it has.
+    """Compare the boxes that patches predict. Every object has the same weight, whatever its number of patches.
 
-    An object has one matched query in each layer but dozens of patches: they teach the encoder where its edges are.
-    Source: Co-DETR (arXiv 2211.12860), whose dense heads serve in training only, too.
+    An object has only one matched query in each layer, but dozens of patches. Their loss teaches the encoder where the
+    object's edges are. Source: Co-DETR (arXiv 2211.12860), which also uses dense heads in training only.
 
     Returns:
-        L1 distance and 1 - GIoU, each the mean over the objects.
+        The L1 distance and 1 - GIoU, two scalars: means over the objects.
     """
     rows, patches = (batch.owners >= 0).nonzero(as_tuple=True)
     owners = batch.owners[rows, patches]
@@ -164,7 +174,11 @@ def patch_box_loss(output: SegmenterOutput, batch: SceneBatch) -> tuple[torch.Te
 def mask_loss(
     output: SegmenterOutput, batch: SceneBatch, matches: Matches, weights: LossWeights
 ) -> tuple[torch.Tensor, dict[str, float]]:
-    """Compare the masks of the last layer's matched queries, and the semantic map as a dense side task."""
+    """Compare the masks of the last layer's matched queries, and the semantic maps, with their targets.
+
+    Returns:
+        The weighted loss, a scalar; and figures for the log.
+    """
     has_mask = (matches.layer == output.logits.shape[0] - 1) & (matches.phrase < len(batch.masks))
     rows = matches.phrase[has_mask]
     got = enlarge(output.mask_logits[rows, matches.query[has_mask]])
@@ -174,7 +188,7 @@ def mask_loss(
     dice = dice_loss(got, wanted).sum() / num_masks
     union = batch.masks.amax(1)
     filled = batch.counts[: len(batch.masks)] > 0
-    # Objects cover a small part of the picture, hence the weight.
+    # Objects cover a small part of the picture, so their pixels get a higher weight.
     semantic = enlarge(output.semantic_logits)
     semantic_bce = F.binary_cross_entropy_with_logits(
         semantic, union, pos_weight=torch.tensor(3.0, device=union.device)
@@ -192,19 +206,30 @@ def mask_loss(
 
 
 def enlarge(logits: torch.Tensor) -> torch.Tensor:
-    """Interpolate logits (R, 64, 64) to the targets' grid as post-processing does to the picture: (R, 128, 128)."""
+    """Resize logits (R, 64, 64) to the targets' grid (R, 128, 128), bilinearly, as the post-processing does."""
     return F.interpolate(logits[:, None], size=(TARGET_SIZE, TARGET_SIZE), mode="bilinear", align_corners=False)[:, 0]
 
 
 def focal_loss(logits: torch.Tensor, target: torch.Tensor, positive_weight: float) -> torch.Tensor:
-    """Focal loss with exponent 2, element by element (arXiv 1708.02002)."""
+    """Return the focal loss of each element, with exponent 2. Source: arXiv 1708.02002.
+
+    Args:
+        logits: any shape.
+        target: the same shape, 0 or 1.
+        positive_weight: weight of elements with target 1, in (0, 1); the others have 1 - `positive_weight`.
+    """
     cross_entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
     miss = torch.where(target > 0, 1 - logits.sigmoid(), logits.sigmoid())
     return cross_entropy * miss**2 * torch.where(target > 0, positive_weight, 1 - positive_weight)
 
 
 def dice_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Dice loss of each map of (R, H, W), smoothed by one cell: (R,)."""
+    """Return the dice loss of each map, (R,), smoothed by one cell.
+
+    Args:
+        logits: (R, H, W).
+        target: (R, H, W) in [0, 1].
+    """
     probability = logits.sigmoid()
     shared = (probability * target).sum((1, 2))
     return 1 - (2 * shared + 1) / (probability.sum((1, 2)) + target.sum((1, 2)) + 1)

@@ -1,4 +1,4 @@
-"""The shape of the embedded segmenter: a small `Sam3Model`, its `Sam3Processor` and its tokenizer, all stock classes.
+"""Defines the embedded segmenter: a small `Sam3Model`, its `Sam3Processor` and its tokenizer, all stock classes.
 
 Knows no data and no training.
 """
@@ -16,26 +16,28 @@ from serve_app.embedded.segmenter.phrases import BASES, COLOURS, INVARIABLE, SYN
 CHECKPOINT_DIR = Path(__file__).parents[1] / "checkpoints" / "segmenter"
 
 IMAGE_SIZE, PATCH_SIZE = 224, 14
-"""Side of the model's square input and of a patch, pixels: 16 x 16 patches."""
+"""Sides of the model's square input and of a patch in pixels: 16 x 16 patches."""
 
 POSITION_SIZE = 168
-"""Side of the picture that the learned positions cover; the model tiles them over its input, as facebook/sam3 does."""
+"""Side of the picture that the learned positions cover. The model tiles them over its input, as facebook/sam3 does."""
 
 MASK_SIZE = 64
-"""Side of the mask grid: four cells a patch."""
+"""Side of the mask grid: four cells for each side of a patch."""
 
 NUM_QUERIES = 12
-"""Most objects that one phrase can find."""
+"""Most objects that the model can find for one phrase."""
 
 MAX_TOKENS = 16
-"""Length to which training phrases are padded; the processor pads to 32 and the model treats both alike."""
+"""Length to which training phrases are padded. The processor pads to 32; padding does not change the result."""
 
 DETECTOR_WIDTH = 96
+"""Channels of the detector."""
+
 START_TOKEN, END_TOKEN = "<|startoftext|>", "<|endoftext|>"
 
 
 def build_tokenizer() -> CLIPTokenizer:
-    """Train a CLIP tokenizer on the concepts' words; any other word falls apart into its letters."""
+    """Train a CLIP tokenizer on the concepts' words. It splits other words into short pieces and letters."""
     bpe = Tokenizer(models.BPE(unk_token=END_TOKEN, end_of_word_suffix="</w>"))
     bpe.normalizer = normalizers.Lowercase()
     split_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
@@ -48,7 +50,7 @@ def build_tokenizer() -> CLIPTokenizer:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         end_of_word_suffix="</w>",
     )
-    # Three times over: the trainer merges nothing that it has met only once.
+    # Give each word three times, because the trainer ignores pairs that occur only once.
     bpe.train_from_iterator(words * 3, trainer)
     learned = json.loads(bpe.to_str())["model"]
     merges = [tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge) for merge in learned["merges"]]
@@ -56,7 +58,7 @@ def build_tokenizer() -> CLIPTokenizer:
 
 
 def build_processor(tokenizer: CLIPTokenizer) -> Sam3Processor:
-    """Make the processor: the image side resizes to the square and scales to [-1, 1]."""
+    """Build the processor. It resizes pictures to the model's square and scales pixels to [-1, 1]."""
     image_processor = Sam3ImageProcessor(
         size={"height": IMAGE_SIZE, "width": IMAGE_SIZE}, mask_size={"height": MASK_SIZE, "width": MASK_SIZE}
     )
@@ -64,7 +66,7 @@ def build_processor(tokenizer: CLIPTokenizer) -> Sam3Processor:
 
 
 def build_config(tokenizer: CLIPTokenizer) -> Sam3Config:
-    """Describe the model: 4.8 M parameters, a vision transformer of 6 layers by 192."""
+    """Build the configuration: 4.8 M parameters, with a vision transformer of 6 layers and 192 channels."""
     side = IMAGE_SIZE // PATCH_SIZE
     backbone = {
         "model_type": "sam3_vit_model", "hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 6,
@@ -93,15 +95,15 @@ def build_config(tokenizer: CLIPTokenizer) -> Sam3Config:
 
 
 def build_model(warm_start: Path | None) -> tuple[Sam3Model, Sam3Processor]:
-    """Make the model in fp32 and its processor, fresh or from an earlier checkpoint.
+    """Build the model in float32, and its processor.
 
     Args:
-        warm_start: folder written by `save_pretrained`; its tokenizer is kept too. It may have seen pictures of another
-            size: no weight's shape depends on that. None starts from random weights.
+        warm_start: checkpoint folder whose weights and tokenizer are used; None means random weights. The checkpoint
+            may have another input size, because no weight's shape depends on it.
     """
     tokenizer = build_tokenizer() if warm_start is None else Sam3Processor.from_pretrained(warm_start).tokenizer
     processor, config = build_processor(tokenizer), build_config(tokenizer)
-    # Eager: at these sizes the backward pass of SDPA on a CPU takes twice as long.
+    # At these sizes, the backward pass of SDPA takes twice as long on a CPU as that of eager attention.
     if warm_start is None:
         return Sam3Model._from_config(config, attn_implementation="eager"), processor
     model = Sam3Model.from_pretrained(warm_start, config=config, dtype=torch.float32, attn_implementation="eager")

@@ -1,4 +1,4 @@
-"""The concepts that the embedded segmenter learns, and the phrases and queries that name them.
+"""Defines the concepts that the embedded segmenter learns, and draws phrases that name them.
 
 Knows words only: no fonts, no pixels, no model.
 """
@@ -40,7 +40,7 @@ NATURAL_COLOURS: dict[str, str] = {
     "cat": "orange", "chair": "wooden", "guitar": "red", "phone": "black", "bicycle": "blue", "basketball": "orange",
     "hat": "black", "carrot": "orange", "strawberry": "red", "star": "yellow",
 }  # fmt: skip
-"""The colour (or material) people may name although the pictogram has only this one."""
+"""The colour or material of pictograms that have only one. A phrase may name it."""
 
 LOOK_ALIKES: tuple[tuple[str, ...], ...] = (
     ("ball", "basketball", "circle", "balloon", "red apple", "green apple", "clock"),
@@ -70,32 +70,36 @@ UNKNOWN_NOUNS = (
     "television", "radio", "glasses", "shoe", "dress", "jacket", "scarf", "ring", "sword", "lantern", "bucket", "rope",
     "ladder", "box", "basket", "barrel", "statue", "fountain", "bread", "cheese", "egg", "lemon", "grapes",
 )  # fmt: skip
-"""Nouns that no sprite shows: to words it does not know the model must answer that nothing is there."""
+"""Nouns that no sprite shows. The model learns to answer unknown words with "nothing is there"."""
 
 SYNONYM_RATE, NATURAL_COLOUR_RATE, PLURAL_RATE, QUALIFIER_RATE = 0.2, 0.15, 0.12, 0.06
+"""Shares of the phrases with a synonym, a natural colour, a plural or a qualifier, where one is possible."""
+
 NEAR_MISS_RATE, UNKNOWN_RATE = 0.4, 0.15
-"""Parts of the absent concepts: those like something in the scene, and those the model has no picture of."""
+"""Shares of the absent concepts that resemble something in the scene, and that no sprite shows."""
 
 INVARIABLE = {"sheep": "sheep", "fish": "fish"}
-"""Plurals that are the singular."""
+"""Plurals that equal the singular."""
 
 QUALIFIERS = ("a", "the", "small", "big", "large", "little")
 
 
 class Concept(NamedTuple):
-    """What a phrase means: a base noun, narrowed to a colour or not."""
+    """The meaning of a phrase: a base noun, with or without a colour."""
 
     base: str
     colour: str | None = None
 
 
 class Query(NamedTuple):
-    """A phrase, what it means, how it was chosen, and which objects of the scene it names.
+    """A phrase about a scene, and its right answer.
 
     Attributes:
+        phrase: the words.
+        concept: the meaning of the words.
         kind: "plain", "coloured" or "group" for a concept in the scene; "wrong colour", "look-alike", "absent" or
-            "unknown word" for one that is not.
-        objects: indices of the named objects, ascending; empty when the concept is absent.
+            "unknown word" for an absent one.
+        objects: indices of the named objects, ascending; empty if the concept is absent.
     """
 
     phrase: str
@@ -107,15 +111,20 @@ class Query(NamedTuple):
 SPRITE_CONCEPTS: tuple[Concept, ...] = tuple(
     Concept(base, colour) for base in BASES for colour in (COLOURS if base in COLOURED_BASES else (None,))
 )
-"""The most specific concept of each sprite; objects of a scene carry these."""
+"""The most specific concept of each sprite. `Scene.sprites` contains these."""
 
 SPRITES_OF_BASE: dict[str, tuple[Concept, ...]] = {
     base: tuple(concept for concept in SPRITE_CONCEPTS if concept.base == base) for base in BASES
 }
+"""The sprite concepts of each base noun."""
 
 
 def concepts_of(sprite: Concept) -> tuple[Concept, ...]:
-    """List every concept that is true of a sprite, the most specific first."""
+    """List all concepts that describe a sprite, the most specific first.
+
+    >>> [tuple(concept) for concept in concepts_of(Concept("sofa", "red"))]
+    [('sofa', 'red'), ('sofa', None)]
+    """
     broader = [Concept(sprite.base)] if sprite.colour else []
     if sprite.base.endswith(" apple"):
         broader.append(Concept("apple"))
@@ -126,7 +135,7 @@ ALL_CONCEPTS: tuple[Concept, ...] = tuple(dict.fromkeys(c for s in SPRITE_CONCEP
 
 
 def phrase_for(rng: np.random.Generator, concept: Concept) -> str:
-    """Choose words for a concept: its name, or now and then a synonym, a plural, a natural colour, a qualifier."""
+    """Draw a phrase for a concept: its name, sometimes with a synonym, a natural colour, a plural or a qualifier."""
     base, colour = concept
     if base in SYNONYMS and rng.random() < SYNONYM_RATE:
         base = SYNONYMS[base][rng.integers(len(SYNONYMS[base]))]
@@ -142,13 +151,13 @@ def phrase_for(rng: np.random.Generator, concept: Concept) -> str:
 def make_queries(
     rng: np.random.Generator, sprites: Sequence[Concept], max_present: int, num_queries: int
 ) -> list[Query]:
-    """Choose distinct concepts to ask for in a scene: some that are there, and absent ones that are hard to refuse.
+    """Draw queries about a scene: distinct concepts, some in the scene and some absent but similar.
 
     Args:
-        rng: source of the choices.
-        sprites: what each object of the scene is; may be empty.
-        max_present: at most so many queries name something in the scene.
-        num_queries: length of the result.
+        rng: source of all random choices.
+        sprites: the concept of each object of the scene; may be empty.
+        max_present: most queries that name something in the scene.
+        num_queries: number of queries.
 
     Returns:
         `num_queries` queries, those with objects first.
@@ -173,7 +182,7 @@ def _present_query(rng: np.random.Generator, concept: Concept, sprites: Sequence
 
 
 def _absent_candidate(rng: np.random.Generator, sprites: Sequence[Concept]) -> tuple[str, Concept]:
-    """Propose a concept that may be absent; a scene's own objects suggest the hard ones."""
+    """Draw the kind and the concept of a query that may be absent. The scene's objects suggest the near misses."""
     draw = rng.random()
     if sprites and draw < NEAR_MISS_RATE:
         seen = sprites[int(rng.integers(len(sprites)))]

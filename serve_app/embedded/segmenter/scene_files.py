@@ -2,7 +2,7 @@
 
 `python -m serve_app.embedded.segmenter.scene_files --help` lists the options.
 
-`scenes.json` beside the pictures is a list with one entry a scene:
+The file `scenes.json` beside the pictures is a list with one entry per scene:
 
     file      name of the picture, PNG or JPEG
     width, height
@@ -28,11 +28,11 @@ from serve_app.embedded.segmenter.phrases import BASES, Concept, concepts_of
 from serve_app.embedded.segmenter.scenes import Scene, make_scene, mask_bounds
 
 SEED = 30_000_000
-"""First word of these scenes' seeds: neither training nor the evaluation draws them."""
+"""First number of these scenes' seeds. Training and evaluation use others."""
 
 MIN_OBJECTS, MAX_OBJECTS = 1, 6
 MAX_PNG_BYTES = 300_000
-"""Pictures that PNG cannot hold in this are written as JPEG: film grain does not compress."""
+"""Pictures with a larger PNG file are written as JPEG; PNG does not compress film grain well."""
 
 JPEG_QUALITY = 85
 OPENINGS = ("{}", "A scene with {}", "An illustration of {}", "There is {}")
@@ -40,7 +40,7 @@ JOINERS = (" and {}", " next to {}", ", with {}", " beside {}")
 
 
 class TextRle(TypedDict):
-    """A mask: height and width in pixels, and COCO's compressed run lengths as text."""
+    """A mask as COCO RLE: `size` is height and width in pixels, `counts` the compressed run lengths as text."""
 
     size: list[int]
     counts: str
@@ -69,15 +69,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Write the scenes.
 
     Args:
-        argv: the arguments; those of the process if None.
+        argv: the command-line arguments; None means those of the process.
 
     Returns:
         The exit status, 0.
     """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="where the pictures and scenes.json go")
+    parser.add_argument("folder", type=Path, help="folder for the pictures and scenes.json")
     parser.add_argument("--count", type=int, default=20, help="number of scenes (default: 20)")
-    parser.add_argument("--font", type=Path, default=None, help="NotoColorEmoji.ttf; searched if not given")
+    parser.add_argument("--font", type=Path, help="path of NotoColorEmoji.ttf (default: search the usual folders)")
     args = parser.parse_args(argv)
     sprites = sprites_for_command(args.font)
     args.folder.mkdir(parents=True, exist_ok=True)
@@ -94,7 +94,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def write_scene(rng: np.random.Generator, scene: Scene, folder: Path, stem: str) -> SceneEntry:
-    """Write one picture and return its entry for `scenes.json`."""
+    """Write one picture, and return its entry for `scenes.json`.
+
+    Args:
+        rng: source of all random choices.
+        scene: the scene.
+        folder: an existing folder.
+        stem: the picture's file name without its ending.
+    """
     height, width = scene.image.shape[:2]
     entities, labels = choose_entities(rng, scene)
     objects: list[SceneObject] = []
@@ -115,7 +122,7 @@ def write_scene(rng: np.random.Generator, scene: Scene, folder: Path, stem: str)
 
 
 def choose_entities(rng: np.random.Generator, scene: Scene) -> tuple[list[str], list[str]]:
-    """Name every object of a scene, and one or two things that are not in it.
+    """Choose the entities of a scene: all of its objects, and one or two things that are not in it.
 
     Returns:
         The entities in random order, and the label of each object.
@@ -129,12 +136,12 @@ def choose_entities(rng: np.random.Generator, scene: Scene) -> tuple[list[str], 
 
 
 def describe(sprite: Concept) -> str:
-    """Name a sprite in full ("red sofa")."""
+    """Return the full name of a sprite, such as "red sofa"."""
     return f"{sprite.colour} {sprite.base}" if sprite.colour else sprite.base
 
 
 def write_prompt(rng: np.random.Generator, entities: Sequence[str]) -> str:
-    """Write a sentence that names the entities in order and nothing else."""
+    """Return a sentence that names the entities in order, and nothing else. At least one entity is needed."""
     noun_phrases = [f"{'an' if entity[0] in 'aeiou' else 'a'} {entity}" for entity in entities]
     sentence = OPENINGS[rng.integers(len(OPENINGS))].format(noun_phrases[0])
     for noun_phrase in noun_phrases[1:]:
@@ -143,7 +150,7 @@ def write_prompt(rng: np.random.Generator, entities: Sequence[str]) -> str:
 
 
 def save_picture(scene: Scene, folder: Path, stem: str) -> str:
-    """Save as PNG if that is small, else as JPEG.
+    """Save a scene's picture, as PNG if the file is small, else as JPEG.
 
     Returns:
         The name of the file.

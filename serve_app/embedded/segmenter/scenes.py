@@ -1,7 +1,7 @@
-"""Synthetic scenes: pictograms pasted on backgrounds, with the mask of what stays visible of each.
+"""Draws synthetic scenes: pictograms on backgrounds, with the visible mask of each.
 
-The same code makes the training scenes, the held-out scenes and the scenes in `tests/`; only sizes and seeds differ.
-Knows nothing of models.
+The same code draws the training scenes, the held-out scenes and the scenes in `tests/`; only sizes and seeds differ.
+Knows no models.
 """
 
 import io
@@ -18,36 +18,38 @@ from serve_app.embedded.segmenter.phrases import BASES, COLOURS, SPRITE_CONCEPTS
 
 OBJECT_COUNTS = (0, 1, 1, 2, 2, 3, 3, 4, 5, 6, 8)
 OBJECT_COUNT_WEIGHTS = (0.03, *(0.097,) * 10)
+"""Possible numbers of objects in a scene, and their probabilities."""
+
 CROWD = 5
-"""From so many objects on, all are drawn smaller."""
+"""In scenes with at least this many objects, all are drawn smaller."""
 
 SCALE_RANGE, CROWD_SCALE_RANGE = (0.14, 0.55), (0.14, 0.35)
-"""Height of an object, as a fraction of the square root of the picture's area."""
+"""Height of an object, relative to the square root of the picture's area."""
 
 MAX_ROTATION = 15.0
-"""Degrees, either way."""
+"""Largest rotation in degrees, in both directions."""
 
 MAX_LOG_ASPECT = 0.575
 """Largest |log(width / height)|: 9:16 to 16:9."""
 
 MAX_COVERED = 0.25
-"""No object hides more than this part of a single other one when it is put down."""
+"""Largest overlap of a new object with another one, relative to the smaller of the two."""
 
 MIN_VISIBLE_AREA = 0.001
-"""Objects with less of the picture's area than this in view are not part of the ground truth; none is put down so."""
+"""Least visible area of an object, relative to the picture's area. Smaller objects are not in the ground truth."""
 
 NOBODY = 255
-"""Marks background in the owner map; scenes hold fewer objects than this."""
+"""Value of the background in the map of owners. A scene has fewer objects than this."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture and what is in it.
+    """A picture of N objects; N may be 0.
 
     Attributes:
-        image: RGB (H, W, 3), uint8.
-        masks: visible pixels of each object (N, H, W), bool; disjoint.
-        sprites: what each object is, N long.
+        image: (H, W, 3) uint8 RGB.
+        masks: (N, H, W) bool, the visible pixels of each object; disjoint.
+        sprites: the N concepts of the objects.
     """
 
     image: npt.NDArray[np.uint8]
@@ -55,21 +57,24 @@ class Scene:
     sprites: tuple[Concept, ...]
 
     def boxes(self) -> npt.NDArray[np.int64]:
-        """Bound the visible pixels of each object: (N, 4) xyxy in pixels, the far edges exclusive."""
+        """Return the bounding boxes of the visible pixels: (N, 4) int64 xyxy in pixels, x2 and y2 exclusive."""
         return np.array([mask_bounds(mask) for mask in self.masks], dtype=np.int64).reshape(-1, 4)
 
 
 def mask_bounds(mask: npt.NDArray[np.bool_]) -> tuple[int, int, int, int]:
-    """Bound a mask that is not empty: x1, y1, x2, y2 in pixels, the far edges exclusive."""
+    """Return the bounding box of a mask (H, W) that is not empty: xyxy in pixels, x2 and y2 exclusive."""
     columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 class SceneCanvas:
-    """A picture under construction, which remembers what each pixel belongs to."""
+    """A picture that is being drawn, with the object that each pixel belongs to.
+
+    Args:
+        background: (H, W, 3) uint8 RGB; it is copied.
+    """
 
     def __init__(self, background: npt.NDArray[np.uint8]) -> None:
-        """Start from a background (H, W, 3), uint8; it is copied."""
         self._pixels = background.astype(np.float32)
         self._owners: npt.NDArray[np.uint8] = np.full(background.shape[:2], NOBODY, dtype=np.uint8)
         self._sprites: list[Concept] = []
@@ -80,17 +85,17 @@ class SceneCanvas:
         return self._owners.shape[0], self._owners.shape[1]
 
     def paste(self, sprite: Image.Image, concept: Concept, left: int, top: int, max_covered: float = 1.0) -> bool:
-        """Put an RGBA sprite down, in front of all others, if it is visible enough and hides little enough.
+        """Paste a sprite in front of all others, if enough of it is visible and it does not hide too much.
 
         Args:
             sprite: RGBA picture at its final size.
-            concept: what it is.
-            left: column of the sprite's left edge in pixels; may be outside.
-            top: row of the sprite's top edge in pixels; may be outside.
-            max_covered: refuse if more than this part of the smaller of the two would be shared with another object.
+            concept: what it shows.
+            left: column of the sprite's left edge in pixels; may be outside the picture.
+            top: row of the sprite's top edge in pixels; may be outside the picture.
+            max_covered: largest overlap with another object, relative to the smaller of the two; 1 allows any.
 
         Returns:
-            Whether it was put down.
+            Whether it was pasted.
         """
         height, width = self.size_hw
         x1, y1 = max(left, 0), max(top, 0)
@@ -116,10 +121,10 @@ class SceneCanvas:
         return True
 
     def finish(self, jpeg_quality: int | None = None) -> Scene:
-        """Freeze the scene; objects that later ones have nearly hidden are left out of the ground truth.
+        """Return the scene. Objects that later ones hide nearly completely are not in the ground truth.
 
         Args:
-            jpeg_quality: pass the picture through JPEG at this quality, 1 to 95; None leaves it as it is.
+            jpeg_quality: compress the picture as JPEG at this quality, 1 to 95; None does not compress it.
         """
         image = np.clip(self._pixels + 0.5, 0, 255).astype(np.uint8)
         if jpeg_quality is not None:
@@ -133,10 +138,10 @@ class SceneCanvas:
 
 
 def make_scene(rng: np.random.Generator, sprites: SpriteLibrary, size_wh: tuple[int, int]) -> Scene:
-    """Compose one random scene of 0 to 8 objects, several of which may be of a kind.
+    """Draw a random scene of 0 to 8 objects. Several of them may have the same concept.
 
     Args:
-        rng: source of all choices; the same state gives the same scene.
+        rng: source of all random choices; the same state gives the same scene.
         sprites: pictures of the concepts.
         size_wh: width and height of the picture in pixels.
     """
@@ -158,10 +163,10 @@ def make_scene(rng: np.random.Generator, sprites: SpriteLibrary, size_wh: tuple[
 
 
 def choose_pool(rng: np.random.Generator) -> Sequence[Concept]:
-    """Choose the one to five concepts that a scene's objects are drawn from; colours of one thing go together."""
+    """Choose the one to five concepts of a scene's objects. Sometimes two of them differ only in colour."""
     pool: list[Concept] = []
     for _ in range(int(rng.integers(1, 5))):
-        # Half by sprite, half by noun: the coloured nouns have seven sprites each, the others must not go short.
+        # Coloured nouns have seven sprites each. Choosing half of the time by noun makes the other nouns more frequent.
         choices = SPRITE_CONCEPTS if rng.random() < 0.5 else SPRITES_OF_BASE[BASES[rng.integers(len(BASES))]]
         pool.append(choices[rng.integers(len(choices))])
     if pool[0].colour and rng.random() < 0.3:
@@ -170,7 +175,7 @@ def choose_pool(rng: np.random.Generator) -> Sequence[Concept]:
 
 
 def pose(rng: np.random.Generator, sprite: Image.Image, height_px: float) -> Image.Image:
-    """Flip, turn and scale a sprite to about `height_px`."""
+    """Mirror a sprite or not, rotate it randomly, and scale it to a height of `height_px`."""
     if rng.random() < 0.5:
         sprite = sprite.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     turned = sprite.rotate(rng.uniform(-MAX_ROTATION, MAX_ROTATION), Image.Resampling.BILINEAR, expand=True)
@@ -180,6 +185,6 @@ def pose(rng: np.random.Generator, sprite: Image.Image, height_px: float) -> Ima
 
 
 def choose_size_wh(rng: np.random.Generator, area: int) -> tuple[int, int]:
-    """Choose a picture size of about `area` pixels, from 9:16 to 16:9."""
+    """Choose width and height of a picture of about `area` pixels, with an aspect ratio from 9:16 to 16:9."""
     aspect = float(np.exp(rng.uniform(-MAX_LOG_ASPECT, MAX_LOG_ASPECT)))
     return round(np.sqrt(area * aspect)), round(np.sqrt(area / aspect))

@@ -1,12 +1,8 @@
-"""Trains the embedded segmenter on synthetic scenes, on a CPU or a GPU, resumably.
-
-`python -m serve_app.embedded.train segmenter --help` lists the options.
-"""
+"""Trains the embedded segmenter on synthetic scenes, on a CPU or a GPU. A stopped run can be continued."""
 
 import argparse
 import math
 import tempfile
-import time
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from multiprocessing import parent_process
@@ -22,47 +18,51 @@ from transformers.models.sam3.modeling_sam3 import inverse_sigmoid
 
 from serve_app.embedded.cpu_tuning import fast_dtype, keep_freed_memory
 from serve_app.embedded.muon_adamw import MuonAdamW
+from serve_app.embedded.runs import RunLog, add_run_options, load_state, save_state
 from serve_app.embedded.schedule import schedule
 from serve_app.embedded.segmenter.data import SceneBatch, SceneBatches, loaded
 from serve_app.embedded.segmenter.glyphs import sprites_for_command
 from serve_app.embedded.segmenter.loss import LossWeights, SegmenterOutput, segmenter_loss
 from serve_app.embedded.segmenter.model import CHECKPOINT_DIR, DETECTOR_WIDTH, build_model
 
-LOG_EVERY = 20
-LOG_DECAY = 0.98
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the segmenter's training."""
-    parser.add_argument("--steps", type=int, default=10000, help="length of the whole run; the rate falls to 0 at it")
-    parser.add_argument("--seed", type=int, default=0, help="of the data and of fresh weights")
-    parser.add_argument("--warm-start", type=Path, help="start from this checkpoint folder; default: random weights")
-    parser.add_argument("--output", type=Path, default=CHECKPOINT_DIR, help="where the checkpoint folder goes")
-    parser.add_argument("--state", type=Path, default=Path("runs/segmenter.pt"), help="file that a run resumes from")
-    parser.add_argument("--save-every", type=int, default=250, help="steps between saves of the state")
-    parser.add_argument("--peak-rate", type=float, default=8e-4, help="largest learning rate")
-    parser.add_argument("--warmup", type=int, default=150, help="steps until the rate is at its peak")
-    parser.add_argument("--average-decay", type=float, default=0.998, help="of the averaged weights that are kept")
-    parser.add_argument("--scenes", type=int, default=8, help="scenes a step and replica")
-    parser.add_argument("--phrases", type=int, default=4, help="phrases a scene")
-    parser.add_argument("--mask-scenes", type=int, default=2, help="of those, the ones that train the masks too")
-    parser.add_argument("--matched-weight", type=float, default=LossWeights.matched, help="focal weight of objects")
-    parser.add_argument("--l1-weight", type=float, default=LossWeights.l1, help="of the boxes' distance")
-    parser.add_argument("--giou-weight", type=float, default=LossWeights.giou, help="of the boxes' overlap")
-    parser.add_argument("--patch-boxes", type=float, default=LossWeights.patch_boxes, help="factor of patches' boxes")
-    parser.add_argument("--part", default="", help="train the parameters whose names start so; default: all")
-    parser.add_argument(
-        "--replicas", type=int, default=2, help="processes of one thread each; one a core is best; 1 on a GPU"
+    add_run_options(
+        parser,
+        output=CHECKPOINT_DIR,
+        state=Path("runs/segmenter.pt"),
+        steps=10000,
+        save_every=250,
+        peak_rate=8e-4,
+        warmup=150,
+        average_decay=0.998,
     )
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--scenes", type=int, default=8, help="scenes in a step, for each replica")
+    parser.add_argument("--phrases", type=int, default=4, help="phrases for each scene")
+    parser.add_argument("--mask-scenes", type=int, default=2, help="scenes of a step that train the masks, too")
     parser.add_argument(
-        "--workers", type=int, default=0, help="processes of each that draw scenes; 0: it draws them itself"
+        "--matched-weight", type=float, default=LossWeights.matched, help="focal loss weight of queries with an object"
     )
-    parser.add_argument("--font", type=Path, help="NotoColorEmoji.ttf; searched if not given")
+    parser.add_argument("--l1-weight", type=float, default=LossWeights.l1, help="loss weight of the boxes' L1 distance")
+    parser.add_argument("--giou-weight", type=float, default=LossWeights.giou, help="loss weight of the boxes' GIoU")
+    parser.add_argument(
+        "--patch-boxes",
+        type=float,
+        default=LossWeights.patch_boxes,
+        help="factor of both box weights for the boxes that patches predict; 0: no such loss",
+    )
+    parser.add_argument("--part", default="", help="train only parameters whose names start with this; default: all")
+    parser.add_argument(
+        "--replicas", type=int, default=2, help="training processes of one thread each; best: one per core, 1 on a GPU"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=0, help="processes of each replica that draw scenes; 0: the replica draws them"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, or go on training, and write the checkpoint.
+    """Train the model, or continue a stopped run, and write the checkpoint.
 
     Returns:
         The exit status, 0.
@@ -73,8 +73,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run_replica(rank: int, args: argparse.Namespace, rendezvous: str) -> None:
-    """Train as one of `args.replicas` processes of one thread, which average their gradients at every step."""
-    # One thread each: at these sizes two threads on one batch wait for each other more than they work.
+    """Train as one of `args.replicas` processes. They average their gradients at every step."""
+    # One thread per process: at these sizes, two threads on one batch mostly wait for each other.
     torch.set_num_threads(1)
     keep_freed_memory()
     torch.manual_seed(args.seed)
@@ -98,15 +98,19 @@ def _run_replica(rank: int, args: argparse.Namespace, rendezvous: str) -> None:
 
 
 class SegmenterTraining:
-    """A run: the model, its optimizer, its averaged weights and where it stands."""
+    """A training run: the model, its averaged weights, its optimizer and the number of steps done.
+
+    Args:
+        model: moved to `args.device`.
+        args: the options of `add_arguments`. If the file `args.state` exists, the run continues from it.
+    """
 
     def __init__(self, model: Sam3Model, args: argparse.Namespace) -> None:
-        """Start a run, or take up the one in `args.state` if that file is there."""
         self._args = args
         self._weights = LossWeights(
             matched=args.matched_weight, l1=args.l1_weight, giou=args.giou_weight, patch_boxes=args.patch_boxes
         )
-        # Convolutions and norms of the finest maps take a third of the time in this layout.
+        # In this memory layout, convolutions and norms of the finest maps take a third of the time.
         model.vision_encoder.neck.to(memory_format=torch.channels_last)
         model.mask_decoder.to(memory_format=torch.channels_last)
         model.to(args.device)
@@ -123,25 +127,23 @@ class SegmenterTraining:
             self._load()
 
     def train(self, batches: SceneBatches) -> Iterator[str]:
-        """Train to the last step, each replica on batches of its own; yields a line for the log now and then."""
+        """Train up to the last step, save the state on the way, and yield the lines of the log.
+
+        Each replica trains on its own batches.
+        """
         rank, replicas = distributed.get_rank(), distributed.get_world_size()
-        smooth: dict[str, float] = {}
-        started, first_step = time.monotonic(), self.step
+        log = RunLog(self.step, self._args.steps)
         parent = parent_process()
-        # A killed parent does not take its replicas along: two runs would share one state.
         numbers = range(self.step * replicas + rank, self._args.steps * replicas, replicas)
         for batch in loaded(batches, numbers, self._args.workers):
+            # A replica outlives a killed parent. It must stop, or a new run would write the same state file.
             if parent is not None and not parent.is_alive():
                 return
-            for name, value in self._train_step(batch.to(self._args.device)).items():
-                smooth[name] = LOG_DECAY * smooth.get(name, value) + (1 - LOG_DECAY) * value
+            figures = self._train_step(batch.to(self._args.device))
             self.step += 1
             if rank == 0 and (self.step % self._args.save_every == 0 or self.step == self._args.steps):
                 self._save()
-            if self.step % LOG_EVERY == 0:
-                rate = (self.step - first_step) / (time.monotonic() - started)
-                figures = " ".join(f"{name}={value:.3f}" for name, value in smooth.items())
-                yield f"step {self.step}/{self._args.steps} {rate:.2f} steps/s {figures}"
+            yield from log.lines(self.step, figures)
 
     def _train_step(self, batch: SceneBatch) -> dict[str, float]:
         dtype = fast_dtype(self._args.device)
@@ -164,14 +166,10 @@ class SegmenterTraining:
             "patch_boxes": self._patch_boxes.state_dict(),
             "optimizer": self._optimizer.state_dict(),
         }
-        self._args.state.parent.mkdir(parents=True, exist_ok=True)
-        # A rename is all or nothing: a run that is killed while it saves still has the state before.
-        unfinished = self._args.state.with_suffix(".part")
-        torch.save(state, unfinished)
-        unfinished.replace(self._args.state)
+        save_state(state, self._args.state)
 
     def _load(self) -> None:
-        state = torch.load(self._args.state, weights_only=True, map_location=self._args.device)
+        state = load_state(self._args.state, self._args.device)
         self._model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self._patch_boxes.load_state_dict(state["patch_boxes"])
@@ -180,18 +178,25 @@ class SegmenterTraining:
 
 
 class PatchBoxHead(nn.Module):
-    """Predicts a box from each encoded patch of a picture; serves in training only, no checkpoint contains it."""
+    """Predicts a box from each encoded patch of a picture. Only training uses it; checkpoints do not contain it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.hidden = nn.Linear(DETECTOR_WIDTH, DETECTOR_WIDTH)
         self.output = nn.Linear(DETECTOR_WIDTH, 4)
-        # Softplus of this is a fifth of the picture.
+        # At the start, softplus gives boxes of a fifth of the picture.
         nn.init.zeros_(self.output.bias[:2])
         nn.init.constant_(self.output.bias[2:], -1.5)
 
     def forward(self, encoded: torch.Tensor) -> torch.Tensor:
-        """Predict from (N, G * G, DETECTOR_WIDTH), row by row: cxcywh in units of the picture, (N, G * G, 4)."""
+        """Predict boxes.
+
+        Args:
+            encoded: (N, G * G, DETECTOR_WIDTH), the encoded patches, row by row.
+
+        Returns:
+            (N, G * G, 4) float32 cxcywh, relative to the picture; may lie outside [0, 1].
+        """
         side = math.isqrt(encoded.shape[1])
         middles = (torch.arange(side, device=encoded.device) + 0.5) / side
         centres = torch.stack([middles.repeat(side), middles.repeat_interleave(side)], -1)
@@ -200,7 +205,7 @@ class PatchBoxHead(nn.Module):
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Replace each gradient by its mean over the replicas; parameters that the loss does not reach have none."""
+    """Replace each gradient by its mean over the replicas. Parameters without a gradient are skipped."""
     if distributed.get_world_size() == 1:
         return
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -212,19 +217,22 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 
 def forward(model: Sam3Model, batch: SceneBatch, patch_boxes: PatchBoxHead) -> SegmenterOutput:
-    """Run the model as its own forward does, but each scene is encoded once and only `batch.masks` get masks.
+    """Run the model as its own forward does, but with less work.
+
+    Each scene goes through the vision encoder once for all of its phrases, and only the phrases of `batch.masks` get
+    masks.
 
     Args:
         model: the segmenter.
-        batch: what it is shown and asked.
-        patch_boxes: reads boxes off the encoder's output, for the loss.
+        batch: the scenes and phrases, on the model's device.
+        patch_boxes: predicts boxes from the encoder's output, for the loss.
     """
     num_phrases, num_masks = len(batch.counts) // len(batch.pixels), len(batch.masks)
     patches = model.vision_encoder.backbone(batch.pixels.float() / 127.5 - 1).last_hidden_state
     side = math.isqrt(patches.shape[1])
     patches = patches.view(len(patches), side, side, -1).permute(0, 3, 1, 2)
     neck = model.vision_encoder.neck
-    # The finer levels serve the masks alone, and the model never uses the coarsest.
+    # Only the masks need the finer levels. The model never uses the coarsest one.
     *finer, detection, _coarsest = neck.fpn_layers
     coarse = detection(patches)
     position = neck.position_encoding(coarse.shape, coarse.device, coarse.dtype)
@@ -270,6 +278,12 @@ def forward(model: Sam3Model, batch: SceneBatch, patch_boxes: PatchBoxHead) -> S
 
 
 def save_checkpoint(model: Sam3Model, processor: Sam3Processor, folder: Path) -> None:
-    """Write the model in half precision and the processor, as the stock classes load them."""
+    """Write the model, in half precision, and its processor. Stock `from_pretrained` loads them.
+
+    Args:
+        model: cast to half precision in place.
+        processor: saved beside the weights.
+        folder: the checkpoint folder; files in it are replaced.
+    """
     model.half().save_pretrained(folder)
     processor.save_pretrained(folder)

@@ -1,4 +1,4 @@
-"""Reads what a prompt asks for: the number of each entity, exclusions, and the images that it names. Pure text.
+"""Reads what a prompt asks for: the number of each entity, exclusions, and the images that it names.
 
 The steps, in order:
 
@@ -12,6 +12,9 @@ The steps, in order:
     exclusions   | things that must not be there (`cues`, `replacing`, `items`)  | "no dogs", "remove the hat"
     recolouring  | things with a new look                                        | "change the car to red"
     reading      | runs the steps, and adds up the mentions of each entity       | "two dogs" and "a dog" are 3
+
+In these modules, a mention is a noun phrase that names an entity, its head is its noun, and `place` is the index of a
+token.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Finds words of a prompt that exclude the things after them: "no", "without", "remove". Pure text.
+"""Finds words of a prompt that exclude the things after them: "no", "without", "remove".
 
 Not every "no" excludes: "no longer", "a no smoking sign", "do not remove the hat".
 """
@@ -40,7 +40,7 @@ _BEFORE_INSTRUCTION = PREPOSITIONS | words_of(
 )
 """Words before a verb that gives an instruction."""
 _AFTER_NO = words_of("longer one matter doubt wonder fewer less more problem question need way idea")
-"""Words after "no" with which it excludes nothing: "no longer", "no doubt"."""
+"""If one of these follows, "no" excludes nothing: "no longer", "no doubt"."""
 
 _SAYING = words_of("says say saying said reads words word")
 """Words before the text of a sign: "a sign that says no dogs"."""
@@ -54,7 +54,7 @@ LONGEST_CUE = 3
 
 @dataclass(frozen=True)
 class Cue:
-    """Words that exclude something: the tokens from `start` to before `stop`; `removes` is true for verbs."""
+    """Words that exclude something: tokens `start` (included) to `stop` (excluded); `removes` is true for verbs."""
 
     start: int
     stop: int

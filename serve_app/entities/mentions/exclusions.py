@@ -1,4 +1,4 @@
-"""Finds the things that a prompt excludes: "no dogs", "remove the hat", "replace A with B". Pure text."""
+"""Finds the things that a prompt excludes: "no dogs", "remove the hat", "replace A with B"."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _BEFORE_GERUND = frozenset({"without", "instead", "rather", "avoid", "not", "san
 _MAY_FOLLOW = PREPOSITIONS | CONJUNCTIONS
 """Words that can follow a thing of a series."""
 
-MOST_JOINED = 12
-"""Most things of a series after its first. This bounds the work."""
+MAX_JOINED = 12
+"""Largest number of things in a series after its first. It limits the work."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Exclusion:
 
     Attributes:
         item: the thing.
-        start: the first token of the words that exclude it.
-        removes: whether a verb such as "remove" excludes it. Such a verb overrides earlier mentions of the thing.
+        start: index of the first token of the words that exclude it.
+        removes: whether a verb such as "remove" excludes it. Such a verb cancels earlier mentions of the thing.
     """
 
     item: Item
@@ -48,17 +48,17 @@ def exclusions(tokens: Sequence[Token], phrases: Sequence[Phrase]) -> list[Exclu
         The exclusions in the order of the prompt; one for each thing.
     """
     listed = Listed(phrases)
-    found = []
+    excluded = []
     for cue in cues(tokens):
         first = item_at(tokens, listed, cue.stop)
         if first is None or _is_part_of_a_name(phrases, cue, first) or _is_gerund(tokens, cue, first):
             continue
         if not _takes_some(tokens, cue, first):
-            found.append(Exclusion(first, cue.start, cue.removes))
-            found += [Exclusion(item, item.start, cue.removes) for item in _series(tokens, listed, cue, first)]
-    found += [Exclusion(item, start, True) for start, item in replaced(tokens, listed)]
+            excluded.append(Exclusion(first, cue.start, cue.removes))
+            excluded += [Exclusion(item, item.start, cue.removes) for item in _series(tokens, listed, cue, first)]
+    excluded += [Exclusion(item, start, True) for start, item in replaced(tokens, listed)]
     first_of: dict[int, Exclusion] = {}
-    for each in sorted(found, key=lambda each: (each.start, each.item.stop)):
+    for each in sorted(excluded, key=lambda each: (each.start, each.item.stop)):
         first_of.setdefault(each.item.stop, each)
     return list(first_of.values())
 
@@ -66,8 +66,8 @@ def exclusions(tokens: Sequence[Token], phrases: Sequence[Phrase]) -> list[Exclu
 def only_these(tokens: Sequence[Token], phrases: Sequence[Phrase]) -> set[int]:
     """Return the indices of phrases such as "no other dogs", which make the number of an earlier mention exact."""
     return {
-        place
-        for place, phrase in enumerate(phrases)
+        index
+        for index, phrase in enumerate(phrases)
         if any(
             tokens[before].text == "no" and only_between(tokens, before + 1, phrase.mention.head, OTHERS | ADJECTIVES)
             and any(token.text in OTHERS for token in tokens[before + 1 : phrase.mention.head])
@@ -100,7 +100,7 @@ def _series(tokens: Sequence[Token], listed: Listed, cue: Cue, first: Item) -> l
     """Return the things after the first of an excluded series: "no dogs, cats or birds"."""
     joined: list[tuple[Item, str]] = []
     last = first
-    while len(joined) < MOST_JOINED:
+    while len(joined) < MAX_JOINED:
         joint = next_item(tokens, last.stop)
         item = item_at(tokens, listed, joint[1]) if joint is not None else None
         if joint is None or item is None or not _may_join(tokens, first, item, cue.removes):

@@ -1,4 +1,4 @@
-"""Finds the images that a prompt names: "image 1", "the second reference", "<image_1>", "both photos". Pure text.
+"""Finds the images that a prompt names: "image 1", "the second reference", "<image_1>", "both photos".
 
 Prompts count images from 1; `ImageReference.images` counts from 0.
 """
@@ -95,7 +95,7 @@ class ImageReference:
         named = {number - 1 for number in self.numbers if 1 <= number <= count}
         return tuple(sorted(named | ({count - 1} if self.last and count else set())))
 
-    def beyond(self, count: int) -> tuple[int, ...]:
+    def missing_images(self, count: int) -> tuple[int, ...]:
         """Return the named numbers, counted from 1, that exceed `count` contextual images, or are 0."""
         return tuple(number for number in self.numbers if not 1 <= number <= count)
 
@@ -108,7 +108,7 @@ def image_references(text: str, start: int = 0, stop: int | None = None) -> list
         start: index of the first character to search.
         stop: index after the last character to search; None for the end of the text.
 
-    >>> [found.numbers for found in image_references("the dog from image 1 and the hat of the second reference")]
+    >>> [each.numbers for each in image_references("the dog from image 1 and the hat of the second reference")]
     [(1,), (2,)]
     """
     return [_reference(match) for match in _REFERENCE.finditer(text, start, len(text) if stop is None else stop)]
@@ -134,13 +134,13 @@ def _reference(match: re.Match[str]) -> ImageReference:
 
 def _numbers(text: str) -> tuple[int, ...]:
     """Read "1", "1, 2 and 4", "2-4" or "one and two"."""
-    found: list[int] = []
+    numbers: list[int] = []
     is_range = False
     for word in re.findall(r"\d+|[a-z]+|[-\u2013]", text.casefold()):
         if word in {"-", "\u2013", "to", "through"}:
             is_range = True
         elif word.isdecimal() or word in NUMBERS:
             number = int(word) if word.isdecimal() else NUMBERS[word]
-            found += range(found[-1] + 1, number + 1) if is_range and found else [number]
+            numbers += range(numbers[-1] + 1, number + 1) if is_range and numbers else [number]
             is_range = False
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(numbers))

@@ -41,12 +41,12 @@ _NO_THINGS = words_of(
     "change changes touching losing help longer avail purpose use mistake clue case way time sooner "
     "object objects thing things item items element elements stuff anything everything something nothing"
 )
-"""Nouns that name no visible thing: "no doubt", "without effort"."""
+"""Nouns that do not name a visible thing: "no doubt", "without effort"."""
 
 _ADVERBS = words_of("too very so quite really overly that this just even as")
 """First words of phrases that are not things: "not too bright"."""
 
-MOST_WORDS = 5
+MAX_WORDS = 5
 """A longer run of words is a sentence, not a noun phrase."""
 
 LONGEST_LOOK_AHEAD = 10
@@ -59,9 +59,9 @@ class Item:
 
     Attributes:
         phrase: its index in the list of phrases; None if no entity names it.
-        start: its first token, with its determiner or number.
-        first: its first token after determiners and numbers.
-        stop: the token after its last one.
+        start: index of its first token, with its determiner or number.
+        first: index of its first token after determiners and numbers.
+        stop: index of the token after its last one.
         is_bare: whether it has no determiner and no number, except "any".
     """
 
@@ -77,8 +77,8 @@ class Listed:
 
     def __init__(self, phrases: Sequence[Phrase]) -> None:
         self.phrases = phrases
-        self._by_head = {phrase.mention.head: place for place, phrase in enumerate(phrases)}
-        self._by_first = {phrase.mention.first: place for place, phrase in enumerate(phrases)}
+        self._by_head = {phrase.mention.head: index for index, phrase in enumerate(phrases)}
+        self._by_first = {phrase.mention.first: index for index, phrase in enumerate(phrases)}
 
     def within(self, tokens: Sequence[Token], first: int, stop: int) -> int | None:
         """Return the index of the phrase whose noun is the last token of a range, else the first whose noun is in it.
@@ -87,11 +87,11 @@ class Listed:
         """
         if stop - 1 in self._by_head and stop > first:
             return self._by_head[stop - 1]
-        heads = (self._by_head[place] for place in range(first, stop) if place in self._by_head)
-        return next((head for head in heads if not tokens[self.phrases[head].mention.head].owns), None)
+        inside = (self._by_head[place] for place in range(first, stop) if place in self._by_head)
+        return next((index for index in inside if not tokens[self.phrases[index].mention.head].owns), None)
 
     def begun_at(self, first: int) -> int | None:
-        """Return the index of the phrase that begins at a token; None if none does."""
+        """Return the index of the phrase that begins at a token; None if there is none."""
         return self._by_first.get(first)
 
 
@@ -150,7 +150,7 @@ def _is_participle(word: str) -> bool:
 
 
 def _names_a_thing(words: Sequence[str]) -> bool:
-    if not words or len(words) > MOST_WORDS or words[0] in OTHERS | _ADVERBS:
+    if not words or len(words) > MAX_WORDS or words[0] in OTHERS | _ADVERBS:
         return False
     if len(words) == 1 and words[0].endswith("ing") and words[0] not in NO_PARTICIPLES:  # "without looking"
         return False

@@ -1,7 +1,7 @@
-"""Finds where a prompt mentions its entities. Pure text.
+"""Finds where a prompt mentions each entity.
 
-A mention belongs to the entity that shares most words with it. If "red sofa" is an entity and "sofa" is not, "the sofa"
-is a mention of "red sofa"; "the blue sofa" is not.
+A mention belongs to the entity that has the most words in common with it. If "red sofa" is an entity and "sofa" is not,
+"the sofa" is a mention of "red sofa"; "the blue sofa" is not.
 """
 
 from __future__ import annotations
@@ -28,19 +28,21 @@ from serve_app.entities.mentions.words import (
 )
 from serve_app.entities.words import Words, all_forms, forms_of, split_words
 
-MOST_MODIFIERS = 8
-"""How many words before a head can belong to its noun phrase."""
+MAX_MODIFIERS = 8
+"""Up to this many words before the noun (the head) can belong to its noun phrase."""
 
-MOST_CANDIDATES = 1600
-"""How many nouns are examined over all entities: 50 for each of 32 entities. This bounds the work."""
+MAX_CANDIDATES = 1600
+"""How many tokens are examined for all entities together, if each gets at least `MIN_CANDIDATES_PER_ENTITY`.
 
-FEWEST_CANDIDATES = 20
-"""How many nouns may be examined for each entity, whatever the number of entities."""
+32 entities get 50 each."""
+
+MIN_CANDIDATES_PER_ENTITY = 20
+"""At least this many tokens may be examined for each entity, with any number of entities."""
 
 _BOUNDARIES = (
     PREPOSITIONS | VERBS | CONJUNCTIONS | DEFINITE | INDEFINITE | VAGUE | NUMBERS.keys() | SETS.keys()
 ) | words_of("no without single both dozen exactly precisely minus neither pairs couple other")
-
+"""Words that end a noun phrase on its left."""
 
 _NONE: frozenset[str] = frozenset()
 
@@ -51,11 +53,11 @@ class Mention:
 
     Attributes:
         entity: index of the entity.
-        first: token of the first modifier.
-        head: token of the noun: "cup" in "cup of espresso".
-        last: token of the last word: "espresso" in "cup of espresso".
-        sure: first token that surely belongs to the phrase, as a word of the entity or an adjective. In "men unload
-            crates", `first` is the verb "unload", because it could be a modifier; `sure` is "crates".
+        first: index of the token of the first modifier; `head` if there is none.
+        head: index of the token of the noun: "cup" in "cup of espresso".
+        last: index of the token of the last word: "espresso" in "cup of espresso".
+        sure: index of the first token that certainly belongs to the phrase: a word of the entity, or an adjective. In
+            "workers unload crates", `first` is the verb "unload", because it could be a modifier; `sure` is "crates".
     """
 
     entity: int
@@ -67,6 +69,17 @@ class Mention:
 
 @dataclass(slots=True)
 class _Candidate:
+    """A possible mention.
+
+    Attributes:
+        mention: its words.
+        shared: how many words of the entity it has.
+        missing: how many words of the entity it lacks.
+        is_definite: whether it begins with a word such as "the".
+        conflicts: whether it has a colour, material or pattern that the entity does not have.
+        is_same_word: whether its noun is the entity's noun in exactly the same form ("sofa", not "sofas").
+    """
+
     mention: Mention
     shared: int
     missing: int
@@ -83,19 +96,20 @@ def find_mentions(tokens: Sequence[Token], entities: Sequence[str]) -> list[Ment
         entities: the phrases.
 
     Returns:
-        The mentions in the order of the prompt, each with another head. An entity can have several, or none.
+        The mentions in the order of the prompt, no two with the same head. An entity can have several, or none.
     """
-    places = _places_of_nouns(tokens)
-    most = max(FEWEST_CANDIDATES, MOST_CANDIDATES // max(1, len(entities)))
-    found: list[_Candidate] = []
+    tokens_by_form = _tokens_by_form(tokens)
+    limit = max(MIN_CANDIDATES_PER_ENTITY, MAX_CANDIDATES // max(1, len(entities)))
+    candidates: list[_Candidate] = []
     for index, entity in enumerate(entities):
-        found += _candidates(tokens, places, index, entity, most)
-    whole = {candidate.mention.entity for candidate in found if candidate.missing == 0}
+        candidates += _candidates(tokens, tokens_by_form, index, entity, limit)
+    fully_mentioned = {candidate.mention.entity for candidate in candidates if candidate.missing == 0}
+    # An incomplete mention counts if it has no other look, and is definite or the entity has no complete mention.
     kept = [
         candidate
-        for candidate in found
+        for candidate in candidates
         if not candidate.missing
-        or (not candidate.conflicts and (candidate.is_definite or candidate.mention.entity not in whole))
+        or (not candidate.conflicts and (candidate.is_definite or candidate.mention.entity not in fully_mentioned))
     ]
     kept.sort(key=lambda each: (-each.shared, each.missing, not each.is_same_word, each.mention.head))
     chosen: list[Mention] = []
@@ -104,24 +118,25 @@ def find_mentions(tokens: Sequence[Token], entities: Sequence[str]) -> list[Ment
         mention = candidate.mention
         if mention.head not in used:
             chosen.append(mention)
-            used.update(_own_tokens(tokens, mention, _forms(split_words(entities[mention.entity]))))
+            used.update(_entity_tokens(tokens, mention, _form_set(split_words(entities[mention.entity]))))
     chosen.sort(key=lambda mention: mention.head)
     heads = {mention.head for mention in chosen}
-    return [_trimmed(tokens, mention, heads, _forms(split_words(entities[mention.entity]))) for mention in chosen]
+    return [_trimmed(tokens, mention, heads, _form_set(split_words(entities[mention.entity]))) for mention in chosen]
 
 
-def noun_phrase_start(tokens: Sequence[Token], head: int, own: frozenset[str] = frozenset()) -> int:
+def noun_phrase_start(tokens: Sequence[Token], head: int, entity_forms: frozenset[str] = frozenset()) -> int:
     """Return the index of the first modifier before a head; `head` if it has no modifiers.
 
     Args:
         tokens: all tokens of the prompt.
         head: index of the noun.
-        own: words of the entity, in all forms. They count as modifiers even if they could be verbs ("watch strap").
+        entity_forms: words of the entity, in all forms. They count as modifiers even if they could be verbs ("watch
+            strap").
     """
     first = head
-    while first > 0 and head - first < MOST_MODIFIERS:
+    while first > 0 and head - first < MAX_MODIFIERS:
         before = tokens[first - 1]
-        if before.kind == "word" and _is_modifier(tokens, first - 1, own):
+        if before.kind == "word" and _is_modifier(tokens, first - 1, entity_forms):
             first -= 1
         elif _joins_adjectives(tokens, first - 1) and first < head:
             first -= 2
@@ -130,16 +145,20 @@ def noun_phrase_start(tokens: Sequence[Token], head: int, own: frozenset[str] = 
     return first
 
 
-def _is_modifier(tokens: Sequence[Token], place: int, own: frozenset[str]) -> bool:
-    """Tell whether the word before a noun phrase belongs to it. Verbs and determiners do not."""
+def _is_modifier(tokens: Sequence[Token], place: int, entity_forms: frozenset[str]) -> bool:
+    """Tell whether a word is a modifier of the noun phrase after it.
+
+    Verbs and determiners are not; but "no" and verbs are if they are words of the entity.
+    """
     token = tokens[place]
     if token.text in _BOUNDARIES or token.is_number:
-        return token.text in own and (token.text in VERBS or token.text == "no")  # "a no smoking sign"
-    if token.text in own or token.text in ADJECTIVES or token.owns or "-" in token.text:
+        return token.text in entity_forms and (token.text in VERBS or token.text == "no")  # "no" in "a no smoking sign"
+    if token.text in entity_forms or token.text in ADJECTIVES or token.owns or "-" in token.text:
         return True
-    if token.text.endswith("ing") and token.text not in NO_PARTICIPLES:  # "a sleeping dog", but "the chef cooking rice"
+    if token.text.endswith("ing") and token.text not in NO_PARTICIPLES:
+        # A modifier in "a sleeping dog", a verb in "the chef cooking rice".
         return place == 0 or not _is_noun(tokens[place - 1])
-    return not is_plural(token.text) or token.text in PLURAL_MODIFIERS  # not "a vendor grills meat"
+    return not is_plural(token.text) or token.text in PLURAL_MODIFIERS  # "grills" in "a vendor grills meat" is neither
 
 
 def _is_noun(token: Token) -> bool:
@@ -149,7 +168,7 @@ def _is_noun(token: Token) -> bool:
 
 
 def _joins_adjectives(tokens: Sequence[Token], place: int) -> bool:
-    """Tell whether a comma or "and" stands between two adjectives: "a large, red sofa"."""
+    """Tell whether a comma or a conjunction stands between two adjectives: "a large, red sofa"."""
     return (
         place > 0
         and tokens[place].text in {",", "and", "or", "but"}
@@ -157,52 +176,55 @@ def _joins_adjectives(tokens: Sequence[Token], place: int) -> bool:
     )
 
 
-def _places_of_nouns(tokens: Sequence[Token]) -> dict[str, list[int]]:
-    """Return the indices of each word by each of its forms; only the last part of a hyphenated word counts."""
-    places: dict[str, list[int]] = {}
+def _tokens_by_form(tokens: Sequence[Token]) -> dict[str, list[int]]:
+    """Map each form of each word to the indices of its tokens. Of a hyphenated word, only the last part counts."""
+    by_form: dict[str, list[int]] = {}
     for place, token in enumerate(tokens):
         if token.forms:
             for form in token.forms[-1]:
-                places.setdefault(form, []).append(place)
-    return places
+                by_form.setdefault(form, []).append(place)
+    return by_form
 
 
 def _candidates(
-    tokens: Sequence[Token], places: dict[str, list[int]], index: int, entity: str, most: int
+    tokens: Sequence[Token], tokens_by_form: dict[str, list[int]], index: int, entity: str, limit: int
 ) -> list[_Candidate]:
     words, tail = _head_and_tail(entity)
     if not words:
         return []
     head = words[-1]
     modifiers = all_forms(words[:-1])
-    own = _forms((*words, *tail))
-    looks = LOOKS.intersection((*words, *tail))
-    heads = sorted({place for form in forms_of(head) for place in places.get(form, ())})
-    found = []
-    for place in heads[:most]:
+    entity_forms = _form_set((*words, *tail))
+    looks = LOOKS.intersection((*words, *tail))  # colours, materials and patterns
+    heads = sorted({place for form in forms_of(head) for place in tokens_by_form.get(form, ())})
+    candidates = []
+    for place in heads[:limit]:
         token = tokens[place]
-        first = noun_phrase_start(tokens, place, own)
-        near = _NONE.union(*(form for before in tokens[first:place] for form in before.forms), *token.forms[:-1])
-        shared = sum(not form.isdisjoint(near) for form in modifiers)
-        followed = _followed(tokens, place, tail)
-        missing = len(modifiers) - shared + len(tail) - followed
-        conflicts = not (LOOKS & near) <= looks
+        first = noun_phrase_start(tokens, place, entity_forms)
+        before = _NONE.union(*(form for word in tokens[first:place] for form in word.forms), *token.forms[:-1])
+        shared = sum(not form.isdisjoint(before) for form in modifiers)
+        tail_length = _tail_length(tokens, place, tail)
+        missing = len(modifiers) - shared + len(tail) - tail_length
+        conflicts = not (LOOKS & before) <= looks
         is_definite = first > 0 and tokens[first - 1].text in DEFINITE
-        mention = Mention(index, first, place, place + followed, first)
+        mention = Mention(index, first, place, place + tail_length, first)
         is_same_word = token.parts[-1] == head
-        found.append(_Candidate(mention, 1 + shared + followed, missing, is_definite, conflicts, is_same_word))
-    return found
+        candidates.append(_Candidate(mention, 1 + shared + tail_length, missing, is_definite, conflicts, is_same_word))
+    return candidates
 
 
 def _head_and_tail(entity: str) -> tuple[Words, Words]:
-    """Split a phrase before its first preposition: "cup" and "of espresso". "rolled-up tent" is not split."""
+    """Split a phrase before its first preposition: "cup of espresso" gives "cup" and "of espresso".
+
+    "rolled-up tent" is not split.
+    """
     plain = entity.split()
     cut = next((i for i, word in enumerate(plain) if i and word.casefold() in PREPOSITIONS), len(plain))
     return split_words(" ".join(plain[:cut])), split_words(" ".join(plain[cut:]))
 
 
-def _followed(tokens: Sequence[Token], place: int, tail: Sequence[str]) -> int:
-    """Return the length of the entity's tail ("of espresso") if it follows the head at once, else 0."""
+def _tail_length(tokens: Sequence[Token], place: int, tail: Sequence[str]) -> int:
+    """Return the length of the entity's tail ("of espresso") if it follows the head directly, else 0."""
     if not tail:
         return 0
     following = tokens[place + 1 : place + 1 + len(tail)]
@@ -212,26 +234,32 @@ def _followed(tokens: Sequence[Token], place: int, tail: Sequence[str]) -> int:
     return len(tail) if same else 0
 
 
-def _own_tokens(tokens: Sequence[Token], mention: Mention, own: frozenset[str]) -> set[int]:
-    """Return the tokens of a mention that are words of its entity. None of them can be the head of another mention."""
+def _entity_tokens(tokens: Sequence[Token], mention: Mention, entity_forms: frozenset[str]) -> set[int]:
+    """Return the indices of a mention's head and of its words that are also words of the entity.
+
+    No other mention takes them as its head.
+    """
     places = range(mention.first, mention.last + 1)
-    return {mention.head, *(place for place in places if _is_own(tokens[place], own))}
+    return {mention.head, *(place for place in places if _is_of_entity(tokens[place], entity_forms))}
 
 
-def _is_own(token: Token, own: frozenset[str]) -> bool:
-    return bool(token.forms) and not token.forms[-1].isdisjoint(own)
+def _is_of_entity(token: Token, entity_forms: frozenset[str]) -> bool:
+    return bool(token.forms) and not token.forms[-1].isdisjoint(entity_forms)
 
 
-def _forms(words: Sequence[str]) -> frozenset[str]:
+def _form_set(words: Sequence[str]) -> frozenset[str]:
     return frozenset().union(*all_forms(words))
 
 
-def _trimmed(tokens: Sequence[Token], mention: Mention, heads: set[int], own: frozenset[str]) -> Mention:
-    """Cut off the words up to another mention's noun: in "a dog chasing cats", "cats" has no article."""
+def _trimmed(tokens: Sequence[Token], mention: Mention, heads: set[int], entity_forms: frozenset[str]) -> Mention:
+    """Cut off the words up to the noun of another mention, and find `sure`.
+
+    In "a dog chased cats", the phrase "dog chased cats" becomes "chased cats".
+    """
     others = [place for place in range(mention.first, mention.head) if place in heads]
     first = others[-1] + 1 if others else mention.first
     sure = mention.head
-    while sure > first and (_is_own(tokens[sure - 1], own) or _is_adjective(tokens[sure - 1])):
+    while sure > first and (_is_of_entity(tokens[sure - 1], entity_forms) or _is_adjective(tokens[sure - 1])):
         sure -= 1
     return Mention(mention.entity, first, mention.head, mention.last, sure)
 

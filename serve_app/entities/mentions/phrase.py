@@ -1,4 +1,4 @@
-"""A mention together with the number that it asks for."""
+"""A mention of an entity, with the number of things that it asks for."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from serve_app.entities.mentions.tokens import Token
 
 @dataclass(frozen=True)
 class Phrase:
-    """A noun phrase of the prompt that names an entity, and how many it asks for."""
+    """A noun phrase of the prompt that names an entity, and how many things it asks for."""
 
     mention: Mention
     quantity: Quantity
@@ -25,12 +25,12 @@ class Phrase:
 
     @property
     def start(self) -> int:
-        """The first token, with the number or article."""
+        """Index of the first token, with the number or article."""
         return self.quantity.start
 
     @property
     def last(self) -> int:
-        """The last token."""
+        """Index of the last token."""
         return self.mention.last
 
     def quote(self, prompt: str, tokens: Sequence[Token], start: int | None = None) -> str:
@@ -41,5 +41,5 @@ class Phrase:
 
 
 def only_between(tokens: Sequence[Token], start: int, stop: int, allowed: frozenset[str]) -> bool:
-    """Tell whether all tokens from `start` to before `stop` are allowed words."""
+    """Tell whether all tokens from `start` (included) to `stop` (excluded) are allowed words."""
     return start <= stop and all(token.kind != "reference" and token.text in allowed for token in tokens[start:stop])

@@ -1,4 +1,4 @@
-"""Reads how many things a noun phrase asks for: "two dogs", "at least 3 cups", "a herd of cows". Pure text."""
+"""Reads how many things a noun phrase asks for: "two dogs", "at least 3 cups", "a herd of cows"."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class Quantity:
     """How many things a mention asks for.
 
     Attributes:
-        value: the number; None if one is enough.
-        exact: whether more than `value` are too many.
+        value: the number that is asked for; None: at least one.
+        exact: whether more than `value` are a fault.
         is_definite: whether the mention points to something known: "the", "these", "his", …
-        start: the first token of the phrase, with its determiner or number.
+        start: index of the first token of the phrase, with its determiner or number.
     """
 
     value: int | None
@@ -55,8 +55,8 @@ class Rule:
 
     Attributes:
         pattern: matches the words up to the noun phrase; its group `n` is the number.
-        value: the number if the pattern has no group `n`; None if one is enough.
-        exact: whether more than the number are too many.
+        value: the number if the pattern has no group `n`; None: at least one.
+        exact: whether more than the number are a fault.
         times: the factor by which the number is multiplied.
     """
 
@@ -120,7 +120,7 @@ RULES: Sequence[Rule] = (
 )
 """The rules in the order in which they are tried; the first match decides."""
 
-MOST_OF_A_SINGULAR = 20
+MAX_FOR_A_SINGULAR = 20
 """A greater number before a singular noun is a name or a year."""
 
 _POINTING = frozenset({"both", "each", "every", "all"})
@@ -157,9 +157,9 @@ def quantity_of(tokens: Sequence[Token], mention: Mention) -> Quantity:
         run = []
     noun = tokens[mention.head].text
     is_definite = any(word in DEFINITE or word in _POINTING for word in run)
-    found = _first_rule(" ".join(run)) if run else None
-    if found is not None:
-        rule, match = found
+    applied = _first_rule(" ".join(run)) if run else None
+    if applied is not None:
+        rule, match = applied
         value, exact = _value(rule, match, noun)
         if _agrees(value, tokens, mention, match.group()):
             begin = stop - len(match.group().split())
@@ -232,7 +232,7 @@ def _agrees(value: int | None, tokens: Sequence[Token], mention: Mention, words:
     if last in {"a", "an", "another", "single"} and first not in VAGUE:
         return not is_plural(noun) or noun in INVARIANT
     if value is not None and value > 1 and not is_plural(noun):
-        if value > MOST_OF_A_SINGULAR:
+        if value > MAX_FOR_A_SINGULAR:
             return False
         return not any(token.text.endswith("ing") for token in tokens[mention.first : mention.head])
     return True

@@ -1,4 +1,4 @@
-"""Finds lettering in a prompt: quoted words that a sign or a label shows. Pure text.
+"""Finds lettering in a prompt: quoted words that a sign or a label shows.
 
 Lettering asks for nothing and excludes nothing: a sign that says "NO DOGS" does not exclude dogs from the picture.
 """
@@ -33,7 +33,7 @@ _SKIPPED = words_of("the in that with of big bold capital red white a")
 """Words that may stand between a word of SAYING and the quotation marks."""
 
 LOOK_BACK = 60
-"""Characters before the quotation marks that are searched for a word of SAYING."""
+"""Number of characters before the quotation marks that are searched for a word of SAYING."""
 
 
 def lettering(text: str) -> list[tuple[int, int]]:
@@ -46,7 +46,7 @@ def lettering(text: str) -> list[tuple[int, int]]:
         text: the prompt.
 
     Returns:
-        The start and the end (exclusive) of each, with its quotation marks, from left to right.
+        The start and the end (exclusive) of each piece of lettering, with its quotation marks, from left to right.
 
     >>> lettering('a sign that says "open" beside a "teddy bear"')
     [(17, 23)]

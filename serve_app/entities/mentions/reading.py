@@ -1,6 +1,6 @@
-"""Reads how many of each entity a prompt asks for, what must not be there, and which images show an entity.
+"""Reads how many of each entity a prompt asks for, what it excludes, and which contextual images it names for each.
 
-Pure text. The rules are those of the README's section "Did it arrive?".
+The README describes the rules ("What was asked for").
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from serve_app.entities.words import split_words
 from serve_app.schemas.phrase_key import phrase_key
 
 WRAPPED_LINE = 50
-"""A line of at least this many characters is joined with the next one if that begins in lower case."""
+"""A line of at least this many characters is joined with the next line if that begins with a lower-case letter."""
 
 IMAGE_REFERENCE = "image reference"
 """The reason in `meta.dropped` for a phrase that only names an image."""
@@ -34,15 +34,15 @@ IMAGE_REFERENCE = "image reference"
 
 @dataclass(frozen=True)
 class Asked:
-    """What a prompt asks for of one entity.
+    """What a prompt says about one entity.
 
     Attributes:
-        entity: the phrase that is segmented.
-        asked: the number; 0 if the entity must not be there, None if one is enough.
-        exact: whether more than `asked` are too many.
+        entity: the phrase that the segmenter searches for.
+        asked: the number that is asked for. 0: it must not be there; None: at least one.
+        exact: whether more than `asked` objects are a fault.
         asked_as: the prompt's own words in lower case; None if the prompt does not mention the entity.
         sources: the contextual images that the prompt names for the entity, counted from 0.
-        beyond: numbers of images, counted from 1, that the prompt names for the entity but that were not given.
+        missing_images: images that the prompt names for the entity but the request lacks, counted from 1.
     """
 
     entity: str
@@ -50,18 +50,18 @@ class Asked:
     exact: bool = False
     asked_as: str | None = None
     sources: tuple[int, ...] = ()
-    beyond: tuple[int, ...] = ()
+    missing_images: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a prompt asks for: one `Asked` for each entity in order, then those for other things that it excludes."""
+    """What a prompt says: one `Asked` for each entity in order, then one for each other thing that it excludes."""
 
     asked: tuple[Asked, ...]
 
     @property
     def entities(self) -> list[str]:
-        """The phrases to segment."""
+        """The phrases that the segmenter searches for."""
         return [each.entity for each in self.asked]
 
 
@@ -89,27 +89,27 @@ def without_references(entities: Iterable[str]) -> tuple[list[str], list[Dropped
 
 
 def read_prompt(prompt: str, entities: Sequence[str], contextual_images: int) -> Reading:
-    """Read what a prompt asks for of the parser's entities.
+    """Read what a prompt says about the parser's entities.
 
     Args:
         prompt: the caller's prompt, in English.
-        entities: the phrases that are segmented, without references to images.
+        entities: the parser's phrases, without references to images.
         contextual_images: the number of contextual images.
 
     Returns:
-        One `Asked` for each entity, in order and without repetitions; a recoloured entity has its new name. Then one
-        for each thing that the prompt excludes and `entities` lacks.
+        One `Asked` for each entity, in order and without repetitions. If the prompt changes the look of an entity, it
+        has its new name ("red car"). Then one for each thing that the prompt excludes and that is not in `entities`.
 
     >>> [(each.entity, each.asked, each.exact) for each in read_prompt("Two dogs, no cats", ["dogs"], 0).asked]
     [('dogs', 2, True), ('cats', 0, True)]
     """
     reader = _Reader(prompt, entities, contextual_images)
-    asked = [reader.asked(index, entity) for index, entity in enumerate(entities)]
-    return Reading((*_distinct(asked), *reader.excluded_besides(entities)))
+    asked = [reader.read(index, entity) for index, entity in enumerate(entities)]
+    return Reading((*_distinct(asked), *reader.other_exclusions(entities)))
 
 
 def read_named(prompt: str, entities: Sequence[str], contextual_images: int) -> tuple[Asked, ...]:
-    """Read what a prompt asks for of entities that the caller named.
+    """Read what a prompt says about entities that the caller named.
 
     Args:
         prompt: the caller's prompt, in English; may be empty.
@@ -117,17 +117,17 @@ def read_named(prompt: str, entities: Sequence[str], contextual_images: int) -> 
         contextual_images: the number of contextual images.
 
     Returns:
-        One `Asked` for each entity, in order. It keeps the caller's name, even if the prompt recolours the entity.
+        One `Asked` for each entity, in order. Each keeps the caller's name, even if the prompt recolours the entity.
     """
     reader = _Reader(prompt, entities, contextual_images)
-    return tuple(replace(reader.asked(index, entity), entity=entity) for index, entity in enumerate(entities))
+    return tuple(replace(reader.read(index, entity), entity=entity) for index, entity in enumerate(entities))
 
 
 class _Reader:
-    """Adds up the mentions of each entity."""
+    """Finds a prompt's mentions, exclusions and image references, and adds them up for each entity."""
 
     def __init__(self, prompt: str, entities: Sequence[str], images: int) -> None:
-        prompt = _spaced_once(prompt)
+        prompt = _normalise_spaces(prompt)
         tokens = tokenise(prompt)
         mentioned = [Phrase(mention, quantity_of(tokens, mention)) for mention in find_mentions(tokens, entities)]
         phrases = with_stand_ins(tokens, mentioned)
@@ -135,22 +135,23 @@ class _Reader:
         self._tokens = tokens
         self._phrases = phrases
         self._images = images
-        self._places: dict[int, list[int]] = {}
-        for place, phrase in enumerate(phrases):
-            self._places.setdefault(phrase.entity, []).append(place)
+        # The keys and members of the following are indices of phrases.
+        self._phrases_of_entity: dict[int, list[int]] = {}
+        for index, phrase in enumerate(phrases):
+            self._phrases_of_entity.setdefault(phrase.entity, []).append(index)
         self._ties = ties(tokens, phrases)
-        found = exclusions(tokens, phrases)
-        self._left_out = [each for each in found if each.item.phrase is None]
-        self._exclusions = {each.item.phrase: each for each in reversed(found) if each.item.phrase is not None}
-        self._looks = {each.phrase: each.look for each in recolourings(tokens, phrases)}
-        self._only = only_these(tokens, phrases)
+        excluded = exclusions(tokens, phrases)
+        self._other_exclusions = [each for each in excluded if each.item.phrase is None]
+        self._exclusions = {each.item.phrase: each for each in reversed(excluded) if each.item.phrase is not None}
+        self._new_looks = {each.phrase: each.look for each in recolourings(tokens, phrases)}
+        self._no_others = only_these(tokens, phrases)
 
-    def asked(self, index: int, entity: str) -> Asked:
-        """Add up the mentions of one entity."""
-        own = self._places.get(index, [])
-        excluded = [place for place in own if place in self._exclusions and place not in self._only]
-        wanted = [place for place in own if place not in self._exclusions and place not in self._only]
-        if excluded and not self._comes_back(excluded, wanted):
+    def read(self, entity_index: int, entity: str) -> Asked:
+        """Return what the prompt says about one entity."""
+        own = self._phrases_of_entity.get(entity_index, [])
+        excluded = [index for index in own if index in self._exclusions and index not in self._no_others]
+        wanted = [index for index in own if index not in self._exclusions and index not in self._no_others]
+        if excluded and not self._is_also_wanted(excluded, wanted):
             first = self._exclusions[excluded[0]]
             quote = self._phrases[excluded[0]].quote(
                 self._prompt, self._tokens, min(first.start, self._start(excluded[0]))
@@ -158,61 +159,63 @@ class _Reader:
             return Asked(entity, 0, True, _plain(quote))
         if not wanted:
             return Asked(entity)
-        look = next((self._looks[place] for place in wanted if place in self._looks), None)
+        look = next((self._new_looks[index] for index in wanted if index in self._new_looks), None)
         name = entity if look is None else f"{look} {bare_noun(entity) or entity}"
-        return self._sum(name, wanted, is_only=any(place in self._only for place in own))
+        return self._add_up(name, wanted, is_only=any(index in self._no_others for index in own))
 
-    def excluded_besides(self, entities: Sequence[str]) -> list[Asked]:
+    def other_exclusions(self, entities: Sequence[str]) -> list[Asked]:
         """Return one `Asked` for each excluded thing that is not among the entities."""
-        found = []
-        for each in self._left_out:
+        excluded = []
+        for each in self._other_exclusions:
             stop = self._tokens[each.item.stop - 1].end
             text = self._prompt[self._tokens[each.item.first].start : stop]
             if builtin_reason(split_words(text)) is None:
                 quote = self._prompt[self._tokens[each.start].start : stop]
-                found.append(Asked(text.lower() if quote.isupper() else text, 0, True, _plain(quote)))
+                excluded.append(Asked(text.lower() if quote.isupper() else text, 0, True, _plain(quote)))
         known = {phrase_key(entity) for entity in entities}
-        return [each for each in _distinct(found) if phrase_key(each.entity) not in known]
+        return [each for each in _distinct(excluded) if phrase_key(each.entity) not in known]
 
-    def _sum(self, entity: str, places: Sequence[int], is_only: bool) -> Asked:
+    def _add_up(self, entity: str, wanted: Sequence[int], is_only: bool) -> Asked:
         value: int | None = None
         exact = True
         sources: set[int] = set()
-        beyond: list[int] = []
-        for place in places:
-            quantity = self._phrases[place].quantity
-            named = {image for found in self._ties.get(place, ()) for image in found.images(self._images)}
-            missing = [number for found in self._ties.get(place, ()) for number in found.beyond(self._images)]
-            is_same = (
-                quantity.is_definite and place != places[0] and not (named - sources or set(missing) - set(beyond))
-            )
+        missing: list[int] = []
+        for index in wanted:
+            quantity = self._phrases[index].quantity
+            references = self._ties.get(index, ())
+            named = {image for reference in references for image in reference.images(self._images)}
+            lacking = [number for reference in references for number in reference.missing_images(self._images)]
+            # "the dog" is the same dog as before, unless the prompt names new images for it.
+            names_new = bool(named - sources or set(lacking) - set(missing))
+            is_same = quantity.is_definite and index != wanted[0] and not names_new
             sources |= named
-            beyond += missing
+            missing += lacking
             if is_same:
                 continue
             exact = exact and quantity.exact
             if quantity.value is not None:
                 value = quantity.value + (value or 0)
-        quote = _plain(self._phrases[places[0]].quote(self._prompt, self._tokens))
+        quote = _plain(self._phrases[wanted[0]].quote(self._prompt, self._tokens))
         is_exact = value is not None and (exact or is_only)
-        if value == 0:  # "zero dogs"
+        if value == 0:  # "zero dogs" excludes the dogs
             return Asked(entity, 0, True, quote)
-        return Asked(entity, value, is_exact, quote, tuple(sorted(sources)), tuple(dict.fromkeys(beyond)))
+        return Asked(entity, value, is_exact, quote, tuple(sorted(sources)), tuple(dict.fromkeys(missing)))
 
-    def _comes_back(self, excluded: Sequence[int], wanted: Sequence[int]) -> bool:
-        """Tell whether a thing is asked for although one of its mentions is excluded.
+    def _is_also_wanted(self, excluded: Sequence[int], wanted: Sequence[int]) -> bool:
+        """Tell whether the prompt excludes a thing in one place and asks for it in another.
 
-        Verbs such as "remove" override earlier mentions: "a man with a hat. Remove the hat."
+        A mention with "the" counts only if it is tied to an image. A verb such as "remove" cancels all earlier mentions
+        of the thing: "a man with a hat. Remove the hat."
         """
-        removed = max((place for place in excluded if self._exclusions[place].removes), default=-1)
-        return any(place > removed and (self._is_new(place) or place in self._ties) for place in wanted)
+        removed = max((index for index in excluded if self._exclusions[index].removes), default=-1)
+        return any(index > removed and (self._is_new(index) or index in self._ties) for index in wanted)
 
-    def _is_new(self, place: int) -> bool:
+    def _is_new(self, index: int) -> bool:
         """Tell whether a mention asks for something new, instead of pointing to something known ("the dog")."""
-        return not self._phrases[place].quantity.is_definite
+        return not self._phrases[index].quantity.is_definite
 
-    def _start(self, place: int) -> int:
-        return self._phrases[place].start
+    def _start(self, index: int) -> int:
+        return self._phrases[index].start
 
 
 def _plain(quote: str) -> str:
@@ -220,19 +223,22 @@ def _plain(quote: str) -> str:
     return re.sub(r"(?<!\d)\"|[\u201c\u201d\u00ab\u00bb]", "", quote).lower()
 
 
-def _spaced_once(prompt: str) -> str:
-    """Put one space between words, and join wrapped lines. Other line ends stay, because they end a phrase."""
+def _normalise_spaces(prompt: str) -> str:
+    """Put one space between words, and join wrapped lines (see `WRAPPED_LINE`).
+
+    Other line ends stay, because they end a phrase.
+    """
     lines = re.sub(r"[^\S\n]*\n\s*", "\n", re.sub(r"[^\S\n]+", " ", prompt))
     return re.sub(rf"(?<=[^\n]{{{WRAPPED_LINE}}})\n(?=[a-z])", " ", lines)
 
 
 def _without_reference(entity: str) -> str:
-    found = image_references(entity)
-    if not found:
+    references = image_references(entity)
+    if not references:
         return "" if names_an_image(entity) else entity
     parts = []
     position = 0
-    for reference in found:
+    for reference in references:
         parts.append(_without_link(entity[position : reference.start]))
         position = reference.end
     parts.append(entity[position:])
@@ -240,7 +246,7 @@ def _without_reference(entity: str) -> str:
 
 
 def _without_link(text: str) -> str:
-    """Leave out the last words if they only led to a reference: "hat in the", "dog shown in"."""
+    """Remove last words that only introduce a reference: "hat in the" becomes "hat"."""
     words = text.rstrip("([,:- \t\n").split()
     while words and (words[-1].casefold() in PREPOSITIONS or words[-1].casefold() in _LINKING):
         words.pop()
@@ -250,8 +256,8 @@ def _without_link(text: str) -> str:
 _LINKING = words_of("the shown seen depicted pictured visible appearing found is are same one a an given provided")
 
 
-def _distinct(found: Iterable[Asked]) -> list[Asked]:
+def _distinct(asked: Iterable[Asked]) -> list[Asked]:
     first_of: dict[str, Asked] = {}
-    for each in found:
+    for each in asked:
         first_of.setdefault(phrase_key(each.entity), each)
     return list(first_of.values())

@@ -1,4 +1,4 @@
-"""Finds instructions that change the look of a thing: "change the car to red" asks for a red car. Pure text."""
+"""Finds instructions that change the look of a thing: "change the car to red" asks for a red car."""
 
 from __future__ import annotations
 
@@ -31,44 +31,44 @@ class Recolouring:
 
 def recolourings(tokens: Sequence[Token], phrases: Sequence[Phrase]) -> list[Recolouring]:
     """Find the things whose look an instruction changes: "paint the fence and the gate white"."""
-    found = []
-    place = 0
-    while place < len(phrases):
-        verb = _verb_before(tokens, phrases[place], RECOLOURING)
+    recoloured = []
+    index = 0
+    while index < len(phrases):
+        verb = _verb_before(tokens, phrases[index], RECOLOURING)
         if verb is not None and not is_negated(tokens, verb):
-            series = _joined(tokens, phrases, place)
-            found += _looks_of(tokens, phrases, series)
-            place = series[-1]
-        elif _shall_be(tokens, phrases[place].last + 1):
-            found += _looks_of(tokens, phrases, [place])
-        place += 1
-    return found
+            series = _joined(tokens, phrases, index)
+            recoloured += _looks_of(tokens, phrases, series)
+            index = series[-1]
+        elif _shall_be(tokens, phrases[index].last + 1):
+            recoloured += _looks_of(tokens, phrases, [index])
+        index += 1
+    return recoloured
 
 
 def _joined(tokens: Sequence[Token], phrases: Sequence[Phrase], first: int) -> list[int]:
     """Return the phrases that share a verb: both in "paint the cat black and the dog white"."""
     series = [first]
-    for place in range(first + 1, len(phrases)):
-        stop = phrases[place - 1].last + 1
+    for index in range(first + 1, len(phrases)):
+        stop = phrases[index - 1].last + 1
         look = look_after(tokens, stop)
         joint = next_item(tokens, stop if look is None else look[1])
-        if joint is None or joint[1] != phrases[place].start:
+        if joint is None or joint[1] != phrases[index].start:
             break
-        series.append(place)
+        series.append(index)
     return series
 
 
 def _looks_of(tokens: Sequence[Token], phrases: Sequence[Phrase], series: Sequence[int]) -> list[Recolouring]:
     """Give each phrase of a series the look after it; if it has none, the look of the next phrase that has one."""
-    found: list[Recolouring] = []
+    recoloured: list[Recolouring] = []
     waiting: list[int] = []
-    for place in series:
-        waiting.append(place)
-        look = look_after(tokens, phrases[place].last + 1)
+    for index in series:
+        waiting.append(index)
+        look = look_after(tokens, phrases[index].last + 1)
         if look is not None:
-            found += [Recolouring(each, look[0]) for each in waiting]
+            recoloured += [Recolouring(each, look[0]) for each in waiting]
             waiting = []
-    return found
+    return recoloured
 
 
 def _shall_be(tokens: Sequence[Token], place: int) -> bool:

@@ -1,4 +1,4 @@
-"""Finds things that an instruction replaces or takes away: "replace the dog with a cat". Pure text."""
+"""Finds things that an instruction replaces or takes away: "replace the dog with a cat"."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _AFTER_REMOVED = words_of("from and but completely entirely please in")
 """Words that may follow a participle such as "removed"."""
 
 LONGEST_BETWEEN = 10
-"""Most tokens between the words of one instruction. This bounds the work."""
+"""Largest number of tokens between the words of one instruction. It limits the work."""
 
 
 def replaced(tokens: Sequence[Token], listed: Listed) -> Iterator[tuple[int, Item]]:
@@ -58,10 +58,10 @@ def replaced(tokens: Sequence[Token], listed: Listed) -> Iterator[tuple[int, Ite
         item = item_at(tokens, listed, verb + 1)
         if item is not None and not _is_picture(tokens, item) and _goes(tokens, listed, word, item):
             yield verb, item
-    for place, phrase in enumerate(listed.phrases):
+    for index, phrase in enumerate(listed.phrases):
         if _is_removed(tokens, listed, phrase.last + 1):
-            yield phrase.start, Item(place, phrase.start, phrase.mention.first, phrase.last + 1)
-    yield from _removed_besides(tokens, listed)
+            yield phrase.start, Item(index, phrase.start, phrase.mention.first, phrase.last + 1)
+    yield from _removed_unnamed(tokens, listed)
 
 
 def _goes(tokens: Sequence[Token], listed: Listed, verb: str, item: Item) -> bool:
@@ -107,7 +107,7 @@ def _is_picture(tokens: Sequence[Token], item: Item) -> bool:
     return tokens[item.stop - 1].text in _PICTURES
 
 
-def _removed_besides(tokens: Sequence[Token], listed: Listed) -> Iterator[tuple[int, Item]]:
+def _removed_unnamed(tokens: Sequence[Token], listed: Listed) -> Iterator[tuple[int, Item]]:
     """Yield replaced or removed things that no entity names: "the tables should be replaced by stalls"."""
     for place, token in enumerate(tokens):
         if token.text not in EXCHANGED and token.text not in TURNED and token.text not in REMOVED:
@@ -123,7 +123,7 @@ def _removed_besides(tokens: Sequence[Token], listed: Listed) -> Iterator[tuple[
 
 
 def _is_removed(tokens: Sequence[Token], listed: Listed, place: int) -> bool:
-    """Tell whether the words at a token say that the thing before them goes: "the dog should be removed"."""
+    """Tell whether the words at a token say that the thing before them is taken away: "the dog should be removed"."""
     while place < len(tokens) and (tokens[place].kind == "reference" or tokens[place].text in _BEING):
         place += 1
     if place >= len(tokens):

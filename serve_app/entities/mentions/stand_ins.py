@@ -1,4 +1,4 @@
-"""Finds words that stand for the thing before them: "the dog from image 1 and the one from image 2". Pure text."""
+"""Finds words that stand for the thing before them: "the dog from image 1 and the one from image 2"."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _BETWEEN = words_of("the same")
 LONGEST_LINK = 4
 """How many words after "one" are searched for its image."""
 
-MOST_BETWEEN = 8
-"""Most tokens between the thing before and "the one"."""
+MAX_BETWEEN = 8
+"""Largest number of tokens between the thing before and "the one"."""
 
 
 def with_stand_ins(tokens: Sequence[Token], phrases: Sequence[Phrase]) -> list[Phrase]:
@@ -61,9 +61,9 @@ def with_stand_ins(tokens: Sequence[Token], phrases: Sequence[Phrase]) -> list[P
 
 def _is_joined(tokens: Sequence[Token], before: Phrase, start: int) -> bool:
     """Tell whether the thing before has its own image or a colon after it, and a word such as "and" follows."""
-    between = tokens[before.last + 1 : min(start, before.last + 2 + MOST_BETWEEN)]
+    between = tokens[before.last + 1 : min(start, before.last + 2 + MAX_BETWEEN)]
     return (
-        0 < len(between) <= MOST_BETWEEN
+        0 < len(between) <= MAX_BETWEEN
         and between[-1].text in _JOINTS
         and (between[0].text == ":" or any(token.kind == "reference" for token in between))
         and not any(token.kind == "stop" for token in between)

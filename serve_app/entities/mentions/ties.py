@@ -31,10 +31,10 @@ _CLAUSES = words_of("and use using take")
 
 _OWNERS = words_of("his her its their my your our")
 LONGEST_LINK = 8
-"""Most tokens between a thing and the reference after it."""
+"""Largest number of tokens between a thing and the reference after it."""
 
 LONGEST_LEAD = 4
-"""Most tokens of _LEADS before a reference, and between a reference and the thing after it."""
+"""Largest number of tokens of `_LEADS` before a reference, and between a reference and the thing after it."""
 
 
 def ties(tokens: Sequence[Token], phrases: Sequence[Phrase]) -> dict[int, list[ImageReference]]:
@@ -47,12 +47,12 @@ def ties(tokens: Sequence[Token], phrases: Sequence[Phrase]) -> dict[int, list[I
     Returns:
         The references by the phrase's index; a phrase without references is left out.
     """
-    found: dict[int, list[ImageReference]] = {}
+    references: dict[int, list[ImageReference]] = {}
     for place, token in enumerate(tokens):
         if token.reference is not None:
             for phrase in _tied(tokens, phrases, place, token.reference):
-                found.setdefault(phrase, []).append(token.reference)
-    return found
+                references.setdefault(phrase, []).append(token.reference)
+    return references
 
 
 def _tied(tokens: Sequence[Token], phrases: Sequence[Phrase], place: int, reference: ImageReference) -> list[int]:
@@ -96,15 +96,15 @@ def _begins_clause(tokens: Sequence[Token], place: int) -> bool:
 def _joined_before(tokens: Sequence[Token], phrases: Sequence[Phrase], last: int) -> list[int]:
     """Return the earlier phrases that share a reference: "dog" in "the dog and cat from image 1"."""
     joined: list[int] = []
-    for place in range(last - 1, -1, -1):
-        between = [token.text for token in tokens[phrases[place].last + 1 : phrases[place + 1].start]]
-        if between not in (["and"], [","], [",", "and"]) or not _alike(tokens, phrases[place], phrases[last]):
+    for index in range(last - 1, -1, -1):
+        between = [token.text for token in tokens[phrases[index].last + 1 : phrases[index + 1].start]]
+        if between not in (["and"], [","], [",", "and"]) or not _can_share(tokens, phrases[index], phrases[last]):
             break
-        joined.insert(0, place)
+        joined.insert(0, index)
     return joined
 
 
-def _alike(tokens: Sequence[Token], one: Phrase, other: Phrase) -> bool:
+def _can_share(tokens: Sequence[Token], one: Phrase, other: Phrase) -> bool:
     """Tell whether two joined phrases can share a reference.
 
     They can if the second has no determiner, or if both are definite and the first has no owner.
@@ -116,14 +116,14 @@ def _alike(tokens: Sequence[Token], one: Phrase, other: Phrase) -> bool:
 
 def _joined_after(tokens: Sequence[Token], phrases: Sequence[Phrase], first: int) -> list[int]:
     joined = []
-    for place in range(first + 1, len(phrases)):
-        between = [token.text for token in tokens[phrases[place - 1].last + 1 : phrases[place].start]]
+    for index in range(first + 1, len(phrases)):
+        between = [token.text for token in tokens[phrases[index - 1].last + 1 : phrases[index].start]]
         if between not in (["and"], [","], [",", "and"]):
             break
-        after = tokens[phrases[place].last + 1 : phrases[place].last + 4]
+        after = tokens[phrases[index].last + 1 : phrases[index].last + 4]
         if any(token.kind == "reference" for token in after):
             break
-        joined.append(place)
+        joined.append(index)
     return joined
 
 

@@ -66,10 +66,10 @@ def tokenise(prompt: str) -> list[Token]:
 def _between(prompt: str, start: int, end: int) -> list[Token]:
     tokens: list[Token] = []
     position = start
-    for found in image_references(prompt, start, end):
-        tokens += _words(prompt, position, found.start)
-        tokens.append(Token("reference", prompt[found.start : found.end].casefold(), found.start, found.end, found))
-        position = found.end
+    for each in image_references(prompt, start, end):
+        tokens += _words(prompt, position, each.start)
+        tokens.append(Token("reference", prompt[each.start : each.end].casefold(), each.start, each.end, each))
+        position = each.end
     return tokens + _words(prompt, position, end)
 
 

@@ -1,4 +1,4 @@
-"""Finds the largest picture or frame in an AVIF. Knows no Pillow.
+"""Finds the largest picture or frame in an AVIF.
 
 The header gives the size of the picture, but each frame has a size of its own, and the decoder first decodes the whole
 frame and then scales it. A file of 1 kB whose header says 1 x 1 pixel can contain a frame of 16,384 x 16,384 pixels, or
@@ -24,13 +24,14 @@ _FRAMES_PER_PICTURE = 4
 """Largest area of all frames, in areas of the picture: colours, transparency, a thumbnail and a gain map."""
 _SEQUENCE_HEADER = 1
 _TRACK_BYTES = 4096
-"""Bytes of a track that are read. Its first sample begins with its sequence header; later samples are not decoded."""
+"""Number of bytes of a track that are read. Its first sample begins with its sequence header; others are not read."""
 
 
 def avif_size(data: bytes) -> tuple[int, int]:
     """Return the largest width and height of all pictures and frames in a file.
 
-    Bound: at most `MAX_BLOCKS` boxes, `MAX_PIXEL_CHUNKS` each of items, extents and OBUs, and one copy of an item.
+    Work: at most `MAX_BLOCKS` boxes, and at most `MAX_PIXEL_CHUNKS` items, as many extents, and as many OBUs. Memory:
+    one copy of an item.
 
     Args:
         data: a file with an AVIF signature.
@@ -39,7 +40,7 @@ def avif_size(data: bytes) -> tuple[int, int]:
         (width, height) in pixels, each at least 1; they can come from different frames.
 
     Raises:
-        InvalidImage: the file is truncated or has too many parts, or its frames have more than
+        InvalidImage: the file is truncated, or has too many boxes, items or OBUs; or its frames have more than
             `_FRAMES_PER_PICTURE` times the picture's area.
     """
     width = height = 1
@@ -55,7 +56,7 @@ def avif_size(data: bytes) -> tuple[int, int]:
             largest = 0
             for size in _obus(item):
                 if next(obus) > MAX_PIXEL_CHUNKS:
-                    raise InvalidImage("a broken AVIF file: too many parts")
+                    raise InvalidImage("a broken AVIF file: too many OBUs")
                 if size is not None:
                     width, height, largest = max(width, size[0]), max(height, size[1]), max(largest, size[0] * size[1])
             area += largest
@@ -108,11 +109,11 @@ def _items(data: bytes, boxes: list[tuple[bytes, int, int]]) -> Iterator[memoryv
 
 
 def _locations(data: bytes, start: int) -> Iterator[list[tuple[bool, int, int]]]:
-    """Yield the extents of each item of an iloc box: (whether it is in idat, offset, length in bytes)."""
+    """Yield the extents of each item of an iloc box: (is in idat, offset, length), in bytes."""
     version = data[start]
     sizes = data[start + 4] >> 4, data[start + 4] & 15, data[start + 5] >> 4, data[start + 5] & 15
     offset_size, length_size, base_size, index_size = sizes
-    wide = 4 if version >= 2 else 2
+    id_size = 4 if version >= 2 else 2
     at = start + 6
 
     def number(size: int) -> int:
@@ -122,29 +123,29 @@ def _locations(data: bytes, start: int) -> Iterator[list[tuple[bool, int, int]]]
             raise IndexError
         return int.from_bytes(data[at - size : at], "big")
 
-    extents = 0
-    for item in range(number(wide)):
+    extent_count = 0
+    for item in range(number(id_size)):
         if item > MAX_PIXEL_CHUNKS:  # also items without extents
             raise InvalidImage("a broken AVIF file: too many items")
-        number(wide)
-        inside = version >= 1 and number(2) & 15 == 1
+        number(id_size)
+        in_idat = version >= 1 and number(2) & 15 == 1
         number(2)
         base = number(base_size)
-        found = []
+        extents = []
         for _ in range(number(2)):
-            extents += 1
-            if extents > MAX_PIXEL_CHUNKS:
-                raise InvalidImage("a broken AVIF file: too many items")
+            extent_count += 1
+            if extent_count > MAX_PIXEL_CHUNKS:
+                raise InvalidImage("a broken AVIF file: too many extents")
             number(index_size if version >= 1 else 0)
-            found.append((inside, base + number(offset_size), number(length_size)))
-        yield found
+            extents.append((in_idat, base + number(offset_size), number(length_size)))
+        yield extents
 
 
 def _obus(item: memoryview) -> Iterator[tuple[int, int] | None]:
     """Yield for each OBU of an item the frame size that it sets, or None. Bytes that are not AV1 give arbitrary sizes.
 
     An OBU is a header byte (bits from the highest: 1 forbidden, 4 type, 1 extension, 1 has a size, 1 reserved), an
-    extension byte, a size of 7 bits a byte with the lowest first (leb128), and its contents.
+    extension byte, a size of 7 bits per byte with the lowest first (leb128), and its contents.
 
     Source: AV1 specification, 5.3.1, 5.3.2 and 4.10.5 (leb128).
     """

@@ -1,4 +1,4 @@
-"""Reads the bit fields of video headers. Knows no Pillow."""
+"""Reads the bit fields of video headers."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Reads the header of a BMP file: where its pixels are, and which of their bits are which colour. Knows no Pillow.
+"""Reads the header of a BMP file: where its pixels are, and which of their bits are which colour.
 
     offset | bytes | field
     -------+-------+--------------------------------------------
     10     | 4     | where the pixels are
     14     | 4     | bytes of the header that begins here
     18     | 4, 4  | width, height (negative: highest line first)
-    28     | 2     | bits a pixel
+    28     | 2     | bits per pixel
     30     | 4     | compression
     46     | 4     | colours in the palette
     54     | 4 x 4 | masks of red, green, blue, alpha
@@ -34,7 +34,7 @@ class BitFields:
     """Pixels of 16 or 32 bits whose colours are bit fields.
 
     Attributes:
-        bits: bits a pixel: 16 or 32.
+        bits: bits per pixel: 16 or 32.
         masks: the bits of red, green, blue and alpha; 0 if the pixels lack that field.
         start: index of the first pixel in the file.
         header: a BMP header with the same width, height and direction, for plain pixels of 32 bits.
@@ -49,7 +49,7 @@ class BitFields:
 def check_bmp(data: bytes) -> None:
     """Refuse a large run-length-coded BMP, because `images.bmp_rle` decodes it in Python.
 
-    Bound: one comparison.
+    Work: one comparison.
 
     Args:
         data: a file that starts with BM.
@@ -102,7 +102,7 @@ def bit_fields(data: bytes) -> BitFields | None:
 def with_palette_in_range(data: bytes) -> bytes | None:
     """Correct a BMP whose header counts more colours than its pixels can use.
 
-    Bound: one copy of the file, if it is corrected.
+    Memory: one copy of the file, if it is corrected.
 
     Args:
         data: a file that starts with BM.

@@ -1,4 +1,4 @@
-"""Reads the structure of GIF, WebP and PNM files: their sizes and parts, within limits. Knows no Pillow.
+"""Reads the structure of GIF, WebP and PNM files: their sizes and parts, within limits.
 
 Source: GIF89a specification; RFC 9649 (WebP); Netpbm manual, pbm(5), pgm(5), ppm(5) and pfm(5).
 """
@@ -25,7 +25,7 @@ _PNM_HEADER = re.compile(
 def gif_size(data: bytes) -> tuple[int, int]:
     """Return the size that a GIF's first frame needs, and refuse too many blocks before it.
 
-    Bound: at most `MAX_GIF_BLOCKS` steps.
+    Work: at most `MAX_GIF_BLOCKS` steps.
 
     Args:
         data: a file that starts with GIF87a or GIF89a.
@@ -45,7 +45,7 @@ def gif_size(data: bytes) -> tuple[int, int]:
 def first_gif_frame(data: bytes) -> bytes:
     """Reduce a GIF to the parts that its first frame needs: palette, transparency and pixels.
 
-    Bound: the steps of `gif_size`, and one copy of the file.
+    Work: as in `gif_size`. Memory: one copy of the file.
 
     Args:
         data: a file that passed `gif_size`.
@@ -105,7 +105,7 @@ def webp_size(data: bytes) -> tuple[int, int]:
         VP8L        | 14 bits each from byte 21, both less 1
         "VP8 "      | the lower 14 of 16 bits each from byte 26
 
-    Bound: a few steps.
+    Work: a few steps.
 
     Source: RFC 9649, sections 2.5 to 2.7; RFC 6386, section 9.1 (VP8).
 
@@ -140,7 +140,7 @@ def is_animated_webp(data: bytes) -> bool:
 def webp_exif(data: bytes) -> bytes:
     """Return the contents of a WebP's EXIF chunk.
 
-    Bound: at most `MAX_BLOCKS` steps, and one copy of the chunk.
+    Work: at most `MAX_BLOCKS` steps. Memory: one copy of the chunk.
 
     Args:
         data: a file that starts with RIFF....WEBP.
@@ -179,7 +179,7 @@ class PnmHeader:
 def check_pnm(data: bytes) -> tuple[int, int]:
     """Read a PNM's size.
 
-    Bound: one search in the first 4 kB.
+    Work: one search in the first 4 kB.
 
     Args:
         data: a file that starts with P4, P5, P6, Pf or PF.
@@ -200,7 +200,7 @@ def pnm_header(data: bytes) -> PnmHeader:
         magic      | header                            | pixels
         -----------+-----------------------------------+--------------------------
         P4         | width height                      | bits, 1 is black
-        P5, P6     | width height maximum              | grey or RGB, 1 or 2 bytes a sample
+        P5, P6     | width height maximum              | grey or RGB, 1 or 2 bytes per sample
         Pf         | width height scale                | grey floats
 
     Raises:
@@ -209,14 +209,14 @@ def pnm_header(data: bytes) -> PnmHeader:
     match = _PNM_HEADER.match(data[:4096])
     if match is None:
         raise InvalidImage("a broken PPM file: its header is invalid")
-    kind, width, height, *maximum = (group for group in match.groups() if group is not None)
+    kind, width, height, *last = (group for group in match.groups() if group is not None)
     if kind == b"PF":
         raise InvalidImage("a PPM file of a variant that is not read (PF: colours as floats)")
     if max(len(width), len(height)) > 10:
         raise InvalidImage("a broken PPM file: its size is out of range")
-    value = maximum[0] if maximum else b""
-    most = int(value[:10]) if kind in {b"P5", b"P6"} else 0
-    if kind in {b"P5", b"P6"} and not 0 < most <= 65_535:
+    value = last[0] if last else b""
+    maximum = int(value[:10]) if kind in {b"P5", b"P6"} else 0
+    if kind in {b"P5", b"P6"} and not 0 < maximum <= 65_535:
         raise InvalidImage("a broken PPM file: its maximum value is not between 1 and 65535")
     plain = b"%b %d %d %b\n" % (kind, int(width), int(height), value)
-    return PnmHeader((int(width), int(height)), most, plain, match.end())
+    return PnmHeader((int(width), int(height)), maximum, plain, match.end())

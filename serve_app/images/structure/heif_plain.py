@@ -1,4 +1,4 @@
-"""Writes a HEIC or HEIF that has only the first picture of another one and its transparency. Knows no Pillow.
+"""Writes a HEIC or HEIF file that has only the first picture of another file, with its transparency.
 
 Metadata, colour profiles, thumbnails and depth maps are left out, because they could trigger bugs of a decoder.
 
@@ -17,9 +17,9 @@ from collections.abc import Mapping
 
 from serve_app.images.structure.heif_items import Item, Items
 
-MOST_CONFIGURATION_BYTES = (1 << 16) - 1
+MAX_CONFIGURATION_BYTES = (1 << 16) - 1
 _LENGTHS: Mapping[bytes, range] = {
-    b"hvcC": range(23, MOST_CONFIGURATION_BYTES + 1),
+    b"hvcC": range(23, MAX_CONFIGURATION_BYTES + 1),
     b"ispe": range(12, 13),
     b"irot": range(1, 2),
     b"imir": range(1, 2),
@@ -37,81 +37,81 @@ def write_plain(items: Items, picture: Mapping[int, Item]) -> bytes:
 
     Args:
         items: all items of the file.
-        picture: the items to keep, by number. The first is the primary one.
+        picture: the items to keep, by ID. The first is the primary item.
 
     Returns:
-        The new file. Its items are numbered from 1.
+        The new file. The IDs of its items count from 1.
     """
     properties = _properties(items, picture)
-    numbers = {old: new for new, old in enumerate(picture, 1)}
-    places = {old: new for new, old in enumerate(properties, 1)}
-    has = b""
+    new_ids = {old: new for new, old in enumerate(picture, 1)}
+    new_indices = {old: new for new, old in enumerate(properties, 1)}
+    associations = b""
     for old, item in picture.items():
-        kept = [number for number in item.properties if number in places]
-        essential = [items.properties[number - 1][0] in _ESSENTIAL for number in kept]
-        pairs = [places[number] | 0x8000 * bit for number, bit in zip(kept, essential, strict=True)]
-        has += struct.pack(f">HB{len(pairs)}H", numbers[old], len(pairs), *pairs)
+        kept = [index for index in item.properties if index in new_indices]
+        essential = [items.properties[index - 1][0] in _ESSENTIAL for index in kept]
+        pairs = [new_indices[index] | 0x8000 * bit for index, bit in zip(kept, essential, strict=True)]
+        associations += struct.pack(f">HB{len(pairs)}H", new_ids[old], len(pairs), *pairs)
     boxes = [
         _box(b"hdlr", bytes(8), b"pict", bytes(13)),
-        _box(b"pitm", bytes(4), struct.pack(">H", numbers[items.primary])),
-        _box(b"iinf", bytes(4), struct.pack(">H", len(picture)), *_infos(picture, numbers)),
+        _box(b"pitm", bytes(4), struct.pack(">H", new_ids[items.primary])),
+        _box(b"iinf", bytes(4), struct.pack(">H", len(picture)), *_infos(picture, new_ids)),
         _box(
             b"iprp",
             _box(b"ipco", *properties.values()),
-            _box(b"ipma", b"\0\0\0\1", struct.pack(">I", len(picture)), has),
+            _box(b"ipma", b"\0\0\0\1", struct.pack(">I", len(picture)), associations),
         ),
     ]
-    if references := _references(picture, numbers):
+    if references := _references(picture, new_ids):
         boxes.append(_box(b"iref", bytes(4), *references))
-    return _with_places(boxes, [items.bytes_of(item) for item in picture.values()])
+    return _with_iloc(boxes, [items.bytes_of(item) for item in picture.values()])
 
 
-def _with_places(boxes: list[bytes], blobs: list[bytes]) -> bytes:
+def _with_iloc(boxes: list[bytes], blobs: list[bytes]) -> bytes:
     """Write the file from the boxes in meta and the bytes of the items; add iloc, which says where the bytes are."""
     start = _box(b"ftyp", b"heic", bytes(4), b"mif1heic")
     entry = struct.Struct(">HHHII")
     length = 8 + 4 + sum(map(len, boxes)) + 8 + 8 + entry.size * len(blobs)
     at = len(start) + length + 8
-    places = b""
-    for number, blob in enumerate(blobs, 1):
-        places += entry.pack(number, 0, 1, at, len(blob))
+    entries = b""
+    for item_id, blob in enumerate(blobs, 1):
+        entries += entry.pack(item_id, 0, 1, at, len(blob))
         at += len(blob)
-    iloc = _box(b"iloc", bytes(4), b"\x44\x00", struct.pack(">H", len(blobs)), places)
+    iloc = _box(b"iloc", bytes(4), b"\x44\x00", struct.pack(">H", len(blobs)), entries)
     return start + _box(b"meta", bytes(4), *boxes, iloc) + _box(b"mdat", *blobs)
 
 
 def _properties(items: Items, picture: Mapping[int, Item]) -> dict[int, bytes]:
-    """Return the boxes of the properties to keep, each once, by their numbers in the original file."""
+    """Return the boxes of the properties to keep, each once, by their indices in the original file."""
     kept: dict[int, bytes] = {}
     for item in picture.values():
-        for number in item.properties:
-            if number in kept or not 0 < number <= len(items.properties):
+        for index in item.properties:
+            if index in kept or not 0 < index <= len(items.properties):
                 continue
-            kind, start, end = items.properties[number - 1]
+            kind, start, end = items.properties[index - 1]
             if end - start not in _LENGTHS.get(kind, ()):
                 continue  # before the copy, because many items can name one large property
             body = items.data[start:end]
             if kind != b"colr" or body.startswith(b"nclx"):
-                kept[number] = _box(kind, body)
+                kept[index] = _box(kind, body)
     return kept
 
 
-def _infos(picture: Mapping[int, Item], numbers: Mapping[int, int]) -> list[bytes]:
-    """Return the boxes that give the type of each item. All but the primary one are hidden: they are not pictures."""
+def _infos(picture: Mapping[int, Item], new_ids: Mapping[int, int]) -> list[bytes]:
+    """Return the boxes that give the type of each item. All items except the primary one are hidden."""
     first = next(iter(picture))
     return [
-        _box(b"infe", struct.pack(">BxxBHH4sx", 2, old != first, numbers[old], 0, item.kind))
+        _box(b"infe", struct.pack(">BxxBHH4sx", 2, old != first, new_ids[old], 0, item.kind))
         for old, item in picture.items()
     ]
 
 
-def _references(picture: Mapping[int, Item], numbers: Mapping[int, int]) -> list[bytes]:
+def _references(picture: Mapping[int, Item], new_ids: Mapping[int, int]) -> list[bytes]:
     written = []
     for old, item in picture.items():
-        auxiliary = [number for number in item.auxiliary_to if number in picture]
-        for kind, named in ((b"dimg", item.parts), (b"auxl", auxiliary)):
+        auxiliary = [item_id for item_id in item.auxiliary_to if item_id in picture]
+        for kind, named in ((b"dimg", item.tiles), (b"auxl", auxiliary)):
             if named:
-                pack = struct.pack(f">HH{len(named)}H", numbers[old], len(named), *(numbers[each] for each in named))
+                pack = struct.pack(f">HH{len(named)}H", new_ids[old], len(named), *(new_ids[each] for each in named))
                 written.append(_box(kind, pack))
     return written
 

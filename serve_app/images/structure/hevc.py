@@ -13,75 +13,75 @@ from serve_app.images.structure.bits import Bits
 from serve_app.images.structure.bounds import MAX_PIXEL_CHUNKS
 
 _SEQUENCE_PARAMETER_SET = 33
-_MOST_BYTES = 512
-"""Bytes of a parameter set that are read. The size is in its first 100 bytes."""
+_MAX_BYTES = 512
+"""Number of bytes of a parameter set that are read. The size is in its first 100 bytes."""
 _PROFILE_BITS, _LEVEL_BITS = 88, 8
 _SUB_LAYERS = 8
 
 
-class PartsLeft:
+class UnitsLeft:
     """Counts the parameter sets and NAL units that may still be read, for all frames of a file together."""
 
     def __init__(self) -> None:
         self._left = MAX_PIXEL_CHUNKS
 
     def take(self) -> None:
-        """Count one part.
+        """Count one more.
 
         Raises:
-            InvalidImage: the file has more than `MAX_PIXEL_CHUNKS` parts.
+            InvalidImage: the file has more than `MAX_PIXEL_CHUNKS` parameter sets and NAL units.
         """
         self._left -= 1
         if self._left < 0:
-            raise InvalidImage("a broken HEIF file: too many parts")
+            raise InvalidImage("a broken HEIF file: too many parameter sets or NAL units")
 
 
-def parameter_set_sizes(configuration: bytes, left: PartsLeft) -> Iterator[tuple[int, int]]:
+def parameter_set_sizes(configuration: bytes, units_left: UnitsLeft) -> Iterator[tuple[int, int]]:
     """Yield (width, height) in pixels of each sequence parameter set of an hvcC box.
 
     Args:
         configuration: the contents of the box.
-        left: the counter of the file's parts.
+        units_left: the counter of the file's parameter sets and NAL units.
 
     Raises:
-        InvalidImage: the file has too many parts.
+        InvalidImage: the file has too many parameter sets and NAL units.
         IndexError: the box is truncated.
     """
     at = 23
     for _ in range(configuration[22]):
-        left.take()
+        units_left.take()
         count = int.from_bytes(configuration[at + 1 : at + 3], "big")
         at += 3
         for _ in range(count):
-            left.take()
+            units_left.take()
             length = int.from_bytes(configuration[at : at + 2], "big")
             at += 2
             if at + length > len(configuration):
                 raise IndexError
-            yield from _size(configuration[at : at + min(length, _MOST_BYTES)])
+            yield from _size(configuration[at : at + min(length, _MAX_BYTES)])
             at += length
 
 
-def set_sizes_of_frame(frame: bytes, configuration: bytes, left: PartsLeft) -> Iterator[tuple[int, int]]:
+def set_sizes_of_frame(frame: bytes, configuration: bytes, units_left: UnitsLeft) -> Iterator[tuple[int, int]]:
     """Yield (width, height) in pixels of each sequence parameter set among the NAL units of a frame.
 
     Args:
         frame: the bytes of an item: NAL units, each after its length.
         configuration: the contents of the item's hvcC box, which gives the size of a length.
-        left: the counter of the file's parts.
+        units_left: the counter of the file's parameter sets and NAL units.
 
     Raises:
-        InvalidImage: a NAL unit is truncated, or the file has too many parts.
+        InvalidImage: a NAL unit is truncated, or the file has too many parameter sets and NAL units.
     """
     size = (configuration[21] & 3) + 1
     at = 0
     while at < len(frame):
-        left.take()
+        units_left.take()
         length = int.from_bytes(frame[at : at + size], "big")
         at += size
         if at + length > len(frame):
             raise InvalidImage("truncated")
-        yield from _size(frame[at : at + min(length, _MOST_BYTES)])
+        yield from _size(frame[at : at + min(length, _MAX_BYTES)])
         at += length
 
 
@@ -93,9 +93,9 @@ def _size(unit: bytes) -> Iterator[tuple[int, int]]:
         16         | header of the NAL unit; its type is in bits 1 to 6
         4, 3, 1    | video parameter set, sub-layers less 1, temporal nesting
         88, 8      | profile, level
-        2 a layer  | if there are sub-layers: whether each has a profile, a level; padded to 8 pairs
+        2 for each | if there are sub-layers: whether each has a profile, a level; padded to 8 pairs
         88, 8      | for each sub-layer: profile and level that it has
-        ue, ue     | number of the set, chroma format; if the format is 3, one more bit
+        ue, ue     | ID of the set, chroma format; if the format is 3, one more bit
         ue, ue     | width, height in pixels
 
     Source: ITU-T H.265, 7.3.2.2.1 and 7.3.3.

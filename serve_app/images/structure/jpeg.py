@@ -1,11 +1,11 @@
-"""Reads the frame header and EXIF block of a JPEG, and limits its segments and scans. Knows no Pillow.
+"""Reads the frame header and EXIF block of a JPEG, and limits its segments and scans.
 
 A JPEG is a series of segments: FF, a marker, a length of 2 bytes (which counts itself), and contents.
 
     marker           | segment
     -----------------+--------------------------------------------------------------------------
     D8, D9           | start and end of the picture; without length
-    C0 to CF         | frame header: bits a sample, height, width, components (not C4, C8 and CC)
+    C0 to CF         | frame header: bits per sample, height, width, components (not C4, C8 and CC)
     DA               | start of a scan; pixel data follow, in which FF is written as FF 00
     01, D0 to D7     | TEM and RST; without length
     E1               | APP1, which has EXIF
@@ -50,14 +50,14 @@ class JpegHeader:
 def check_jpeg_header(data: bytes) -> JpegHeader:
     """Read a JPEG's header, and refuse too many segments, or bytes between them, before its first scan.
 
-    Bound: at most `MAX_BLOCKS` steps, and one copy of the EXIF block.
+    Work: at most `MAX_BLOCKS` steps. Memory: one copy of the EXIF block.
 
     Args:
         data: a file that starts with FF D8.
 
     Raises:
         InvalidImage: the structure is broken; no scan follows within `MAX_BLOCKS` segments; or the frame is
-            hierarchical, has not 8 bits a sample, or has a number of colours other than 1, 3 and 4.
+            hierarchical, has not 8 bits per sample, or has a number of colours other than 1, 3 and 4.
     """
     position, frame = 2, b""
     exif: list[bytes] = []
@@ -88,7 +88,7 @@ def check_jpeg_header(data: bytes) -> JpegHeader:
 def check_jpeg_scans(data: bytes) -> None:
     """Refuse a JPEG with many scans, because each scan costs a pass over all pixels.
 
-    Bound: one search through the file, and `MAX_BLOCKS` steps.
+    Work: one search through the file, and at most `MAX_BLOCKS` steps.
 
     Args:
         data: a file that passed `check_jpeg_header`. Bytes after its end marker (a second picture, a video) are

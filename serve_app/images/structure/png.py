@@ -1,4 +1,4 @@
-"""Reads the chunks of a PNG that its picture needs, its transparency and its EXIF block. Knows no Pillow.
+"""Reads the chunks of a PNG that its picture needs, its transparency and its EXIF block.
 
 Other chunks (text, profiles, animation, physical sizes) are not read: viewers show the picture even if they are broken.
 
@@ -28,7 +28,7 @@ class PngParts:
 
     Attributes:
         plain: a PNG that has only the picture's chunks, unchanged even if they are broken or truncated.
-        depth: bits a sample.
+        depth: bits per sample.
         colour_key: the grey or RGB value that is transparent, in the file's depth; None if there is none.
         exif: the EXIF block; empty if the file has none.
     """
@@ -42,7 +42,7 @@ class PngParts:
 def check_png(data: bytes) -> None:
     """Refuse a PNG with too many chunks.
 
-    Bound: at most `MAX_BLOCKS` + `MAX_PIXEL_CHUNKS` steps.
+    Work: at most `MAX_BLOCKS` + `MAX_PIXEL_CHUNKS` steps.
 
     Args:
         data: a file that starts with the PNG signature.
@@ -67,7 +67,7 @@ def check_png(data: bytes) -> None:
 def png_parts(data: bytes) -> PngParts:
     """Reduce a PNG to the chunks that its picture needs, without text, profiles and animation.
 
-    Bound: the steps of `check_png`, and one copy of the file.
+    Work: as in `check_png`. Memory: one copy of the file.
 
     Args:
         data: a file that passed `check_png`.

@@ -1,4 +1,4 @@
-"""Reads the first directory of a TIFF, or of an EXIF block, which has the same structure. Knows no Pillow.
+"""Reads the first directory of a TIFF, or of an EXIF block, which has the same structure.
 
 The file starts with II (little-endian) or MM (big-endian):
 
@@ -26,14 +26,14 @@ _TYPE_BYTES = dict(enumerate((1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8,
 _BYTE_TYPES = frozenset({1, 2, 6, 7})
 _WIDTHS, _HEIGHTS = frozenset({256, 322}), frozenset({257, 323})  # tags of the picture and of a tile
 _ORIENTATION = 274
-_COLOUR_MAP, _MOST_COLOURS = 320, 3 << 16
+_COLOUR_MAP, _MAX_COLOURS = 320, 3 << 16
 _NUMBERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 
 
 def check_tiff(data: bytes) -> tuple[int, int]:
     """Return the size that a TIFF's first page needs, and refuse a directory with more values than the file can hold.
 
-    Bound: at most `MAX_BLOCKS` steps.
+    Work: at most `MAX_BLOCKS` steps.
 
     Args:
         data: a file with a TIFF or BigTIFF signature.
@@ -50,7 +50,7 @@ def check_tiff(data: bytes) -> tuple[int, int]:
     order = _order(data)
     for tag, kind, count, inline in _tags(data):
         size = count * _TYPE_BYTES.get(kind, 0)
-        if kind not in _BYTE_TYPES and count > (_MOST_COLOURS if tag == _COLOUR_MAP else MAX_PIXEL_CHUNKS):
+        if kind not in _BYTE_TYPES and count > (_MAX_COLOURS if tag == _COLOUR_MAP else MAX_PIXEL_CHUNKS):
             raise InvalidImage("a broken TIFF file: a tag of too many values")
         value = inline
         if size > len(inline):
@@ -71,7 +71,7 @@ def check_tiff(data: bytes) -> tuple[int, int]:
 def tag_values(data: bytes) -> dict[int, tuple[int, ...]]:
     """Read the tags of the first directory whose values are unsigned whole numbers.
 
-    Bound: at most `MAX_BLOCKS` steps, and `MAX_PIXEL_CHUNKS` numbers a tag.
+    Work: at most `MAX_BLOCKS` tags, and at most `MAX_PIXEL_CHUNKS` numbers per tag.
 
     Args:
         data: a file that passed `check_tiff`.
@@ -80,24 +80,24 @@ def tag_values(data: bytes) -> dict[int, tuple[int, ...]]:
         The numbers by tag. If a tag is repeated, its first occurrence counts.
     """
     mark = "<" if _order(data) == "little" else ">"
-    found: dict[int, tuple[int, ...]] = {}
+    values: dict[int, tuple[int, ...]] = {}
     for tag, kind, count, inline in _tags(data):
         code = _NUMBERS.get(kind)
-        if code is None or tag in found or count > MAX_PIXEL_CHUNKS:
+        if code is None or tag in values or count > MAX_PIXEL_CHUNKS:
             continue
         layout = f"{mark}{count}{code}"
         size = struct.calcsize(layout)
         start = int.from_bytes(inline, _order(data))
         value = inline[:size] if size <= len(inline) else data[start : start + size]
         if len(value) == size:
-            found[tag] = struct.unpack(layout, value)
-    return found
+            values[tag] = struct.unpack(layout, value)
+    return values
 
 
 def exif_orientation(exif: bytes) -> int:
     """Read the orientation of an EXIF block.
 
-    Bound: at most `MAX_BLOCKS` steps, whatever the block's length.
+    Work: at most `MAX_BLOCKS` steps, for a block of any length.
 
     Args:
         exif: the block, with or without its "Exif" prefix; may be empty or broken.

@@ -45,7 +45,7 @@ def preferred(accept: str, offered: Sequence[str]) -> str:
         precision, weight = max(((each.precision(kind), each.weight) for each in ranges), default=(0, 0.0))
         return (weight, precision == 3) if precision and weight else (0.0, False)
 
-    return max(offered, key=rank)  # of equals, the first
+    return max(offered, key=rank)  # of equal ranks, `max` returns the first
 
 
 def _range(part: str) -> _Range | None:

@@ -1,4 +1,4 @@
-"""Send the answers of `POST /v1/segment`: JSON in chunks, or events as lines. Knows Starlette; knows no routes."""
+"""Send the answers of `POST /v1/segment`: JSON in chunks, or events as lines."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CHUNK_PAUSE_S = 0.005
 
 
 class EventStream(StreamingResponse):
-    """A stream of events as NDJSON. It stops the request's work when it ends, even before its first line.
+    """A stream of events as NDJSON. When the stream ends, even before its first line, the request's work is stopped.
 
     Args:
         first: the first event; the caller waited for it, because it decides the status.
@@ -59,7 +59,7 @@ class Chunks(Response):
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         for chunk in self._chunks[:-1]:
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            # `send` only appends to a queue. Ray sends all of a long queue at once, which would block its event loop.
+            # `send` only appends to a queue. Ray sends a long queue without a pause, which would block its event loop.
             await asyncio.sleep(CHUNK_PAUSE_S)
         await send({"type": "http.response.body", "body": self._chunks[-1], "more_body": False})
 

@@ -1,4 +1,4 @@
-"""Read the JSON or multipart bodies of requests. Knows Starlette; knows nothing of Ray."""
+"""Read the JSON or multipart bodies of requests."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def media_type(headers: Headers) -> str:
 async def read_segment_request(request: Request, reading: Reading) -> SegmentRequest:
     """Read the body of `POST /v1/segment`.
 
-    Bounds: see `read_body` for reading, `json_text.loads` and `read_form` for parsing, `parse_request` for checking.
-    JSON is parsed and checked in a thread. The files of a form are copied without parsing.
+    For time and memory, see `read_body` for reading, `json_text.loads` and `read_form` for parsing, and `parse_request`
+    for checking. JSON is parsed and checked in a thread. The files of a form are copied without parsing.
 
     Raises:
         UnsupportedMediaType: the body is neither JSON nor multipart, or has a Content-Encoding.
@@ -47,7 +47,7 @@ async def read_segment_request(request: Request, reading: Reading) -> SegmentReq
 async def read_entities_request(request: Request, reading: Reading) -> EntitiesRequest:
     """Read the body of `POST /v1/entities`.
 
-    Bounds: see `read_body` and `json_text.loads`.
+    For time and memory, see `read_body` and `json_text.loads`.
 
     Raises:
         UnsupportedMediaType: the Content-Type is not JSON, or the body has a Content-Encoding.

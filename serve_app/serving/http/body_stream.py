@@ -1,6 +1,6 @@
 """Read a request's body within limits of size, pause and rate, or read and discard it.
 
-Knows Starlette; knows neither formats nor Ray.
+This module does not parse bodies.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class Reading:
 async def read_body(request: Request, reading: Reading) -> bytes:
     """Read the whole body within the limits.
 
-    Bounds: memory of twice `limits.max_body_bytes`, for the received chunks and their copy. Time of
-    `serving.body_pause_s` + received bytes / `serving.min_body_rate`, and never more than `serving.max_timeout_s`, so
-    that a stalled or slow client does not occupy an admitted request for longer.
+    It takes memory of at most twice `limits.max_body_bytes`, for the received chunks and their copy. It takes at most
+    `serving.body_pause_s` + received bytes / `serving.min_body_rate` seconds, and never more than
+    `serving.max_timeout_s`, so that a stalled or slow client does not occupy an admitted request for longer.
 
     Raises:
         TooLarge: the body or its Content-Length is over the limit.
@@ -106,7 +106,7 @@ class IncomingBody:
         self._closes = not stays_open
 
     @property
-    def would_be_reset(self) -> bool:
+    def connection_would_be_reset(self) -> bool:
         """Whether an answer that is sent now may be lost because the connection is reset."""
         return self._closes and not self.ended
 
@@ -121,7 +121,7 @@ class IncomingBody:
     async def drain(self, max_bytes: int, pause_s: float = DRAIN_PAUSE_S, whole_s: float = DRAIN_S) -> None:
         """Read and discard the rest of the body.
 
-        Bounds: the arguments, and memory of one chunk.
+        It takes memory of one chunk; the arguments limit its time.
 
         Args:
             max_bytes: stop after this many bytes, at the end of a chunk.

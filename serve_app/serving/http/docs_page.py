@@ -87,7 +87,7 @@ def _fields(schema: Schema, document: Schema) -> str:
 
 
 def _rows(schema: Schema, document: Schema, prefix: str = "") -> Iterator[str]:
-    """Yield a table row per field; the fields of an object, or of the objects in a list, follow its own row."""
+    """Yield a table row per field. The fields of an object, or of the objects in a list, follow that row."""
     for name, field in schema["properties"].items():
         said = _said(field, name in schema.get("required", ()), document)
         yield (

@@ -1,4 +1,4 @@
-"""Convert a multipart form into the fields of the JSON body. Knows the form's fields; knows nothing of Ray."""
+"""Convert a multipart form into the fields of the JSON body."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _JSON_FIELDS = frozenset(name for name, schema in _OPTIONS.items() if schema["ty
 _TEXT_FIELDS = frozenset({"prompt", *_OPTIONS}) - _JSON_FIELDS
 _FILE_FIELDS = frozenset({"contextual", "generated"})
 _CHARSET_FIELD = "_charset_"
-"""This field names the charset of text fields that have none of their own. Source: RFC 7578, section 4.6."""
+"""This field names the charset of text fields that name no charset. Source: RFC 7578, section 4.6."""
 _MAX_FIELDS = 64  # besides the files; there are far fewer field names
 _MAX_CONTENT_TYPE = 1024  # characters; the parser's time grows with the square of their number
-_BYTES_A_CHARACTER = 12  # the most that one takes: two JSON escapes such as \ud83d\ude00
+_BYTES_PER_CHARACTER = 12  # at most: a character may be two JSON escapes such as \ud83d\ude00
 
 
 class FormImage(TypedDict):
@@ -50,9 +50,9 @@ FormFields = dict[str, JsonValue | FormImage | list[FormImage]]
 async def read_form(headers: Headers, body: bytes, limits: LimitsConfig) -> FormFields:
     """Parse a multipart form.
 
-    Bounds: `multipart.split` with at most 2 * (`limits.max_images` + 65) delimiters. A text field may have 64 KiB plus
-    12 bytes for each character of the longest prompt and three times those of all entities, because `thresholds` may
-    name twice as many. So parsing takes as long as copying the body, and as much memory as the files twice.
+    `multipart.split` gets at most 2 * (`limits.max_images` + 65) delimiters. A text field may have 64 KiB plus 12 bytes
+    per character, for the characters of the longest prompt and three times those of all entities, because `thresholds`
+    may name twice as many entities. So parsing takes as long as copying the body, and memory of twice the files.
 
     Args:
         headers: the request's headers; the Content-Type has the boundary and perhaps the charset of the text fields.
@@ -96,12 +96,12 @@ class _Form:
 
     Args:
         limits: the limits on images, the prompt and entities.
-        charset: the charset of text fields without their own.
+        charset: the charset of text fields that name no charset.
     """
 
     def __init__(self, limits: LimitsConfig, charset: str) -> None:
         self._max_images = limits.max_images
-        self._max_text_bytes = 64 * 1024 + _BYTES_A_CHARACTER * (
+        self._max_text_bytes = 64 * 1024 + _BYTES_PER_CHARACTER * (
             limits.max_prompt_chars + 3 * limits.max_entities * limits.max_entity_chars
         )
         self._charset = charset

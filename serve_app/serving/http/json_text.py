@@ -1,4 +1,4 @@
-"""Parse JSON with a limit on the number of values, and write JSON in chunks. Pure; knows neither HTTP nor the fields.
+"""Parse JSON with a limit on the number of values, and write JSON in chunks. Pure.
 
 The limit of a request's bytes is not enough: a few megabytes of `0,0,0,…` become millions of Python objects. So the
 separators in the text are counted before parsing, which takes milliseconds.
@@ -22,10 +22,10 @@ _SEPARATORS = b"[{,:"
 CHUNK_BYTES = 1 << 20
 """Approximate size of a chunk of an answer."""
 PIECE = 1024
-"""Items of a list that are encoded at once."""
+"""At most this many items of a list are encoded in one step."""
 _PLAIN = frozenset({int, float, bool, type(None)})
 SHORT = 64
-"""Lists of at most this many items are encoded at once, with everything around them."""
+"""Lists of at most this many items are encoded in one step, together with the value that contains them."""
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _LOOKED_AT = 64 * 1024  # bytes at the start of a text in which unclosed brackets are counted
 _DEPTH = 1000  # about the depth at which Python's parser fails
@@ -34,7 +34,7 @@ _DEPTH = 1000  # about the depth at which Python's parser fails
 def loads(text: bytes | str, what: str = "the JSON", field: str | None = None) -> Any:
     """Parse JSON. Unlike the standard library, refuse NaN, infinity and repeated keys.
 
-    Bounds: about MAX_SEPARATORS values, the decoded text (up to 4 bytes per character), and the strings in the values.
+    It needs memory for about MAX_SEPARATORS values, the decoded text (up to 4 bytes per character), and the strings.
     Measured on 64 MiB of one string: 0.1 to 0.55 s and 64 to 450 MB.
 
     Args:
@@ -66,8 +66,8 @@ def loads(text: bytes | str, what: str = "the JSON", field: str | None = None) -
 def dump_chunks(value: Any) -> list[bytes]:
     """Write JSON in UTF-8, without spaces between tokens; lone surrogates become question marks.
 
-    Bounds: the text itself. The standard encoder holds Python's lock until it is done, for example 6 s for the polygons
-    of a large answer. So long lists are written PIECE items at a time, and long strings in parts.
+    It needs memory for the text itself. The standard encoder holds Python's lock until it is done, for example 6 s for
+    the polygons of a large answer. So long lists are written PIECE items at a time, and long strings in parts.
 
     Returns:
         The text in chunks of about CHUNK_BYTES each; at least one chunk.
@@ -123,7 +123,7 @@ def _is_flat(piece: Sequence[Any]) -> bool:
 
 
 def _is_short(value: Any) -> bool:
-    """Return whether a value with all its contents is short enough to be encoded at once."""
+    """Return whether a value with all its contents is short enough to be encoded in one step."""
     if isinstance(value, str):
         return len(value) < CHUNK_BYTES
     if isinstance(value, dict):

@@ -1,6 +1,6 @@
-"""ASGI middleware around all routes: request id, authentication, origin check, error format, metrics, one log line.
+"""ASGI middleware around all routes: request id, authentication, origin check, errors as JSON, metrics, one log line.
 
-Knows neither the routes nor Ray.
+It imports neither the routes nor Ray.
 """
 
 from __future__ import annotations
@@ -31,25 +31,27 @@ CLIENT_LEFT = 499
 MAX_REQUEST_ID = 128
 """Request ids are cut to this many characters."""
 MAX_HEADER_BYTES = 64 * 1024
-"""Limit of all headers together. The time to read some headers grows with the square of their length."""
+"""Limit for the sum of all headers. For certain headers, parsing time grows with the square of the length."""
 DRAINS = 3
-"""For this many times `max_concurrent_requests` refused requests at a time, the rest of the body is read."""
+"""At most DRAINS * `max_concurrent_requests` refused requests drain at the same time. To drain is to read and discard
+the rest of the body."""
 
 
-class Envelope:
-    """Wraps the routes in the checks and records that every request needs.
+class RequestChecks:
+    """Checks each request before its route runs, and logs and counts its answer.
 
-    Bounds: before a route runs, time in proportion to the headers, at most MAX_HEADER_BYTES. For an early answer, see
-    `IncomingBody.drain`; at most DRAINS * `serving.max_concurrent_requests` requests drain at the same time, and
-    others are answered at once.
+    Before a route runs, the work is proportional to the size of the headers, at most MAX_HEADER_BYTES. If an answer is
+    ready before the body has arrived, the rest of the body is drained first (see `IncomingBody.drain`), for at most
+    DRAINS * `serving.max_concurrent_requests` requests at the same time. Further requests are answered without that.
 
     Args:
         app: the routes.
         config: returns the current configuration.
         tokens: returns the currently accepted bearer tokens; empty for no authentication.
-        answered: called with route, status, seconds and error code after each answer.
-        open_routes: paths without private data. They need no token and also answer pages of other sites.
-        echo_request_id: put X-Request-ID into the answer; False if the proxy in front does.
+        on_answer: called with route, status, seconds and error code after each answer.
+        open_routes: paths without private data. They need no token, and pages of other sites may call
+            them.
+        echo_request_id: put X-Request-ID into the answer; False if Ray's proxy adds it.
     """
 
     def __init__(
@@ -57,7 +59,7 @@ class Envelope:
         app: ASGIApp,
         config: Callable[[], AppConfig],
         tokens: Callable[[], tuple[str, ...]],
-        answered: Callable[[str, int, float, str | None], None],
+        on_answer: Callable[[str, int, float, str | None], None],
         *,
         open_routes: Collection[str],
         echo_request_id: bool = True,
@@ -67,7 +69,7 @@ class Envelope:
         self._config = config
         self._draining = 0
         self._tokens = tokens
-        self._answered = answered
+        self._on_answer = on_answer
         self._open_routes = frozenset(open_routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -89,14 +91,14 @@ class Envelope:
         finally:
             seconds = time.perf_counter() - started
             route = getattr(scope.get("route"), "path", "other")
-            self._answered(route, answer.status, seconds, state.get("error_code"))
+            self._on_answer(route, answer.status, seconds, state.get("error_code"))
             sizes = f"{incoming.bytes} bytes in, {answer.bytes} out"
             notes = ", ".join([f"{seconds * 1000:.0f} ms", sizes, *state.get("notes", ())])
             logger.info("request %s %s %s %d: %s", printable(request_id), scope["method"], route, answer.status, notes)
 
     async def _drain(self, incoming: IncomingBody) -> None:
         config = self._config()
-        if not incoming.would_be_reset or self._draining >= DRAINS * config.serving.max_concurrent_requests:
+        if not incoming.connection_would_be_reset or self._draining >= DRAINS * config.serving.max_concurrent_requests:
             return
         self._draining += 1
         try:
@@ -113,7 +115,8 @@ class Envelope:
         except (TooLarge, Unauthorized, ForeignOrigin) as error:
             await error_response(scope, error)(scope, receive, answer.send)
         except Exception:
-            # The routes' exception handler has already answered, unless that was impossible.
+            # Starlette raises an exception again after the routes' handler has answered it. Answer here only if no
+            # answer has begun.
             logger.exception("request %s failed", printable(scope["state"]["request_id"]))
             if not answer.status:
                 await error_response(scope, internal_error())(scope, receive, answer.send)
@@ -125,24 +128,24 @@ class _Answer:
     Args:
         send: sends the answer's messages.
         request_id: the id to add; None adds none.
-        before: called before the first message.
+        before_start: called before the first message.
 
     Attributes:
         status: the answer's status; 0 until it begins.
         bytes: the body's bytes so far.
     """
 
-    def __init__(self, send: Send, request_id: str | None, before: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, send: Send, request_id: str | None, before_start: Callable[[], Awaitable[None]]) -> None:
         self._send = send
         self._request_id = request_id
-        self._before = before
+        self._before_start = before_start
         self.status = 0
         self.bytes = 0
 
     async def send(self, message: Message) -> None:
         self.bytes += len(message.get("body", b""))
         if message["type"] == "http.response.start":
-            await self._before()
+            await self._before_start()
             self.status = int(message["status"])
             if self._request_id is not None:
                 message.setdefault("headers", [])
@@ -153,7 +156,10 @@ class _Answer:
 
 
 def _request_id(scope: Scope) -> str:
-    """Return the caller's request id, cut to MAX_REQUEST_ID; a new one if it has none that is text."""
+    """Return the caller's request id without bytes that are not UTF-8, cut to MAX_REQUEST_ID characters.
+
+    If nothing is left, return a new id.
+    """
     given = Headers(scope=scope).get("x-request-id", "").encode("latin-1")
     return given.decode(errors="ignore")[:MAX_REQUEST_ID].strip() or uuid.uuid4().hex
 
@@ -181,8 +187,8 @@ def check_headers(scope: Scope) -> None:
 
 
 def _authorize(scope: Scope, tokens: tuple[str, ...]) -> None:
-    # Without tokens, everyone who can connect may use the service. But a web page that they open elsewhere must not use
-    # it through their browser.
+    # Without tokens, everyone who can connect may use the service. But a page of another site that such a user opens
+    # must not use the service through the user's browser.
     if not tokens:
         origin = foreign_origin(Headers(scope=scope))
         if origin is not None:
@@ -193,7 +199,8 @@ def _authorize(scope: Scope, tokens: tuple[str, ...]) -> None:
     if scheme.lower() != "bearer" or not given:
         raise Unauthorized("a bearer token is needed (Authorization: Bearer …)")
     sent = given.encode("utf-8", "replace")
-    # Every token is compared in constant time, so that the time of the answer reveals nothing.
+    # A list and not a generator: every token is compared, each in constant time, so that the response time reveals
+    # nothing about them.
     if not any([hmac.compare_digest(sent, token.encode()) for token in tokens]):  # noqa: C419
         raise Unauthorized("the token is not accepted")
 
@@ -216,19 +223,19 @@ def error_response(scope: Scope, error: GensegError) -> Response:
     return Response(body, error.status, headers, "application/json")
 
 
-def told_of_leaving(app: ASGIApp, leaving: tuple[type[Exception], ...]) -> ASGIApp:
-    """Wrap an app for a server that raises an exception when a client disconnects while it sends its body.
+def with_disconnect_message(app: ASGIApp, disconnect_errors: tuple[type[Exception], ...]) -> ASGIApp:
+    """Wrap an app for a server that raises an exception if the client disconnects in the middle of the body.
 
     Args:
         app: gets ASGI's `http.disconnect` message instead of the exception.
-        leaving: the exceptions that the server raises.
+        disconnect_errors: the exceptions that the server raises.
     """
 
     async def translated(scope: Scope, receive: Receive, send: Send) -> None:
         async def next_message() -> Message:
             try:
                 return await receive()
-            except leaving:
+            except disconnect_errors:
                 return {"type": "http.disconnect"}
 
         await app(scope, next_message, send)

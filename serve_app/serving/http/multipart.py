@@ -1,4 +1,4 @@
-"""Split a multipart body into its parts. Knows python-multipart; knows neither the form's fields nor Ray.
+"""Split a multipart body into its parts. The caller interprets the form's fields.
 
 Text before the first delimiter, blanks after a delimiter, and everything after the closing delimiter are skipped.
 Source: RFC 2046, section 5.1.1.
@@ -41,8 +41,8 @@ class Part:
 async def split(body: bytes, boundary: bytes, max_delimiters: int) -> list[Part]:
     """Split a multipart body.
 
-    Bounds: delimiters, also false ones inside a part, are counted before parsing. A part has at most 8 headers of
-    4 KiB. So parsing takes as long as copying the body, and the event loop runs other work after each 1 MiB.
+    Delimiters, also false ones inside a part, are counted before parsing. A part has at most 8 headers of 4 KiB. So
+    parsing takes as long as copying the body, and the event loop runs other work after each 1 MiB.
 
     Args:
         body: the whole body.
@@ -89,7 +89,7 @@ def _content(body: bytes, boundary: bytes, max_delimiters: int) -> tuple[int, in
     """Return where the first part's headers and the closing delimiter begin; equal if there is no part."""
     delimiter = b"--" + boundary
     closing = body.find(b"\r\n" + delimiter + b"--")
-    # The parser runs Python code for each delimiter. Delimiters after the closing one are never parsed.
+    # The parser runs Python code for each delimiter. It never sees the delimiters after the closing delimiter.
     if body.count(b"\n" + delimiter, 0, len(body) if closing < 0 else closing) > max_delimiters:
         raise TooLarge("the multipart body has too many parts")
     at = 0 if body.startswith(delimiter) else body.find(b"\n" + delimiter) + 1

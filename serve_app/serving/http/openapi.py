@@ -53,7 +53,7 @@ class Ready(Wire):
 
 
 class NotReady(Wire):
-    """The answer of `GET /readyz` until then."""
+    """The answer of `GET /readyz` while the service is not ready."""
 
     status: Literal["not ready"]
     missing: list[str]

@@ -21,7 +21,7 @@ def foreign_origin(headers: Headers) -> str | None:
         headers: the request's headers.
 
     Returns:
-        The foreign origin as the request names it; None if it names none, or the service's own.
+        The foreign origin as the request names it; None if the request names no origin, or the service's own origin.
 
     >>> foreign_origin(Headers({"host": "localhost:8000", "origin": "https://evil.example"}))
     'https://evil.example'

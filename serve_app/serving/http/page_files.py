@@ -1,4 +1,4 @@
-"""Load and send the files of the page for people, with media types and ETags. Knows Starlette, but not the service.
+"""Load and send the files of the page for people, with media types and ETags.
 
 `page/` beside this module has the pages; the example images come from `serve_app.embedded`.
 """
@@ -70,7 +70,7 @@ def page_files(page: str = "index.html") -> Mapping[str, PageFile]:
         page: the file for "/": `index.html` for the service, `view.html` for `genseg view`.
 
     Returns:
-        The files by their path below the service's address: "/" is the page, the others begin with FOLDER.
+        The files by their path below the service's URL: "/" is the page, the others begin with FOLDER.
     """
     own = Path(__file__).parent / "page"
     pictures = Path(serve_app.embedded.__file__).parent / "images"

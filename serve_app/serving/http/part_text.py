@@ -29,8 +29,8 @@ _CHARSETS = frozenset(
         *(f"cp{page}" for page in (437, 850, 852, 866, 932, 936, *range(1250, 1259))),
     )
 )
-"""The accepted charsets. Decoding takes time in proportion to the bytes; Python has others, such as punycode, in which
-it does not."""
+"""The accepted charsets. Their decoding time is proportional to the number of bytes. Python has other charsets, such as
+punycode, whose decoding time grows faster."""
 _WIDER = {"utf-8": UTF_8, "gb2312": "gb18030", "gbk": "gb18030", "euc_kr": "cp949", "shift_jis": "cp932"}
 """Charsets that are decoded as a larger one, because texts with that label use its characters. Source: WHATWG
 Encoding."""

@@ -1,12 +1,14 @@
 """Middleware for Ray's HTTP proxy: remove harmful headers, and replace the proxy's own answers with errors in JSON.
 
 Ray calls `middlewares` when a proxy starts, if its environment has
-`RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=serve_app.serving.http.proxy_guard.middlewares`; `genseg serve` and the image
-in `cluster/` set it. Without it, Ray answers some headers that are not UTF-8 with a 500, writes request ids of any
-length into its logs, lets callers change its timeouts, traces parts of requests, and sends its own answers in plain
-text. This module runs in Ray's proxy. It does not know the service's routes, and does not import Ray.
+`RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=serve_app.serving.http.proxy_guard.middlewares`; `genseg serve` and the
+container image of `cluster/` set it. Without it, Ray answers some headers that are not UTF-8 with a 500, writes request
+ids of any length into its logs, lets callers change its timeouts, traces parts of a request as separate traces, and
+sends its own answers in plain text. This module runs in Ray's proxy. It does not know the service's routes, and does
+not import Ray.
 
-The proxy has already read the headers by then. Only a front proxy can limit their size and the time to send them.
+When this middleware runs, the server has already read all headers. So only a front proxy can limit the size of the
+headers on the wire and the time to send them.
 """
 
 from __future__ import annotations
@@ -26,19 +28,19 @@ from serve_app.serving.replica.spans import trace_whole_requests
 
 logger = logging.getLogger("ray.serve")
 
-HOLD_S = 0.25
-"""Wait this long before requesting a body (100 Continue) that will probably be refused. The ingress refuses within
-milliseconds."""
-HOLD_BYTES = 16 * 1024 * 1024
-"""Wait for larger bodies too, because sending them takes longer than the pause."""
+PAUSE_S = 0.25
+"""Pause before the answer `100 Continue`, if the request will probably be refused. The ingress refuses a request within
+milliseconds, and a client that gets the refusal need not send the body."""
+PAUSE_OVER_BYTES = 16 * 1024 * 1024
+"""Pause before every body that is larger, because sending it takes longer than the pause."""
 
 _REQUEST_ID = b"x-request-id"
-_STEERING = frozenset(
+_CHANGES_PROXY = frozenset(
     {b"serve_multiplexed_model_id", b"x_session_id", b"x_request_timeout_seconds", b"x_request_disconnect_disabled"}
 )
 """Headers that change the proxy's behaviour, with underscores for hyphens. Source: ray.serve._private.constants,
 SERVE_MULTIPLEXED_MODEL_ID and following."""
-_READ_BY_RAY = _STEERING | {b"x_request_id", b"traceparent"}
+_READ_BY_RAY = _CHANGES_PROXY | {b"x_request_id", b"traceparent"}
 
 
 def middlewares() -> list[Middleware]:
@@ -51,7 +53,7 @@ def middlewares() -> list[Middleware]:
 class ProxyGuard:
     """ASGI middleware around Ray's proxy.
 
-    Bounds: time in proportion to the headers; headers over `middleware.MAX_HEADER_BYTES` are refused.
+    It takes time proportional to the size of the headers, and refuses headers over `middleware.MAX_HEADER_BYTES`.
 
     Args:
         app: Ray's proxy.
@@ -68,21 +70,21 @@ class ProxyGuard:
             return
         try:
             check_headers(scope)
-            scope = {**scope, "headers": _without_steering(scope["headers"])}
+            scope = {**scope, "headers": _without_proxy_settings(scope["headers"])}
         except (InvalidRequest, TooLarge) as error:
-            await _refuse(scope, receive, send, error)
+            await _answer_error(scope, receive, send, error)
             return
         if route_path(scope).startswith("/-/"):  # Ray's own routes, for the cluster's operators
             await self._app(scope, receive, send)
             return
-        client = _Client(receive, send, holds_body=_will_probably_be_refused(scope))
+        client = _Client(receive, send, delays_body=_will_probably_be_refused(scope))
         answer = _ProxyAnswer(client.send)
         try:
             await self._app(scope, client.receive, answer.send)
         except Exception as error:  # only its class is logged, because its text may quote the request
             logger.error("the proxy failed: %s", type(error).__name__)
         if not answer.passed_on and not client.has_left:
-            await _refuse(scope, receive, client.send, await self._error_of(scope, answer), answer)
+            await _answer_error(scope, receive, client.send, await self._error_of(scope, answer), answer)
 
     async def _error_of(self, scope: Scope, answer: _ProxyAnswer) -> GensegError:
         """Translate the proxy's own answer into an error of this package."""
@@ -102,21 +104,21 @@ class ProxyGuard:
     async def _has_routes(self, scope: Scope) -> bool:
         """Return whether the proxy already knows the routes of any application."""
         path = f"{scope.get('root_path', '')}/-/routes"
-        question = {**scope, "method": "GET", "path": path, "raw_path": path.encode(), "query_string": b""}
-        answered: list[Message] = []
+        routes_request = {**scope, "method": "GET", "path": path, "raw_path": path.encode(), "query_string": b""}
+        messages: list[Message] = []
 
-        async def nothing() -> Message:
+        async def disconnected() -> Message:
             return {"type": "http.disconnect"}
 
-        async def keep(message: Message) -> None:
-            answered.append(message)
+        async def collect(message: Message) -> None:
+            messages.append(message)
 
-        await self._app(question, nothing, keep)
-        found = b"".join(message.get("body", b"") for message in answered)
-        return bool(answered) and answered[0].get("status") == 200 and found.strip() != b"{}"
+        await self._app(routes_request, disconnected, collect)
+        body = b"".join(message.get("body", b"") for message in messages)
+        return bool(messages) and messages[0].get("status") == 200 and body.strip() != b"{}"
 
 
-async def _refuse(
+async def _answer_error(
     scope: Scope, receive: Receive, send: Send, error: GensegError, answer: _ProxyAnswer | None = None
 ) -> None:
     """Answer with an error in JSON, and write the log line that the ingress would have written."""
@@ -135,8 +137,8 @@ async def _refuse(
 class _ProxyAnswer:
     """Forwards an application's answer, and withholds an answer of the proxy itself.
 
-    An answer of the proxy has few headers, no Content-Length, and plain text as its only body message. A web framework
-    sends a Content-Length with such a body.
+    They are told apart as follows. The proxy's own answer has the type text/plain, no Content-Length, at most three
+    headers, and one body message. An application that answers with one message of plain text sends a Content-Length.
 
     Attributes:
         status: status of the withheld answer; 500 if there is none.
@@ -152,7 +154,7 @@ class _ProxyAnswer:
         self.passed_on = False
 
     async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start" and _is_the_proxy_s(message):
+        if message["type"] == "http.response.start" and _is_own_answer(message):
             self._first = message
             return
         if self._first is not None:
@@ -171,58 +173,65 @@ class _Client:
     Args:
         receive: returns the request's messages.
         send: sends the answer's messages.
-        holds_body: wait HOLD_S before requesting the body (100 Continue). If the request is refused meanwhile, the
+        delays_body: pause PAUSE_S before requesting the body (100 Continue). If the request is refused meanwhile, the
             client need not send the body.
 
     Attributes:
         has_left: whether the client disconnected.
     """
 
-    def __init__(self, receive: Receive, send: Send, *, holds_body: bool) -> None:
+    def __init__(self, receive: Receive, send: Send, *, delays_body: bool) -> None:
         self._receive = receive
         self._send = send
-        self._holds = holds_body
-        self._answered = asyncio.Event()
+        self._body_not_requested = delays_body
+        self._answer_began = asyncio.Event()
         self.has_left = False
 
     async def receive(self) -> Message:
-        if self._holds:
+        if self._body_not_requested:
             with suppress(TimeoutError):
-                async with asyncio.timeout(HOLD_S):
-                    await self._answered.wait()
-            self._holds = self._answered.is_set()
+                async with asyncio.timeout(PAUSE_S):
+                    await self._answer_began.wait()
+            # It stays True only if the answer began in the pause. Otherwise the next line requests the body.
+            self._body_not_requested = self._answer_began.is_set()
         message = await self._receive()
         self.has_left = self.has_left or message["type"] == "http.disconnect"
         return message
 
     async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start" and self._holds:
-            self._answered.set()
-            # The client may send the body or not, so the next bytes on this connection could be a body or a request.
+        if message["type"] == "http.response.start" and self._body_not_requested:
+            self._answer_began.set()
+            # The client may send the body or not, so the next bytes on this connection could be a body or a new
+            # request. Therefore the connection is closed.
             message.setdefault("headers", [])
             MutableHeaders(scope=message)["Connection"] = "close"
         await self._send(message)
 
 
 def _will_probably_be_refused(scope: Scope) -> bool:
-    """Return whether the client waits for 100 Continue with a body that is large, or of a type that no route reads."""
+    """Return whether the client waits for 100 Continue, and its body will probably be refused.
+
+    This is a body that is large, encoded, of a type that no route reads, or of a length that is not a number.
+    """
     headers = Headers(scope=scope)
     if headers.get("expect", "").lower() != "100-continue":
         return False
-    kind = headers.get("content-type", "").split(";")[0].strip().lower()
+    media_type = headers.get("content-type", "").split(";")[0].strip().lower()
     length = headers.get("content-length", "0")
-    if not (kind == "multipart/form-data" or kind.endswith(("/json", "+json"))) or "content-encoding" in headers:
+    is_read = media_type == "multipart/form-data" or media_type.endswith(("/json", "+json"))
+    if not is_read or "content-encoding" in headers:
         return True
-    return len(length) > 18 or not length.isdecimal() or int(length) > HOLD_BYTES
+    # `int` takes long for long numbers, and refuses very long ones. No body has a size of more than 18 digits.
+    return len(length) > 18 or not length.isdecimal() or int(length) > PAUSE_OVER_BYTES
 
 
-def _is_the_proxy_s(start: Message) -> bool:
+def _is_own_answer(start: Message) -> bool:
     headers = _pairs(start)
-    kind = dict(headers).get(b"content-type", b"")
+    media_type = dict(headers).get(b"content-type", b"")
     names = {name for name, _ in headers}
     return (
         start["status"] in {404, 408, 429, 503}
-        and kind.startswith(b"text/plain")
+        and media_type.startswith(b"text/plain")
         and names <= {b"content-type", b"retry-after", b"x-request-id"}
     )
 
@@ -231,21 +240,21 @@ def _pairs(message: Message) -> list[tuple[bytes, bytes]]:
     return [(bytes(name).lower(), bytes(value)) for name, value in message.get("headers", ())]
 
 
-def _without_steering(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Remove the headers that change the behaviour of Ray's proxy, and cut the request id.
+def _without_proxy_settings(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Remove the headers that change the behaviour of Ray's proxy, and shorten the request id.
 
-    Of several request ids the first is kept; empty ones are removed.
+    The first request id that is not empty is kept, cut to MAX_REQUEST_ID characters; others are removed.
 
     Raises:
-        InvalidRequest: a header that Ray decodes as UTF-8 is not UTF-8.
+        InvalidRequest: the value of a header that Ray decodes as UTF-8 is not UTF-8.
     """
     kept: list[tuple[bytes, bytes]] = []
     has_id = False
     for name, value in headers:
         plain = name.lower().replace(b"-", b"_")
         if plain in _READ_BY_RAY and not _is_utf8(value):
-            raise InvalidRequest(f"the header {name.decode('latin-1')} is not UTF-8")
-        if plain in _STEERING:
+            raise InvalidRequest(f"the value of the header {name.decode('latin-1')} is not UTF-8")
+        if plain in _CHANGES_PROXY:
             continue
         if plain == b"x_request_id":
             name, value = _REQUEST_ID, value.decode()[:MAX_REQUEST_ID].strip().encode()

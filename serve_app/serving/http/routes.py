@@ -1,4 +1,4 @@
-"""Define the routes of the HTTP API. Knows FastAPI; knows neither Ray nor the models."""
+"""Define the routes of the HTTP API. This module imports neither Ray nor the models."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from serve_app.serving.http.docs_page import POLICY, docs_page
 from serve_app.serving.http.json_text import dump_chunks
 from serve_app.serving.http.middleware import (
     CLIENT_LEFT,
-    Envelope,
+    RequestChecks,
     error_response,
     internal_error,
     printable,
@@ -83,7 +83,7 @@ def make_app(service: Service, *, echo_request_id: bool = True) -> ASGIApp:
 
     Args:
         service: runs the requests.
-        echo_request_id: put X-Request-ID into answers; False if the proxy in front does.
+        echo_request_id: put X-Request-ID into answers; False if Ray's proxy adds it.
     """
     app = _Api(
         lambda: service.config.limits,
@@ -104,7 +104,7 @@ def make_app(service: Service, *, echo_request_id: bool = True) -> ASGIApp:
     _add_health_routes(app, service)
     app.api_route("/docs", methods=["GET", "HEAD"], include_in_schema=False)(_docs)
     open_routes = {"", "/healthz", *_add_page(app, service)}
-    return Envelope(
+    return RequestChecks(
         app,
         lambda: service.config,
         service.tokens,
@@ -165,11 +165,11 @@ def _add_job_routes(app: FastAPI, service: Service) -> None:
                 body.set(bytes=request.state.incoming.bytes, images=images)
             events = _noted(request, service.stream(job, request.state.request_id))
             if _wants_stream(request):
-                if request.scope.get("http_version") == "1.0":  # which has no answers of unknown length
+                if request.scope.get("http_version") == "1.0":  # HTTP/1.0 has no answers of unknown length
                     async with aclosing(events):
                         return Chunks([piece async for piece in lines(await anext(events), events)], NDJSON)
                 events = _held(admission.pop_all(), events)
-                # Wait for the first event, so that a request that fails before it gets the error's status.
+                # Wait for the first event. A request that fails before its first event then gets the error's status.
                 return EventStream(await anext(events), events)
             return Chunks(await asyncio.to_thread(dump_chunks, await result_of(events)))
 

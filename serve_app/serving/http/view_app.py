@@ -1,4 +1,4 @@
-"""The HTTP app of `genseg view`: the page, the rows, their documents and images. Knows Starlette; reads no results.
+"""The HTTP app of `genseg view`: the page, the rows, their documents and images. Its caller reads the results.
 
 It serves this machine only and refuses requests with another `Host`, or with the `Origin` of another site. So no web
 page can read the images through a host name that resolves to this machine (DNS rebinding).

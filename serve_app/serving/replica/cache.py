@@ -1,6 +1,6 @@
-"""A cache with a limit in bytes, and one that computes each missing value only once at a time.
+"""A cache with a limit in bytes, and a cache whose concurrent callers share one computation of a missing value.
 
-Knows neither models nor Ray.
+This module imports neither models nor Ray.
 """
 
 from __future__ import annotations

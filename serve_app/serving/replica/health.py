@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from serve_app.errors import GensegError, InternalError
 
 MAX_FAILURES = 3
-"""After this many consecutive batches without a good item, the replica is replaced; one bad image must not suffice."""
+"""After this many consecutive batches without a good item, the replica is replaced. More than 1, so that one bad image
+does not suffice."""
 
 
 class ModelHealth:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from serve_app.errors import GensegError
-from serve_app.serving.replica.batching import Device, PullBatcher
+from serve_app.serving.replica.batching import ModelThread, PullBatcher
 from serve_app.serving.replica.cache import ByteLru, CachedWork
 from serve_app.serving.replica.health import ModelHealth
 from serve_app.serving.replica.metrics import Metrics
@@ -15,10 +15,10 @@ Item = TypeVar("Item")
 Value = TypeVar("Value")
 
 
-def watch_device(device: Device, metrics: Metrics) -> None:
-    """Export how long a device worked, and how long its work would at least have taken in full passes."""
-    metrics.watch_busy("device", lambda: device.work.busy_s)
-    metrics.watch_busy("full passes", lambda: device.work.least_s)
+def watch_model(thread: ModelThread, metrics: Metrics) -> None:
+    """Export how long the models ran, and how long the same work would at least have taken in full batches."""
+    metrics.watch_busy("device", lambda: thread.work.busy_s)
+    metrics.watch_busy("full passes", lambda: thread.work.least_s)
 
 
 def model_step(
@@ -27,7 +27,7 @@ def model_step(
     budget: int,
     cost: Callable[[Item], int] = lambda _: 1,
     *,
-    device: Device,
+    thread: ModelThread,
     health: ModelHealth,
     metrics: Metrics,
 ) -> PullBatcher[Item, Value]:
@@ -38,17 +38,17 @@ def model_step(
         run: the model's method, for a batch.
         budget: see PullBatcher.
         cost: see PullBatcher.
-        device: the device that runs it.
+        thread: the thread that runs it.
         health: the model's health; receives the outcomes of each batch.
         metrics: the replica's metrics.
     """
     batcher: PullBatcher[Item, Value] = PullBatcher(
-        device,
+        thread,
         run,
         budget=budget,
         cost=cost,
-        observe=lambda size: metrics.batch_size.observe(size, tags={"axis": axis}),
-        note=health.note,
+        on_start=lambda size: metrics.batch_size.observe(size, tags={"axis": axis}),
+        on_end=health.note,
     )
     metrics.watch_queue(axis, lambda: batcher.queued)
     return batcher

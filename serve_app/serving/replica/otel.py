@@ -23,7 +23,7 @@ from serve_app.serving.replica.stage import Stage
 
 SCOPE = "genseg"
 PREFIX = "genseg."
-"""Begins the names of this package's own attributes."""
+"""The prefix of this package's own attributes."""
 
 STARTS = frozenset(
     {

@@ -15,9 +15,9 @@ class PhraseReading:
     """Reads phrases with one model.
 
     Args:
-        embedder: runs the text pass.
+        embedder: runs the text encoder in batches.
         embedded: caches features by phrase.
-        checker: finds unreadable phrases without a text pass; None if the model has no such method.
+        checker: finds unreadable phrases without the text encoder; None if the model has no such method.
     """
 
     def __init__(
@@ -32,14 +32,14 @@ class PhraseReading:
 
         Args:
             phrases: distinct; may be empty.
-            request_id: the request that gets a turn of the model.
+            request_id: the request whose turn of the model is used.
 
         Returns:
             The features of the readable phrases, and the reasons for the unreadable ones. Both are dicts by phrase, in
             the order given.
 
         Raises:
-            Exception: the text pass failed for another reason.
+            Exception: the text encoder failed for a reason other than an unreadable phrase.
         """
         outcomes = await asyncio.gather(*(self._embed(phrase, request_id) for phrase in phrases))
         found = [*zip(phrases, outcomes, strict=True)]

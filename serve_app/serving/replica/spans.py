@@ -1,6 +1,6 @@
 """Choose how a replica records the stages of its work: as spans in Ray Serve's traces, or not at all.
 
-Imports OpenTelemetry only in replicas and proxies, because Ray may trace only those.
+OpenTelemetry is imported only in replicas and proxies, because Ray may trace only these processes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def trace_whole_requests() -> None:
 
 
 def spans_of_this_process() -> Spans | None:
-    """Return the recorder of this replica's spans; None if Ray does not trace it. Call it when the replica starts."""
+    """Return this replica's recorder of spans; None if Ray does not trace the replica. Call this when it starts."""
     try:
         from serve_app.serving.replica import otel
     except ImportError:

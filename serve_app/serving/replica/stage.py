@@ -25,7 +25,7 @@ class Stage:
         self.counts.update(counts)
 
     def begins(self, batch: int) -> None:
-        """Record that queued work begins, or a further part of it.
+        """Record that queued work, or a further part of it, leaves its queue in a batch.
 
         Args:
             batch: number of items in the batch, of all callers; the largest batch is recorded.

@@ -1,8 +1,9 @@
 """Share slots and threads fairly, so that a caller with much work does not delay one with little.
 
-An executor's own queue is first come, first served: the next request would wait for all sixteen large images of the one
-before. Here each caller has a queue, the queues are served in turn, and each caller has a limit of slots. Knows neither
-models nor Ray.
+An executor's own queue is first come, first served, so a small request would wait for all images of an earlier, large
+request. Here each caller has a queue, the callers take turns, and no caller holds more than a fixed number of slots.
+
+This module imports neither models nor Ray.
 """
 
 from __future__ import annotations
@@ -21,26 +22,26 @@ from serve_app.serving.replica.work import BusyTime
 Value = TypeVar("Value")
 
 SLICE_S = 0.05
-"""A piece of work leaves its thread after the first step that ends later than this."""
+"""After this many seconds in a thread, a piece of work leaves the thread at the end of its current step."""
 
 
 class FairSlots:
-    """A fixed number of slots that callers receive in turn.
+    """A fixed number of slots; waiting callers take turns to receive one.
 
     Args:
         slots: how many there are.
-        each: how many one caller may hold at the same time.
+        per_caller: how many one caller may hold at the same time.
     """
 
-    def __init__(self, slots: int, each: int) -> None:
+    def __init__(self, slots: int, per_caller: int) -> None:
         self._slots = self._free = slots
-        self._each = each
+        self._per_caller = per_caller
         self._held: Counter[str] = Counter()
         self._queues: dict[str, deque[asyncio.Future[None]]] = {}
 
     @property
     def queued(self) -> int:
-        """How many wait for a slot; a cancelled one counts until its turn comes."""
+        """How many calls wait for a slot; a cancelled one counts until its turn comes."""
         return sum(map(len, self._queues.values()))
 
     @property
@@ -49,14 +50,14 @@ class FairSlots:
         return self._slots - self._free
 
     async def acquire(self, caller: str) -> None:
-        """Wait for a slot. Cancellation leaves the caller without one."""
+        """Wait for a slot. If the wait is cancelled, no slot is taken."""
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queues.setdefault(caller, deque()).append(granted)
         self._grant()
         try:
             await granted
         except asyncio.CancelledError:
-            if granted.done() and not granted.cancelled():  # granted and cancelled in the same turn of the event loop
+            if granted.done() and not granted.cancelled():  # granted and cancelled in one iteration of the event loop
                 self.release(caller)
             raise
 
@@ -78,33 +79,33 @@ class FairSlots:
             self.release(caller)
 
     def _grant(self) -> None:
-        while self._free and (following := self._take()) is not None:
-            caller, granted = following
+        while self._free and (next_waiter := self._take()) is not None:
+            caller, granted = next_waiter
             self._free -= 1
             self._held[caller] += 1
             granted.set_result(None)
 
     def _take(self) -> tuple[str, asyncio.Future[None]] | None:
-        """Take the next caller that may have a slot out of its queue; drop cancelled ones."""
+        """Remove and return the next waiter whose caller may take another slot; drop cancelled waiters."""
         for caller, queue in [*self._queues.items()]:
             while queue and queue[0].done():
                 queue.popleft()
-            if queue and self._held[caller] >= self._each:
+            if queue and self._held[caller] >= self._per_caller:
                 continue
             del self._queues[caller]
             if queue:
                 granted = queue.popleft()
                 if queue:
-                    self._queues[caller] = queue  # at the end
+                    self._queues[caller] = queue  # the caller goes to the end of the round
                 return caller, granted
         return None
 
 
 class FairThreads:
-    """A pool of threads that callers use in turn; one caller never holds all of them, unless there is only one.
+    """A pool of threads in which callers take turns; one caller never holds all threads of a pool of two or more.
 
-    If a caller is cancelled, its waiting work does not begin, and its work in steps ends after the current step. So
-    each thread becomes idle at most one step after the last caller was cancelled.
+    If a caller is cancelled, its waiting work does not begin, and its work in steps ends after the current step. A
+    function given to `run` counts as one step.
 
     Args:
         threads: how many there are.
@@ -129,15 +130,15 @@ class FairThreads:
 
     @property
     def busy_s(self) -> float:
-        """Seconds of work divided by the number of threads; grows by 1 per second while all threads work."""
+        """Seconds of work so far, divided by the number of threads: grows by 1 per second while all threads work."""
         return self._work.seconds / self._threads
 
     async def run(self, function: Callable[[], Value], caller: str) -> Value:
         """Call a function in a thread.
 
         Args:
-            function: must not raise StopIteration.
-            caller: whose turn it uses, such as a request id.
+            function: must not raise StopIteration, because an asyncio future cannot hold it.
+            caller: whose queue the call joins, such as a request id.
 
         Raises:
             Exception: any error that the function raises.
@@ -149,10 +150,10 @@ class FairThreads:
         return await asyncio.shield(running)  # a thread cannot be stopped, so its slot is held until it ends
 
     async def run_steps(self, steps: Steps[Value], caller: str) -> Value:
-        """Run a piece of work in steps; after about SLICE_S seconds, other callers have their turn first.
+        """Run a piece of work in steps. After about SLICE_S seconds, the rest queues again, so that others get a turn.
 
         Args:
-            steps: the work; used by this call only.
+            steps: the work, a generator; nobody else may advance it.
             caller: as in `run`.
 
         Returns:
@@ -166,6 +167,6 @@ class FairThreads:
         return done.value
 
     def _end(self, caller: str, running: asyncio.Future[Value]) -> None:
-        running.exception()  # marks it as retrieved, or asyncio logs an error if the caller was cancelled
+        running.exception()  # otherwise asyncio logs an error of the work if the caller was cancelled
         self._work.end()
         self._slots.release(caller)

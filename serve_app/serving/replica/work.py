@@ -1,14 +1,16 @@
 """Measure how much a replica works, for autoscaling (see `serving.autoscaling`).
 
+A pass is one run of a model over a batch. The device is the CPU or GPU on which the replica's models run.
+
 All sums are cumulative, and reading does not reset them, so any number of readers may read them. Measured cost: 2 us
-for a pass, 0.5 us for a piece of work of a thread. Use from the event loop's thread only.
+per pass, 0.5 us per piece of work of a thread. Use from the event loop's thread only.
 
 A pass over a partly filled batch wastes time: a language model reads all its weights for one prompt as for eight. So a
 device can be busy all the time and still take more work. `PassTimes` learns from passes of different sizes how long a
-full one takes. Until then, two bounds for the work are known.
+full pass takes. Until then, only a lower and an upper bound of the work are known.
 
 The time of a pass ends when the model's method returns. On a GPU, the vision pass returns before the GPU has finished.
-The next pass that reads results back waits for it, and the remaining time counts there.
+The next pass that reads results from the GPU waits for the vision pass, so the remaining time counts as its own.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ FORGET = 0.98
 LEAST_PASSES = 8
 """Passes before the first estimate; the very first passes may be slow for other reasons."""
 LEAST_SPREAD = 0.05
-"""If the standard deviation of the passes' fill is below this, their times do not show how time depends on fill."""
+"""The fill of a pass is the used share of the batch budget. If the standard deviation of the fill is below this, the
+times of the passes do not show how time depends on fill."""
 
 
 class BusyTime:
@@ -87,7 +90,7 @@ class PassTimes:
         return fixed_s + slope_s
 
     def worth(self, fill: float) -> tuple[float, float]:
-        """Return which share of a pass's time its items would need in a full batch.
+        """Return the share of a pass's time that the items of the pass would need in a full batch.
 
         Args:
             fill: as in `note`.
@@ -141,7 +144,7 @@ class DeviceWork:
 
     @property
     def most_s(self) -> float:
-        """Upper bound of the same seconds."""
+        """Upper bound of the seconds that `least_s` bounds from below."""
         return self._most.seconds
 
     @property
@@ -154,7 +157,7 @@ class DeviceWork:
         return {LEAST_S: self.least_s, MOST_S: self.most_s, QUEUED_S: self.queued_s}
 
     def watch(self, queued_s: Callable[[], float]) -> None:
-        """Include a queue; `queued_s` returns how many seconds of this device its items need."""
+        """Include a queue; `queued_s` returns how many device seconds the items in the queue need."""
         self._queues.append(queued_s)
 
     def begin(self, fill: float, times: PassTimes) -> Callable[[], None]:
@@ -162,7 +165,7 @@ class DeviceWork:
 
         Args:
             fill: the share of the budget that its batch uses, in (0, 1].
-            times: the times of this kind of pass; learns from this one.
+            times: the times of this kind of pass; gets the time of this pass too.
 
         Returns:
             A function to call when the pass ends.

@@ -19,9 +19,11 @@ from serve_app.cli import batch
 from serve_app.cli import export as command
 from serve_app.errors import DeadlineExceeded, GensegError, InvalidImage
 from serve_app.masks.rle import encode_rle
+from serve_app.schemas.dicts import ObjectDict, ResultDict, VerdictDict, images_of
 from serve_app.schemas.requests import SegmentRequest
 from tests.batch.command import parsed
 from tests.batch.dataset import FakeSegment, connecting
+from tests.documents import found_object
 
 WIDTH, HEIGHT = 24, 16
 ROWS: list[dict[str, Any]] = [
@@ -65,40 +67,41 @@ def masks_of(entity: str) -> list[NDArray[np.bool_]]:
 class Shapes(FakeSegment):
     """Finds `masks_of` in every picture."""
 
-    async def __call__(self, request: SegmentRequest) -> Any:
-        document: Any = await super().__call__(request)
-        for image in [*document["contextual_images"], document["generated_image"]]:
+    async def __call__(self, request: SegmentRequest) -> ResultDict:
+        document = await super().__call__(request)
+        for image in images_of(document):
             image["objects"] = [
                 _object(name, i, m) for name in document["entities"] for i, m in enumerate(masks_of(name))
             ]
         return document
 
 
-def _object(entity: str, number: int, mask: NDArray[np.bool_]) -> dict[str, Any]:
-    rle = encode_rle(mask)
+def _object(entity: str, number: int, mask: NDArray[np.bool_]) -> ObjectDict:
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     box = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1] if mask.any() else [2, 2, 4, 5]
-    return {
-        "object_id": f"{entity}_{number}", "label": entity, "bbox": [int(each) for each in box],
-        "score": 0.9 - number / 4, "mask_rle": rle,
-    }  # fmt: skip
+    item = found_object(f"{entity}_{number}", [int(each) for each in box], 0.9 - number / 4)
+    return {**item, "mask_rle": encode_rle(mask)}
 
 
 def _failing(request: SegmentRequest) -> GensegError | None:
     return DeadlineExceeded("took too long") if request.prompt == "fail" else None
 
 
-def unknown_verdict(_: SegmentRequest) -> Any:
-    """What is said where the generated image failed."""
-    entity = {
-        "entity": "dog", "asked": 1, "exact": False, "asked_as": "dog", "sources": [], "found": None,
-        "status": "unknown", "objects": [], "bare": None,
-    }  # fmt: skip
-    scores = {"entities": None, "identity": None, "collapsed": None}
-    reasons = ["generated_image: <i>failed</i>"]
+def unknown_verdict(_: SegmentRequest) -> VerdictDict:
+    """The verdict of a request whose generated image failed."""
     return {
-        "arrived": None, "entities": [entity], "references": [], "overlaps": [], "scores": scores,
-        "reasons": reasons, "identity": None,
+        "arrived": None,
+        "entities": [
+            {
+                "entity": "dog", "asked": 1, "exact": False, "asked_as": "dog", "sources": [], "found": None,
+                "status": "unknown", "objects": [], "bare": None,
+            }
+        ],
+        "references": [],
+        "overlaps": [],
+        "scores": {"entities": None, "identity": None, "collapsed": None},
+        "reasons": ["generated_image: <i>failed</i>"],
+        "identity": None,
     }  # fmt: skip
 
 
@@ -111,7 +114,7 @@ def write_pictures(folder: Path) -> None:
 
 
 def run_batch(folder: Path, *flags: Any) -> Path:
-    """Do ROWS in a folder."""
+    """Run the job of ROWS in a folder; returns the output folder."""
     write_pictures(folder)
     manifest = folder / "rows.jsonl"
     manifest.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
@@ -157,5 +160,5 @@ class ColouredPictures:
         Image.new("RGB", (WIDTH, HEIGHT), "red").save(buffer, "PNG")
         return buffer.getvalue()
 
-    def drawn(self, job: Job, picture: Picture) -> bytes:
+    def drawn(self, _: Job, picture: Picture) -> bytes:
         return self.original(picture)

@@ -1,4 +1,4 @@
-"""COCO with polygons and YOLO: opened by the tools that they are for, masks compared with the document's."""
+"""COCO with polygons and YOLO: the tools that use them open them, and give the masks of the document."""
 
 from __future__ import annotations
 
@@ -70,6 +70,7 @@ def test_supervision_opens_coco(kind: str, results: Path, tmp_path: Path) -> Non
     for path, _, detections in dataset:
         name = str(Path(path).relative_to(pictures))
         assert detections.mask is not None
+        assert detections.class_id is not None
         if kind == "coco":
             wanted = [(label, mask) for label in LOOKED_FOR[name] for mask in masks_of(label)]
             wanted += [("empty", masks_of("empty")[0])] if name != "b/p.png" else []
@@ -95,19 +96,19 @@ def test_a_picture_that_only_failed_is_left_out(results: Path, tmp_path: Path, k
 
 
 def test_twenty_thousand_pictures_of_one_name_are_told_apart(results: Path, tmp_path: Path) -> None:
-    """Each in one step: to count up from the first one for each would take minutes."""
+    """Each picture must find its name in one step. Counting up from the first name each time would take minutes."""
     document = jobs_of(results)["both"].document.copy()
     document["contextual_images"] = []
     catalogue = Catalogue()
     for number in range(20_000):
-        assert [*catalogue.add(job_of_result(number, document, tmp_path, {}, paths_are_files=False))]
+        assert [*catalogue.add(job_of_result(number, document, tmp_path, {}, same_path_same_file=False))]
     names = [each.file_name for each in catalogue.pictures.values()]
     assert [names[0], names[1], names[-1]] == ["b/p.png", "b/p.png#2", "b/p.png#20000"]
     assert len({*names}) == 20_000
 
 
 def check_near(mask: NDArray[np.bool_], exact: NDArray[np.bool_]) -> None:
-    """All of the mask, and no pixel farther than one right of it or below."""
+    """Check that a drawn mask covers the exact one, and exceeds it by at most one pixel to the right and below."""
     assert (mask >= exact).all()
     right, below = np.zeros_like(exact), np.zeros_like(exact)
     right[:, 1:], below[1:] = exact[:, :-1], exact[:-1]
@@ -156,6 +157,8 @@ def test_supervision_opens_yolo(results: Path, tmp_path: Path) -> None:
     found = {Path(path).name: detections for path, _, detections in dataset}
     for stem, name in (("p", "a/p.png"), ("p_2", "b/p.png"), ("c", "c.png")):
         detections, wanted = found[f"{stem}.png"], expected(name)
+        assert detections.class_id is not None
+        assert isinstance(detections.mask, np.ndarray)
         assert [dataset.classes[each] for each in detections.class_id] == [label for label, _ in wanted]
         for mask, (label, exact) in zip(detections.mask, wanted, strict=True):
             if label in {"parts", "dog"}:  # the line that joins the parts is drawn as pixels

@@ -1,4 +1,4 @@
-"""Where results are read from, in which order, and what is said of what cannot be read."""
+"""Which results are read, in which order, and the messages for results that cannot be read."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_without_its_manifest_a_folder_is_read_as_it_is_stored(own: Path) -> Non
     opened = open_results(own)
     assert {job.id for job in opened.jobs()} == {"both", "=2", 3}
     assert opened.notes == (
-        f"the folder's manifest {manifest} does not exist; if you moved it, name it with --manifest",
+        f"the folder's manifest {manifest} does not exist; if you moved it, give its path with --manifest",
     )
     assert open_results(own, moved).folder == moved.parent
     with pytest.raises(OutputError, match=r"--manifest .*none: there is no such file"):
@@ -66,7 +66,7 @@ def test_a_job_that_was_stopped_shows_what_it_has_done(own: Path) -> None:
     assert {str(job.id) for job in open_results(own).jobs()} == {str(json.loads(line)["id"]) for line in lines[:2]}
 
 
-def test_parquet_gives_the_same_documents(own: Path, tmp_path: Path) -> None:
+def test_parquet_gives_the_same_documents(own: Path) -> None:
     wanted = jobs_of(own)
     (own / "part-00000.jsonl").unlink()
     for place in (own, own / "part-00000.parquet"):
@@ -146,7 +146,7 @@ def test_folders_and_files_that_are_not_there_are_named(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="there is no such file or folder"):
         open_results(tmp_path / "none")
     (tmp_path / "one.json").write_text("{}")
-    with pytest.raises(OutputError, match=r"--manifest .*is for the output folder of a batch"):
+    with pytest.raises(OutputError, match=r"--manifest .*only an output folder of a batch has a manifest"):
         open_results(tmp_path / "one.json", tmp_path / "one.json")
 
 
@@ -225,6 +225,10 @@ def test_objects_without_masks_are_refused_by_formats_of_masks(results: Path, tm
         ("coco", "out/summary.json", "the results have a file of that name"),
         ("table", "out/part-00007.csv", "the results have a file of that name"),
         ("coco", "rows.jsonl", "is one of the files to export; it would be overwritten"),
+        ("coco", "out/part-00000.jsonl", "the results have a file of that name"),
+        ("html", "out/.part-00001.jsonl.partial", "the results have a file of that name"),
+        ("coco-polygon", "out/errors/part-00000.jsonl", "the results have a file of that name"),
+        ("coco", "out/.genseg-batch/job.json", "the results have a file of that name"),
         ("html", "out", "is a folder"),
         ("coco", "none/coco.json", "there is no folder"),
         ("coco", "s3://bucket/coco.json", "must be a path"),
@@ -236,12 +240,23 @@ def test_outputs_that_cannot_be_are_refused(results: Path, kind: str, name: str,
         export(results, kind, Path(output) if "://" not in name else name)  # type: ignore[arg-type]
 
 
-def test_no_folder_of_an_earlier_version_is_refused(own: Path, tmp_path: Path) -> None:
+def test_an_export_of_one_shard_does_not_overwrite_the_other_files_of_its_folder(results: Path) -> None:
+    shard, errors = results / "part-00000.jsonl", results / "errors" / "part-00000.jsonl"
+    before = shard.read_bytes(), errors.read_bytes()
+    for output, message in ((shard, "the results have a file"), (errors, "the results have a file")):
+        with pytest.raises(CommandError, match=message):
+            export(shard, "html", output)
+    assert (shard.read_bytes(), errors.read_bytes()) == before
+
+
+def test_no_folder_of_an_earlier_version_is_refused(own: Path) -> None:
     state = own / ".genseg-batch" / "job.json"
     job = json.loads(state.read_text())
     del job["manifest"]
     state.write_text(json.dumps(job))
-    assert open_results(own).notes == ("the folder names no manifest; name it with --manifest",)
+    assert open_results(own).notes == (
+        "the folder does not record its manifest; give the manifest's path with --manifest",
+    )
     shutil.rmtree(own / ".genseg-batch")
     assert {job.id for job in open_results(own).jobs()} == {"both", "=2", 3}
 

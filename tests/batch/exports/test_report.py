@@ -1,4 +1,4 @@
-"""The HTML report: parsed as HTML, so that what it says is tested, and that nothing in it runs or loads."""
+"""The HTML report, parsed as HTML: its texts are right, and nothing in it runs a script or loads a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The flat table: what its cells say, and that pandas reads both kinds alike."""
+"""The flat table: its cells, and that pandas reads CSV and Parquet alike."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -141,7 +142,7 @@ def test_shards_are_counted_together(copy: Path) -> None:
     ],
     ids=["no weights", "garbage", "broken config", "no config", "no folder"],
 )
-def test_what_a_folder_lacks_is_named(copy: Path, damage, words: str) -> None:
+def test_what_a_folder_lacks_is_named(copy: Path, damage: Callable[[Path], object], words: str) -> None:
     damage(copy)
     model = configured(copy)[-1]
     assert model.fault is not None
@@ -153,7 +154,7 @@ def test_what_a_folder_lacks_is_named(copy: Path, damage, words: str) -> None:
 def test_the_hub_is_asked_about_what_is_not_here() -> None:
     document = {"models": {"segmentation": {"model_name": "owner/no-such-model"}}}
     answer = HubAnswer(None, True, 7)
-    models = setup.read_models(app_config_from(document), lambda name: answer)
+    models = setup.read_models(app_config_from(document), lambda _: answer)
     found = {model.role: model for model in models}
     assert found["segmenter"].hub == answer
     assert (found["segmenter"].place, found["segmenter"].fault) == ("hub", None)

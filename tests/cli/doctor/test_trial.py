@@ -188,7 +188,7 @@ def test_the_table_names_units() -> None:
 
 
 @contextmanager
-def step(text: str) -> Iterator[None]:
+def step(_: str) -> Iterator[None]:
     yield
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -190,7 +191,7 @@ def test_a_slip_is_no_entity_that_is_still_to_come() -> None:
 
 def test_parts_of_a_batch_hold_its_rows_in_order(processor: Qwen3VLProcessor) -> None:
     encoder, rare = ChatEncoder(processor), RareTokens(processor.tokenizer, seed=1)
-    batch = next(batches(BatchChunks(encoder, rare, 1, 8, 0, lambda step: 64), first_step=0))
+    batch = next(batches(BatchChunks(encoder, rare, 1, 8, 0, lambda _: 64), first_step=0))
     length = batch.input_ids.shape[1]
     for most, sizes in ((3 * length, [3, 3, 2]), (1, [1] * 8), (100 * length, [8])):
         cut = list(parts(batch, most))
@@ -338,6 +339,13 @@ def test_checkpoint_reads_most_of_long_prompts(checkpoint: ParserCheckpoint) -> 
 def test_checkpoint_reads_held_out_prompts_of_the_grammar(
     checkpoint: ParserCheckpoint, samples: list[PromptSample]
 ) -> None:
-    figures = measure(samples, [checkpoint.reply(sample.prompt) for sample in samples])
+    replies = [reply for some in batched(samples) for reply in checkpoint.replies([each.prompt for each in some])]
+    figures = measure(samples, replies)
     assert figures.unreadable == 0
     assert figures.exact_rate >= 0.9, str(figures)
+
+
+def batched(samples: list[PromptSample]) -> Iterator[list[PromptSample]]:
+    """Yield twenty at a time: half the work of one at a time, and the answers are the same."""
+    for start in range(0, len(samples), 20):
+        yield samples[start : start + 20]

@@ -20,7 +20,7 @@ class Expected(NamedTuple):
     asked: int | None
     exact: bool
     sources: tuple[int, ...]
-    beyond: tuple[int, ...]
+    missing_images: tuple[int, ...]
     is_mentioned: bool
     quote: str | None
 
@@ -33,11 +33,11 @@ def expected_of(text: str) -> list[Expected]:
             r"(\+)?(?:([^<]+)<)?([^=]+)=(\d+|\?)(!?)(-?)(?:@([\d,]*)(?:\^([\d,]+))?)?(?: \"(.*)\")?", item
         )
         assert match is not None, item
-        added, renamed, name, count, exact, absent, sources, beyond, quote = match.groups()
+        added, renamed, name, count, exact, absent, sources, missing_images, quote = match.groups()
         items.append(
             Expected(
                 None if added else name, renamed or name, None if count == "?" else int(count), bool(exact),
-                _numbers(sources), _numbers(beyond), not absent, quote,
+                _numbers(sources), _numbers(missing_images), not absent, quote,
             )
         )  # fmt: skip
     return items
@@ -62,8 +62,8 @@ def test_a_prompt_asks_for(prompt: str, images: int, asked: str) -> None:
     expected = expected_of(asked)
     given = [item.given for item in expected if item.given is not None]
     found = read_prompt(prompt, given, images).asked
-    assert [(a.entity, a.asked, a.exact, a.sources, a.beyond, a.asked_as is not None) for a in found] == [
-        (e.entity, e.asked, e.exact, e.sources, e.beyond, e.is_mentioned) for e in expected
+    assert [(a.entity, a.asked, a.exact, a.sources, a.missing_images, a.asked_as is not None) for a in found] == [
+        (e.entity, e.asked, e.exact, e.sources, e.missing_images, e.is_mentioned) for e in expected
     ]
     quotes = [(e.quote, a.asked_as) for e, a in zip(expected, found, strict=True) if e.quote is not None]
     assert [quoted for _, quoted in quotes] == [quote for quote, _ in quotes]

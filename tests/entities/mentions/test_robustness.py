@@ -73,8 +73,8 @@ def test_random_prompts_are_read_consistently(images: int) -> None:
             assert each.asked is None or each.asked >= 0, prompt
             assert each.asked is not None or not each.exact, prompt
             assert set(each.sources) <= set(range(images)), prompt
-            assert not any(1 <= number <= images for number in each.beyond), prompt
-            assert each.asked != 0 or (each.exact and not each.sources and not each.beyond), prompt
+            assert not any(1 <= number <= images for number in each.missing_images), prompt
+            assert each.asked != 0 or (each.exact and not each.sources and not each.missing_images), prompt
             assert each.asked_as is None or each.asked_as.strip(), prompt
             if each.asked_as is None:
                 assert (each.asked, each.exact, each.sources) == (None, False, ()), prompt

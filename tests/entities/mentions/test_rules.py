@@ -125,8 +125,8 @@ def test_a_rule_holds(prompt: str, images: int, asked: str) -> None:
     expected = expected_of(asked)
     given = [item.given for item in expected if item.given is not None]
     found = read_prompt(prompt, given, images).asked
-    assert [(a.entity, a.asked, a.exact, a.sources, a.beyond) for a in found] == [
-        (e.entity, e.asked, e.exact, e.sources, e.beyond) for e in expected
+    assert [(a.entity, a.asked, a.exact, a.sources, a.missing_images) for a in found] == [
+        (e.entity, e.asked, e.exact, e.sources, e.missing_images) for e in expected
     ]
     assert [a.asked_as for a, e in zip(found, expected, strict=True) if e.quote is not None] == [
         e.quote for e in expected if e.quote is not None

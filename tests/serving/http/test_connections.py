@@ -10,8 +10,9 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 import uvicorn
 
-from serve_app.serving.http.proxy_guard import HOLD_S, middlewares
+from serve_app.serving.http.proxy_guard import PAUSE_S
 from serve_app.serving.http.routes import make_app
+from tests.serving.http.test_proxy_guard import guarded
 from tests.serving.http.test_routes import FakeService, body
 
 JOB = json.dumps(body()).encode()
@@ -21,8 +22,7 @@ CONTINUE = b"HTTP/1.1 100 Continue"
 @asynccontextmanager
 async def serving(service: FakeService) -> AsyncIterator[int]:
     """Serve on a free port of 127.0.0.1; yields it."""
-    (guard,) = middlewares()
-    config = uvicorn.Config(guard.cls(make_app(service)), port=0, log_config=None, lifespan="off", access_log=False)
+    config = uvicorn.Config(guarded(make_app(service)), port=0, log_config=None, lifespan="off", access_log=False)
     server = uvicorn.Server(config)
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     running = asyncio.ensure_future(server._serve())
@@ -87,7 +87,7 @@ async def test_a_body_that_is_taken_is_asked_for(length: int) -> None:
         begin = asyncio.get_running_loop().time()
         assert (await reader.readline()).startswith(CONTINUE)
         if length > len(JOB):
-            assert asyncio.get_running_loop().time() - begin >= HOLD_S
+            assert asyncio.get_running_loop().time() - begin >= PAUSE_S
         writer.write(JOB + b" " * (length - len(JOB)))
         got = await read_until_closed(reader)
         writer.close()

@@ -1,4 +1,4 @@
-"""Multipart forms: what would cost the parser more than copying the body is refused first."""
+"""Multipart forms: a form that would be expensive to parse is refused before it is parsed."""
 
 from __future__ import annotations
 

@@ -574,7 +574,7 @@ def test_a_service_that_is_away_is_a_503_with_retry_after(nginx: str, tmp_path: 
             assert get(alone.port, "/-/front-proxy").body == b'{"status": "ok"}'
 
 
-def test_no_answer_in_time_is_a_504(impatient: Proxy, upstream: Upstream) -> None:
+def test_no_answer_in_time_is_a_504(impatient: Proxy) -> None:
     with socket.create_server((HOST, 0)) as silent:
         folder = impatient.folder / "silent"
         folder.mkdir()

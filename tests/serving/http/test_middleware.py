@@ -1,4 +1,4 @@
-"""Around the routes: bodies that nobody read, headers over their bound, callers who leave; as raw ASGI messages."""
+"""The middleware with raw ASGI messages: unread bodies, headers over the limit, and callers who leave."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ async def test_what_is_read_before_a_refusal_is_bounded_in_time(pause_s: float) 
     incoming = IncomingBody(scope(CLOSE, (b"content-length", b"9000")), Client(pieces()).receive)
     async with asyncio.timeout(1):
         await incoming.drain(9000, pause_s=0.1, whole_s=0.3)
-    assert incoming.would_be_reset
+    assert incoming.connection_would_be_reset
 
 
 async def test_so_many_bodies_are_read_before_their_refusal_and_others_are_refused_at_once() -> None:

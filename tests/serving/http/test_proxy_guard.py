@@ -1,4 +1,4 @@
-"""The guard around Ray's proxy: what it refuses, cuts, drops, says in our words and does not ask for at once."""
+"""The guard around Ray's proxy: the headers that it refuses or drops, its own answers, and delayed bodies."""
 
 from __future__ import annotations
 
@@ -8,27 +8,33 @@ import time
 from typing import Any
 
 import pytest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve_app.serving.http.proxy_guard import HOLD_S, middlewares
+from serve_app.serving.http.proxy_guard import PAUSE_S, middlewares
 
 
-async def pass_through(*headers: tuple[bytes, bytes]) -> tuple[list[tuple[bytes, bytes]] | None, list[Any]]:
+def guarded(app: ASGIApp) -> ASGIApp:
+    """The app behind the guard, as Ray builds it."""
+    (middleware,) = middlewares()
+    return middleware.cls(app, *middleware.args, **middleware.kwargs)
+
+
+async def no_body() -> Message:
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+async def pass_through(*headers: tuple[bytes, bytes]) -> tuple[list[tuple[bytes, bytes]] | None, list[Message]]:
     """Send a request; returns the headers that reached the proxy, None if none did, and the answer."""
-    reached: list[Any] = []
-    answer: list[Any] = []
+    reached: list[list[tuple[bytes, bytes]]] = []
+    answer: list[Message] = []
 
-    async def proxy(scope: Any, receive: Any, send: Any) -> None:
+    async def proxy(scope: Scope, _receive: Receive, _send: Send) -> None:
         reached.append(scope["headers"])
 
-    async def receive() -> Any:
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    async def send(message: Any) -> None:
+    async def send(message: Message) -> None:
         answer.append(message)
 
-    (middleware,) = middlewares()
-    guard = middleware.cls(proxy, *middleware.args, **middleware.kwargs)
-    await guard({"type": "http", "method": "GET", "path": "/", "headers": [*headers]}, receive, send)
+    await guarded(proxy)({"type": "http", "method": "GET", "path": "/", "headers": [*headers]}, no_body, send)
     return (reached[0] if reached else None), answer
 
 
@@ -49,7 +55,10 @@ async def test_headers_that_ray_reads_as_utf8_are_refused_where_they_are_not(nam
     assert reached is None
     assert answer[0]["status"] == 400
     error = json.loads(answer[1]["body"])["error"]
-    assert (error["code"], error["message"]) == ("invalid_request", f"the header {name.decode()} is not UTF-8")
+    assert (error["code"], error["message"]) == (
+        "invalid_request",
+        f"the value of the header {name.decode()} is not UTF-8",
+    )
 
 
 async def test_other_headers_may_hold_any_bytes() -> None:
@@ -102,12 +111,13 @@ async def test_headers_over_their_bound_go_no_further() -> None:
 async def test_what_is_no_http_passes() -> None:
     seen: list[str] = []
 
-    async def proxy(scope: Any, receive: Any, send: Any) -> None:
+    async def proxy(scope: Scope, _receive: Receive, _send: Send) -> None:
         seen.append(scope["type"])
 
-    (middleware,) = middlewares()
-    guard: Any = middleware.cls(proxy)
-    await guard({"type": "lifespan"}, None, None)
+    async def send(_: Message) -> None:
+        pytest.fail("the guard answered")
+
+    await guarded(proxy)({"type": "lifespan"}, no_body, send)
     assert seen == ["lifespan"]
 
 
@@ -115,42 +125,40 @@ async def test_what_is_no_http_passes() -> None:
 
 
 class Proxy:
-    """Stands for Ray's proxy: its own answers have no Content-Length, and none but a few headers."""
+    """Stands for Ray's proxy: its own answers have few headers and no Content-Length."""
 
     def __init__(self, status: int, text: str, *headers: tuple[bytes, bytes], routes: bytes | None = b"{}") -> None:
         self.status, self.text, self.headers, self.routes = status, text, headers, routes
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         if scope["path"].endswith("/-/routes"):
             await self.answer(send, 503 if self.routes is None else 200, self.routes or b"Route table is not populated")
         elif self.status:
             await self.answer(send, self.status, self.text.encode(), *self.headers)
 
-    async def answer(self, send: Any, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
+    async def answer(self, send: Send, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
         kind = [b"content-type", b"text/plain; charset=utf-8"]
         start = {"type": "http.response.start", "status": status, "headers": [kind, *headers, (b"x-request-id", b"r1")]}
         await send(start)
         await send({"type": "http.response.body", "body": body})
 
 
-async def ask(proxy: Any, *headers: tuple[bytes, bytes], leaves: bool = False, **scope: Any) -> list[Any]:
+async def ask(proxy: ASGIApp, *headers: tuple[bytes, bytes], leaves: bool = False, **scope: object) -> list[Message]:
     """Send a request through the guard; returns the answer's messages."""
-    answer: list[Any] = []
+    answer: list[Message] = []
 
-    async def receive() -> Any:
-        return {"type": "http.disconnect"} if leaves else {"type": "http.request", "body": b"", "more_body": False}
+    async def receive() -> Message:
+        return {"type": "http.disconnect"} if leaves else await no_body()
 
-    async def send(message: Any) -> None:
+    async def send(message: Message) -> None:
         answer.append(message)
 
-    (middleware,) = middlewares()
-    guard: Any = middleware.cls(proxy)
     whole = {"type": "http", "method": "POST", "path": "/v1/segment", "headers": [*headers], "root_path": "", **scope}
-    await guard(whole, receive, send)
+    await guarded(proxy)(whole, receive, send)
     return answer
 
 
-def read(answer: list[Any]) -> tuple[int, dict[str, str], dict[str, Any]]:
+def read(answer: list[Message]) -> tuple[int, dict[str, str], dict[str, Any]]:
     headers = {bytes(name).decode().lower(): bytes(value).decode() for name, value in answer[0]["headers"]}
     assert headers["content-type"] == "application/json"
     assert int(headers["content-length"]) == len(answer[1]["body"])
@@ -185,12 +193,12 @@ async def test_what_the_proxy_answers_itself_has_the_one_shape(
 
 
 async def test_an_answer_of_an_application_passes_as_it_is() -> None:
-    async def application(scope: Any, receive: Any, send: Any) -> None:
+    async def application(_scope: Scope, _receive: Receive, send: Send) -> None:
         headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"2")]
         await send({"type": "http.response.start", "status": 503, "headers": headers})
         await send({"type": "http.response.body", "body": b"no", "more_body": False})
 
-    async def streamed(scope: Any, receive: Any, send: Any) -> None:
+    async def streamed(_scope: Scope, _receive: Receive, send: Send) -> None:
         headers = [(b"content-type", b"text/plain")]
         await send({"type": "http.response.start", "status": 404, "headers": headers})
         await send({"type": "http.response.body", "body": b"a", "more_body": True})
@@ -208,14 +216,14 @@ async def test_rays_own_routes_answer_in_rays_words(path: str) -> None:
 
 
 async def test_nothing_is_answered_to_a_client_that_has_left() -> None:
-    async def proxy(scope: Any, receive: Any, send: Any) -> None:
+    async def proxy(_scope: Scope, receive: Receive, _send: Send) -> None:
         await receive()
 
     assert await ask(proxy, leaves=True) == []
 
 
 async def test_a_proxy_that_fails_is_an_error_in_the_one_shape(caplog: pytest.LogCaptureFixture) -> None:
-    async def proxy(scope: Any, receive: Any, send: Any) -> None:
+    async def proxy(*_: object) -> None:
         raise RuntimeError("SECRET")
 
     answer = await ask(proxy)
@@ -223,7 +231,7 @@ async def test_a_proxy_that_fails_is_an_error_in_the_one_shape(caplog: pytest.Lo
     assert "SECRET" not in caplog.text + str(answer)
 
 
-# ---- bodies that wait for leave ------------------------------------------------------------------------------------
+# ---- bodies that must wait ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -246,11 +254,12 @@ async def test_a_body_that_will_probably_be_refused_is_not_asked_for_at_once(
     asked_when_answered: list[bool] = []
     asked = asyncio.Event()
 
-    async def receive() -> Any:
+    async def receive() -> Message:
         asked.set()
         await asyncio.Event().wait()
+        return {}
 
-    async def proxy(scope: Any, receive: Any, send: Any) -> None:
+    async def proxy(_scope: Scope, receive: Receive, send: Send) -> None:
         pump = asyncio.ensure_future(receive())
         await asyncio.sleep(0.05)
         asked_when_answered.append(asked.is_set())
@@ -258,27 +267,25 @@ async def test_a_body_that_will_probably_be_refused_is_not_asked_for_at_once(
         await send({"type": "http.response.body", "body": b""})
         pump.cancel()
 
-    answer: list[Any] = []
+    answer: list[Message] = []
 
-    async def send(message: Any) -> None:
+    async def send(message: Message) -> None:
         answer.append(message)
 
-    (middleware,) = middlewares()
-    guard: Any = middleware.cls(proxy)
     expect = [(b"expect", b"100-continue")] if expects else []
     scope = {"type": "http", "method": "POST", "path": "/", "headers": [*headers.items(), *expect]}
-    await guard(scope, receive, send)
+    await guarded(proxy)(scope, receive, send)
     assert asked_when_answered == [not (holds and expects)]
     assert ((b"connection", b"close") in answer[0]["headers"]) is (holds and expects)
 
 
 async def test_a_body_that_is_not_refused_is_asked_for_after_a_while() -> None:
-    async def proxy(scope: Any, receive: Any, send: Any) -> None:
+    async def proxy(_scope: Scope, receive: Receive, send: Send) -> None:
         assert (await receive())["type"] == "http.request"
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
         await send({"type": "http.response.body", "body": b""})
 
     begin = time.monotonic()
     answer = await ask(proxy, (b"expect", b"100-continue"))
-    assert time.monotonic() - begin >= HOLD_S
+    assert time.monotonic() - begin >= PAUSE_S
     assert answer[0]["headers"] == [(b"content-length", b"0")]

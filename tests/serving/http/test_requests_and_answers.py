@@ -216,7 +216,7 @@ async def test_a_request_is_one_line_in_the_log_with_sizes_and_times(
 async def test_a_failed_request_is_one_line_without_what_it_held(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "ray.serve")
     async with client(FakeService(InternalError("the segmenter failed"))) as http:
-        await http.post("/v1/segment", json=body(prompt="SECRET"), headers={"X-Request-ID": "r\u00a01".encode()})
+        await http.post("/v1/segment", json=body(prompt="SECRET"), headers={b"X-Request-ID": "r\u00a01".encode()})
         await http.post("/SECRET?SECRET")
     lines = [record.getMessage() for record in caplog.records if record.name == "ray.serve"]
     assert len(lines) == 2
@@ -265,7 +265,8 @@ class Page(HTMLParser):
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.text, self.loads = "", []
+        self.text = ""
+        self.loads: list[tuple[str, str | None]] = []
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:

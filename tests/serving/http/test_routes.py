@@ -15,6 +15,7 @@ import pytest
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
+from serve_app import __version__
 from serve_app.config.schema import AppConfig, LimitsConfig, ServingConfig
 from serve_app.errors import (
     DeadlineExceeded,
@@ -24,24 +25,25 @@ from serve_app.errors import (
     Overloaded,
     TooManyRequests,
 )
+from serve_app.schemas.dicts import EntitiesDict
 from serve_app.schemas.events import EventDict
 from serve_app.schemas.requests import SegmentRequest
 from serve_app.serving.http.routes import make_app
 from serve_app.serving.replica.stage import Stage
+from tests import documents
 from tests.conftest import png
 
-DOCUMENT: dict[str, Any] = {
-    "prompt": "a dog",
-    "entities": ["dog"],
-    "contextual_images": [{"path": "a.png", "objects": [{}, {}]}],
-    "generated_image": {"path": "g.png", "objects": [{}]},
-    "meta": {"timings_ms": {"parse": 12.0, "segment": 34.0, "total": 56.0}},
-}
+DOCUMENT = documents.result(
+    "a dog",
+    ["dog"],
+    [documents.image("a.png", [documents.found_object("dog_0"), documents.found_object("dog_1")])],
+    documents.image("g.png", [documents.found_object("dog_0")]),
+)
 PNG = base64.b64encode(png()).decode()
 
 
 class FakeService:
-    """Answers with DOCUMENT, or raises; remembers what it was asked."""
+    """Answers with DOCUMENT or raises `error`, and records the requests."""
 
     def __init__(self, error: Exception | None = None, tokens: tuple[str, ...] = (), late: bool = False) -> None:
         self.config = AppConfig(limits=LimitsConfig(max_body_bytes=20_000, max_images=3))
@@ -49,13 +51,14 @@ class FakeService:
         self.requests: list[SegmentRequest] = []
         self.ids: list[str] = []
         self.answers: list[tuple[str, int, str | None]] = []
+        self.seconds: list[float] = []
         self.stages: list[tuple[str, Stage]] = []
         self.not_ready: list[str] = []
         self.full = False
         self.under_way = 0
         self.under_way_at_work: list[int] = []
 
-    async def stream(self, request: SegmentRequest, request_id: str) -> AsyncGenerator[dict[str, Any], None]:
+    async def stream(self, request: SegmentRequest, request_id: str) -> AsyncGenerator[EventDict, None]:
         self.requests.append(request)
         self.ids.append(request_id)
         self.under_way_at_work.append(self.under_way)
@@ -66,7 +69,8 @@ class FakeService:
             raise self.error
         yield {"event": "result", "result": DOCUMENT}
 
-    async def entities(self, prompt: str, request_id: str) -> dict[str, Any]:
+    async def entities(self, prompt: str, request_id: str) -> EntitiesDict:
+        self.ids.append(request_id)
         self.under_way_at_work.append(self.under_way)
         if self.error is not None:
             raise self.error
@@ -90,6 +94,7 @@ class FakeService:
 
     def answered(self, route: str, status: int, seconds: float, code: str | None) -> None:
         self.answers.append((route, status, code))
+        self.seconds.append(seconds)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Stage]:
@@ -121,6 +126,7 @@ async def test_segment_takes_json() -> None:
         response = await http.post("/v1/segment", json=body(thresholds={"dog": 0}, mask_format="png"))
     assert (response.status_code, response.json()) == (200, DOCUMENT)
     assert service.requests[0].thresholds == {"dog": 0.0}
+    assert 0 < service.seconds[0] < 60
     assert service.answers == [("/v1/segment", 200, None)]
 
 
@@ -288,7 +294,7 @@ async def test_a_request_is_admitted_once_over_its_body_and_its_job(
 
 async def test_a_stream_that_is_dropped_half_way_ends_its_admission() -> None:
     class Endless(FakeService):
-        async def stream(self, request: SegmentRequest, request_id: str) -> AsyncGenerator[EventDict, None]:
+        async def stream(self, *_: object, **__: object) -> AsyncGenerator[EventDict, None]:
             while True:
                 yield {"event": "entities", "entities": ["dog"], "dropped": []}
                 await asyncio.sleep(0)
@@ -301,10 +307,12 @@ async def test_a_stream_that_is_dropped_half_way_ends_its_admission() -> None:
             sent.set()
             raise OSError("the client has left")
 
-    messages = iter([{"type": "http.request", "body": json.dumps(body()).encode(), "more_body": False}])
+    messages: list[Message] = [{"type": "http.request", "body": json.dumps(body()).encode(), "more_body": False}]
 
     async def receive() -> Message:
-        return next(messages, None) or await asyncio.Event().wait() or {}
+        if not messages:
+            await asyncio.Event().wait()  # the client sends nothing more
+        return messages.pop()
 
     headers = [(b"content-type", b"application/json"), (b"accept", b"application/x-ndjson")]
     scope = {"type": "http", "method": "POST", "path": "/v1/segment", "headers": headers, "query_string": b""}
@@ -440,6 +448,7 @@ async def test_openapi_describes_both_bodies_and_every_error() -> None:
     async with client(FakeService()) as http:
         document = (await http.get("/openapi.json")).json()
         assert (await http.get("/docs")).status_code == 200
+    assert document["info"]["version"] == __version__
     segment = document["paths"]["/v1/segment"]["post"]
     assert set(segment["requestBody"]["content"]) == {"application/json", "multipart/form-data"}
     assert {"200", "400", "401", "413", "415", "422", "429", "500", "502", "503", "504"} <= set(segment["responses"])

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from serve_app.errors import InvalidImage, Overloaded
-from serve_app.serving.replica.batching import Device, PullBatcher
+from serve_app.serving.replica.batching import ModelThread, PullBatcher
 
 
 class Model:
@@ -31,7 +31,7 @@ class Model:
 
 
 def batcher(model: Model, budget: int = 8, **options: object) -> PullBatcher[int, int]:
-    return PullBatcher(Device(ThreadPoolExecutor(1)), model.run, budget=budget, **options)  # type: ignore[arg-type]
+    return PullBatcher(ModelThread(ThreadPoolExecutor(1)), model.run, budget=budget, **options)  # type: ignore[arg-type]
 
 
 async def test_submit_answers_in_order() -> None:
@@ -68,7 +68,7 @@ async def test_an_exception_of_the_whole_batch_reaches_every_item_and_the_next_b
             raise RuntimeError("boom")
         return [*items]
 
-    work: PullBatcher[int, int] = PullBatcher(Device(ThreadPoolExecutor(1)), run, budget=8)
+    work: PullBatcher[int, int] = PullBatcher(ModelThread(ThreadPoolExecutor(1)), run, budget=8)
     assert [type(outcome) for outcome in await work.submit([1, 2], "a")] == [RuntimeError, RuntimeError]
     assert await work.submit([3], "a") == [3]
 
@@ -77,11 +77,11 @@ async def test_an_exception_of_the_whole_batch_reaches_every_item_and_the_next_b
 async def test_a_model_that_gives_too_few_or_too_many_answers_fails_its_callers_at_once(answers: list[int]) -> None:
     noted: list[object] = []
     work: PullBatcher[int, int] = PullBatcher(
-        Device(ThreadPoolExecutor(1)), lambda _: answers, budget=8, note=noted.extend
+        ModelThread(ThreadPoolExecutor(1)), lambda _: answers, budget=8, on_end=noted.extend
     )
     async with asyncio.timeout(1):
         outcomes = await work.submit([1, 2], "a")
-        assert [str(outcome) for outcome in outcomes] == [f"the model gave {len(answers)} answers to 2 questions"] * 2
+        assert [str(outcome) for outcome in outcomes] == [f"the model returned {len(answers)} results for 2 items"] * 2
         assert noted == outcomes, "it counts against the replica's health"
         assert len(await work.submit([3, 4], "a")) == 2, "and the next batch runs"
 
@@ -138,7 +138,8 @@ async def test_a_full_queue_refuses() -> None:
 
 
 async def test_two_batchers_of_one_device_never_run_at_the_same_time() -> None:
-    running, overlaps = [], []
+    running: list[int] = []
+    overlaps: list[int] = []
 
     def run(items: Sequence[int]) -> list[int]:
         overlaps.append(len(running))
@@ -147,7 +148,7 @@ async def test_two_batchers_of_one_device_never_run_at_the_same_time() -> None:
         running.pop()
         return [*items]
 
-    device = Device(ThreadPoolExecutor(4))
+    device = ModelThread(ThreadPoolExecutor(4))
     left: PullBatcher[int, int] = PullBatcher(device, run, budget=1)
     right: PullBatcher[int, int] = PullBatcher(device, run, budget=1)
     await asyncio.gather(left.submit([1, 2, 3], "a"), right.submit([4, 5, 6], "a"))

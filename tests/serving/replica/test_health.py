@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from serve_app.errors import DeviceOutOfMemory, InternalError, InvalidRequest
@@ -10,7 +12,7 @@ from serve_app.serving.replica.health import MAX_FAILURES, ModelHealth
 NONSENSE = InternalError("not numbers")
 
 
-def after(*batches: list[object]) -> ModelHealth:
+def after(*batches: Sequence[object]) -> ModelHealth:
     health = ModelHealth()
     for outcomes in batches:
         health.note(outcomes)
@@ -29,7 +31,7 @@ def after(*batches: list[object]) -> ModelHealth:
     ],
     ids=["nothing", "too few", "not in a row", "not all", "the request's own fault", "empty batches"],
 )
-def test_check_lets_a_working_model_live(batches: list[list[object]]) -> None:
+def test_check_lets_a_working_model_live(batches: list[Sequence[object]]) -> None:
     after(*batches).check()
 
 

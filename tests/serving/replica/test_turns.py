@@ -147,7 +147,7 @@ async def test_errors_reach_their_caller_and_free_the_thread() -> None:
 
 
 async def test_a_caller_holds_so_many_slots_and_others_get_the_rest() -> None:
-    slots = FairSlots(3, each=1)
+    slots = FairSlots(3, per_caller=1)
     held: list[str] = []
     leave = asyncio.Event()
 
@@ -168,7 +168,7 @@ async def test_a_caller_holds_so_many_slots_and_others_get_the_rest() -> None:
 
 @pytest.mark.parametrize("ticks", range(6))
 async def test_a_slot_is_not_lost_when_its_taker_is_cancelled_at_any_tick(ticks: int) -> None:
-    slots = FairSlots(1, each=1)
+    slots = FairSlots(1, per_caller=1)
 
     async def hold(caller: str, seconds: float) -> None:
         async with slots.hold(caller):

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from serve_app.serving.autoscaling import LEAST_S, MOST_S, QUEUED_S
-from serve_app.serving.replica.batching import Device, PullBatcher
+from serve_app.serving.replica.batching import ModelThread, PullBatcher
 from serve_app.serving.replica.turns import FairThreads
 from serve_app.serving.replica.work import LEAST_PASSES, BusyTime, DeviceWork, PassTimes
 
@@ -110,7 +110,7 @@ async def test_a_batcher_counts_its_passes_and_what_waits() -> None:
         gate.wait(5)
         return [*items]
 
-    device = Device(ThreadPoolExecutor(1))
+    device = ModelThread(ThreadPoolExecutor(1))
     slow: PullBatcher[int, int] = PullBatcher(device, run, budget=2)
     other: PullBatcher[int, int] = PullBatcher(device, lambda items: [*items], budget=100)
     assert device.work.report() == {LEAST_S: 0, MOST_S: 0, QUEUED_S: 0}
@@ -139,10 +139,10 @@ async def test_a_batcher_counts_its_passes_and_what_waits() -> None:
 
 
 async def test_a_pass_that_fails_ends() -> None:
-    def run(items: Sequence[int]) -> list[int]:
+    def run(_: Sequence[int]) -> list[int]:
         raise RuntimeError("boom")
 
-    device = Device(ThreadPoolExecutor(1))
+    device = ModelThread(ThreadPoolExecutor(1))
     batcher: PullBatcher[int, int] = PullBatcher(device, run, budget=1)
     assert isinstance((await batcher.submit([1], "a"))[0], RuntimeError)
     done = device.work.busy_s
