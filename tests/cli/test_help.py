@@ -26,8 +26,8 @@ def test_the_help_opens_with_a_sentence_for_users(capsys: pytest.CaptureFixture[
     assert exit_.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
     assert (
-        "Find each object that a prompt names, in each image, and write one JSON document with a mask, a box and a score"
-        in text
+        "Find each object that a prompt names, in each image, and write one JSON document with a mask, a box and "
+        "a score of each object." in text
     )
     assert "genseg demo" in text
 

@@ -138,7 +138,8 @@ ON_GPU = replace(SEGMENTER, card_bytes=int(22.5 * GIB), memory=SAM3, exact=False
             replace(TRIAL, segmenter=replace(SEGMENTER, agreement=DIFFERING)),
             "same objects",
             "fail",
-            "4 differ: 1 missing, 2 extra, 1 moved by over 1 px or with a mask IoU below 0.99; for objects that both found, "
+            "4 differ: 1 missing, 2 extra, 1 moved by over 1 px or with a mask IoU below 0.99; for objects that both "
+            "found, "
             "boxes differ by at most 1.50 px",
         ),
         (replace(TRIAL, segmenter=replace(ON_GPU, agreement=DIFFERING)), "same objects", "warn", "half precision"),
