@@ -98,8 +98,8 @@ def asks_for_token(address: str) -> bool:
 
 def _running_here() -> Iterator[str]:
     """Yield the heads of clusters on this machine, the one that `ray start` noted last first; some may be gone."""
-    import psutil
-    from ray._private.utils import read_ray_address
+    from ray._private.utils import read_ray_address  # first: Ray brings psutil along, and puts it on the path
+    import psutil  # isort: skip
 
     noted = read_ray_address()
     seen = {noted: None} if noted else {}
