@@ -18,7 +18,6 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 ROOT = Path(__file__).parent.parent
 
@@ -118,19 +117,18 @@ def run(name: str, part: Part, extra: Sequence[str] = ()) -> Outcome:
         extra: further arguments of pytest.
     """
     began, summary = time.monotonic(), list[str]()
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "pytest", f"--timeout={TIMEOUT_S}", *part.arguments, *extra],
         cwd=ROOT,
         env={**os.environ, **part.environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-    )
-    os.setpriority(os.PRIO_PROCESS, process.pid, min(19, os.getpriority(os.PRIO_PROCESS, 0) + part.niceness))
-    output: IO[str] | None = process.stdout
-    assert output is not None
-    print_lines(name, output, summary)
-    return Outcome(counts_of("".join(summary)), time.monotonic() - began, process.wait())
+    ) as process:
+        os.setpriority(os.PRIO_PROCESS, process.pid, min(19, os.getpriority(os.PRIO_PROCESS, 0) + part.niceness))
+        assert process.stdout is not None
+        print_lines(name, process.stdout, summary)
+    return Outcome(counts_of("".join(summary)), time.monotonic() - began, process.returncode)
 
 
 def table(outcomes: Mapping[str, Outcome]) -> str:
