@@ -37,6 +37,9 @@ RESULTS = ("passed", "failed", "skipped")
 SUMMARY = re.compile(r"(\d+ \w+|no tests ran) in \d+\.\d+s")
 """In the line with which pytest ends; what its child processes say may come after it."""
 
+TIMEOUT_S = 300
+"""Of a test, unless it names one: longer than in pyproject.toml, because the parts slow each other down."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -115,7 +118,7 @@ def run(name: str, part: Part, extra: Sequence[str] = ()) -> Outcome:
     """
     began, summary = time.monotonic(), list[str]()
     with subprocess.Popen(
-        [sys.executable, "-m", "pytest", *part.arguments, *extra],
+        [sys.executable, "-m", "pytest", f"--timeout={TIMEOUT_S}", *part.arguments, *extra],
         cwd=ROOT,
         env={**os.environ, **part.environment},
         stdout=subprocess.PIPE,

@@ -99,8 +99,8 @@ def asks_for_token(address: str) -> bool:
 
 def _running_here() -> Iterator[str]:
     """Yield the heads of clusters on this machine, first the one that `ray start` recorded. Some may have ended."""
-    import psutil
-    from ray._private.utils import read_ray_address
+    from ray._private.utils import read_ray_address  # first: Ray brings its own psutil and puts it on the path
+    import psutil  # isort: skip
 
     recorded = read_ray_address()
     seen = {recorded: None} if recorded else {}
