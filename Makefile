@@ -29,7 +29,7 @@ test: check
 coverage: install
 	rm -rf results/coverage
 	mkdir -p results/coverage
-	PYTHONPATH=$(CURDIR) __RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR=tests.keep_coverage.again_and_again \
+	PYTHONPATH=$(CURDIR) __RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR=tests.keep_coverage.save_often \
 	    $(BIN)/coverage run -m tests.parts
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage html --quiet

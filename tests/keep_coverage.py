@@ -1,6 +1,6 @@
-"""Keeps what coverage measures in Ray's processes: Ray ends them in ways that no Python code survives.
+"""Saves coverage data in Ray's processes, because Ray kills them before coverage could save the data at their end.
 
-Only for `make coverage`, which names `again_and_again` in the variable from which Ray's workers take a function to call
+Only for `make coverage`, which names `save_often` in the variable from which Ray's workers take a function to call
 at their start. Source: ray._private.ray_constants.WORKER_PROCESS_SETUP_HOOK_ENV_VAR.
 """
 
@@ -12,11 +12,11 @@ import time
 from coverage import Coverage
 
 PAUSE_S = 2.0
-"""What a process does in its last seconds is lost. Each time takes some hundredths of a second."""
+"""Seconds between two saves. What a process runs after its last save is not counted. A save takes some 10 ms."""
 
 
-def again_and_again() -> None:
-    """Write what was measured every few seconds from now on, in a thread of its own."""
+def save_often() -> None:
+    """Start a thread that saves the coverage data every few seconds."""
     measured = Coverage.current()
     if measured is not None:
         threading.Thread(target=_save, args=(measured,), name="keep_coverage", daemon=True).start()

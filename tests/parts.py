@@ -31,14 +31,14 @@ COMMANDS = (
 """Files whose tests run commands that start Ray or look for one that runs."""
 
 GRAPH = ("tests/graph", "tests/batch/test_service.py", "tests/page/test_whole_way.py", "tests/test_snippets.py")
-"""Files and folders whose tests call a graph on Ray, but for those in COMMANDS."""
+"""Files and folders whose tests call a graph on Ray; COMMANDS has the exceptions."""
 
 RESULTS = ("passed", "failed", "skipped")
 SUMMARY = re.compile(r"(\d+ \w+|no tests ran) in \d+\.\d+s")
-"""In the line with which pytest ends; what its child processes say may come after it."""
+"""Matches the last line of pytest. Child processes may print further lines after it."""
 
 TIMEOUT_S = 300
-"""Of a test, unless it names one: longer than in pyproject.toml, because the parts slow each other down."""
+"""Time limit of a test. Longer than in pyproject.toml, because the parts slow each other down."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ class Part:
     """Some of the tests.
 
     Args:
-        arguments: of pytest.
-        environment: what is set for it.
-        niceness: how far it stands back for the other parts.
+        arguments: arguments of pytest.
+        environment: additional environment variables.
+        niceness: added to the priority value; the part with the higher number gets less processor time.
     """
 
     arguments: Sequence[str]
@@ -57,7 +57,7 @@ class Part:
 
 
 def without(places: Sequence[str]) -> list[str]:
-    """Make the arguments with which pytest leaves files and folders out."""
+    """Return the arguments with which pytest skips files and folders."""
     return [f"--ignore={place}" for place in places]
 
 
@@ -101,7 +101,7 @@ def counts_of(summary: str) -> dict[str, int]:
 
 
 def print_lines(name: str, lines: Iterable[str], summary: list[str]) -> None:
-    """Print what a part says with its name in front, and keep the line with the counts."""
+    """Print each line of a part after the part's name, and keep the line with the counts."""
     for line in lines:
         print(f"{name:8} | {line.rstrip()}", flush=True)
         if SUMMARY.search(line):
@@ -143,7 +143,7 @@ def table(outcomes: Mapping[str, Outcome]) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the parts that are named first, or all; returns 0 if every one of them passed."""
+    """Run the part that the first argument names, or all parts; return 0 if all of them passed."""
     names = [*arguments[:1]] if arguments[:1] and arguments[0] in PARTS else [*PARTS]
     extra = arguments[1:] if len(names) < len(PARTS) else arguments
     outcomes: dict[str, Outcome] = {}
