@@ -225,7 +225,7 @@ def focal_loss(logits: torch.Tensor, target: torch.Tensor, positive_weight: floa
 
 
 def dice_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Return the dice loss of each map, (R,). Numerator and denominator get 1 added, so an empty pair has no loss.
+    """Return the dice loss of each map, (R,). 1 is added to numerator and denominator, so two empty maps have no loss.
 
     Args:
         logits: (R, H, W).
