@@ -1,4 +1,4 @@
-"""Settings that make training faster, mostly on a CPU. Knows no model and no data."""
+"""Settings that make training faster, mostly on a CPU."""
 
 import ctypes
 
@@ -8,7 +8,7 @@ import torch
 def fast_dtype(device: str = "cpu") -> torch.dtype:
     """Return the dtype for large matrix products: bfloat16 if the device multiplies it in hardware, else float32.
 
-    Without such instructions, bfloat16 is emulated. On a CPU, that has a twentieth of the speed of float32.
+    Without such instructions, bfloat16 is emulated, on a CPU at a twentieth of the speed of float32.
 
     Args:
         device: `cpu` or `cuda`.

@@ -18,7 +18,7 @@ from torch.optim.optimizer import StateDict
 from serve_app.embedded.cpu_tuning import fast_dtype
 
 SMALLEST_SIDE = 8
-"""AdamW takes matrices with a shorter side, because orthogonal updates do not help so few vectors."""
+"""Matrices with a shorter side are left to AdamW, because orthogonal updates do not help so few vectors."""
 
 _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 _NEWTON_SCHULZ_STEPS = 5
@@ -75,8 +75,8 @@ class MuonAdamW:
 
     Args:
         named_parameters: the parameters to train, with their names.
-        is_embedding: tells by its name whether a parameter is an embedding table; AdamW takes these.
-        weight_decay: weight decay of the matrices that AdamW takes. The other parameters have none.
+        is_embedding: tells from a parameter's name whether it is an embedding table. AdamW updates these.
+        weight_decay: weight decay of the matrices that AdamW updates. The other parameters have none.
     """
 
     def __init__(

@@ -1,7 +1,4 @@
-"""Parts that the trainings share: common options, the file that a run resumes from, and the lines of the log.
-
-Knows no model and no data.
-"""
+"""Defines what the training commands share: options, the file that a run resumes from, and the lines of the log."""
 
 from __future__ import annotations
 
@@ -43,14 +40,14 @@ def add_run_options(
         warmup: default of `--warmup`.
         average_decay: default of `--average-decay`.
     """
-    parser.add_argument("--steps", type=int, default=steps, help="steps of the whole run; the rate falls to 0 there")
+    parser.add_argument("--steps", type=int, default=steps, help="steps of the whole run; the learning rate ends at 0")
     parser.add_argument("--seed", type=int, default=0, help="seed of the data and of random weights")
     parser.add_argument("--warm-start", type=Path, help="checkpoint folder to start from; default: random weights")
     parser.add_argument("--output", type=Path, default=output, help="folder for the trained checkpoint")
     parser.add_argument("--state", type=Path, default=state, help="file that a stopped run continues from")
     parser.add_argument("--save-every", type=int, default=save_every, help="steps between two saves of that file")
     parser.add_argument("--peak-rate", type=float, default=peak_rate, help="highest learning rate")
-    parser.add_argument("--warmup", type=int, default=warmup, help="steps until the rate reaches its peak")
+    parser.add_argument("--warmup", type=int, default=warmup, help="steps until the learning rate reaches its peak")
     parser.add_argument(
         "--average-decay", type=float, default=average_decay, help="decay of the averaged weights, which are saved"
     )

@@ -1,1 +1,1 @@
-"""The models behind plain Python interfaces. Knows torch and transformers; does not know Ray or the wire format."""
+"""The models, with plain Python interfaces. Uses torch and transformers, but not Ray or the wire format."""

@@ -1,6 +1,6 @@
-"""Helps to decode replies that are one JSON array: stops at its end and, if configured, allows nothing else.
+"""Stops the decoding of a reply at the end of its JSON array and, if configured, allows no other form of reply.
 
-Knows token ids and tokenizers; knows no model and no prompt.
+Needs only token ids and the tokenizer, not the model or the prompt.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ JsonSchema = dict[str, JsonValue]
 
 
 ITEMS_PER_ENTITY = 2
-"""Items that a reply may have for each entity of the limit. More than one, because filtered items do not count against
-the limit and items beyond it are reported as dropped. Bounded, because a model may repeat itself without end."""
+"""Number of items that a reply may have for each entity that `limits.max_entities` allows. It is above 1, because items
+that the filter removes do not count, and items above the limit are reported as dropped. There is a bound, because a
+model may repeat itself without end."""
 
 
 def array_schema(limits: LimitsConfig) -> JsonSchema:
@@ -148,5 +149,5 @@ class ArrayGrammar:
         self._processor = GrammarProcessor
 
     def processor(self) -> LogitsProcessor:
-        """Return a new logits processor. Each one serves a single `generate` call, because it keeps state per row."""
+        """Return a new logits processor. Use it for one `generate` call only, because it keeps state for each row."""
         return self._processor(self._grammar)

@@ -1,4 +1,4 @@
-"""Checks that a parser's chat template and tokenizer pass the whole prompt to the model and start no thought."""
+"""Checks that a parser's chat template and tokenizer do not lose text, and do not start the reply with a thought."""
 
 from __future__ import annotations
 

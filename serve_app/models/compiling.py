@@ -1,6 +1,6 @@
-"""Uses torch.compile for a served model: few shapes, all compiled before the first request, one-line errors.
+"""Compiles a model for a few batch sizes with torch.compile, before the first request. Its errors are one line each.
 
-Knows no model.
+Works for any model.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from serve_app.models.devices import MemoryWall
 from serve_app.models.memory import is_out_of_memory
 
 MOST_SHAPES = 32
-"""Most shapes of one compiled function. Batch sizes are powers of two, so they are fewer than this. PyTorch's default
-of 8 is too few for batches of more than 128 pairs."""
+"""Largest number of shapes of one compiled function. Batch sizes are powers of two, except for the largest, so they are
+fewer than this. PyTorch's default of 8 is too few for batches of more than 128 pairs."""
 
 NEEDS = (
     "compiling needs a C and a C++ compiler (gcc, g++), Python's headers and, on a GPU, Triton and compute capability "
     "7.0 or newer; install what is missing, or set models.segmentation.compile to false"
 )
-"""The end of the message when compiling fails."""
+"""The last part of the error message if compiling fails."""
 
 Item = TypeVar("Item")
 Compile = Callable[[Callable[..., Any]], Callable[..., Any]]

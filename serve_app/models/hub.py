@@ -1,7 +1,7 @@
 """Asks the model hub about a model before it is loaded, and explains a failed download in one line.
 
-The libraries that load models try for a minute to reach the hub, and then print pages of text. The questions here take
-seconds.
+The libraries that load models try for a minute to reach the hub, and then print pages of text. The functions here
+answer within seconds.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ GATED = (
     f"to a token of that account, or give a local folder as model_name; {WHERE_TO_SET}"
 )
 UNKNOWN = (
-    "the hub knows no such model, or it is private; check the name, set HF_TOKEN if it is private, or give a local "
+    "the hub has no such model, or it is a private one; check the name, set HF_TOKEN if it is private, or give a local "
     f"folder; {WHERE_TO_SET}"
 )
 UNREACHABLE = "the hub cannot be reached and the model is not in the local cache; give a local folder as model_name"
@@ -86,7 +86,7 @@ def check_name(model_name: str) -> None:
         model_name: a hub name, not a local folder.
 
     Raises:
-        CheckpointError: the name is not valid, the hub knows no such model, or the hub cannot be reached and the model
+        CheckpointError: the name is not valid, the hub has no such model, or the hub cannot be reached and the model
             is not in the local cache.
     """
     from huggingface_hub import HfApi, errors, try_to_load_from_cache

@@ -1,6 +1,7 @@
-"""DinoIdentity: turns crops of objects into embeddings. A NumPy interface to DINOv2 and DINOv3.
+"""Defines DinoIdentity, which turns crops of objects into embeddings: a NumPy interface to DINOv2 and DINOv3.
 
-Keeps no state between calls. Knows no Ray, no wire format and no cache. Not thread-safe: only one thread may call it.
+It keeps no state between calls. It does not depend on Ray or the wire format, and has no cache. It is not thread-safe:
+only one thread may call it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from serve_app.models.memory import halve_when_full
 from serve_app.schemas.dicts import IdentityDict
 
 USUAL_THRESHOLD = 0.6
-"""The threshold for a checkpoint that brings none. Source: the largest threshold of SCR@tau (arXiv 2603.26078), which
+"""The threshold for a checkpoint without one. Source: the largest threshold of SCR@tau (arXiv 2603.26078), which
 uses DINOv2. This project did not measure it on photographs."""
 
 
@@ -107,7 +108,7 @@ class DinoIdentity:
             name: a hub name, a local folder, or `embedded`.
             config: the threshold and the dtype.
             device: the segmenter's device.
-            wall: the memory cap that the segmenter set on it; None if there is none.
+            wall: the memory cap that the segmenter set on the device; None if there is none.
 
         Raises:
             CheckpointError: the checkpoint is missing, gated, incomplete, damaged or of another model.
@@ -131,8 +132,8 @@ class DinoIdentity:
             crops: (side, side, 3) uint8 RGB each; may be empty.
 
         Returns:
-            One entry per crop, in order: the embedding, (D,) float32 with L2 norm 1, or the error: InternalError if
-            the model's output is not finite, DeviceOutOfMemory if the crop alone does not fit into the device's memory.
+            One entry per crop, in order: the embedding, (D,) float32 with L2 norm 1; InternalError if the model's
+            output is not finite; or DeviceOutOfMemory if the crop does not fit into the device's memory even alone.
         """
         found: list[Embedding | InternalError | DeviceOutOfMemory] = halve_when_full(self._embed, crops, "crop")
         return [*found]
@@ -165,7 +166,7 @@ def resolve_dtype(dtype: str, device: torch.device, model_type: str) -> torch.dt
 
 
 def _own_threshold(config: Any, name: str) -> float:
-    """Return the checkpoint's own threshold, or the usual one if it brings none."""
+    """Return the checkpoint's own threshold, or the usual one if the checkpoint has none."""
     own = getattr(config, THRESHOLD_KEY, USUAL_THRESHOLD)
     if isinstance(own, bool) or not isinstance(own, int | float) or not -1 <= own <= 1:
         raise CheckpointError(f"model {name}: {THRESHOLD_KEY} in its config.json must be a number from -1 to 1")
@@ -179,6 +180,6 @@ def _side(processor: Any, name: str) -> int:
     sides = {size[key] for key in ("height", "width", "shortest_edge") if size.get(key) is not None}
     if len(sides) != 1:
         raise CheckpointError(
-            f"model {name}: its image processor makes no square input; the service needs a model with square input"
+            f"model {name}: its image processor's output is not square; the service needs a model with square input"
         )
     return int(sides.pop())

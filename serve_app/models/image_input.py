@@ -1,6 +1,6 @@
 """Prepares images for the segmenter: resizes them on the CPU and normalises them on the device.
 
-The result is what the checkpoint's own image processor gives.
+The result equals that of the checkpoint's own image processor, with one exception; see `ImagePreparer.prepare`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class ImagePreparer:
         self.resolution_hw = (int(processor.size["height"]), int(processor.size["width"]))
         self._mean_and_std: tuple[Tensor, Tensor] | None = None
         if processor.do_resize and processor.do_rescale and processor.do_normalize:
-            # The processor fuses rescaling into mean and std. Doing the same gives the same last bit.
+            # The processor applies rescaling through mean and std. The same here gives the same result bit for bit.
             scale = 1.0 / processor.rescale_factor
             mean, std = (torch.tensor(value) * scale for value in (processor.image_mean, processor.image_std))
             self._mean_and_std = mean[:, None, None], std[:, None, None]

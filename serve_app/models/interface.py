@@ -1,4 +1,4 @@
-"""The protocols that a parser, a segmenter and an identity model implement. Importing this loads no model library.
+"""Defines the protocols that a parser, a segmenter and an identity model implement. Imports no model library.
 
 To add a model, write one module with a function `load(config: AppConfig)` whose return annotation is one of these
 protocols, and add one line to `config.engines`. The service calls methods without `async` from one thread, one call
@@ -23,7 +23,7 @@ from serve_app.schemas.dicts import IdentityDict
 
 
 class Features(Protocol):
-    """A segmenter's features of one image or one phrase. The service caches them and passes them back unread."""
+    """A segmenter's features of one image or one phrase. The service only caches them and passes them back."""
 
     @property
     def nbytes(self) -> int:
@@ -37,9 +37,12 @@ Embedded = TypeVar("Embedded", bound=Features)
 
 @dataclass(frozen=True)
 class Pair(Generic[Encoded, Embedded]):
-    """One question: every instance of `phrase` in `image` with a score above `threshold`, in [0, 1].
+    """An image and a phrase: a request to find every instance of the phrase in the image.
 
     Attributes:
+        image: features of the image.
+        phrase: features of the phrase.
+        threshold: instances with a score above it are wanted, in [0, 1].
         masks: False if the masks are not needed; then `mask_logits` of the answer may be empty.
     """
 
@@ -101,8 +104,8 @@ class Segmenter(Protocol[Prepared, Encoded, Embedded]):
             phrases: noun phrases, at least one.
 
         Returns:
-            The features of each phrase, in order. If the model cannot read a phrase, an InvalidRequest whose message
-            gives the reason, without the phrase and without a field name.
+            The features of each phrase, in order. If the model cannot read a phrase, its entry is an InvalidRequest.
+            The message gives the reason, without the phrase and without a field name.
         """
 
     def detect(self, pairs: Sequence[Pair[Encoded, Embedded]]) -> Sequence[Detections | GensegError]:
@@ -120,7 +123,7 @@ class Segmenter(Protocol[Prepared, Encoded, Embedded]):
 class PhraseChecker(Protocol):
     """An optional method of a Segmenter: checks phrases without using the device.
 
-    If a segmenter does not have it, the service learns of unreadable phrases from `embed`, which waits for the device.
+    If a segmenter does not have it, `embed` must tell the service of unreadable phrases, after a wait for the device.
     """
 
     def check_phrases(self, phrases: Sequence[str]) -> Sequence[InvalidRequest | None]:

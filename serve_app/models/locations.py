@@ -1,6 +1,6 @@
 """Finds a checkpoint: turns a configured model name into a folder or a hub name.
 
-No other module of `models` knows where the checkpoints inside the package are.
+Only this module of `models` contains the path of the checkpoints inside the package.
 """
 
 from __future__ import annotations

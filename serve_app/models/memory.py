@@ -1,6 +1,6 @@
 """Handles lack of device memory: halves the batch and tries again, down to one item.
 
-Knows no model: the work on the device is passed in as a function.
+Works for any model, because the work on the device is passed in as a function.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def halve_when_full(
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        # Go on outside this block: inside it, the traceback keeps the failed pass's tensors alive.
+        # Continue outside this block, because inside it the traceback keeps the failed pass's tensors alive.
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     if len(items) == 1:

@@ -1,4 +1,4 @@
-"""The parts of a call to OpenAI's chat API: the parameters, and the header with the key. Pure functions."""
+"""Builds the parameters and the authorization header of a call to OpenAI's chat API. Pure functions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from serve_app.config.models import TextParserModel
 from serve_app.errors import ConfigError
 
 SUBSTITUTES = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens", "temperature": None}
-"""Parameters that some servers refuse, each with the parameter that replaces it; None leaves it out.
+"""Parameters that some servers refuse, each with the parameter that replaces it; None if it is left out.
 Source: OpenAI's API reference."""
 
 Body = dict[str, JsonValue]

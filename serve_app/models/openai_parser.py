@@ -1,7 +1,8 @@
-"""OpenAIParser: sends prompts to a server with OpenAI's chat API (vLLM, SGLang, ...) and returns the raw replies.
+"""Defines OpenAIParser, which sends prompts to a server with OpenAI's chat API (vLLM, SGLang, ...).
 
-The remote counterpart of `qwen3_vl`, with the same chat and the same errors. Knows HTTP; knows no environment variable,
-no deadline of a request and no cache. Use it from one event loop; any number of calls may run at once.
+It is the remote counterpart of `qwen3_vl`: it sends the same chat, and returns the raw replies. It does not read
+environment variables and does not cache. Its time limit applies to one call; the caller watches the deadline of the
+request. Use it from one event loop; any number of calls may run at once.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ logger = logging.getLogger(__name__)
 
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 8.0
-"""The pause between tries doubles from the first to the longest. A `Retry-After` above the longest ends the tries."""
+"""The first and the longest pause between two attempts. Each pause is twice as long as the one before it. If a server's
+`Retry-After` is above the longest pause, there is no further attempt."""
 
 BUSY = frozenset({429, 503, 529})
 """HTTP status codes of a server that is busy."""
@@ -60,10 +62,10 @@ class OpenAIParser:
 
     Args:
         model: the model's name on the server, the longest reply, the server's address, the time limit of one call and
-            the number of further tries.
+            the number of retries.
         api_key: sent as a bearer token; None sends none. It is never logged and never part of a message.
         transport: replaces the network, for tests.
-        sleep: waits between tries; its argument is in seconds.
+        sleep: waits between attempts; its argument is in seconds.
 
     Raises:
         ConfigError: the key cannot be sent in a header.
@@ -80,17 +82,17 @@ class OpenAIParser:
         self._key = (api_key or "").strip()
         self._reply_tokens = model.max_new_tokens
         self._parameters = call_parameters(model)
-        self._own = {*SUBSTITUTES} - {*model.openai.extra_body}  # never change what the operator configured
+        self._own = {*SUBSTITUTES} - {*model.openai.extra_body}  # parameters that may be replaced: not the operator's
         self._refused: frozenset[str] = frozenset()
         self._config = model.openai
         self._sleep = sleep
         self._client = httpx.AsyncClient(
-            # One closing slash, so that httpx appends paths to it.
+            # The URL must end with one slash, so that httpx appends paths to it.
             base_url=self._config.base_url.rstrip("/") + "/",
             headers=authorization(api_key),
             timeout=self._config.timeout_s,
             transport=transport,
-            # Address and key come from the configuration, so a proxy or a key of the environment must not apply.
+            # Address and key come from the configuration. Proxies and keys from environment variables must not apply.
             trust_env=False,
             limits=httpx.Limits(max_connections=None),
         )
@@ -102,11 +104,11 @@ class OpenAIParser:
             prompt: an image-generation prompt.
 
         Returns:
-            The raw reply; a CutReply if it reached its length limit.
+            The raw reply; a CutReply if the reply reached its length limit.
 
         Raises:
-            Overloaded: the server is still busy after all tries.
-            ModelUnavailable: the server cannot be reached or fails after all tries, does not answer within the
+            Overloaded: the server is still busy at the last attempt.
+            ModelUnavailable: the server cannot be reached or fails at the last attempt, does not answer within the
                 configured time, or refuses the call (a 4xx status).
             TooLarge: the prompt is longer than the model's context.
             InvalidModelReply: the answer is not a chat completion with text.
@@ -116,7 +118,7 @@ class OpenAIParser:
             try:
                 return reply_text(await self._ask(prompt))
             except (Overloaded, ModelUnavailable) as error:
-                # vars() reads what the server asked for, and skips the default of the error's class.
+                # vars() has a value only if one was set on this error. It leaves out the default of the error's class.
                 asked_s = vars(error).get("retry_after_s", 0.0)
                 helps = isinstance(error, Overloaded) or error.retry_after_s is not None
                 if not (helps and further_tries) or asked_s > LONGEST_PAUSE_S:
@@ -129,7 +131,7 @@ class OpenAIParser:
         raise AssertionError("unreachable: the last try returns or raises")
 
     async def check(self) -> None:
-        """Check that the server answers. Does not try again.
+        """Check that the server answers. Does not retry.
 
         Raises:
             Overloaded: the server is busy.
@@ -147,10 +149,10 @@ class OpenAIParser:
         await self._client.aclose()
 
     async def _ask(self, prompt: str) -> httpx.Response:
-        """Call the server; if it refuses a parameter, call again without that parameter.
+        """Call the server; if it refuses a parameter, call again without that parameter or with its substitute.
 
-        Later calls leave the parameter out only after the server accepted a call without it. The reason is that a
-        refusal may repeat words of the prompt, and one caller's prompt must not change the calls of others.
+        Later calls do the same only after the server has accepted such a call. The reason is that a refusal may repeat
+        words of the prompt, and one caller's prompt must not change the calls of others.
         """
         text = prompt_text(prompt)
         parameters, refused = self._parameters, self._refused
@@ -180,7 +182,7 @@ class OpenAIParser:
         for name in sorted(news):
             other = SUBSTITUTES[name]
             logger.warning(
-                "the text model's server does not take %s; %s",
+                "the text model's server does not accept %s; %s",
                 name,
                 f"sending {other} in its place" if other in parameters else "leaving it out",
             )
@@ -193,7 +195,7 @@ class OpenAIParser:
             ModelUnavailable: the server cannot be reached.
         """
         try:
-            # httpx limits each read only; this also limits a server that sends its answer slowly.
+            # The timeout of httpx applies to each read. This one applies to the call, also if the answer comes slowly.
             async with asyncio.timeout(self._config.timeout_s):
                 return await self._client.request(method, path, json=body)
         except httpx.TimeoutException:
@@ -208,7 +210,7 @@ class OpenAIParser:
     def _refused_call(self, response: httpx.Response, refusal: Refusal, text: str) -> Overloaded | ModelUnavailable:
         """Build the error for an answer that is not a success, and log the server's reason.
 
-        The message does not contain the reason, because it may name the server's own paths or repeat the prompt.
+        The message does not contain the reason, because the reason may contain the server's paths or the prompt.
         """
         status, asked = refusal.status, response.headers.get("Retry-After")
         logger.warning("the text model's server answered %d: %s", status, refusal.reason(self._key, text))
@@ -226,7 +228,7 @@ def busy(message: str, retry_after: str | None) -> Overloaded:
 
     Args:
         message: the error's message.
-        retry_after: the value of a `Retry-After` header; None, or an unreadable one, keeps the class's default.
+        retry_after: value of a `Retry-After` header. If it is None or unreadable, the class's default stays.
     """
     error = Overloaded(message)
     seconds = read_retry_after(retry_after, datetime.now(UTC))
@@ -236,11 +238,11 @@ def busy(message: str, retry_after: str | None) -> Overloaded:
 
 
 def failing(message: str, retry_after: str | None) -> ModelUnavailable:
-    """Build a ModelUnavailable error that says that trying again may help.
+    """Build a ModelUnavailable error that says that a retry may help.
 
     Args:
         message: the error's message.
-        retry_after: the value of a `Retry-After` header; None, or an unreadable one, counts as 0 s.
+        retry_after: value of a `Retry-After` header. None or an unreadable one counts as 0 s.
     """
     error = ModelUnavailable(message)
     error.retry_after_s = read_retry_after(retry_after, datetime.now(UTC)) or 0.0
@@ -254,7 +256,7 @@ def reply_text(response: httpx.Response) -> str:
         response: a successful answer of the server.
 
     Returns:
-        The text; a CutReply, possibly empty, if the finish reason says that it reached its length limit.
+        The text; a CutReply, possibly empty, if the finish reason says that the reply was cut off.
 
     Raises:
         InvalidModelReply: the body is not a chat completion, or it has no text.

@@ -38,7 +38,7 @@ _STATED_LENGTH = re.compile(r"(?:context|model)[ _](?:length|len|window|size)\D{
 _REPLY_TOO_LONG = re.compile(
     r"\bmax\w*tokens\b\W{0,3}\d*\W{0,3}(?:cannot|can't|can not|must not|may not|should not) (?:be |exceed)"
 )
-"""Matches messages for a reply limit above the model's context, whatever the prompt. Source: vLLM."""
+"""Matches messages that say that the reply limit alone exceeds the model's context length. Source: vLLM."""
 
 _NOT_TAKEN = re.compile(
     r"unsupported|not supported|(?:does|do) not support|unknown|unrecogni[sz]ed|unexpected|extra_forbidden"
@@ -126,7 +126,7 @@ class Refusal:
         return next((name for name in names if name in sent), None)
 
     def does_not_take(self, sent: Collection[str]) -> str | None:
-        """Return the parameter that the server does not accept, or whose value it does not accept; None without one.
+        """Return the parameter whose name or value the server does not accept; None if the answer marks none.
 
         The answer must mark the name as a parameter. A sentence that merely contains the word does not count.
 

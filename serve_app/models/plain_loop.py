@@ -1,4 +1,4 @@
-"""The plain way to do the job, as the libraries document it. Tests and benchmarks compare the package with it.
+"""The plain loop: calls the models as their documentation does. Tests and benchmarks compare the package with it.
 
 For each image and each phrase, it runs the stock processor, one whole `Sam3Model` forward at batch size 1 and the stock
 `post_process_instance_segmentation`. For each prompt, it runs one greedy `generate`.

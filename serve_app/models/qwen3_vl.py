@@ -1,11 +1,12 @@
-"""EntityParser: turns prompts into the raw replies of Qwen3-VL. Uses the text part only.
+"""Defines EntityParser, which runs the text part of Qwen3-VL and returns its raw replies to prompts.
 
-Decodes greedily in padded batches, starts from a key-value cache of the constant instruction, and stops each reply at
-the end of its array. In float32, the replies equal those of plain greedy decoding of one chat at a time, up to that
-end. In half precision, rounding can change the choice between two nearly equal tokens; it depends on the batch size.
+It decodes greedily, in padded batches. The instruction is the same in every chat, so it is read from a key-value cache.
+Decoding of a reply stops at the end of its JSON array. In float32, each reply is the same as if its chat were decoded
+alone. In half precision, rounding depends on the batch size, and can change the choice between two tokens with nearly
+equal logits.
 
-Knows no Ray, no wire format and no cache of prompts. Does not interpret the replies: `entities` does. Not thread-safe:
-the model keeps state while it generates, so only one thread at a time may call it.
+It does not depend on Ray or the wire format, and does not cache replies; the package `entities` reads them. It is not
+thread-safe: the model keeps state while it generates, so only one thread at a time may call it.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ from serve_app.models.memory import halve_when_full
 logger = logging.getLogger(__name__)
 
 PROBES = ("a", "B", "1", " c", "\n", "(", "é", "狗")
-"""Prompts with different first characters. The tokens that all their chats begin with are the same for every prompt."""
+"""Short prompts with different first characters. The leading tokens that all of their chats share are in every chat."""
 
 Decode = Callable[[Sequence[list[int]]], list[str]]
 
@@ -57,11 +58,11 @@ class EntityParser:
     """A loaded Qwen3-VL without its vision tower.
 
     Args:
-        model: in eval mode, on its device. Its vision tower is removed, and its generation settings become greedy.
+        model: in eval mode, on its device. It is changed: the vision tower is removed, and decoding becomes greedy.
         processor: the checkpoint's own, with its chat template.
         max_new_tokens: longest reply in tokens.
         constrained: JSON schema of the allowed replies (needs xgrammar); None allows any reply.
-        decode: replaces the model's decoding, for tests: takes chats as token ids, returns one reply per chat.
+        decode: replaces the model's decoding in tests. It takes chats as token ids, and returns one reply per chat.
 
     Raises:
         ConfigError: `constrained` is given and xgrammar is not installed.
@@ -76,7 +77,7 @@ class EntityParser:
         constrained: JsonSchema | None = None,
         decode: Decode | None = None,
     ) -> None:
-        model.model.visual = None  # text only: 1.15 GB less on the 8B model
+        model.model.visual = None  # it is not used, and takes 1.15 GB in the 8B model
         self._model = model
         self._processor = processor
         self._tokenizer: PreTrainedTokenizerBase = processor.tokenizer
@@ -136,9 +137,9 @@ class EntityParser:
             prompts: image-generation prompts; may be empty.
 
         Returns:
-            One entry per prompt, in order: the raw reply without special tokens, a CutReply if it reached its length
-            limit, TooLarge if the prompt has more tokens than the model reads, or DeviceOutOfMemory if the prompt does
-            not fit into the device's memory even alone.
+            One entry per prompt, in order: the raw reply without special tokens; a CutReply if the reply reached the
+            length limit; TooLarge if the prompt has more tokens than the model reads; DeviceOutOfMemory if the prompt
+            does not fit into the device's memory even alone.
         """
         chats = [self._tokens_or_error(prompt) for prompt in prompts]
         rows = [chat for chat in chats if isinstance(chat, list)]
@@ -174,10 +175,10 @@ class EntityParser:
     @torch.inference_mode()
     def _decode_on_device(self, chats: Sequence[list[int]]) -> list[str]:
         """Decode one batch of chats; raise torch.OutOfMemoryError if it does not fit into the device's memory."""
-        # 1. Find the leading tokens that all chats share with the cache of the instruction. A chat may share fewer
-        #    than the whole instruction, because its prompt may merge with the last token.
+        # 1. Count the leading tokens that all chats share with the cache of the instruction. They may be fewer than
+        #    the cache holds, because the tokenizer may merge the start of a prompt with the instruction's last token.
         shared = min(shared_length(self._prefix, chat) for chat in chats)
-        # 2. Pad the rest of each chat, directly after the shared part.
+        # 2. Insert the padding between the shared tokens and the rest of each chat.
         input_ids, mask = pad_between(chats, shared, int(self._greedy.pad_token_id))
         width = input_ids.shape[1]
         # 3. Decode greedily. The model keeps the position offsets of its last call, so reset them.
@@ -189,13 +190,13 @@ class EntityParser:
             past_key_values=self._cache_for(len(chats), shared),
             generation_config=self._greedy,
             stopping_criteria=StoppingCriteriaList([stop] if stop else []),
-            # The grammar allows only the end of the reply after the array, so it needs no stopping criterion.
+            # After the array, the grammar allows only a stop token, so no stopping criterion is needed.
             logits_processor=LogitsProcessorList([self._grammar.processor()] if self._grammar else []),
         )
         replies = [self._text(row) for row in output[:, width:]]
         if output.shape[1] - width < self._max_new_tokens:
             return replies
-        # A row that ended before the last column has a stop token or padding there.
+        # If a row ended, its last column contains a stop token or padding.
         ends = {self._greedy.pad_token_id, *self._stop_tokens()}
         ended = [
             token in ends or bool(stop and stop.has_ended(row)) for row, token in enumerate(output[:, -1].tolist())
@@ -237,7 +238,7 @@ class EntityParser:
 def greedy_config(
     published: GenerationConfig, tokenizer: PreTrainedTokenizerBase, max_new_tokens: int
 ) -> GenerationConfig:
-    """Return a checkpoint's generation settings, made greedy. Its stop tokens and penalties stay.
+    """Return a copy of a checkpoint's generation settings that decodes greedily. Stop tokens and penalties stay.
 
     Args:
         published: the checkpoint's settings; not changed.
@@ -283,10 +284,10 @@ def pad_between(chats: Sequence[list[int]], shared: int, pad_token: int) -> tupl
     Args:
         chats: token ids of at least one chat; each chat is longer than `shared`.
         shared: number of leading tokens that all chats share and that the cache covers.
-        pad_token: id that fills the gap.
+        pad_token: id of the padding token.
 
     Returns:
-        Token ids and attention mask, both (chats, width) int64 on the CPU; the mask is 0 in the gap, else 1.
+        Token ids and attention mask, both (chats, width) int64 on the CPU; the mask is 0 at padding, else 1.
 
     >>> ids, mask = pad_between([[7, 8, 1, 2], [7, 8, 3]], shared=2, pad_token=0)
     >>> ids.tolist(), mask.tolist()

@@ -1,9 +1,9 @@
-"""Sam3Segmenter: finds phrases in images. A NumPy interface to SAM3 that returns boxes, scores, presence, mask logits.
+"""Defines Sam3Segmenter, which finds the objects that a phrase names in an image: a NumPy interface to SAM3.
 
 The work has three steps, so that the caller can cache and batch the result of each: `encode` (the vision pass, once per
-image), `embed` (the text pass, once per phrase) and `detect` (the detector head, once per pair). Keeps no state between
-calls: thresholds are arguments. Knows no Ray, no wire format and no cache. Not thread-safe: only one thread may call
-it, except for `prepare` and `check_phrases`, which any thread may call.
+image), `embed` (the text pass, once per phrase) and `detect` (the detector head, once per pair). It keeps no state
+between calls; thresholds are part of the pairs. It does not depend on Ray or the wire format, and has no cache. It is
+not thread-safe: only one thread may call it. Any thread may call `prepare` and `check_phrases`.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Sam3Segmenter:
         model: in eval mode, on its device, in float32.
         processor: the checkpoint's own.
         vision_dtype: dtype of the vision encoder's attention, MLPs and finer feature maps.
-        head_dtype: dtype of the head's matrix products, attention and convolutions.
+        head_dtype: dtype of the head's attention, MLPs and pixel embeddings.
         compile_backend: backend of torch.compile for the vision encoder and the head; None does not compile them.
     """
 
@@ -87,18 +87,18 @@ class Sam3Segmenter:
         self._vision = VisionEncoder(model.vision_encoder, vision_dtype)
         self._compiled = compile_backend is not None
         self._image_sizes = self._pair_sizes = BatchSizes(UNBOUNDED)
-        self._see = self._look
+        self._run_vision = self._vision_pass
         if compile_backend is not None:
-            # Each function is one graph: a graph break fails the warm-up, instead of making requests slow later.
+            # Compile each function as one graph, so that a graph break is an error now and not a slow request later.
             compiled = compiler(compile_backend)
-            self._see = compiled(self._look)
+            self._run_vision = compiled(self._vision_pass)
             self._head.compile_with(compiled)
 
     @classmethod
     def load(cls, config: SegmentationModel, device: DeviceConfig) -> Sam3Segmenter:
         """Load the configured checkpoint onto its device.
 
-        A checkpoint of the video model works too; facebook/sam3 is one. Only its detector is loaded, not its tracker.
+        A checkpoint of the video model, such as facebook/sam3, works too. Only its detector is loaded, not its tracker.
 
         Args:
             config: the checkpoint, its dtypes and device, and whether to compile.
@@ -108,14 +108,14 @@ class Sam3Segmenter:
             CheckpointError: the checkpoint is missing, gated, incomplete, damaged or of another model, the device does
                 not exist, or this machine cannot compile.
         """
-        place = devices.resolve_device(config.device, device.cuda_device)
+        target = devices.resolve_device(config.device, device.cuda_device)
         with checkpoints.explain(config.model_name):  # on a full GPU, even setting the cap fails
-            wall = devices.cap_memory(place, config.gpu_memory_fraction)
+            wall = devices.cap_memory(target, config.gpu_memory_fraction)
         allow_tf32(config.tf32)
         source = locations.resolve(config.model_name, "segmenter")
         backend = "inductor" if config.compile else None
         if backend is not None:
-            check_compiler(config.model_name, place, backend)
+            check_compiler(config.model_name, target, backend)
         with checkpoints.explain(config.model_name, wall):
             check_before_loading(config.model_name, source, "segmenter", ("sam3", "sam3_video"))
             # SDPA, because FlashAttention ignores the text's padding in SAM3's cross-attention.
@@ -124,14 +124,14 @@ class Sam3Segmenter:
             )
             checkpoints.check_complete(config.model_name, report["missing_keys"], report["mismatched_keys"])
             processor = Sam3Processor.from_pretrained(source)
-            dtype = devices.resolve_dtype(config.dtype, place)
-            if dtype is torch.bfloat16 and place.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            dtype = devices.resolve_dtype(config.dtype, target)
+            if dtype is torch.bfloat16 and target.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
                 logger.warning(
                     "this CPU has no bfloat16 arithmetic and would emulate it slowly: the vision encoder uses float32"
                 )
                 dtype = torch.float32
-            head_dtype = devices.resolve_head_dtype(config.head_dtype, place)
-            return cls(model.to(place).eval(), processor, dtype, head_dtype, backend)
+            head_dtype = devices.resolve_head_dtype(config.head_dtype, target)
+            return cls(model.to(target).eval(), processor, dtype, head_dtype, backend)
 
     @property
     def device(self) -> torch.device:
@@ -164,28 +164,28 @@ class Sam3Segmenter:
     @torch.inference_mode()
     def _encode(self, images: Sequence[Tensor]) -> list[ImageFeatures]:
         pixels = self._input.batch(self._filled(images, self._image_sizes), self.device)
-        fine, tokens = self._see(pixels)
+        fine, tokens = self._run_vision(pixels)
         # Copy each image's part, because a view in the cache would keep the whole batch in memory.
         return [
             ImageFeatures(tuple(level[index].clone() for level in fine), tokens[index].clone())
             for index in range(len(images))
         ]
 
-    def _look(self, pixels: Tensor) -> tuple[list[Tensor], Tensor]:
+    def _vision_pass(self, pixels: Tensor) -> tuple[list[Tensor], Tensor]:
         """Turn pixels (B, 3, S, S) into the finer feature maps and the tokens (B, T, D)."""
         fine, coarse = self._vision(pixels)
         return fine, self._head.attend(coarse)
 
     def _filled(self, items: Sequence[Item], sizes: BatchSizes) -> Sequence[Item]:
-        """If shapes are compiled, fill a batch up to one of the compiled sizes."""
+        """Fill a batch up to a compiled size; return it unchanged if the model is not compiled."""
         return sizes.fill(items) if self._compiled else items
 
     def warm_up(self, max_pixels: int, max_pairs: int) -> None:
-        """Compile every batch size that requests can lead to. Does nothing if the model is not compiled.
+        """Compile the model for every batch size that can occur. Do nothing if it was built without a compile backend.
 
         Args:
-            max_pixels: most pixels of model input in a vision batch.
-            max_pairs: most pairs in a detector batch.
+            max_pixels: largest number of model input pixels in a vision batch.
+            max_pairs: largest number of pairs in a detector batch.
         """
         if not self._compiled:
             return
@@ -197,7 +197,7 @@ class Sam3Segmenter:
         (features,), (phrase,) = self._encode([image]), self.embed(["object"])
         assert isinstance(phrase, PhraseFeatures)
         for size in self._pair_sizes:
-            # Every score is above -1, so masks are drawn too.
+            # Every score is above -1, so the masks are computed, too.
             self._detect([Pair(features, phrase, -1.0)] * size)
 
     def embed(self, phrases: Sequence[str]) -> list[PhraseFeatures | InvalidRequest]:
@@ -281,7 +281,7 @@ class Sam3Segmenter:
             filled = self._indices(self._filled(rows, self._pair_sizes))
             tokens, states, mask = (part.index_select(0, filled) for part in (out.tokens, text, text_mask))
             drawn += self._head.masks(pairs[rows[0]].image.fine, tokens, queries, states, mask)
-        # Wait once for the masks of all images.
+        # Copy the masks of all images together, so that the host waits for the device only once.
         order = [row for rows in rows_of_image.values() for row in rows]
         for row, mask_logits in zip(order, copied_to_host(drawn), strict=True):
             masks[row] = mask_logits

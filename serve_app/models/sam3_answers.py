@@ -13,8 +13,8 @@ from torch import Tensor
 from serve_app.models.sam3_head import PairOutputs
 
 PINNED_BYTES = 256 * 1024 * 1024
-"""Most pinned memory for the masks of one batch; larger batches use ordinary memory. PyTorch keeps pinned memory for
-later use, and a threshold of 0 gives gigabytes of masks."""
+"""Largest pinned memory for the masks of one batch; larger batches use ordinary memory. PyTorch keeps pinned memory for
+later use, and with a threshold of 0 the masks take gigabytes."""
 
 
 @dataclass(frozen=True)

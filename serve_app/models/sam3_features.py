@@ -1,4 +1,4 @@
-"""SAM3's features of an image and of a phrase, and the pair of both."""
+"""Defines SAM3's features of an image and of a phrase, and the type of a pair of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class ImageFeatures:
     """One image's vision features, on the model's device.
 
     Attributes:
-        fine: finer feature maps, finest first, each (D, H_i, W_i), in the vision encoder's dtype.
+        fine: all feature maps but the coarsest, finest first, each (D, H_i, W_i), in the vision encoder's dtype.
         tokens: (T, D) float32, the coarsest feature map after the first self-attention.
     """
 

@@ -1,18 +1,18 @@
-"""SAM3's detector head on cached vision features: many (image, phrase) pairs in one pass.
+"""Runs SAM3's detector head on cached vision features, for many (image, phrase) pairs in one pass.
 
-Runs the checkpoint's own modules in an order that computes nothing twice. The differences from one
-`Sam3Model.forward` per pair are:
+It uses the checkpoint's own modules and computes nothing twice. The differences from one `Sam3Model.forward` per pair
+are:
 
 1. The first encoder layer's self-attention depends on the image only, so it runs once per image (`attend`).
 2. Encoder, decoder and scores run for all pairs at once (`detect`).
-3. The mask decoder runs only for pairs with a kept query, and only for kept queries (`masks`). It runs for one image at
-   a time, so the finest feature maps are broadcast over the image's phrases and never copied.
-4. The 1x1 projection of the finest map is linear, so it is applied to the few mask embeddings instead.
+3. The mask decoder runs only for the queries that the caller keeps (`masks`). It runs for one image at a time, so the
+   finest feature maps are broadcast over the image's phrases and never copied.
+4. The 1x1 projection of the finest map is linear, so it is applied to the few mask embeddings and not to every pixel.
 
-In float32, every step is exact up to rounding. In half precision, the attention, the MLPs and the pixels of the mask
-decoder are rounded (see `precision.round_layers`); scores, presence and boxes are not.
+In float32, the results equal those of the stock model up to rounding. In half precision, attention, MLPs and the pixel
+embeddings for the masks are rounded (see `precision.round_layers`); scores, presence and boxes are not.
 
-Knows tensors only: no images, no thresholds, no caches.
+It works on tensors only: image files, thresholds and caches are left to the caller.
 
 Source of the modules and their order: transformers, models/sam3/modeling_sam3.py, `Sam3Model.forward`.
 """
@@ -58,7 +58,7 @@ class DetectorHead(nn.Module):
     Args:
         model: the loaded model. Its modules are shared, not copied, and cast where they compute in half precision.
         grid_hw: height and width of the coarsest feature map, in tokens.
-        dtype: dtype of matrix products, attention and convolutions; everything else is float32.
+        dtype: dtype of attention, MLPs and pixel embeddings; scores, presence and boxes are float32.
     """
 
     position: Tensor
@@ -137,11 +137,11 @@ class DetectorHead(nn.Module):
         )
 
     def _position_bias(self, boxes: Tensor, _: object) -> Tensor:
-        """Compute the attention bias of queries from the position of each token relative to their boxes.
+        """Compute the queries' attention bias for image tokens, from a token's position relative to the query's box.
 
         Replaces the decoder's own method, which reads the grid's size from a tensor. That would break a compiled graph,
-        and make the host wait for a GPU a dozen times per pass. The sum of both axes is by far the largest tensor of
-        the decoder, so it is written only once, in the head's dtype, which attention reads.
+        and make the host wait for a GPU a dozen times per pass. The result is by far the largest tensor of the decoder.
+        It is computed in the head's dtype, which attention needs, so that no float32 tensor of this size is written.
 
         Args:
             boxes: (P, Q, 4) reference boxes, cxcywh relative to the image.
@@ -187,7 +187,7 @@ class DetectorHead(nn.Module):
             tokens: (P, T, D) float32, encoder states of each phrase.
             queries: P tensors (N_p, D) float32: each phrase's kept queries.
             text: (P, L, D) float32, projected text states.
-            text_mask: (P, L) bool, False at padding. It, `tokens` and `text` may have further rows, which are ignored.
+            text_mask: (P, L) bool, False at padding. Rows of `tokens`, `text` and this after the first P are ignored.
 
         Returns:
             P tensors (N_p, H_0, W_0) float32 of mask logits, on the device.
@@ -228,7 +228,7 @@ class DetectorHead(nn.Module):
 def _text_attention(text_mask: Tensor) -> Tensor:
     """Turn a text mask (P, L) into an attention mask (P, 1, 1, L).
 
-    transformers uses a mask of four dimensions as it is. For a mask of two, it reads on the host whether the mask pads
-    at all, which waits for the device.
+    transformers uses a mask with four dimensions unchanged. If a mask has two, the host first checks whether it has
+    padding, and must wait for the device.
     """
     return text_mask[:, None, None, :]

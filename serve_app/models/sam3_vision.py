@@ -1,17 +1,17 @@
-"""SAM3's vision encoder on batches of images, with the checkpoint's own modules.
+"""Runs SAM3's vision encoder on batches of images, with the checkpoint's own modules.
 
 The differences from `Sam3VisionModel.forward` are:
 
 1. In half precision, only attention, MLPs and the finer feature maps are rounded; they are nearly all of the work. The
-   residual stream stays in float32. Rounding it after every layer would move most scores about twice as far from those
-   of float32. The positions of the rotary embedding stay in float32, too. If the grid is three windows wide, positions
+   residual stream stays in float32. If it were rounded after every layer, too, the error of most scores would be about
+   twice as large. The positions of the rotary embedding stay in float32, too. If the grid is three windows wide, they
    are multiples of 1/3, which bfloat16 cannot represent; the rounded angles would change the scores more than all other
    rounding together.
 2. The rotary embedding is one product of complex numbers, with angles that are computed once. The stock form makes
    seven passes over float32 queries and keys in every layer.
 3. The neck's last level is not computed, because the detector does not use it.
 
-In float32, every step is exact up to rounding.
+In float32, the results equal those of the stock encoder up to rounding.
 
 Source of the modules and their order: transformers, models/sam3/modeling_sam3.py, `Sam3ViTLayer.forward`.
 """
@@ -30,7 +30,7 @@ Angles = tuple[Tensor, Tensor]
 
 
 class VisionEncoder(nn.Module):
-    """The vision encoder.
+    """SAM3's vision encoder without the neck's last level.
 
     Args:
         encoder: vision encoder of the loaded model, on its device, in float32. Its modules are shared, not copied, and
@@ -41,7 +41,7 @@ class VisionEncoder(nn.Module):
     def __init__(self, encoder: Any, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.backbone = encoder.backbone
-        # The coarsest map that is used is all that scores and boxes depend on. It takes a thousandth of the time, so
+        # Scores and boxes depend only on the coarsest of the maps that are used. It takes a thousandth of the time, so
         # it stays in float32.
         *fine, coarse = [*encoder.neck.fpn_layers][:-1]
         self.fine, self.coarse = nn.ModuleList(fine), coarse

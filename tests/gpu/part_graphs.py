@@ -44,7 +44,7 @@ def run(device: torch.device, tiny: bool) -> list[Row]:
             for count in IMAGES:
                 side = made.resolution_hw
                 pixels = torch.zeros(count, 3, *side, device=device, dtype=dtype)
-                rows += _compared(partial(made._look, pixels), device, f"vision pass of {count}")
+                rows += _compared(partial(made._vision_pass, pixels), device, f"vision pass of {count}")
         del made
         models.release(device)
     set_tf32(False)

@@ -129,9 +129,9 @@ TOKEN_PLACE = "HF_TOKEN must be set where Ray is started: before `ray start`, on
     [
         pytest.param(401, GATED, r"licence.*HF_TOKEN.*local folder", id="gated, no token"),
         pytest.param(403, GATED, r"licence.*HF_TOKEN.*local folder", id="gated, not accepted"),
-        pytest.param(401, UNKNOWN, "knows no such model", id="unknown, no token"),
-        pytest.param(401, {}, "knows no such model", id="unknown, without a code"),
-        pytest.param(404, UNKNOWN, "knows no such model", id="unknown, with a token"),
+        pytest.param(401, UNKNOWN, "has no such model", id="unknown, no token"),
+        pytest.param(401, {}, "has no such model", id="unknown, without a code"),
+        pytest.param(404, UNKNOWN, "has no such model", id="unknown, with a token"),
         pytest.param(
             401,
             {"X-Error-Message": "Invalid credentials in Authorization header"},

@@ -64,8 +64,8 @@ def said_of(name: str, endpoint: str, folder: Path, **variables: str) -> str:
     ("status", "code", "words"),
     [
         (200, None, ""),
-        (404, "RepoNotFound", "the hub knows no such model"),
-        (401, "RepoNotFound", "the hub knows no such model"),
+        (404, "RepoNotFound", "the hub has no such model"),
+        (401, "RepoNotFound", "the hub has no such model"),
         (403, "GatedRepo", ""),
         (503, None, ""),
     ],

@@ -235,7 +235,7 @@ def processor_says(**values: object) -> Callable[[Path], None]:
     [
         (config_says(model_type="vit"), "'vit', but the identity model needs 'dinov2' or 'dinov3_vit'"),
         (config_says(num_hidden_layers=6), "weights are missing"),
-        (processor_says(crop_size={"height": 112, "width": 98}), "no square input"),
+        (processor_says(crop_size={"height": 112, "width": 98}), "output is not square"),
         (lambda folder: (folder / "model.safetensors").unlink(), "the folder lacks model.safetensors"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"\x08" * 100), "damaged or half-downloaded"),
         (lambda folder: (folder / "preprocessor_config.json").unlink(), "the folder lacks processor_config.json"),

@@ -21,10 +21,10 @@ from serve_app.embedded.segmenter.glyphs import find_font
 from serve_app.images.crops import GREY
 
 LEVELS = 4
-"""Levels of each channel in the colour histogram, with which the model is compared."""
+"""Levels of each channel in the colour histogram. The model is compared with this histogram."""
 
 GREY_WITHIN = 6
-"""Pixels whose channels are all within this of the crop's grey count as background."""
+"""A pixel counts as background if none of its channels differs from the crop's grey by more than this (of 255)."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--views", type=int, default=4, help="number of views of each individual")
     parser.add_argument("--seed", type=int, default=1, help="seed of the views")
     parser.add_argument(
-        "--threshold", type=float, help="cosine at which errors are reported; default: where both kinds are as frequent"
+        "--threshold", type=float, help="cosine at which errors are counted; default: where both error rates are equal"
     )
     parser.add_argument("--font", type=Path, help="path of NotoColorEmoji.ttf; default: search the usual folders")
     parser.add_argument(
@@ -66,9 +66,7 @@ def run(args: argparse.Namespace) -> int:
         The exit status: 0, or 2 for --write-threshold without --split validation.
     """
     if args.write_threshold and args.split != "validation":
-        print(
-            "--write-threshold needs --split validation: the test split must not choose the threshold", file=sys.stderr
-        )
+        print("--write-threshold needs --split validation: never choose a threshold on the test split", file=sys.stderr)
         return 2
     model = Dinov2Model.from_pretrained(args.checkpoint, dtype=torch.float32).eval()
     figures = evaluate(model, find_font(args.font), args.split, args.views, args.seed, args.threshold)
@@ -104,9 +102,9 @@ def evaluate(
         threshold: the cosine at which errors are reported; None means where both kinds of error are equally frequent.
 
     Returns:
-        Figures by name. For the model and for a colour histogram: the area under the ROC curve against other colours
-        of a sprite, and against similar sprites of a kind. For the model: the equal error rate over both, the
-        threshold, and the two error rates at the threshold.
+        Figures by name. For the model and for a colour histogram: the area under the ROC curve, for views of the same
+        individual against other colours of its sprite, and against a similar sprite of its kind. For the model: the
+        equal error rate over both kinds of pairs, the threshold, and the two error rates at the threshold.
     """
     individuals = load_individuals(font, split)
     rng = np.random.default_rng(seed)
@@ -130,7 +128,7 @@ def evaluate(
 
 
 def choose_pairs(individuals: Sequence[Individual], histograms: NDArray[np.float64], views: int) -> Pairs:
-    """Choose the pairs of views: all pairs of each individual, and pairs of individuals that are hard to tell apart.
+    """Choose the pairs of views: all of the same individual, and some of two individuals that are hard to tell apart.
 
     Args:
         individuals: M individuals.
@@ -144,10 +142,10 @@ def choose_pairs(individuals: Sequence[Individual], histograms: NDArray[np.float
     for place, each in enumerate(individuals):
         first = place * views
         same += [(first + a, first + b) for a in range(views) for b in range(a + 1, views)]
-        sisters = [i for i, other in enumerate(individuals) if other.glyph == each.glyph and i > place]
-        other_colour += [(first + v, i * views + v) for i in sisters for v in range(views)]
-        kin = [i for i, other in enumerate(individuals) if other.kind == each.kind and other.glyph != each.glyph]
-        nearest = sorted(kin, key=lambda i: -alike[place, i])[:1]
+        recoloured = [i for i, other in enumerate(individuals) if other.glyph == each.glyph and i > place]
+        other_colour += [(first + v, i * views + v) for i in recoloured for v in range(views)]
+        same_kind = [i for i, other in enumerate(individuals) if other.kind == each.kind and other.glyph != each.glyph]
+        nearest = sorted(same_kind, key=lambda i: -alike[place, i])[:1]
         like_kind += [(first + a, i * views + b) for i in nearest for a in range(views) for b in range(views)]
     return Pairs(*(np.array(pairs).T for pairs in (same, other_colour, like_kind)))
 

@@ -1,6 +1,6 @@
 """Draws the pictograms that the identity model is trained and tested on.
 
-They are glyphs of Noto Color Emoji, which this project sorted into kinds. Knows no model.
+They are glyphs of Noto Color Emoji. This project sorted them into kinds: groups of glyphs that look similar.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ KINDS: Final = {
     "sign": "❤💔💖💗🔴🟥💎🔔🔑🗝🔒🔓⏰🕰⌛⏳⌚💰💵💳📍🚩",
     "time": "🧭🌡🧪🧫🧬🔬🔭📡💉🩸💊🩹🩺🧮🗿🪦⚰⚱🚬💣🪤🪙",
 }  # fmt: skip
-"""Glyphs by kind. Two glyphs of a kind are alike but not the same, nor the same drawing in other colours."""
+"""Glyphs by kind. The glyphs of a kind look similar, but each is a different drawing, not the same in other colours."""
 
 HELD_OUT_EVERY = 4
-"""Every fourth glyph of a kind is not used in training, but for test and validation in turn."""
+"""Every fourth glyph of a kind is not used in training. These glyphs are used for test and validation in turn."""
 
 HUES: Final = (0, 28, 55, 90, 128, 160, 195, 225)
 """Hues of recoloured sprites in PIL's HSV, 0 to 255. They are far enough apart to be told apart by eye."""
@@ -62,7 +62,7 @@ Split = Literal["train", "validation", "test"]
 
 @dataclass(frozen=True)
 class Individual:
-    """An individual: a sprite in one colour.
+    """A sprite in one colour. The identity model learns to tell individuals apart.
 
     Attributes:
         kind: its key in KINDS.

@@ -1,6 +1,6 @@
 """Draws views of an individual: crops of one sprite in different sizes, angles and light, mirrored or partly hidden.
 
-The service's own `object_crop` cuts them out, with masks that are as inexact as a segmenter's. Knows no model.
+The service's own `object_crop` cuts the sprite out, with a mask that is as inexact as a segmenter's.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ HIDDEN_RATE, MOST_HIDDEN = 0.35, 0.4
 """Share of views with a hidden part, and the largest hidden share of the sprite's box."""
 
 MASK_GRID = 56
-"""Most cells on a side of the grid that masks are reduced to, because a segmenter's masks are as coarse."""
+"""Masks are reduced to a grid with at most this many cells per side, because a segmenter's masks are as coarse."""
 
 
 def make_view(rng: np.random.Generator, sprite: Image.Image, side: int) -> NDArray[np.uint8]:

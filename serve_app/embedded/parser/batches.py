@@ -1,6 +1,6 @@
-"""Makes the embedded parser's training batches: samples of the grammar as token ids, without end.
+"""Makes the embedded parser's training batches from samples of the grammar, without end.
 
-A batch depends on the seed and the number of its step only.
+With the same options, a batch depends only on the seed and on the number of its step.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from serve_app.embedded.parser.grammar import PromptGrammar, PromptSample
 from serve_app.embedded.parser.rare_tokens import RareTokens
 
 _CHUNK_BATCHES = 16
-"""Batches that are drawn together, so that samples of similar length can share a batch."""
+"""Number of batches that are drawn together, so that samples of similar length can share a batch."""
 _PLACEHOLDER = "\x00"
 _SLIPS = 0.12
-"""Share of samples with a wrong entity in the answer. The model learns to continue correctly after it."""
+"""Share of samples with a slip: a wrong entity in the answer. The model learns to continue correctly after it."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class EncodedSample:
     Args:
         tokens: token ids of prompt and answer.
         answer_start: number of tokens before the answer.
-        slip: positions of a wrong entity in the answer. The model reads these tokens, but the loss does not count them.
+        slip: positions of the tokens of a wrong entity in the answer; empty if the answer is right. The model reads
+            these tokens, but the loss does not count them.
     """
 
     tokens: list[int]
@@ -44,7 +45,7 @@ class EncodedSample:
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer in training.
+    """The answer of a training sample, right or with a slip.
 
     Args:
         text: a JSON array of strings.
@@ -56,7 +57,7 @@ class Answer:
 
 
 class ChatEncoder:
-    """Splits the chat of a sample into the shared prefix and the sample's own tokens.
+    """Splits the chat of a sample into the prefix that all chats share and the sample's own tokens.
 
     Args:
         processor: has the chat template and the tokenizer.
@@ -91,7 +92,7 @@ class ChatEncoder:
 
 
 def with_slip(sample: PromptSample, rng: random.Random) -> Answer:
-    """Insert a wrong entity into an answer: an entity that is already in it, or words of the prompt.
+    """Insert a wrong entity into an answer, up to three times: an earlier entity, its last word, or prompt words.
 
     A model that was trained on right answers only does not know how to continue after a mistake of its own. It may
     repeat the mistake without end.
@@ -101,7 +102,7 @@ def with_slip(sample: PromptSample, rng: random.Random) -> Answer:
         rng: source of all random choices.
 
     Returns:
-        The answer with the wrong entity; the right answer if the drawn words are an entity that follows anyway.
+        The answer with the wrong entity; the right answer if the drawn words are an entity that comes later in it.
     """
     place = rng.randint(0, len(sample.entities))
     if place and rng.random() < 0.5:
@@ -118,7 +119,8 @@ def with_slip(sample: PromptSample, rng: random.Random) -> Answer:
     before = answer_text(sample.entities[:place])[:-1]
     slipped = answer_text((*sample.entities[:place], *copies))[:-1]
     text = answer_text((*sample.entities[:place], *copies, *after))
-    # At the end of the answer, the comma before the wrong entity is wrong, too. The quote after the entity is right.
+    # If entities follow, a right answer has the same comma and opening quote here. At the end of the answer, they are
+    # wrong, too. The closing quote after the wrong entity is always right.
     start = len(before) + (len(', "') if place and after else 0) + (len('"') if not place and after else 0)
     return Answer(text, range(start, len(slipped) - len('"')))
 
@@ -141,7 +143,7 @@ def collate(samples: list[EncodedSample], pad_id: int) -> Batch:
 
 
 def parts(batch: Batch, most_tokens: int) -> Iterator[Batch]:
-    """Split a batch into parts of at most `most_tokens` padded tokens. A part has at least one row."""
+    """Split a batch into parts of at most `most_tokens` tokens, padding included. A part has at least one row."""
     rows = max(1, most_tokens // batch.input_ids.shape[1])
     for start in range(0, len(batch.input_ids), rows):
         yield Batch(batch.input_ids[start : start + rows], batch.is_answer[start : start + rows])
@@ -149,15 +151,15 @@ def parts(batch: Batch, most_tokens: int) -> Iterator[Batch]:
 
 @dataclass(frozen=True)
 class BatchChunks(Dataset[list[Batch]]):
-    """Chunks of _CHUNK_BATCHES training batches, by number. Samples of similar length share a batch.
+    """A dataset whose items are chunks of _CHUNK_BATCHES training batches. Samples of similar length share a batch.
 
     Args:
         encoder: tokenizes the samples.
-        rare_tokens: replaces tokens in some of them.
+        rare_tokens: replaces tokens in some samples.
         seed: seed of the data.
         batch_size: samples in a batch.
         pad_id: id of the padding token.
-        length_limit: returns the most tokens of a sample at a step.
+        length_limit: returns the largest number of tokens that a sample may have at a step.
     """
 
     encoder: ChatEncoder

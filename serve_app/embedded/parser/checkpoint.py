@@ -1,7 +1,7 @@
 """Builds the embedded parser before training (tokenizer, processor and model), and saves it.
 
-All are stock transformers classes, which stock `from_pretrained` loads. Knows no training data, except for a stream of
-texts that trains the tokenizer.
+All are stock transformers classes, which stock `from_pretrained` loads. The module contains no training data; the texts
+that train the tokenizer are an argument.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ INSTRUCTION = (
     "Leave out lighting, mood, style, quality, camera and photography words and abstract ideas. "
     "Answer with a JSON array of strings, in the order of the prompt, and nothing else."
 )
-"""The system message that this parser is trained with. Its chat template replaces the caller's system message by it."""
+"""The system message that this parser is trained with. Its chat template always writes this system message."""
 
 SPECIAL_TOKENS = (
     "<|endoftext|>",
@@ -89,8 +89,8 @@ NORMALIZED = (
     (r"[ ]?,(?:[ ]?,)+", ","),
     (r" (?=[,.])|,(?=\.)|,?[ ]?$", ""),
 )
-"""Patterns and their replacements, in order. They replace characters that the grammar does not use. The model was not
-trained on these and would take them for letters. Answers contain none of them."""
+"""Patterns and their replacements, in order. They replace characters that the grammar does not use, because the model
+was not trained on these characters and would treat them as letters. Answers do not contain such characters."""
 
 _FUNCTION_WORDS = (
     "a|an|the|of|in|on|with|and|at|by|to|is|are|was|were|from|his|her|its|their|that|which|who|over|under|near|behind|"

@@ -30,7 +30,7 @@ LONG_PROMPTS = Path("tests/data/prompts_long.json")
 FEW_THINGS = 8
 """Prompts with more entities than this are measured separately."""
 LONGEST_REPLY = 256
-"""Most tokens of a reply: the default of `models.text_parser.max_new_tokens`."""
+"""Largest number of tokens of a reply: the default of `models.text_parser.max_new_tokens`."""
 _BATCH = 50
 """Random prompts that are decoded together."""
 
@@ -130,8 +130,8 @@ def held_out_samples(count: int, seed: int, fewest: int = 0, most: int = sys.max
     Args:
         count: number of prompts.
         seed: seed of all random choices.
-        fewest: fewest entities of a prompt.
-        most: most entities of a prompt.
+        fewest: smallest number of entities of a prompt.
+        most: largest number of entities of a prompt.
     """
     drawn = PromptGrammar(seed, Split.HELD_OUT)
     return list(itertools.islice((sample for sample in drawn if fewest <= len(sample.entities) <= most), count))
@@ -198,7 +198,7 @@ def _ask(title: str, checkpoint: ParserCheckpoint, samples: Sequence[PromptSampl
     started = time.monotonic()
     replies = [checkpoint.reply(sample.prompt) for sample in samples]
     milliseconds = (time.monotonic() - started) / len(samples) * 1000
-    print(f"{title}: {measure(samples, replies)}, {milliseconds:.0f} ms a prompt", flush=True)
+    print(f"{title}: {measure(samples, replies)}, {milliseconds:.0f} ms per prompt", flush=True)
     _report_errors(samples, replies, errors)
     return replies
 

@@ -1,9 +1,9 @@
 """A training forward pass (teacher forcing) for the text part of Qwen3-VL, fast for small models on a CPU.
 
-Every sample starts with the same tokens: the chat up to the prompt, with its constant instruction. They run once per
-batch, and every sample attends to their keys and values, with gradients. The arithmetic is that of the stock text
-model, optionally with linear layers and attention scores in bfloat16. A test compares the logits with those of the
-stock forward. Knows no data, no loss and no files.
+Every sample starts with the same tokens: the chat up to the prompt, with its constant instruction. They are computed
+once per batch. Every sample attends to their keys and values, and gradients flow back through them. The computation is
+that of the stock text model, optionally with linear layers and attention scores in bfloat16. A test compares the logits
+with those of the stock forward. The caller computes the loss.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Batch:
 
     Args:
         input_ids: (B, L) int64, the tokens after the shared prefix: the prompt, the rest of the chat, the answer.
-        is_answer: (B, L) bool, True on tokens that the loss counts: the answer and its end token.
+        is_answer: (B, L) bool, True on tokens that the loss counts: the answer, without wrong entities, and its end.
     """
 
     input_ids: Tensor

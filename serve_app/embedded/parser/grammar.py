@@ -1,12 +1,12 @@
 """Draws image-generation prompts, with the entities that they name, from a grammar.
 
 Prompts are sentences, comma lists, captions without articles, requests, long captions and edit instructions, sometimes
-with words in quotes. Words for lighting, mood, style, camera and quality are not entities. Knows no tokens and no
-models. `noun_phrases` and `templates` say what counts as an entity. In addition:
+with words in quotes. `noun_phrases` and `templates` say what counts as an entity. In addition:
+- Words for lighting, mood, style, camera and quality are not entities.
 - Named places ("in Paris"), times, weather and abstract ideas are not entities.
 - A later "the dog" for a thing that is already named ("a brown dog") is not a second entity.
-- Quoted words after a verb of writing (a sign that says "open") are not entities. Other quotation marks are left out
-  of the answer.
+- Quoted words after a verb of writing (a sign that says "open") are not entities. Quotation marks around an entity are
+  not part of the answer.
 - Materials after "made of", and positions ("the edge of", "in the background"), are not entities.
 """
 

@@ -53,7 +53,7 @@ def grow(model: Qwen3VLForConditionalGeneration, layers: int, key_heads: int) ->
 
 
 def layer_sources(old_layers: int, layers: int) -> list[int]:
-    """Return the old layer that each layer is copied from. Of equal entries, the first is the old layer itself.
+    """Return the old layer that each layer is copied from. If an entry repeats, the later layers are the added copies.
 
     >>> layer_sources(5, 7)
     [0, 1, 1, 2, 3, 3, 4]

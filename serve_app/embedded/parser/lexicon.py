@@ -1,7 +1,4 @@
-"""Reads the words of the prompt grammar from `words.txt`, and forms plurals and verb forms.
-
-Knows no sentences and no prompts.
-"""
+"""Reads the words of the prompt grammar from `words.txt`, and forms plurals and verb forms."""
 
 from __future__ import annotations
 

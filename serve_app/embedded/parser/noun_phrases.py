@@ -2,7 +2,7 @@
 
 An entity is a noun with its attributes as written, in lower case, without articles, determiners and counts. "X of Y"
 without an article before Y is one entity ("bowl of oranges", "cup of coffee"); so is a statue or picture "of a lion".
-Words of quantity are counts ("a flock of birds" gives "birds"). Knows no sentences.
+Words of quantity are counts ("a flock of birds" gives "birds").
 """
 
 from __future__ import annotations

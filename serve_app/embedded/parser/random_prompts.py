@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from serve_app.embedded.parser.grammar import PromptGrammar
 
 _LONGEST = 1000
-"""Most characters of a prompt."""
+"""Largest number of characters of a prompt."""
 _SCRIPTS = ((0x20, 0x7E), (0xA1, 0x17F), (0x370, 0x3FF), (0x410, 0x44F), (0x4E00, 0x9FFF), (0x1F300, 0x1F64F))
 """First and last code point of each script."""
 

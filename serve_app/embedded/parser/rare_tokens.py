@@ -25,7 +25,7 @@ _SWAPPED_SAMPLES, _SWAPPED_TOKENS = 0.4, 0.3
 
 
 class RareTokens:
-    """Replaces copied tokens by rare ones, consistently within a sample.
+    """Replaces copied tokens with rare ones, the same ones everywhere in a sample.
 
     Args:
         tokenizer: the parser's tokenizer.
@@ -42,7 +42,7 @@ class RareTokens:
         self.rare = sorted(rare | {token for token, word in enumerate(words) if len(word) == 1 and not word.isascii()})
 
     def swap(self, tokens: list[int], answer_start: int, rng: random.Random) -> list[int]:
-        """Replace some letter tokens that the answer copies from the prompt by rare tokens. Most samples do not change.
+        """Replace some letter tokens that the answer copies from the prompt with rare ones. Most samples do not change.
 
         Args:
             tokens: token ids of prompt and answer.

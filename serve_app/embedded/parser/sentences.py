@@ -1,6 +1,7 @@
 """Draws sentences about things from word lists: clauses, chains of phrases, lists, and additions to them.
 
-A draft collects the words and the entities that they name. Knows no style words and no requests around the sentences.
+A draft collects the words and the entities that they name. The style words, and the request around the sentences, come
+from `grammar`.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class SentenceSampler:
         return self._nouns.bare() if self.bare else self._nouns.sample()
 
     def _verb(self, known: bool = False) -> str:
-        """Draw a verb. It may be invented unless `known` is set, because its "-ing" form shows that it is a verb."""
+        """Draw a verb. If `known` is false, it may be invented: use it in a form that shows a verb, such as "-ing"."""
         if not known and self._split is Split.TRAIN and self._rng.random() < 0.15:
             preposition = self._rng.choice(["", "", " " + self._preposition_only()])
             return self._nouns.invented_word() + preposition

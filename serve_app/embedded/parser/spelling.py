@@ -58,7 +58,7 @@ def respell(text: str, entities: Sequence[str], rng: random.Random) -> tuple[str
 
 
 def respelled(word: str, rng: random.Random) -> str:
-    """Return a word with accented letters, letters of another script in its place, or the word with digits."""
+    """Return a word with accented letters or digits, or random letters of another script in its place."""
     draw = rng.random()
     if draw < 0.55:
         return _accented(word, rng)

@@ -1,9 +1,9 @@
 """Draws prompts from sentence templates: long captions, edit instructions, image references and exclusions.
 
-The templates are in `templates.txt`. The name of a slot decides whether its words are an entity:
-- Things that must not be in the picture are not ("no X", "without X", "remove X", "replace X with Y", "instead of X").
-- A new colour is an attribute of the thing: "change the car to red" has the entity "red car".
-- Words for an image of the request are not ("the dog from image 1", "image 2's sofa").
+The templates are in `templates.txt`. The name of a slot decides whether its words become an entity:
+- Things that must not be in the picture do not: X in "no X", "without X", "remove X", "replace X with Y".
+- A new colour becomes an attribute of the thing: "change the car to red" has the entity "red car".
+- Words for an image of the request do not: "image 1" in "the dog from image 1".
 """
 
 from __future__ import annotations

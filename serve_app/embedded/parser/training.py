@@ -37,18 +37,18 @@ from serve_app.embedded.runs import load_state, save_state
 
 CHECKPOINT_FOLDER = Path(__file__).parents[1] / "checkpoints" / "parser"
 LONGEST_SAMPLE = 448
-"""Most tokens of a sample after the shared prefix: about 120 words and 20 entities."""
+"""Largest number of tokens of a sample after the shared prefix: about 120 words and 20 entities."""
 _MOST_TOKENS = {"cpu": 4096, "cuda": 65536}
-"""Most padded tokens in one forward pass, by device. A step with long samples takes several passes."""
+"""Largest number of tokens, padding included, in one forward pass, by device. Long samples take several passes."""
 _LENGTH_LIMITS = ((0.15, 36), (0.5, 64))
-"""For a run from random weights: until this share of its steps, the most tokens of a sample."""
+"""For a run from random weights: pairs of a share of its steps, and the longest sample in tokens up to that share."""
 _TOKENIZER_SAMPLES = 30_000
 """Samples from which the tokenizer is trained."""
 _STATE_FILE = "state.pt"
 
 
 def rising_length_limit(step: int, steps: int) -> int:
-    """Return the most tokens of a sample at a step of a run from random weights.
+    """Return the largest number of tokens of a sample, at a step of a run from random weights.
 
     >>> rising_length_limit(0, 100), rising_length_limit(20, 100), rising_length_limit(50, 100)
     (36, 64, 448)
@@ -238,9 +238,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--hidden-size", type=int, default=192, help="width of the model, for a run from random weights"
     )
-    parser.add_argument("--layers", type=int, default=6, help="number of layers; a warm start can grow")
+    parser.add_argument("--layers", type=int, default=6, help="number of layers; smaller checkpoints are grown to it")
     parser.add_argument(
-        "--key-heads", type=int, default=6, help="key and value heads of a layer; a warm start can grow"
+        "--key-heads", type=int, default=6, help="key and value heads of a layer; smaller checkpoints are grown to it"
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the data and of random weights")
     parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch on the CPU")

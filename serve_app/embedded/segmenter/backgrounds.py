@@ -1,7 +1,4 @@
-"""Draws backgrounds for synthetic scenes: flat, gradients, clouds of colour, landscapes, scribbles.
-
-Knows no objects.
-"""
+"""Draws backgrounds for synthetic scenes: flat, gradients, clouds of colour, landscapes, scribbles."""
 
 import numpy as np
 import numpy.typing as npt

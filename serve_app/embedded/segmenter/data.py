@@ -22,10 +22,10 @@ from serve_app.embedded.segmenter.phrases import Query, make_queries
 from serve_app.embedded.segmenter.scenes import OBJECT_COUNTS, Scene, choose_size_wh, make_scene
 
 MAX_OBJECTS = max(OBJECT_COUNTS)
-"""Most objects of a scene."""
+"""Largest number of objects in a scene."""
 
 MAX_ABSENT = 2
-"""Most phrases of a scene that are reserved for absent things; at least one is."""
+"""One to this many phrases of each scene are reserved for absent things."""
 
 TARGET_SIZE = 2 * MASK_SIZE
 """Side of the grid on which masks are compared. It is finer than the model's 64 x 64 cells, because a mask's edge is
@@ -38,8 +38,8 @@ MIN_PATCH_COVERED = 0.05
 """An object that covers less than this share of a patch does not own it."""
 
 SCENE_AREA_RANGE = (240**2, 400**2)
-"""Fewest and most pixels of a training scene. Scenes are larger than the model's input, as usual pictures are, and
-small enough to draw quickly."""
+"""Smallest and largest number of pixels of a training scene. Scenes are larger than the model's input, as usual
+pictures are, and small enough to draw quickly."""
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """Draws the bundled demonstration pictures: `python -m serve_app.embedded.segmenter.demo_scenes`.
 
-There are two contextual pictures, one of a dog and one of a red sofa, and a generated picture that shows both. The file
-`demo.json` beside the pictures contains the prompt and the file names.
+There are two contextual pictures, one of a dog and one of a red sofa and a cat, and a generated picture with the dog
+and the sofa. The file `demo.json` beside the pictures contains the prompt and the file names.
 """
 
 import argparse

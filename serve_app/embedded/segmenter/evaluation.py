@@ -34,7 +34,7 @@ SEED = 20_000_000
 """First number of the held-out scenes' seeds. Training uses small numbers as seeds."""
 
 MAX_PRESENT, NUM_QUERIES = 4, 6
-"""Most phrases of a scene that name something in it, and all phrases of a scene. Most of the others are near misses."""
+"""Largest number of phrases that name something in the scene, and number of all phrases of a scene."""
 
 SCORE_THRESHOLD = 0.5
 Column = Literal["phrases", "objects", "precision", "recall", "mask_iou", "box_iou", "presence_accuracy"]

@@ -1,7 +1,6 @@
 """Draws the sprites of the concepts from the Noto Color Emoji font.
 
-Knows the font and colours; knows no scenes and no models. The font is not part of the package. It is needed to draw
-scenes, not to use the trained checkpoint.
+The font is not part of the package. Training and evaluation need it; the trained checkpoint does not.
 """
 
 import sys

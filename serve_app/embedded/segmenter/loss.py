@@ -1,7 +1,7 @@
 """Computes the segmenter's training loss: matches queries to objects, then compares scores, boxes, presence and masks.
 
 Source: DETR (arXiv 2005.12872) for the matching and the box losses; SAM 3 (arXiv 2511.16719) for the presence head. As
-there, phrases of absent things give no gradient to the query scores.
+in SAM 3, phrases for absent things give no gradient to the query scores.
 """
 
 from dataclasses import dataclass
@@ -26,8 +26,8 @@ class SegmenterOutput:
         boxes: (L, N, Q, 4) cxcywh in [0, 1].
         presence_logits: (L, N).
         mask_logits: (M, Q, 64, 64), of the last layer.
-        semantic_logits: (M, 64, 64), for all objects of a phrase together.
-        patch_boxes: (N, 256, 4) cxcywh, the box that each encoded patch predicts for its object.
+        semantic_logits: (M, 64, 64), one mask for all objects of a phrase together.
+        patch_boxes: (N, 256, 4) cxcywh, the box of its object that is predicted from each encoded patch.
     """
 
     logits: torch.Tensor
@@ -42,9 +42,9 @@ class SegmenterOutput:
 class LossWeights:
     """Factors of the loss terms.
 
-    `matched` is the focal weight of queries with an object, in (0, 1); the other queries have 1 - `matched`. Above 0.5,
-    many objects get a second box; far below it, objects are missed. `patch_boxes` multiplies `l1` and `giou` for the
-    boxes that patches predict.
+    `matched` is the focal weight of queries with an object, in (0, 1); the other queries have 1 - `matched`. If it is
+    above 0.5, many objects get a second box; if it is far below 0.5, objects are missed. `patch_boxes` multiplies `l1`
+    and `giou` for the boxes that are predicted from patches.
     """
 
     matched: float = 0.42
@@ -122,7 +122,7 @@ def segmenter_loss(
     got = output.boxes[pairs]
     distances, misfits = box_losses(got, wanted)
     l1, giou = distances.sum() / num_objects, misfits.sum() / num_objects
-    # Like the other terms, it is summed over the layers.
+    # The presence loss is summed over the decoder layers, like the losses of scores and boxes.
     presence = F.binary_cross_entropy_with_logits(
         output.presence_logits, present.expand_as(output.presence_logits), reduction="none"
     ).mean(1).sum()  # fmt: skip
@@ -154,10 +154,11 @@ def box_losses(got: torch.Tensor, wanted: torch.Tensor) -> tuple[torch.Tensor, t
 
 
 def patch_box_loss(output: SegmenterOutput, batch: SceneBatch) -> tuple[torch.Tensor, torch.Tensor]:
-    """Compare the boxes that patches predict. Every object has the same weight, whatever its number of patches.
+    """Compare the boxes that are predicted from patches with the boxes of the objects that own the patches.
 
-    An object has only one matched query in each layer, but dozens of patches. Their loss teaches the encoder where the
-    object's edges are. Source: Co-DETR (arXiv 2211.12860), which also uses dense heads in training only.
+    Every object has the same weight, whatever its number of patches. It has only one matched query in each layer, but
+    dozens of patches. The loss of the patches teaches the encoder where the object's edges are. Source: Co-DETR (arXiv
+    2211.12860), which also uses dense heads in training only.
 
     Returns:
         The L1 distance and 1 - GIoU, two scalars: means over the objects.
@@ -224,7 +225,7 @@ def focal_loss(logits: torch.Tensor, target: torch.Tensor, positive_weight: floa
 
 
 def dice_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Return the dice loss of each map, (R,), smoothed by one cell.
+    """Return the dice loss of each map, (R,). 1 is added to numerator and denominator, so two empty maps have no loss.
 
     Args:
         logits: (R, H, W).

@@ -10,7 +10,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 MATCH_IOU = 0.5
-"""Least mask IoU of a match."""
+"""Smallest mask IoU of a match."""
 
 
 class Rle(TypedDict):

@@ -1,7 +1,4 @@
-"""Defines the embedded segmenter: a small `Sam3Model`, its `Sam3Processor` and its tokenizer, all stock classes.
-
-Knows no data and no training.
-"""
+"""Defines the embedded segmenter: a small `Sam3Model`, its `Sam3Processor` and its tokenizer, all stock classes."""
 
 import json
 from pathlib import Path
@@ -25,7 +22,7 @@ MASK_SIZE = 64
 """Side of the mask grid: four cells for each side of a patch."""
 
 NUM_QUERIES = 12
-"""Most objects that the model can find for one phrase."""
+"""Largest number of objects that the model can find for one phrase."""
 
 MAX_TOKENS = 16
 """Length to which training phrases are padded. The processor pads to 32; padding does not change the result."""

@@ -1,6 +1,6 @@
 """Defines the concepts that the embedded segmenter learns, and draws phrases that name them.
 
-Knows words only: no fonts, no pixels, no model.
+It handles words only; `glyphs` draws the pictograms.
 """
 
 from collections.abc import Sequence
@@ -76,7 +76,8 @@ SYNONYM_RATE, NATURAL_COLOUR_RATE, PLURAL_RATE, QUALIFIER_RATE = 0.2, 0.15, 0.12
 """Shares of the phrases with a synonym, a natural colour, a plural or a qualifier, where one is possible."""
 
 NEAR_MISS_RATE, UNKNOWN_RATE = 0.4, 0.15
-"""Shares of the absent concepts that resemble something in the scene, and that no sprite shows."""
+"""Shares of the draws for an absent concept that aim at a near miss (a concept that resembles one in the scene), and at
+an unknown word (a concept that no sprite shows). Draws that are in the scene are rejected."""
 
 INVARIABLE = {"sheep": "sheep", "fish": "fish"}
 """Plurals that equal the singular."""
@@ -151,7 +152,7 @@ def phrase_for(rng: np.random.Generator, concept: Concept) -> str:
 def make_queries(
     rng: np.random.Generator, sprites: Sequence[Concept], max_present: int, num_queries: int
 ) -> list[Query]:
-    """Draw queries about a scene: distinct concepts, some in the scene and some absent but similar.
+    """Draw queries about a scene, each with another concept: some are in the scene, the others are absent.
 
     Args:
         rng: source of all random choices.
@@ -182,7 +183,7 @@ def _present_query(rng: np.random.Generator, concept: Concept, sprites: Sequence
 
 
 def _absent_candidate(rng: np.random.Generator, sprites: Sequence[Concept]) -> tuple[str, Concept]:
-    """Draw the kind and the concept of a query that may be absent. The scene's objects suggest the near misses."""
+    """Draw the kind and the concept of a query for an absent thing. The caller must reject concepts of the scene."""
     draw = rng.random()
     if sprites and draw < NEAR_MISS_RATE:
         seen = sprites[int(rng.integers(len(sprites)))]

@@ -1,7 +1,6 @@
 """Draws synthetic scenes: pictograms on backgrounds, with the visible mask of each.
 
 The same code draws the training scenes, the held-out scenes and the scenes in `tests/`; only sizes and seeds differ.
-Knows no models.
 """
 
 import io

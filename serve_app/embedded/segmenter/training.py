@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         warmup=150,
         average_decay=0.998,
     )
-    parser.add_argument("--scenes", type=int, default=8, help="scenes in a step, for each replica")
+    parser.add_argument("--scenes", type=int, default=8, help="scenes in a step, for each training process")
     parser.add_argument("--phrases", type=int, default=4, help="phrases for each scene")
     parser.add_argument("--mask-scenes", type=int, default=2, help="scenes of a step that train the masks, too")
     parser.add_argument(
@@ -50,14 +50,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--patch-boxes",
         type=float,
         default=LossWeights.patch_boxes,
-        help="factor of both box weights for the boxes that patches predict; 0: no such loss",
+        help="factor of both box weights for the boxes that are predicted from patches; 0: no such loss",
     )
     parser.add_argument("--part", default="", help="train only parameters whose names start with this; default: all")
     parser.add_argument(
         "--replicas", type=int, default=2, help="training processes of one thread each; best: one per core, 1 on a GPU"
     )
     parser.add_argument(
-        "--workers", type=int, default=0, help="processes of each replica that draw scenes; 0: the replica draws them"
+        "--workers",
+        type=int,
+        default=0,
+        help="processes per training process that draw scenes; 0: it draws them itself",
     )
 
 
@@ -73,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run_replica(rank: int, args: argparse.Namespace, rendezvous: str) -> None:
-    """Train as one of `args.replicas` processes. They average their gradients at every step."""
+    """Run one of the `args.replicas` training processes. They average their gradients at every step."""
     # One thread per process: at these sizes, two threads on one batch mostly wait for each other.
     torch.set_num_threads(1)
     keep_freed_memory()
@@ -129,14 +132,14 @@ class SegmenterTraining:
     def train(self, batches: SceneBatches) -> Iterator[str]:
         """Train up to the last step, save the state on the way, and yield the lines of the log.
 
-        Each replica trains on its own batches.
+        Each training process uses its own batches.
         """
         rank, replicas = distributed.get_rank(), distributed.get_world_size()
         log = RunLog(self.step, self._args.steps)
         parent = parent_process()
         numbers = range(self.step * replicas + rank, self._args.steps * replicas, replicas)
         for batch in loaded(batches, numbers, self._args.workers):
-            # A replica outlives a killed parent. It must stop, or a new run would write the same state file.
+            # A training process outlives a killed parent. It must stop, or a new run would write the same state file.
             if parent is not None and not parent.is_alive():
                 return
             figures = self._train_step(batch.to(self._args.device))
@@ -184,7 +187,7 @@ class PatchBoxHead(nn.Module):
         super().__init__()
         self.hidden = nn.Linear(DETECTOR_WIDTH, DETECTOR_WIDTH)
         self.output = nn.Linear(DETECTOR_WIDTH, 4)
-        # At the start, softplus gives boxes of a fifth of the picture.
+        # At the start, softplus gives boxes with a fifth of the picture's width and height.
         nn.init.zeros_(self.output.bias[:2])
         nn.init.constant_(self.output.bias[2:], -1.5)
 
@@ -205,7 +208,7 @@ class PatchBoxHead(nn.Module):
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Replace each gradient by its mean over the replicas. Parameters without a gradient are skipped."""
+    """Replace each gradient with its mean over the training processes. Skip parameters without a gradient."""
     if distributed.get_world_size() == 1:
         return
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -217,7 +220,7 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 
 def forward(model: Sam3Model, batch: SceneBatch, patch_boxes: PatchBoxHead) -> SegmenterOutput:
-    """Run the model as its own forward does, but with less work.
+    """Compute what the model's own forward computes, with less work.
 
     Each scene goes through the vision encoder once for all of its phrases, and only the phrases of `batch.masks` get
     masks.

@@ -192,7 +192,7 @@ def test_wrong_usage_is_2(arguments: list[str], words: str, capsys: pytest.Captu
     ("status", "code", "variables", "words"),
     [
         (403, "GatedRepo", {"HF_TOKEN": "hf_x"}, ["FAIL  segmenter  me/model: access was refused", "HF_TOKEN is set"]),
-        (404, "RepoNotFound", {}, ["FAIL  segmenter  me/model: the hub knows no such model", "warn  token"]),
+        (404, "RepoNotFound", {}, ["FAIL  segmenter  me/model: the hub has no such model", "warn  token"]),
         (401, "GatedRepo", {}, ["the weights are gated. Accept the licence", "`ray start`"]),
         (500, None, {}, ["FAIL  segmenter  me/model: the hub cannot be reached"]),
     ],
