@@ -53,13 +53,13 @@ class Line:
 
     @property
     def key(self) -> str:
-        """The line's id as text, read without decoding the rest."""
+        """The line's id as text, read without parsing the rest of the JSON."""
         text = self.raw[len(_ID_START) : len(_ID_START) + _LONGEST_ID].decode("utf-8", "ignore")
         return str(_DECODER.raw_decode(text)[0])
 
     @property
     def columns(self) -> dict[str, JsonValue]:
-        """The row's extra columns, read without decoding the rest."""
+        """The row's extra columns, read without parsing the rest of the JSON."""
         start = self.raw[:_LONGEST_ID].decode("utf-8", "ignore")
         _, end = _DECODER.raw_decode(start, len(_ID_START))
         if not start.startswith(_COLUMNS_START, end):
@@ -93,12 +93,12 @@ class ShardWriter:
         self._file: BinaryIO | None = None
 
     def recover(self) -> Iterator[Line]:
-        """Continue the shard that an earlier process left unfinished.
+        """Continue the shard that an earlier process left unfinished, and delete temporary files.
 
         Call this before `append`, and read it to its end.
 
         Yields:
-            The complete lines of that shard. A part of a line at its end is cut off.
+            The lines of that shard before the first damaged one. The file is cut off there.
         """
         for path in _entries(self._folder):
             if path.name.startswith(".") and path.name.endswith(UNFINISHED):

@@ -26,19 +26,20 @@ FEW_HEAPS = {"MALLOC_ARENA_MAX": "2"}
 """By default glibc makes up to eight heaps per core for Ray's threads, and each heap has free memory of its own.
 Processes read the variable when they start."""
 SEGMENTS_THAT_GROW = {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
-"""Batches differ in size. By default PyTorch keeps a block of GPU memory for each size, and cannot use the
-rest of one block for another size. How much this saves was not measured. Source: PyTorch, "Memory management" in the
-notes on CUDA."""
+"""Batches differ in size. By default PyTorch's blocks of GPU memory have fixed sizes, and the unused rest of a block is
+often too small for another batch. With this setting, blocks grow instead. How much memory it saves was not measured.
+Source: PyTorch, "Memory management" in the notes on CUDA."""
 STARTS_AS_CONFIGURED = {"RAY_SERVE_MAX_PER_REPLICA_RETRY_COUNT": "1000"}
-"""Without it, Serve stops after three failed starts per replica, whatever `serving.max_failed_starts` says."""
+"""Without it, Serve stops after three failed starts per replica, even if `serving.max_failed_starts` is higher."""
 WORKERS = 4
-"""How many processes a graph on a private Ray needs: Serve's controller and three replicas. Ray is given at least as
-many CPUs, because it starts one process per CPU in advance, and further ones only when they are needed."""
+"""How many processes a graph on a private Ray needs: Serve's controller and three replicas. If `start` has
+a folder, it gives Ray at least as many CPUs, because Ray starts one process per CPU in advance, and further ones only
+when they are needed."""
 OUR_LINES_ONLY = {
     "RAY_DEDUP_LOGS_SKIP_REGEX": (
         r"^(INFO|WARNING) \S+ \S+ (controller|proxy) "  # Source: ray.serve._private.constants, the format of log lines
         r"|This may be caused by a slow __init__ or reconfigure method"  # the second line of a controller's warning
-        r"|There are infinite retries remaining"  # from the call that ends the controller, which then does not answer
+        r"|There are infinite retries remaining"  # while Serve stops: Ray retries the call that ended the controller
         r"|Started <ray\.serve\._private"
         r"|Loading weights: "  # a progress bar of transformers that lasts a second
     )
@@ -46,7 +47,8 @@ OUR_LINES_ONLY = {
 """Keeps the log lines of Serve's own processes off the console, so that the lines of our replicas can be seen. Serve's
 log files have them all."""
 SAY_WHAT_WAITS = {"RAY_SERVE_SLOW_STARTUP_WARNING_S": "10", "RAY_SERVE_SLOW_STARTUP_WARNING_PERIOD_S": "5"}
-"""Makes Serve report early that a replica waits for resources. A private Ray never gets more. See deploy.unplaced."""
+"""Makes Serve report early that a replica waits for resources. A private Ray never gets more resources, so
+the replica would wait for ever. See deploy.unplaced."""
 
 
 def set_environment(**variables: str) -> None:
@@ -89,11 +91,11 @@ def cluster(address: str | None, progress: Progress) -> Iterator[bool]:
     """Join a cluster and leave it at the end.
 
     Args:
-        address: the cluster's HOST:PORT; None for RAY_ADDRESS, or a cluster on this machine, if any.
+        address: the cluster's HOST:PORT, or `auto`; None for RAY_ADDRESS, or a cluster on this machine, if any.
         progress: gets a line that names the cluster.
 
     Yields:
-        Whether a cluster was joined; False if none is named and none runs here.
+        Whether a cluster was joined; False for `local`, or if none is named and none runs here.
 
     Raises:
         CommandError: there is no cluster at the named address, or it cannot be joined.
@@ -112,7 +114,7 @@ def start(*, logs: bool, folder: str | None = None) -> None:
 
     Args:
         logs: whether its processes write to our stdout and stderr.
-        folder: the folder for Ray's files; None lets Ray choose. A service passes None.
+        folder: the folder for Ray's files; None lets Ray choose the folder and the number of CPUs, as a service does.
 
     Raises:
         CommandError: Ray does not start.
@@ -145,12 +147,12 @@ def join(address: str | None, progress: Progress, *, logs: bool) -> bool:
     """Join a cluster. The cluster keeps running after `leave`.
 
     Args:
-        address: the cluster's HOST:PORT; None for RAY_ADDRESS, or a cluster on this machine, if any.
+        address: the cluster's HOST:PORT, or `auto`; None for RAY_ADDRESS, or a cluster on this machine, if any.
         progress: gets a line that names the cluster.
         logs: whether the processes that the cluster starts for us write to our stdout and stderr.
 
     Returns:
-        Whether a cluster was joined; False if none is named and none runs here.
+        Whether a cluster was joined; False for `local`, or if none is named and none runs here.
 
     Raises:
         CommandError: there is no cluster at the named address, or it cannot be joined.

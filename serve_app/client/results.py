@@ -108,7 +108,7 @@ class ImageResult:
         return detections
 
     def find(self, object_id: str) -> ObjectResult:
-        """Return the object with an id, such as an id in a verdict.
+        """Return the object with this id. A verdict names objects by their ids.
 
         Raises:
             ValueError: this image has no such object.
@@ -123,7 +123,8 @@ class ImageResult:
         """Count the objects of one entity in this image.
 
         Raises:
-            ValueError: the entity was not looked for, such as a misspelt one.
+            ValueError: the entity was not looked for, for example because it is misspelt. Without an error if the
+                image has no `presence`.
             GensegError: this image failed, so the number is not known.
         """
         found = sum(each.label == entity for each in self.objects)
@@ -246,5 +247,5 @@ class Result:
 
 
 def unknown_entity(entity: str, entities: Iterable[str]) -> ValueError:
-    """Return the error for an entity that was not looked for. The message names the entities that were."""
+    """Return the error for an entity that was not looked for. The message lists the entities that were."""
     return ValueError(f"{entity!r} is not one of the entities: {', '.join(entities) or 'there are none'}")

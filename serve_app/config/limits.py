@@ -74,7 +74,7 @@ class IngressLimits(ImageLimits):
 class LimitsConfig(IngressLimits, SegmenterLimits):
     """Limits of a request.
 
-    A request over a limit gets 413 `too_large` before any work is done for it. If a limit works differently, its
+    A request over a limit gets 413 `too_large` before any image is segmented. If a limit works differently, its
     description says so. Raise a limit only if your requests need it: each limit bounds the memory or the time that one
     caller can take. The ingress and the segmenter both check an image's limits (`max_image_bytes`, `max_megapixels`,
     `max_side`), so change those in `args:` or in the `user_config:` of both.

@@ -112,9 +112,9 @@ class TextParserModel(Section):
     )
     constrained_decoding: bool = Field(
         False,
-        description="Let the model write nothing but a JSON array of strings. The array has at most 2 x "
-        "`limits.max_entities` strings; only the value in `args:` counts. It needs the package xgrammar (`pip install "
-        "'genseg[constrained]'`).",
+        description="Let the model write nothing but a JSON array of strings. The array has at most twice as "
+        "many strings as `limits.max_entities` in `args:`; its value in `user_config:` does not count here. It needs "
+        "the package xgrammar (`pip install 'genseg[constrained]'`).",
     )
     gpu_memory_fraction: float | None = Field(None, gt=0, le=1, description=_MEMORY_CAP)
 

@@ -79,7 +79,7 @@ class DeviceConfig(Section):
         0,
         ge=0,
         description="Index of the GPU that the devices `auto` and `cuda` mean, counted from 0 among the GPUs that Ray "
-        "assigns to the replica. It must be 0 or less than `num_gpus` of the deployment.",
+        "assigns to the replica. It must be less than `num_gpus` of the deployment; 0 is always allowed.",
     )
     use_flash_attention: bool = Field(
         False,
@@ -225,7 +225,7 @@ class IngressServing(Section):
         ge=0,
         le=10,
         description="How many times a call is repeated if the replica that works on it dies. After the last try the "
-        "request fails with 500, or the image has an `error` if the request has several images.",
+        "request fails with 500. If only some images of the request fail, these have an `error` instead.",
     )
     max_concurrent_requests: int = Field(
         64,

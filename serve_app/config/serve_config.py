@@ -1,6 +1,6 @@
-"""Checks a Ray Serve config: Ray's own schema in strict mode, and faults that Ray accepts but that fail later.
+"""Checks a Ray Serve config: Ray's own schema in strict mode, and settings that Ray accepts but that fail later.
 
-Ray is imported inside the functions, so that a file without `applications:` is checked without Ray.
+Ray is imported inside the functions, so that a file that holds only keys of `AppConfig` is checked without Ray.
 """
 
 from __future__ import annotations
@@ -88,7 +88,10 @@ def number_findings(document: object) -> Iterator[Finding]:
 
 
 def application_findings(application: object) -> Iterator[Finding]:
-    """Yield faults in any application that Ray's schema does not find: in its route, deployments and environments."""
+    """Yield the faults of an application, ours or another, that Ray's schema does not find.
+
+    They are in its route, its deployments and its environments.
+    """
     if not isinstance(application, Mapping):
         return
     prefix = application.get("route_prefix", "/")
@@ -109,14 +112,14 @@ def application_findings(application: object) -> Iterator[Finding]:
 
 
 def deployment_findings(deployment: object) -> Iterator[Finding]:
-    """Yield faults in one deployment that Ray's schema accepts but that fail later or have no effect."""
+    """Yield settings of a deployment that Ray's schema accepts, but that fail later or have no effect."""
     per_node = value_at(deployment, ("max_replicas_per_node",))
     if is_number(per_node) and not 1 <= per_node <= MAX_REPLICAS_PER_NODE:
         text = f"must be between 1 and {MAX_REPLICAS_PER_NODE}, got {per_node}"
         yield Finding(("max_replicas_per_node",), text)
     gpus = value_at(deployment, ("ray_actor_options", "num_gpus"))
     if is_number(gpus) and gpus > 1 and gpus != int(gpus):
-        text = f"above 1 must be a whole number of GPUs, got {gpus}"
+        text = f"must be a whole number if it is above 1, got {gpus}"
         yield Finding(("ray_actor_options", "num_gpus"), text)
     environment = ("ray_actor_options", "runtime_env")
     yield from runtime_env_findings(value_at(deployment, environment), environment)
@@ -139,12 +142,18 @@ def autoscaling_findings(deployment: object) -> Iterator[Finding]:
     target = given.get("target_ongoing_requests", DEFAULT_TARGET_ONGOING)
     slots = value_at(deployment, ("max_ongoing_requests",))
     if is_number(slots) and is_number(target) and slots < target:
-        text = f"{slots} is below autoscaling_config.target_ongoing_requests ({target:g}), so it never scales up"
+        text = (
+            f"{slots} is below autoscaling_config.target_ongoing_requests ({target:g}), "
+            "so the deployment never scales up"
+        )
         yield Finding(("max_ongoing_requests",), text)
 
 
 def runtime_env_findings(value: object, path: Path) -> Iterator[Finding]:
-    """Yield unknown keys of a runtime_env, and environment variables that are not text. Ray refuses both."""
+    """Yield unknown keys of a runtime_env, and environment variables that are not text.
+
+    Ray ignores such keys with a warning in its log, and refuses such variables only when it deploys.
+    """
     if not isinstance(value, Mapping):
         return
     from ray.runtime_env import RuntimeEnv
@@ -192,7 +201,10 @@ def our_findings(application: object) -> tuple[AppConfig | None, list[Finding]]:
 
 
 def gpus_of(application: object) -> dict[str, float]:
-    """Return the GPUs of a replica, by deployment. Deployments without `ray_actor_options` in the file are left out."""
+    """Return the number of GPUs per replica of each deployment.
+
+    Deployments without `ray_actor_options` in the file are left out.
+    """
     found = {}
     for _, deployment in items_at(application, "deployments"):
         name, options = value_at(deployment, ("name",)), value_at(deployment, ("ray_actor_options",))

@@ -29,7 +29,7 @@ Bits = NDArray[np.bool_]
 Cells = tuple[Indices, Indices, Indices]  # for each cell: index of its mask, its grid row, and its grid column
 
 # An interpolated float32 value has a relative rounding error of a few times 6e-8. Values nearer to the threshold than
-# this margin are computed again with torch's own rounding; any rounding leaves other values on the same side of it.
+# this margin are computed again with torch's own rounding. All other values stay on their side of the threshold.
 _RELATIVE_MARGIN = 1e-6
 _SMALLEST_MARGIN = 1e-37  # not smaller: near 1e-38, float32 loses relative precision
 _GROUP_PIXELS = 1 << 22  # about how many outline pixels the masks of one group have together
@@ -42,7 +42,7 @@ class _Resize:
     """How the grid maps to the image, and the threshold.
 
     Cell row `i` covers the image rows from `row_start[i]` (included) to `row_start[i + 1]` (excluded); the same holds
-    for columns. Values within `margin` of the threshold are computed exactly, with torch's `four_taps` or line by line.
+    for columns. Values within `margin` of the threshold are computed with torch's rounding (`four_taps`, or `line`).
     """
 
     grid_hw: tuple[int, int]
@@ -225,7 +225,7 @@ def _outline_events(logits: Float32, classes: NDArray[np.int8], cells: Cells, re
 
 
 def _pixels(cell: Indices, cell_start: Indices) -> tuple[Indices, Bits]:
-    """Return the pixels of M cells along an axis (M, longest cell), clipped to the image, and which are in the cell."""
+    """Return the pixel indices of M cells along an axis, (M, longest cell), and whether each pixel is in its cell."""
     start, end = cell_start[cell][:, None], cell_start[cell + 1][:, None]
     pixel = start + np.arange((end - start).max())
     inside = pixel < end

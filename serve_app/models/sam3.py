@@ -1,9 +1,10 @@
-"""Defines Sam3Segmenter, which finds the objects that a phrase names in an image: a NumPy interface to SAM3.
+"""Defines Sam3Segmenter, which finds the objects that a phrase names in an image.
 
-The work has three steps, so that the caller can cache and batch the result of each: `encode` (the vision pass, once per
-image), `embed` (the text pass, once per phrase) and `detect` (the detector head, once per pair). It keeps no state
-between calls; thresholds are part of the pairs. It does not depend on Ray or the wire format, and has no cache. It is
-not thread-safe: only one thread may call it. Any thread may call `prepare` and `check_phrases`.
+The work has three steps, so that the caller can batch each step and cache its result: `encode` (the vision pass, once
+per image), `embed` (the text pass, once per phrase) and `detect` (the detector head, once per pair). Pictures and
+detections are NumPy arrays. The segmenter keeps no state between calls; thresholds are part of the pairs. It does not
+depend on Ray or the wire format, and has no cache. It is not thread-safe: only one thread may call it. Any thread may
+call `prepare` and `check_phrases`.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ Item = TypeVar("Item")
 
 
 def load(config: AppConfig) -> interface.Segmenter[Tensor, ImageFeatures, PhraseFeatures]:
-    """Load the configured checkpoint and warm it up. `config.engines` names this function.
+    """Load the configured checkpoint and warm it up. The module `config.engines` names it.
 
     Raises:
         CheckpointError: as in `Sam3Segmenter.load`, or compiling fails.
@@ -165,7 +166,7 @@ class Sam3Segmenter:
     def _encode(self, images: Sequence[Tensor]) -> list[ImageFeatures]:
         pixels = self._input.batch(self._filled(images, self._image_sizes), self.device)
         fine, tokens = self._run_vision(pixels)
-        # Copy each image's part, because a view in the cache would keep the whole batch in memory.
+        # Copy each image's part, because a view in the caller's cache would keep the whole batch in memory.
         return [
             ImageFeatures(tuple(level[index].clone() for level in fine), tokens[index].clone())
             for index in range(len(images))

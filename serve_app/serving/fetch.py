@@ -59,8 +59,7 @@ class ImageFetcher:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: asyncio.Task[None] | None = None
         self._retired = False
-        # A pool and not an httpx.AsyncClient: its cookies, its redirects, and its proxies and credentials from the
-        # environment would all have to be switched off.
+        # A pool and not an httpx.AsyncClient, which keeps cookies and reads proxies and passwords from the environment.
         self._pool = httpcore.AsyncConnectionPool(
             # Made once, because reading the authorities takes tens of milliseconds.
             ssl_context=ssl_context or httpcore.default_ssl_context(),
@@ -73,9 +72,8 @@ class ImageFetcher:
     async def fetch(self, url: str) -> bytes:
         """Fetch an image file.
 
-        It takes at most `fetch.timeout_s` seconds, redirects included, and memory of `limits.max_image_bytes` plus one
-        chunk, also for a compressed body. The images of a request are fetched at the same time, so together they may
-        take `limits.max_images` * `limits.max_image_bytes`.
+        It takes at most `fetch.timeout_s` seconds, redirects included, and memory of twice `limits.max_image_bytes`,
+        also for a compressed body. The images of a request are fetched at the same time.
 
         Args:
             url: http or https, without user name; any port.
@@ -84,8 +82,8 @@ class ImageFetcher:
             The body, at least one byte.
 
         Raises:
-            FetchFailed: the URL is not allowed, or no usable response came in time. The message contains only the host
-                of the URL, and is the same for all IP addresses that are not public.
+            FetchFailed: the URL is not allowed, or no usable response came in time. Of the URL, the message
+                has only the host. It is the same for all IP addresses that are not public.
             TooLarge: the body is over the limit.
             InternalError: an unexpected error. The log has its class and its place in the code, but no part of the URL.
         """
@@ -168,7 +166,7 @@ class _BadAnswer(Exception):
 
 
 class _Body:
-    """Collects and decompresses a body up to a limit; needs memory for the limit and one chunk."""
+    """Collects and decompresses a body up to a limit; needs memory for twice the limit."""
 
     def __init__(self, encoding: str, max_bytes: int) -> None:
         if encoding not in {"identity", "", "gzip", "x-gzip", "deflate"}:
@@ -200,13 +198,16 @@ class _Body:
 
 @contextmanager
 def _explained(host: str, timeout_s: float) -> Iterator[None]:
-    """Turn the error of a fetch into one line about `host`, without a library's text, which may quote the URL."""
+    """Turn the error of a fetch into one line without a library's text, which may quote the URL.
+
+    The line names `host`, the host of the URL, also if a host to which it redirects has failed.
+    """
     try:
         yield
     except (TimeoutError, httpcore.TimeoutException):
         raise FetchFailed(f"{host} did not send the image within {timeout_s:g} s") from None
     except NotPublic:
-        raise FetchFailed(f"{host} has no public address, or redirects to a host that has none") from None
+        raise FetchFailed(f"{host} has an address that is not public, or redirects to such a host") from None
     except httpcore.ConnectError as error:
         why = "has no valid certificate" if _is_certificate_error(error) else "cannot be connected to"
         raise FetchFailed(f"{host} {why}") from None
@@ -229,7 +230,7 @@ def _ascii_location(text: str) -> str:
         text: the header's bytes, decoded as Latin-1.
 
     Raises:
-        UnicodeDecodeError: the host is not UTF-8, so it is not a valid address. This is a ValueError.
+        UnicodeDecodeError: the host is not UTF-8, so it is not a valid address. The caller catches it as a ValueError.
     """
     host = re.match(r"(?:[a-zA-Z][a-zA-Z0-9+.-]*:)?//[^/?#]*", text)
     end = host.end() if host else 0

@@ -5,8 +5,9 @@ that applies gives its status:
 
     rule                                                                                 | status
     -------------------------------------------------------------------------------------+----------
-    the generated image or the named image is missing or failed; or the named image does |
-    not show the entity; or a mask is empty                                              | unknown
+    the generated image is missing or failed; or a contextual image failed; or a named   |
+    image is missing or does not show the entity; or the object's mask, or every mask of |
+    the label in the generated image, is empty                                           | unknown
     the generated image has no object of the label                                       | missing
     it is matched with an object, and their similarity reaches the threshold             | arrived
     it is matched with an object, and their similarity is below the threshold            | different
@@ -76,7 +77,7 @@ def images_not_given(asked: Sequence[Asked]) -> list[str]:
 
 
 def compared_labels(asked: Sequence[Asked], contextual_images: int, image: int | None) -> list[str]:
-    """Return the labels of which an image's objects are compared and therefore need embeddings.
+    """Return the labels whose objects in one image are compared. These objects need embeddings.
 
     Args:
         asked: what the prompt asks for.

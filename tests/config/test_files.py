@@ -291,7 +291,7 @@ SERVE_FAULTS = [
         "max_ongoing_requests: 16",
         "max_ongoing_requests: 4",
         "13 …deployments[1].max_ongoing_requests: 4 is below autoscaling_config.target_ongoing_requests (8), "
-        "so it never scales up",
+        "so the deployment never scales up",
     ),
     (
         "max_ongoing_requests: 16",
@@ -358,7 +358,7 @@ SERVE_FAULTS = [
     (
         "num_gpus: 0.4",
         "num_gpus: 1.4",
-        "17 …deployments[2].ray_actor_options.num_gpus: above 1 must be a whole number of GPUs, got 1.4",
+        "17 …deployments[2].ray_actor_options.num_gpus: must be a whole number if it is above 1, got 1.4",
     ),
     ("num_gpus: 0.4", "num_gpus: -1", "17 …deployments[2].ray_actor_options.num_gpus: must be at least 0, got -1"),
     (

@@ -224,7 +224,9 @@ async def test_fetch_refuses_private_addresses_in_every_form_with_one_message(sc
     async with serving(reply()) as server, fetching(allowed_hosts=("other.test",)) as fetcher:
         with pytest.raises(FetchFailed) as caught:
             await fetcher.fetch(f"{scheme}://{host}:{server.port}/")
-        assert caught.value.message == f"{host.strip('[]')} has no public address, or redirects to a host that has none"
+        assert (
+            caught.value.message == f"{host.strip('[]')} has an address that is not public, or redirects to such a host"
+        )
     assert not server.requests
 
 
@@ -237,7 +239,7 @@ async def test_fetch_refuses_names_of_which_any_address_is_private(addresses: li
     async with serving(reply()) as server, fetching(resolve=names(a=addresses)) as fetcher:
         with pytest.raises(FetchFailed) as caught:
             await fetcher.fetch(f"http://a.test:{server.port}/")
-        assert caught.value.message == "a.test has no public address, or redirects to a host that has none"
+        assert caught.value.message == "a.test has an address that is not public, or redirects to such a host"
     assert not server.requests
 
 
@@ -315,7 +317,7 @@ async def test_fetch_checks_the_second_hop_like_the_first() -> None:
     ):
         with pytest.raises(FetchFailed) as caught:
             await fetcher.fetch(f"http://127.0.0.1:{server.port}/")
-    assert caught.value.message == "127.0.0.1 has no public address, or redirects to a host that has none"
+    assert caught.value.message == "127.0.0.1 has an address that is not public, or redirects to such a host"
     assert server.requests
     assert not secret.requests
 

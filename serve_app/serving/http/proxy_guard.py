@@ -7,8 +7,8 @@ ids of any length into its logs, lets callers change its timeouts, traces parts 
 sends its own answers in plain text. This module runs in Ray's proxy. It does not know the service's routes, and does
 not import Ray.
 
-When this middleware runs, the server has already read all headers. So only a front proxy can limit the size of the
-headers on the wire and the time to send them.
+When this middleware runs, the server has already read all headers, so it refuses large headers only after they have
+arrived. Only a front proxy can stop them earlier, or limit the time to send them.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from serve_app.serving.replica.spans import trace_whole_requests
 logger = logging.getLogger("ray.serve")
 
 PAUSE_S = 0.25
-"""Pause before the answer `100 Continue`, if the request will probably be refused. The ingress refuses a request within
+"""Pause before the answer `100 Continue`, if the request may be refused. The ingress refuses a request within
 milliseconds, and a client that gets the refusal need not send the body."""
 PAUSE_OVER_BYTES = 16 * 1024 * 1024
-"""Pause before every body that is larger, because sending it takes longer than the pause."""
+"""Also pause before a body over this size: sending it takes longer than the pause, so the pause matters little."""
 
 _REQUEST_ID = b"x-request-id"
 _CHANGES_PROXY = frozenset(
@@ -77,7 +77,7 @@ class ProxyGuard:
         if route_path(scope).startswith("/-/"):  # Ray's own routes, for the cluster's operators
             await self._app(scope, receive, send)
             return
-        client = _Client(receive, send, delays_body=_will_probably_be_refused(scope))
+        client = _Client(receive, send, delays_body=_may_be_refused(scope))
         answer = _ProxyAnswer(client.send)
         try:
             await self._app(scope, client.receive, answer.send)
@@ -121,7 +121,7 @@ class ProxyGuard:
 async def _answer_error(
     scope: Scope, receive: Receive, send: Send, error: GensegError, answer: _ProxyAnswer | None = None
 ) -> None:
-    """Answer with an error in JSON, and write the log line that the ingress would have written."""
+    """Answer with an error in JSON, and log the request, because the ingress did not."""
     response = error_response({**scope, "state": {}}, error)
     request_id = "-" if answer is None else answer.headers.get("x-request-id", "-")
     if answer is not None and answer.status == 404 and isinstance(error, InvalidRequest):
@@ -137,8 +137,9 @@ async def _answer_error(
 class _ProxyAnswer:
     """Forwards an application's answer, and withholds an answer of the proxy itself.
 
-    They are told apart as follows. The proxy's own answer has the type text/plain, no Content-Length, at most three
-    headers, and one body message. An application that answers with one message of plain text sends a Content-Length.
+    They are told apart as follows. The proxy's own answer has the status 404, 408, 429 or 503, the type text/plain, no
+    Content-Length, no other headers than Retry-After and X-Request-ID, and one body message. An application that
+    answers with one message of plain text sends a Content-Length.
 
     Attributes:
         status: status of the withheld answer; 500 if there is none.
@@ -208,10 +209,11 @@ class _Client:
         await self._send(message)
 
 
-def _will_probably_be_refused(scope: Scope) -> bool:
-    """Return whether the client waits for 100 Continue, and its body will probably be refused.
+def _may_be_refused(scope: Scope) -> bool:
+    """Return whether the client waits for 100 Continue, and its body may be refused.
 
-    This is a body that is large, encoded, of a type that no route reads, or of a length that is not a number.
+    This is a body that is over `PAUSE_OVER_BYTES`, encoded, of a type that no route reads, or of a length that is not a
+    number.
     """
     headers = Headers(scope=scope)
     if headers.get("expect", "").lower() != "100-continue":

@@ -93,7 +93,7 @@ class PullBatcher(Generic[Item, Result]):
 
     @property
     def queued(self) -> int:
-        """The number of items that wait for a batch."""
+        """The number of items that wait for a batch. Cancelled items count until their turn comes."""
         return sum(map(len, self._queues.values()))
 
     async def submit(
@@ -101,7 +101,7 @@ class PullBatcher(Generic[Item, Result]):
     ) -> list[Result | BaseException]:
         """Run items, in one batch or in several.
 
-        If the task that waits here is cancelled, its items that are still in the queue are dropped.
+        If the task that waits here is cancelled, its queued items are dropped when their turn comes.
 
         Args:
             items: may be empty.
@@ -166,7 +166,7 @@ class PullBatcher(Generic[Item, Result]):
                 each.future.set_result(outcome)
 
     def _full_batches(self, items: Iterable[Item]) -> float:
-        """Return the cost of the items in full batches, such as 2.5."""
+        """Return the cost of the items, counted in full batches: 2.5 means two and a half batches."""
         return sum(map(self._cost, items)) / self.budget
 
     def _queued_s(self) -> float:
