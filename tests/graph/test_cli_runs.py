@@ -76,7 +76,8 @@ def test_run_by_url_gives_the_services_objects(graph: Graph, demo: SegmentReques
         "contextual_1_contextual_1.jpg",
         "generated_generated.jpg",
     ]
-    assert Image.open(tmp_path / "viz" / pictures[1]).size == Image.open(IMAGES / "contextual_0.jpg").size
+    with Image.open(tmp_path / "viz" / pictures[1]) as drawn, Image.open(IMAGES / "contextual_0.jpg") as given:
+        assert drawn.size == given.size
 
 
 def test_run_by_url_sends_its_options(graph: Graph, tmp_path: Path) -> None:

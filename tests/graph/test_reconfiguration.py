@@ -121,6 +121,7 @@ async def test_no_deployment_starts_on_a_first_user_config_that_is_wrong() -> No
             app = {**application(threshold=0.5, vision_bytes=1000), "name": name, "route_prefix": f"/{name}"}
             (wrong,) = [each for each in app["deployments"] if each["name"] == deployment]
             wrong["user_config"] = WRONG[deployment][0]
+            app["args"]["serving"] = {**app["args"].get("serving", {}), "max_failed_starts": 4}  # 20 take minutes
             apps.append(app)
         client().deploy_apps(ServeDeploySchema.model_validate({"applications": apps}))
 
