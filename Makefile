@@ -29,11 +29,9 @@ test: check
 coverage: install
 	rm -rf results/coverage
 	mkdir -p results/coverage
-	PYTHONPATH=$(CURDIR) __RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR=tests.keep_coverage.save_often \
-	    $(BIN)/coverage run -m tests.parts
-	$(BIN)/coverage combine --quiet
-	$(BIN)/coverage html --quiet
-	$(BIN)/coverage report
+	@PYTHONPATH=$(CURDIR) __RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR=tests.keep_coverage.save_often \
+	    $(BIN)/coverage run -m tests.parts; tests=$$?; \
+	$(BIN)/coverage combine --quiet && $(BIN)/coverage html --quiet && $(BIN)/coverage report && exit $$tests
 
 check: install
 	$(BIN)/ruff check .

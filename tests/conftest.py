@@ -21,6 +21,9 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", "serve_app.serving.http.proxy_guard.middlewares")
 os.environ.setdefault("MALLOC_ARENA_MAX", "2")
 os.environ.setdefault("RAY_SERVE_MAX_PER_REPLICA_RETRY_COUNT", "1000")
+# Ray kills a proxy that is not ready within 5 s, which takes longer when all parts of the tests start at once.
+os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "60")
+os.environ.setdefault("RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S", "60")
 
 
 def free_port() -> int:

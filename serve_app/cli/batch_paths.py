@@ -115,6 +115,6 @@ def check_not_a_result(flag: str, given: str, results: Path) -> None:
     if not path.is_relative_to(results):
         return
     first, *rest = path.relative_to(results).parts or (".",)
-    is_own = first in _FOLDERS if rest else first in _RESULTS or first.startswith(("part-", ".part-"))
-    if is_own:
+    is_file = not rest and (first in _RESULTS or first.startswith(("part-", ".part-")))
+    if first in _FOLDERS or is_file:
         raise CommandError(f"{flag} {given}: the results have a file of that name; choose another")

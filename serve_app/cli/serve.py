@@ -179,8 +179,7 @@ def _refuse_to_replace(names: list[str], running: tuple[str, int] | None) -> Non
 def _check_resources(loaded: LoadedConfig, progress: Progress, *, joined: bool) -> None:
     """Report resources that the replicas need and that Ray does not have.
 
-    On a joined cluster this is not an error, because the cluster may
-    get more nodes.
+    On a joined cluster this is not an error, because the cluster may get more nodes.
 
     Raises:
         CommandError: this machine lacks them.

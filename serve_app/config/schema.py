@@ -225,7 +225,7 @@ class IngressServing(Section):
         ge=0,
         le=10,
         description="How many times a call is repeated if the replica that works on it dies. After the last try the "
-        "request fails with 500. If only some images of the request fail, these have an `error` instead.",
+        "request fails with 500. In a request with several images, each failed image has an `error` instead.",
     )
     max_concurrent_requests: int = Field(
         64,

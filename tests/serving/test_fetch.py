@@ -188,7 +188,7 @@ async def test_fetch_keeps_no_cookies_and_asks_no_proxy(monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
 async def test_fetch_unpacks_a_compressed_body(coding: str) -> None:
-    packed = gzip.compress(BODY) if coding == "gzip" else zlib.compress(BODY)
+    packed = gzip.compress(BODY, mtime=0) if coding == "gzip" else zlib.compress(BODY)
     async with (
         serving(reply(packed, Content_Encoding=coding)) as server,
         fetching(allowed_hosts=("127.0.0.1",)) as fetcher,
@@ -409,7 +409,7 @@ async def test_fetch_refuses_everything_where_it_is_switched_off() -> None:
 # ---- sizes and times -----------------------------------------------------------------------------------------------
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
-BOMB = gzip.compress(bytes(50_000_000))
+BOMB = gzip.compress(bytes(50_000_000), mtime=0)
 
 
 @pytest.mark.parametrize(
@@ -434,7 +434,7 @@ async def test_fetch_stops_at_the_size_limit(answer: Answer) -> None:
 
 
 async def test_fetch_takes_a_body_of_exactly_the_limit() -> None:
-    for answer in (reply(bytes(1000)), reply(gzip.compress(bytes(1000)), Content_Encoding="gzip")):
+    for answer in (reply(bytes(1000)), reply(gzip.compress(bytes(1000), mtime=0), Content_Encoding="gzip")):
         async with serving(answer) as server, fetching(max_bytes=1000, allowed_hosts=("127.0.0.1",)) as fetcher:
             assert await fetcher.fetch(f"http://127.0.0.1:{server.port}/") == bytes(1000)
 
@@ -502,8 +502,11 @@ async def test_fetch_works_after_more_failures_than_it_has_connections() -> None
         (raw(HEAD + b"X: " + b"y" * 200_000), "closed the connection too early, or does not speak HTTP"),
         (reply(Content_Encoding="br"), "answered with a compression that was not requested"),
         (reply(Content_Encoding="gzip"), "answered with a broken compressed body"),
-        (reply(gzip.compress(BODY)[:-9], Content_Encoding="gzip"), "answered with a broken compressed body"),
-        (reply(gzip.compress(BODY) + bytes(70_000), Content_Encoding="gzip"), "answered with a broken compressed body"),
+        (reply(gzip.compress(BODY, mtime=0)[:-9], Content_Encoding="gzip"), "answered with a broken compressed body"),
+        (
+            reply(gzip.compress(BODY, mtime=0) + bytes(70_000), Content_Encoding="gzip"),
+            "answered with a broken compressed body",
+        ),
     ],
 )
 async def test_fetch_says_what_was_wrong_with_the_answer(answer: Answer, message: str) -> None:

@@ -184,23 +184,23 @@ class _Client:
     def __init__(self, receive: Receive, send: Send, *, delays_body: bool) -> None:
         self._receive = receive
         self._send = send
-        self._body_not_requested = delays_body
+        self._delays_body = delays_body
         self._answer_began = asyncio.Event()
         self.has_left = False
 
     async def receive(self) -> Message:
-        if self._body_not_requested:
+        if self._delays_body:
             with suppress(TimeoutError):
                 async with asyncio.timeout(PAUSE_S):
                     await self._answer_began.wait()
             # It stays True only if the answer began in the pause. Otherwise the next line requests the body.
-            self._body_not_requested = self._answer_began.is_set()
+            self._delays_body = self._answer_began.is_set()
         message = await self._receive()
         self.has_left = self.has_left or message["type"] == "http.disconnect"
         return message
 
     async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start" and self._body_not_requested:
+        if message["type"] == "http.response.start" and self._delays_body:
             self._answer_began.set()
             # The client may send the body or not, so the next bytes on this connection could be a body or a new
             # request. Therefore the connection is closed.

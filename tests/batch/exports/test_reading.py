@@ -229,6 +229,8 @@ def test_objects_without_masks_are_refused_by_formats_of_masks(results: Path, tm
         ("html", "out/.part-00001.jsonl.partial", "the results have a file of that name"),
         ("coco-polygon", "out/errors/part-00000.jsonl", "the results have a file of that name"),
         ("coco", "out/.genseg-batch/job.json", "the results have a file of that name"),
+        ("coco", "out/.genseg-batch", "the results have a file of that name"),
+        ("table", "out/errors", "the results have a file of that name|must end with"),
         ("html", "out", "is a folder"),
         ("coco", "none/coco.json", "there is no folder"),
         ("coco", "s3://bucket/coco.json", "must be a path"),
