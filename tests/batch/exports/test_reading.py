@@ -15,6 +15,7 @@ from serve_app.batch.exports.reading import open_results
 from serve_app.batch.exports.table import write_table
 from serve_app.batch.output import OutputError
 from serve_app.batch.shards import ShardWriter, readable_lines
+from serve_app.cli.batch_paths import check_not_a_result
 from serve_app.cli.options import CommandError
 from serve_app.errors import GensegError
 from tests.batch.exports.folder import ROWS, export, jobs_of, run_batch
@@ -229,8 +230,6 @@ def test_objects_without_masks_are_refused_by_formats_of_masks(results: Path, tm
         ("html", "out/.part-00001.jsonl.partial", "the results have a file of that name"),
         ("coco-polygon", "out/errors/part-00000.jsonl", "the results have a file of that name"),
         ("coco", "out/.genseg-batch/job.json", "the results have a file of that name"),
-        ("coco", "out/.genseg-batch", "the results have a file of that name"),
-        ("table", "out/errors", "the results have a file of that name|must end with"),
         ("html", "out", "is a folder"),
         ("coco", "none/coco.json", "there is no folder"),
         ("coco", "s3://bucket/coco.json", "must be a path"),
@@ -240,6 +239,12 @@ def test_outputs_that_cannot_be_are_refused(results: Path, kind: str, name: str,
     output = name if "://" in name else results.parent / name
     with pytest.raises(CommandError, match=message):
         export(results, kind, Path(output) if "://" not in name else name)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["errors", ".genseg-batch"])
+def test_an_output_in_the_place_of_a_folder_of_the_results_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match="the results have a file of that name"):
+        check_not_a_result("--coco", str(tmp_path / name), tmp_path.resolve())
 
 
 def test_an_export_of_one_shard_does_not_overwrite_the_other_files_of_its_folder(results: Path) -> None:
